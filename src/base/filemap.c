@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Mapping keeps 19 GB of weights in the page cache instead of copying them. A file that shrinks
+// while it is mapped raises SIGBUS on access; the application turns that into a message
+// (apps/signals.c), a library cannot.
+#include "base/filemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
+{
+    struct stat st;
+    // O_NONBLOCK: opening a FIFO must not wait for a writer
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return err_set(e, code, "%s: %s", path, strerror(errno));
+    if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(*fd);
+        *fd = -1;
+        return err_set(e, code, "%s: not a regular file", path);
+    }
+    *size = (size_t)st.st_size;
+    return 0;
+}
+
+int filemap_open(struct filemap *m, const char *path, int code, struct err *e)
+{
+    int fd;
+    memset(m, 0, sizeof *m);
+    int rc = open_regular(path, code, &fd, &m->size, e);
+    if (rc != 0)
+        return rc;
+    if (m->size) {
+        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED)
+            rc = err_set(e, code, "%s: cannot map %zu bytes: %s", path, m->size, strerror(errno));
+        else
+            m->data = p;
+    }
+    close(fd);
+    if (rc != 0)
+        m->size = 0;
+    return rc;
+}
+
+void filemap_close(struct filemap *m)
+{
+    if (m->data)
+        munmap((void *)(uintptr_t)m->data, m->size);
+    memset(m, 0, sizeof *m);
+}
+
+int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e)
+{
+    int fd, rc;
+    size_t size, got = 0;
+    *out = NULL;
+    *n = 0;
+    rc = open_regular(path, code, &fd, &size, e);
+    if (rc != 0)
+        return rc;
+    if (size > max) {
+        rc = err_set(e, code, "%s: %zu bytes, at most %zu are accepted", path, size, max);
+        goto done;
+    }
+    char *p = mem_calloc(size + 1, 1);
+    if (!p) {
+        rc = err_set(e, ERR_LIMIT, "%s: out of memory for %zu bytes", path, size);
+        goto done;
+    }
+    while (got < size) {
+        ssize_t k = read(fd, p + got, size - got);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            break;
+        got += (size_t)k;
+    }
+    if (got != size) {
+        mem_free(p);
+        rc = err_set(e, code, "%s: read %zu of %zu bytes", path, got, size);
+        goto done;
+    }
+    *out = p;
+    *n = size;
+done:
+    close(fd);
+    return rc;
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// The verbs a forward pass is written in. A model is a straight line of these calls; what executes
+// them is a backend: the CPU (kernels + thread pool), a planner that executes nothing and only counts
+// bytes and operations, later a GPU. Model code never dereferences a mat and has no #ifdef.
+//
+// One `struct ops` is one stream of work with its own scratch arena: one thread at a time. Several may
+// share one pool and one set of weights.
+//
+// Failure is sticky: after an abort, a lack of scratch or a device error every op returns at once and
+// ops_status() tells, so a forward checks once per block and once at its end.
+//
+// Determinism: every output row depends only on its own input row (and, in attention, on its keys):
+// not on the number of threads, and not on how many other rows are computed in the same call, as long
+// as both calls have at most, or both more than, OPS_FEW_ROWS rows. Prefix reuse and batched decoding
+// rely on this.
+#ifndef IV_OPS_OPS_H
+#define IV_OPS_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "tensor/tensor.h"
+
+struct pool;    // base/pool.h
+struct kernels; // kernels/kernels.h
+struct ops;
+
+enum { OPS_FEW_ROWS = 8 }; // up to this many rows a linear layer uses the dot-product kernels
+
+// What products are computed in. BF16: weights and inputs rounded to bf16, sums in f32; everything
+// between products stays f32.
+enum compute { COMPUTE_F32, COMPUTE_BF16 };
+
+// A matrix of activations or cached keys/values, row-major; row r starts at element r * stride.
+// Backend memory: only ops touch data.
+struct mat {
+    void *data;
+    enum dtype dtype; // activations: F32 on the CPU; KV caches: F32 or BF16
+    size_t rows, cols, stride;
+};
+
+// Rows [from, from+n) / columns [from, from+n) of m, sharing its memory.
+struct mat mat_rows(struct mat m, size_t from, size_t n);
+struct mat mat_cols(struct mat m, size_t from, size_t n);
+
+// Every stage's output by name ("vit_block_3", "qformer", ...), f32 [n_dim dims], valid during the call.
+struct tap {
+    void *user;
+    void (*fn)(void *user, const char *name, const float *data, const size_t *dim, unsigned rank);
+};
+
+struct ops_options {
+    struct pool *pool;             // shared, outlives the ops; NULL = the calling thread alone
+    const struct kernels *kernels; // shared, outlives the ops
+    enum compute compute;
+    const struct hooks *hooks;     // abort is polled; may be NULL
+};
+
+// CPU backend with an empty arena (see ops_reserve). Caller closes.
+int ops_open_cpu(const struct ops_options *opt, struct ops **out, struct err *e);
+// Planner: the same calls count what the CPU backend with these options would take.
+int ops_open_plan(const struct ops_options *opt, struct ops **out, struct err *e);
+void ops_close(struct ops *o);
+
+// What a planned run took since the last ops_plan_reset.
+struct ops_plan {
+    size_t arena_bytes; // peak of the scratch arena
+    double flops;       // multiply-adds counted twice, products and attention only
+    double weight_bytes; // weights read
+};
+struct ops_plan ops_plan_result(const struct ops *o);
+void ops_plan_reset(struct ops *o);
+
+// Makes the arena at least bytes large. Only while it is empty. ERR_LIMIT when memory is short.
+int ops_reserve(struct ops *o, size_t bytes, struct err *e);
+size_t ops_reserved(const struct ops *o);
+// 0, or the first failure since the last ops_clear, with its message.
+int ops_status(const struct ops *o, struct err *e);
+// Forgets failure and empties the arena.
+void ops_clear(struct ops *o);
+void ops_set_tap(struct ops *o, struct tap tap); // tap.fn NULL = off
+bool ops_has_tap(const struct ops *o);
+enum compute ops_compute(const struct ops *o);
+
+// Scratch: f32 matrix from the arena, contents undefined; released by popping to an earlier mark.
+struct mat ops_mat(struct ops *o, size_t rows, size_t cols);
+size_t ops_mark(const struct ops *o);
+void ops_pop(struct ops *o, size_t mark);
+// Memory that outlives the arena (KV caches, encoded rows), zeroed; ops_release frees it.
+int ops_hold(struct ops *o, size_t rows, size_t cols, enum dtype t, struct mat *out, struct err *e);
+void ops_release(struct ops *o, struct mat *m);
+
+// Host <-> backend, f32 rows packed without gaps on the host side.
+void op_upload(struct ops *o, struct mat dst, const float *src);
+void op_download(struct ops *o, float *dst, struct mat src);
+// Hands m to the tap, if there is one, as a tensor of the given shape (product = rows * cols).
+void op_tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank);
+
+// dst = src, converted to dst's dtype. Same shape; no overlap.
+void op_copy(struct ops *o, struct mat dst, struct mat src);
+// x += y
+void op_add(struct ops *o, struct mat x, struct mat y);
+// x += y * scale, scale [cols] (LayerScale)
+void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
+// x[r] += row(s) of t: t is [rows, cols] or, with one row, the same for all
+void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows);
+
+// y = x W^T + b + lora_scale * (x A^T) B^T. y [n, d_out], x [n, d_in]; y must not overlap x.
+void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w);
+// y = w * x / sqrt(mean(x^2) + eps). y may be x.
+void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
+// y = (x - mean) / sqrt(var + eps) * w + b, biased variance. y may be x.
+void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
+                   const struct tensor *b, float eps);
+// x = 0.5 x (1 + erf(x / sqrt 2))
+void op_gelu(struct ops *o, struct mat x);
+// gate = silu(gate) * up
+void op_silu_mul(struct ops *o, struct mat gate, struct mat up);
+
+// cos and sin of pos[i] * theta^(-2j/d_head), j < d_head/2: a mat [n, d_head] of cos (first half) and
+// sin (second half), angles in f32 as the reference computes them. pos is host memory.
+struct mat op_rope_table(struct ops *o, const uint32_t *pos, size_t n, size_t d_head, double theta);
+// Rotates the split halves of each head of x [n, n_head * d_head] in place.
+void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table);
+
+// y[i] = table[ids[i]]; ids < rows of table (checked: out of range fails the ops). ids is host memory.
+void op_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
+
+// Conv with kernel = stride = (1, patch, patch) over pixels f32 [n_frame, 3, size, size] (host memory).
+// y [n_frame * (size/patch)^2, d]; weight [d, 3, 1, patch, patch], bias [d]; token order frame, row, column.
+void op_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
+                    size_t patch, const struct linear *w);
+
+// InternLM2's packed qkv: columns are n_kv groups of (n_head/n_kv query heads, key, value), d_head each.
+void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv, size_t n_head,
+                   size_t n_kv, size_t d_head);
+
+struct attention {
+    struct mat q;     // [n_q, n_head * d_head] f32
+    struct mat k, v;  // [n_k, n_kv * d_head] F32 or BF16
+    size_t n_head;
+    size_t n_kv;      // n_head % n_kv == 0; query head h reads key head h / (n_head / n_kv)
+    size_t d_head;
+    float scale;      // applied to q
+    bool causal;      // key j is seen by query i iff j <= first_pos + i
+    size_t first_pos; // position of query row 0 among the keys (causal only)
+};
+// y [n_q, n_head * d_head] = softmax(scale q k^T) v per head. Never holds the full score matrix.
+void op_attention(struct ops *o, struct mat y, const struct attention *a);
+
+#endif

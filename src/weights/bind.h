@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// Weight tables: one row binds one tensor (or one linear layer with its bias and LoRA pair) of a
+// checkpoint to one field of a struct. The table loads, checks exact shapes and types, counts, and
+// later drives quantisation and training. Tensor names appear in tables and nowhere else.
+#ifndef IV_WEIGHTS_BIND_H
+#define IV_WEIGHTS_BIND_H
+
+#include "weights/weights.h"
+
+enum bind_kind {
+    BIND_TENSOR, // field is struct tensor
+    BIND_LINEAR, // field is struct linear; name is the module: .weight or .base_layer.weight, and when
+                 // the row has BIND_BIAS .bias; with BIND_LORA an optional pair .lora_A.default.weight
+                 // [r, in] and .lora_B.default.weight [out, r] (both or neither)
+    BIND_UNUSED, // no field: the tensor may be there and is ignored
+};
+enum bind_flag {
+    BIND_BIAS = 1,
+    BIND_LORA = 2,
+    BIND_OPTIONAL = 4, // absent = field zeroed
+};
+
+// dims are indices into the `size` array given to bind_rows, so one table serves every model size.
+struct bind_row {
+    const char *name; // without the prefix
+    enum bind_kind kind;
+    unsigned flags;
+    size_t offset; // of the field in the target struct
+    unsigned rank;
+    unsigned char dim[TENSOR_MAX_RANK];
+};
+
+struct binder {
+    const struct weights *weights;
+    const size_t *size;  // the sizes that rows refer to
+    unsigned lora_r;     // expected LoRA rank (0 = none expected: LoRA tensors are an error)
+    float lora_scale;
+    unsigned char *used; // one per tensor of weights; set by binding
+};
+
+// used[] is allocated here; binder_free releases it.
+int binder_init(struct binder *b, const struct weights *w, const size_t *size, unsigned lora_r,
+                float lora_scale, struct err *e);
+void binder_free(struct binder *b);
+
+// Binds n rows under `prefix` into *target. Floating tensors may be F32, F16 or BF16; others only where
+// the row is BIND_UNUSED. Errors (ERR_MODEL) name tensor, expected and found.
+int bind_rows(struct binder *b, const struct bind_row *row, size_t n, const char *prefix, void *target,
+              struct err *e);
+// ERR_MODEL naming the first tensors that no table asked for (up to 3, and how many in all).
+int bind_check_unused(const struct binder *b, struct err *e);
+
+#endif
