@@ -10,8 +10,8 @@
 enum bind_kind {
     BIND_TENSOR, // field is struct tensor
     BIND_LINEAR, // field is struct linear; name is the module: .weight or .base_layer.weight, and when
-                 // the row has BIND_BIAS .bias; with BIND_LORA an optional pair .lora_A.default.weight
-                 // [r, in] and .lora_B.default.weight [out, r] (both or neither)
+    // the row has BIND_BIAS .bias; with BIND_LORA an optional pair .lora_A.default.weight
+    // [r, in] and .lora_B.default.weight [out, r] (both or neither)
     BIND_UNUSED, // no field: the tensor may be there and is ignored
 };
 enum bind_flag {
@@ -32,8 +32,8 @@ struct bind_row {
 
 struct binder {
     const struct weights *weights;
-    const size_t *size;  // the sizes that rows refer to
-    unsigned lora_r;     // expected LoRA rank (0 = none expected: LoRA tensors are an error)
+    const size_t *size; // the sizes that rows refer to
+    unsigned lora_r;    // expected LoRA rank (0 = none expected: LoRA tensors are an error)
     float lora_scale;
     unsigned char *used; // one per tensor of weights; set by binding
 };
@@ -45,8 +45,8 @@ void binder_free(struct binder *b);
 
 // Binds n rows under `prefix` into *target. Floating tensors may be F32, F16 or BF16; others only where
 // the row is BIND_UNUSED. Errors (ERR_MODEL) name tensor, expected and found.
-int bind_rows(struct binder *b, const struct bind_row *row, size_t n, const char *prefix, void *target,
-              struct err *e);
+int bind_rows(struct binder *b, const struct bind_row *row, size_t n, const char *prefix,
+              void *target, struct err *e);
 // ERR_MODEL naming the first tensors that no table asked for (up to 3, and how many in all).
 int bind_check_unused(const struct binder *b, struct err *e);
 
