@@ -27,26 +27,26 @@ struct vit_config {
 struct qformer_config {
     size_t d_model, n_head, d_ffn, n_layer;
     size_t n_query_base, n_query_extra, n_query; // 32 + 64
-    size_t n_vocab;    // rows of word_embeddings: config's vocab_size + 1 for [DEC]
-    size_t n_pos;      // 512
+    size_t n_vocab;     // rows of word_embeddings: config's vocab_size + 1 for [DEC]
+    size_t n_pos;       // 512
     size_t cross_every; // cross-attention in layers l % cross_every == 0
-    float eps;         // 1e-12
+    float eps;          // 1e-12
 };
 
 struct llm_config {
     enum llm_kind kind;
     size_t d_model, n_layer, n_head, n_kv, d_head, d_ffn, n_vocab;
-    size_t n_ctx_max;  // max_position_embeddings
+    size_t n_ctx_max; // max_position_embeddings
     double rope_theta;
-    double ntk_factor;     // dynamic NTK scaling; 0 = none
-    size_t ntk_from;       // positions beyond which it acts
+    double ntk_factor; // dynamic NTK scaling; 0 = none
+    size_t ntk_from;   // positions beyond which it acts
     float eps;
     int32_t bos;
     int32_t eos[CONFIG_MAX_EOS];
     size_t n_eos;
     unsigned lora_r;
     float lora_alpha;
-    char base_name[256];   // pretrained_llm_path
+    char base_name[256]; // pretrained_llm_path
 };
 
 struct model_config {
@@ -54,7 +54,8 @@ struct model_config {
     struct vit_config vit;
     struct qformer_config qformer;
     struct llm_config llm;
-    size_t n_frame;       // frames the variant samples by default: 16 for F16, else config's num_frames (8)
+    size_t
+        n_frame; // frames the variant samples by default: 16 for F16, else config's num_frames (8)
 };
 
 // Reads dir/config.json. Anything malformed, unsupported or outside sane limits is ERR_MODEL naming the
