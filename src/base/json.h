@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Strict JSON reading: the library's one door to jansson. Duplicate keys, trailing bytes, invalid
-// UTF-8, numbers out of range and nesting beyond jansson's 2048 levels are errors. Getters name the
-// key and what was found, so that callers add only the file's name.
+// UTF-8, numbers out of range, nesting beyond jansson's 2048 levels and more than JS_VALUE_MAX values
+// (some 270 MB once parsed) are errors.
 #ifndef IV_BASE_JSON_H
 #define IV_BASE_JSON_H
 
@@ -13,6 +13,8 @@
 
 // A borrowed view of a value; valid as long as its document.
 typedef struct json_t js_value; // jansson's own type, opaque here
+
+enum { JS_VALUE_MAX = 1 << 20 };
 
 struct js_doc {
     js_value *root;
