@@ -9,13 +9,14 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 
-int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code, struct err *e)
+int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+             struct err *e)
 {
     json_error_t je;
     d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!d->root)
-        return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name, je.line,
-                       je.column, je.position, je.text);
+        return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name,
+                       je.line, je.column, je.position, je.text);
     return 0;
 }
 

@@ -19,7 +19,8 @@ struct js_doc {
 };
 
 // Parses n bytes. code = error code for messages, `name` = file name in them.
-int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code, struct err *e);
+int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+             struct err *e);
 // file_read + json_parse.
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e);
 void js_free(struct js_doc *d);
