@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Formats one line on the stack and hands it to the caller's callback; a longer line is cut at 1023 bytes.
 #include "base/log.h"
 
 #include <stdarg.h>
