@@ -9,14 +9,27 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 
-int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code, struct err *e)
+static int parse(struct js_doc *d, const char *text, size_t n, const char *name, size_t flags,
+                 int code, struct err *e)
 {
     json_error_t je;
-    d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | flags, &je);
     if (!d->root)
-        return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name, je.line,
-                       je.column, je.position, je.text);
+        return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name,
+                       je.line, je.column, je.position, je.text);
     return 0;
+}
+
+int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+             struct err *e)
+{
+    return parse(d, text, n, name, 0, code, e);
+}
+
+int js_parse_reals(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+                   struct err *e)
+{
+    return parse(d, text, n, name, JSON_DECODE_INT_AS_REAL, code, e);
 }
 
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e)

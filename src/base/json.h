@@ -19,7 +19,12 @@ struct js_doc {
 };
 
 // Parses n bytes. code = error code for messages, `name` = file name in them.
-int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code, struct err *e);
+int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+             struct err *e);
+// The same, but every number becomes a real (js_u64 fails, js_num works): for files that hold integers
+// beyond 64 bits, as tokenizer_config.json does.
+int js_parse_reals(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+                   struct err *e);
 // file_read + json_parse.
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e);
 void js_free(struct js_doc *d);
