@@ -240,6 +240,9 @@ int llm_config_parse(struct llm_config *c, const struct section *llm, const stru
     TRY(section_size(s, "sliding_window", c->n_ctx_max, CONFIG_CTX_MAX, &window, e));
     bos = (size_t)c->bos;
     TRY(section_size(s, "bos_token_id", 0, c->n_vocab - 1, &bos, e));
+    if (bos >= c->n_vocab) // the base model's
+        return err_set(e, ERR_MODEL, "%s: %s: bos_token_id %zu is not below vocab_size %zu",
+                       s->file, s->path, bos, c->n_vocab);
     c->bos = (int32_t)bos;
     TRY(eos_parse(c, s, e));
 fail:

@@ -30,8 +30,7 @@ bool variant_from_name(const char *s, enum variant *out)
     return false;
 }
 
-// word (lower case) in name, in any case, with no letter before it ("bf16" is no "f16") and no letter or
-// digit behind it.
+// word (lower case) in name, in any case, with no letter or digit at either side: "bf16" is no "f16".
 static bool has_word(const char *name, const char *word)
 {
     size_t n = strlen(word);
@@ -39,7 +38,7 @@ static bool has_word(const char *name, const char *word)
         size_t i = 0;
         while (i < n && tolower((unsigned char)p[i]) == word[i])
             i++;
-        if (i == n && (p == name || !isalpha((unsigned char)p[-1])) &&
+        if (i == n && (p == name || !isalnum((unsigned char)p[-1])) &&
             !isalnum((unsigned char)p[n]))
             return true;
     }
