@@ -14,6 +14,8 @@ int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int
 {
     json_error_t je;
     d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    if (!d->root && json_error_code(&je) == json_error_out_of_memory)
+        return err_set(e, ERR_LIMIT, "%s: out of memory for %zu bytes of JSON", name, n);
     if (!d->root)
         return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name,
                        je.line, je.column, je.position, je.text);

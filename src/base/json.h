@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Strict JSON reading: the library's one door to jansson. Duplicate keys, trailing bytes, invalid
-// UTF-8, numbers out of range and nesting beyond jansson's 2048 levels are errors. Getters name the
-// key and what was found, so that callers add only the file's name.
+// UTF-8, a NUL in a key, numbers out of range and nesting beyond jansson's 2048 levels are errors, as is
+// anything but an object or array at the top. Getters accept NULL, so that they can be chained.
 #ifndef IV_BASE_JSON_H
 #define IV_BASE_JSON_H
 
@@ -21,7 +21,7 @@ struct js_doc {
 // Parses n bytes. code = error code for messages, `name` = file name in them.
 int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
              struct err *e);
-// file_read + json_parse.
+// file_read, then js_parse with the path as name.
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e);
 void js_free(struct js_doc *d);
 
