@@ -88,6 +88,11 @@ def count(result, status):
     if last_failure is not None and notes:
         result.failures[last_failure] = (result.failures[last_failure][0], "\n".join(notes))
 
+    # cmocka writes fail_msg() past TAP, to standard error, so its place among the tests is lost
+    said = [line[line.index("ERROR: "):] for line in result.output.splitlines() if "ERROR: " in line]
+    if said and result.failures:
+        result.failures[-1] = (result.failures[-1][0], "\n".join([result.failures[-1][1], *said]).strip())
+
     if status is None:
         result.fail("(timeout)", result.tail())
     elif not any_tap:
