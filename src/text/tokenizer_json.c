@@ -204,6 +204,23 @@ static int check_model(const js_value *model, const char *name, struct err *e)
     return 0;
 }
 
+// Both lists of the file must agree; only tokenizer_config.json renames pieces.
+static int check_names(const struct tokenizer_source *src, struct err *e)
+{
+    for (size_t i = 0; i < src->n_added; i++) {
+        const struct added_token *a = &src->added[i];
+        if (a->id >= src->n_piece)
+            continue; // judged by tokenizer_build
+        const struct tokenizer_piece *q = &src->piece[a->id];
+        if (a->n != q->n || memcmp(a->p, q->p, a->n) != 0)
+            return err_set(e, ERR_MODEL,
+                           "%s: id %llu is \"%.*s\" in added_tokens, \"%.*s\" in model.vocab",
+                           src->name, (unsigned long long)a->id, (int)min_size(a->n, SHOWN_MAX),
+                           a->p, (int)min_size(q->n, SHOWN_MAX), q->p);
+    }
+    return 0;
+}
+
 int tokenizer_open_json(const char *json, size_t n, const char *name, struct tokenizer **out,
                         struct err *e)
 {
@@ -221,6 +238,7 @@ int tokenizer_open_json(const char *json, size_t n, const char *name, struct tok
     TRY(read_added(doc.root, name, &added, &src.n_added, e));
     src.piece = piece;
     src.added = added;
+    TRY(check_names(&src, e));
     TRY(tokenizer_build(&src, &t, e));
     TRY(read_merges(t, model, name, e));
     *out = t;
