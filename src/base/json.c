@@ -31,18 +31,14 @@ static int parse(struct js_doc *d, const char *text, size_t n, const char *name,
                  int code, struct err *e)
 {
     json_error_t je;
-<<<<<<< HEAD
     d->root = NULL;
     size_t n_value = count_values(text, n);
     if (n_value > JS_VALUE_MAX)
         return err_set(e, code, "%s: %zu JSON values, at most %d are accepted", name, n_value,
                        JS_VALUE_MAX);
     d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | flags, &je);
-=======
-    d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
     if (!d->root && json_error_code(&je) == json_error_out_of_memory)
         return err_set(e, ERR_LIMIT, "%s: out of memory for %zu bytes of JSON", name, n);
->>>>>>> house
     if (!d->root)
         return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name,
                        je.line, je.column, je.position, je.text);

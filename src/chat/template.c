@@ -18,7 +18,10 @@ enum { TEMPLATE_MISTRAL_ONE, TEMPLATE_MISTRAL, TEMPLATE_INTERNLM2 };
 
 static const struct chat_template templates[] = {
     [TEMPLATE_MISTRAL_ONE] = {.name = "mistral-8b", .one_marker = true, MISTRAL_STRINGS},
-    [TEMPLATE_MISTRAL] = {.name = "mistral-hd", .one_marker = false, .qformer_instruction = true, MISTRAL_STRINGS},
+    [TEMPLATE_MISTRAL] = {.name = "mistral-hd",
+                          .one_marker = false,
+                          .qformer_instruction = true,
+                          MISTRAL_STRINGS},
     [TEMPLATE_INTERNLM2] =
         {
             .name = "internlm2",
@@ -35,7 +38,8 @@ static const struct chat_template templates[] = {
             .user_close = "<|im_end|>\n",
             .answer_open = "<|im_start|>assistant\n",
             .answer_close = "<|im_end|>\n</s>",
-            .one_marker = false, .qformer_instruction = true,
+            .one_marker = false,
+            .qformer_instruction = true,
         },
 };
 

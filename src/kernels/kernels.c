@@ -14,7 +14,16 @@ enum {
 void kernels_init(struct kernels *k, unsigned tiers)
 {
     kernels_set_ref(k);
+#if defined(__x86_64__)
+    if (!(tiers & 1u << CPU_AVX512))
+        return;
+    kernels_set_avx512(k);
+    if (!(tiers & 1u << CPU_AVX512BF16))
+        return;
+    kernels_set_avx512bf16(k);
+#else
     (void)tiers;
+#endif
 }
 
 void kernels_set_ref(struct kernels *k)
