@@ -282,6 +282,8 @@ def blanks(tree):
                 yield path, n, "blanks at the end of the line"
             elif "\t" in line and not tabs_allowed:
                 yield path, n, "tab"
+            elif re.match(r"(<{7}|>{7}) |={7}$", line):
+                yield path, n, "conflict marker"
         if text and not text.endswith("\n"):
             yield path, text.count("\n") + 1, "no newline at the end"
         if "\ufffd" in text:
