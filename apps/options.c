@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Parsing of options against the tables of verbs.c.
 //
-//   defaults -> IVCHAT_OPTION_NAME -> arguments; the later one wins
+//   value = argument, else IVCHAT_OPTION_NAME, else default
 //   --name value   --name=value   -n value   -nvalue   --flag   --no-flag   -- (ends the options)
 //
 // Numbers are checked against a grammar before strtod or strtoll sees them: no leading blanks, hex,
 // "inf" or "nan", the whole text must be the number. The program never calls setlocale, so the
 // decimal point is a point whatever the environment says.
 //
-// Easy to get wrong: a repeatable option given on the command line replaces the environment's value
-// instead of adding to it; "--video --json" is a forgotten value, not a file called "--json"; an empty
+// Easy to get wrong: the environment is only asked for what the arguments leave open, so that a
+// repeatable option replaces its twin and a bad twin can be overruled; "--video --json" is a forgotten value, not a file called "--json"; an empty
 // environment variable counts as unset.
 
 #include "options.h"
@@ -409,7 +409,6 @@ static int from_argument(const struct parser *p, int argc, char *const *argv, in
         return strcmp(who, "--help") == 0 || strcmp(who, "-h") == 0 ? OPTIONS_HELP
                                                                     : unknown(p, arg);
 
-    uint8_t before = p->s->source[index];
     p->s->source[index] = SOURCE_ARGUMENT;
     if (o->type == OPTION_FLAG) {
         if (value) {
@@ -430,8 +429,6 @@ static int from_argument(const struct parser *p, int argc, char *const *argv, in
         }
         value = argv[++*i];
     }
-    if (o->type == OPTION_LIST && before == SOURCE_ENVIRONMENT)
-        ((struct text_list *)(void *)((char *)p->s + o->offset))->n = 0;
     return set_value(p, o, who, value);
 }
 
@@ -447,10 +444,6 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
         if (o->initial && set_value(&p, o, o->name, o->initial) != 0)
             return -1;
     }
-    for (size_t i = 0; (o = option_at(groups, i)); i++) {
-        if (from_environment(&p, o, &s->source[i]) != 0)
-            return -1;
-    }
     bool ended = false;
     for (int i = first; i < argc; i++) {
         if (!ended && strcmp(argv[i], "--") == 0) {
@@ -464,6 +457,10 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
                            quote_length(argv[i]), argv[i], strlen(argv[i]) > 60 ? "..." : "");
             return -1;
         }
+    }
+    for (size_t i = 0; (o = option_at(groups, i)); i++) {
+        if (s->source[i] == SOURCE_DEFAULT && from_environment(&p, o, &s->source[i]) != 0)
+            return -1;
     }
     return 0;
 }

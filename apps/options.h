@@ -41,10 +41,11 @@ struct option_group {
 
 enum option_source { SOURCE_DEFAULT, SOURCE_ENVIRONMENT, SOURCE_ARGUMENT };
 
-enum { OPTION_GROUPS = 8, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
+enum { OPTION_GROUPS = 10, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
 
-// Fills s from defaults, then environment, then argv[first..]. 0; OPTIONS_HELP when --help or -h was
-// found before any error; or -1 with a line without newline in message; s is to be released with options_free in all cases.
+// Fills s from argv[first..], the environment and the defaults. 0; OPTIONS_HELP when --help or -h was
+// found before any error; or -1 with a line without newline in message. s is to be released with
+// options_free in all cases.
 int options_parse(const struct option_group *const *groups, int argc, char *const *argv, int first,
                   struct settings *s, char message[OPTION_MESSAGE]);
 void options_free(struct settings *s);
