@@ -43,7 +43,8 @@ DOORS = [
     (r"jansson\.h", [r"src/base/json\.c", r"apps/\w*json\w*\.c", r"tests/.*"]),
     (r"utf8proc\.h", [r"src/text/unicode\.c"]),
     (r"openssl/.*", [r"src/base/sha256\.c"]),
-    (r"\w*intrin\.h|cpuid\.h", [r"src/kernels/x86/.*"]),
+    (r"\w*intrin\.h", [r"src/kernels/x86/.*"]),
+    (r"cpuid\.h", [r"src/base/cpu\.c"]),
     (r"arm_(neon|sve|acle|bf16)\.h", [r"src/kernels/arm/.*"]),
     (r"cuda.*|cublas.*|nv\w+\.h", [r"src/gpu/cuda/.*"]),
     (r"cmocka\.h", [r"tests/.*"]),
@@ -281,6 +282,8 @@ def blanks(tree):
                 yield path, n, "blanks at the end of the line"
             elif "\t" in line and not tabs_allowed:
                 yield path, n, "tab"
+            elif re.match(r"(<{7}|>{7}) |={7}$", line):
+                yield path, n, "conflict marker"
         if text and not text.endswith("\n"):
             yield path, text.count("\n") + 1, "no newline at the end"
         if "\ufffd" in text:
