@@ -131,9 +131,9 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 {
 #define TILE_ALL(F)                                                                                \
     F(0, 0)                                                                                        \
-    F(0, 1)                                                                                        \
-    F(0, 2) F(0, 3) F(1, 0) F(1, 1) F(1, 2) F(1, 3) F(2, 0) F(2, 1) F(2, 2) F(2, 3) F(3, 0)        \
-        F(3, 1) F(3, 2) F(3, 3) F(4, 0) F(4, 1) F(4, 2) F(4, 3) F(5, 0) F(5, 1) F(5, 2) F(5, 3)
+    F(0, 1) F(0, 2) F(0, 3) F(1, 0) F(1, 1) F(1, 2) F(1, 3) F(2, 0) F(2, 1) F(2, 2) F(2, 3)        \
+        F(3, 0) F(3, 1) F(3, 2) F(3, 3) F(4, 0) F(4, 1) F(4, 2) F(4, 3) F(5, 0) F(5, 1) F(5, 2)    \
+            F(5, 3)
 #define TILE_MASK(c)    (c == C - 1 ? a->last : (__mmask16)0xffff)
 #define TILE_ZERO(r, c) lanes s##r##c = lanes_zero();
 #define TILE_LOAD(r, c)                                                                            \
