@@ -27,8 +27,8 @@ static size_t count_values(const char *text, size_t n)
     return count;
 }
 
-int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
-             struct err *e)
+static int parse(struct js_doc *d, const char *text, size_t n, const char *name, size_t flags,
+                 int code, struct err *e)
 {
     json_error_t je;
     d->root = NULL;
@@ -36,11 +36,25 @@ int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int
     if (n_value > JS_VALUE_MAX)
         return err_set(e, code, "%s: %zu JSON values, at most %d are accepted", name, n_value,
                        JS_VALUE_MAX);
-    d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+    d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | flags, &je);
+    if (!d->root && json_error_code(&je) == json_error_out_of_memory)
+        return err_set(e, ERR_LIMIT, "%s: out of memory for %zu bytes of JSON", name, n);
     if (!d->root)
         return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name,
                        je.line, je.column, je.position, je.text);
     return 0;
+}
+
+int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+             struct err *e)
+{
+    return parse(d, text, n, name, 0, code, e);
+}
+
+int js_parse_reals(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+                   struct err *e)
+{
+    return parse(d, text, n, name, JSON_DECODE_INT_AS_REAL, code, e);
 }
 
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e)

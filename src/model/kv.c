@@ -83,6 +83,12 @@ void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from)
     dst->n = src->n;
 }
 
+struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos)
+{
+    size_t d = c->n_kv * c->d_head;
+    return (struct mat){.dtype = kv_dtype(compute), .rows = n_pos, .cols = d, .stride = d};
+}
+
 size_t kv_bytes(const struct llm_config *c, enum compute compute, size_t n_pos)
 {
     return 2 * c->n_layer * round_up(n_pos, 64) * c->n_kv * c->d_head *

@@ -29,6 +29,8 @@ void kv_truncate(struct kv *kv, size_t n);
 // dst = positions [from, src->n) of src; positions below `from` are equal already (beams share a prompt).
 // dst must have room.
 void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from);
+// Shape of one layer's keys (or values) for n_pos positions, without memory: for planning.
+struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos);
 // Bytes that a cache of n_pos positions holds.
 size_t kv_bytes(const struct llm_config *c, enum compute compute, size_t n_pos);
 
