@@ -14,9 +14,11 @@
 
 #include "base/mem.h"
 
+_Static_assert(sizeof(size_t) >= 8, "the weights alone need 64-bit sizes");
+
 static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
 {
-    struct stat st;
+    struct stat st = {0};
     // O_NONBLOCK: opening a FIFO must not wait for a writer
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
@@ -24,7 +26,8 @@ static int open_regular(const char *path, int code, int *fd, size_t *size, struc
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
         *fd = -1;
-        return err_set(e, code, "%s: not a regular file", path);
+        return err_set(e, code, "%s: %s", path,
+                       S_ISDIR(st.st_mode) ? "is a directory" : "not a regular file");
     }
     *size = (size_t)st.st_size;
     return 0;
@@ -59,7 +62,7 @@ void filemap_close(struct filemap *m)
 
 int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e)
 {
-    int fd, rc;
+    int fd, rc, why = 0;
     size_t size, got = 0;
     *out = NULL;
     *n = 0;
@@ -79,13 +82,16 @@ int file_read(const char *path, size_t max, int code, char **out, size_t *n, str
         ssize_t k = read(fd, p + got, size - got);
         if (k < 0 && errno == EINTR)
             continue;
-        if (k <= 0)
+        if (k <= 0) {
+            why = k < 0 ? errno : 0;
             break;
+        }
         got += (size_t)k;
     }
     if (got != size) {
         mem_free(p);
-        rc = err_set(e, code, "%s: read %zu of %zu bytes", path, got, size);
+        rc = err_set(e, code, "%s: read %zu of %zu bytes%s%s", path, got, size, why ? ": " : "",
+                     why ? strerror(why) : "");
         goto done;
     }
     *out = p;

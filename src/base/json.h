@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Strict JSON reading: the library's one door to jansson. Duplicate keys, trailing bytes, invalid
-// UTF-8, numbers out of range and nesting beyond jansson's 2048 levels are errors. Getters name the
-// key and what was found, so that callers add only the file's name.
+// UTF-8, a NUL in a key, numbers out of range, nesting beyond jansson's 2048 levels, more than JS_VALUE_MAX
+// values (some 270 MB once parsed) and anything but an object or array at the top are errors. Getters
+// accept NULL, so that they can be chained.
 #ifndef IV_BASE_JSON_H
 #define IV_BASE_JSON_H
 
@@ -14,13 +15,20 @@
 // A borrowed view of a value; valid as long as its document.
 typedef struct json_t js_value; // jansson's own type, opaque here
 
+enum { JS_VALUE_MAX = 1 << 20 };
+
 struct js_doc {
     js_value *root;
 };
 
 // Parses n bytes. code = error code for messages, `name` = file name in them.
-int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code, struct err *e);
-// file_read + json_parse.
+int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+             struct err *e);
+// The same, but every number becomes a real (js_u64 fails, js_num works): for files that hold integers
+// beyond 64 bits, as tokenizer_config.json does.
+int js_parse_reals(struct js_doc *d, const char *text, size_t n, const char *name, int code,
+                   struct err *e);
+// file_read, then js_parse with the path as name.
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e);
 void js_free(struct js_doc *d);
 
