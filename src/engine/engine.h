@@ -42,8 +42,9 @@ struct iv_media {
     char sha256[SHA256_TEXT];
     int32_t *frame_index;
     double *frame_s;
-    float *pixels; // f32 [n_clip, n_frame, 3, size, size]
-    size_t pixel_floats;
+    const float *pixels; // f32 [n_clip, n_frame, 3, size, size]: of clips, or given
+    struct clips clips;
+    float *given;
 
     pthread_mutex_t lock; // guards what follows and the times in info
     float *vit;           // f32 [n_clip * n_tok, d_vit], after vision_layernorm
