@@ -7,6 +7,12 @@
 #include "ivchat.h"
 #include "media/decode.h"
 
+#ifdef __clang__
+#define COMPILER "clang" // its __VERSION__ may name the distribution too
+#else
+#define COMPILER "gcc"
+#endif
+
 const char *iv_version(void)
 {
     return IV_VERSION;
