@@ -26,8 +26,8 @@ static void fill(void)
     char tiers[256], media[256];
     cpu_tiers_text(cpu_detect(), tiers, sizeof tiers);
     decode_describe(media, sizeof media);
-    snprintf(text, sizeof text, "ivchat %s\ncompiler: %s\ncpu: %s\ndevices: cpu\nmedia: %s\n",
-             IV_VERSION, __VERSION__, tiers, media);
+    snprintf(text, sizeof text, "compiler: " COMPILER " %s\ncpu: %s\ndevices: cpu\nmedia: %s\n",
+             __VERSION__, tiers, media);
 }
 
 const char *iv_build_info(void)
