@@ -72,6 +72,7 @@ SPOILT = [
     ("calls", "stderr", "src/base/buf.c", c_file('void f(void)\n{\n    fputs("x", stderr);\n}\n'), 5),
     ("calls", "getenv in model", "src/model/vit.c", c_file('char *f(void)\n{\n    return getenv("X");\n}\n'), 5),
     ("length", "801 lines", "src/base/buf.c", c_file("// x\n" * 799), 801),
+    ("weight", "41 MiB", "docs/film.mp4", b"\0" * (41 << 20), 1),
     ("names", "twice", "tests/support/buf.c", c_file(), 1),
     ("names", "says nothing", "src/base/string_utils.c", c_file(), 1),
     ("names", "says nothing in Python", "tools/common.py", HASH_SPDX, 1),
