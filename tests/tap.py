@@ -144,3 +144,26 @@ def run(name, command, env=None, timeout=600, cwd=None):
     result.seconds = time.monotonic() - start
     result.output = out.decode("utf-8", "replace")
     return count(result, status)
+
+
+class Report:
+    """For test scripts: prints TAP, one line per check, the plan last. exit(report.done())."""
+
+    def __init__(self):
+        self.n = self.bad = 0
+
+    def ok(self, passed, name, note=""):
+        self.n += 1
+        self.bad += not passed
+        print("%s %d - %s" % ("ok" if passed else "not ok", self.n, name))
+        for line in [] if passed else str(note).splitlines()[-TAIL_LINES:]:
+            print("# " + line)
+        return passed
+
+    def skip(self, name, reason):
+        self.n += 1
+        print("ok %d - %s # SKIP %s" % (self.n, name, reason))
+
+    def done(self):
+        print("1..%d" % self.n)
+        return 1 if self.bad or not self.n else 0

@@ -186,7 +186,7 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
         for (size_t r = 0; r < j->m;) {
             size_t left = j->m - r;
             a.x = (const uint8_t *)j->x + r * a.x_stride;
-            if (LANES_FEW_X >= 4 && left >= 4) {
+            if (FEW_X >= 4 && left >= 4) {
                 dots_body(&a, sums[r], 4, 4, 4, t, round);
                 r += 4;
             } else if (left >= 2) {
@@ -333,6 +333,7 @@ ALWAYS_INLINE void mix_form(const struct mix_job *j, bool round, enum form form)
         mix_type(j, DT_BF16, round, form);
 }
 
+#if CELL_INPUTS == 1
 // ---- the two precisions of a tier whose products are f32 fused multiply-adds
 
 static inline void prepare_f32(const struct product_kernels *p, void *dst, const float *x,
@@ -379,10 +380,9 @@ static inline void mix_rounded(const struct mix_job *j)
     mix_form(j, true, FORM_ROUNDED);
 }
 
-// All but panel, block, depth, pack, pack_t and tile.
+// All but the panels.
 static inline void product_set_lanes(struct product_kernels *f32, struct product_kernels *bf16)
 {
-    f32->x_elem = bf16->x_elem = sizeof(float);
     f32->prepare = prepare_f32;
     bf16->prepare = prepare_rounded;
     f32->few = few_f32;
@@ -394,5 +394,7 @@ static inline void product_set_lanes(struct product_kernels *f32, struct product
     f32->mix = mix_f32;
     bf16->mix = mix_rounded;
 }
+
+#endif
 
 #endif

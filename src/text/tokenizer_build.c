@@ -154,11 +154,11 @@ static int fill_vocab(struct tokenizer *t, const struct tokenizer_source *src,
         const char *p = is_added ? a[k].p : q->p;
         size_t n = is_added ? a[k].n : q->n;
         k += is_added;
-        TRY(vocab_add(&t->vocab, p, n, src->name, e));
         if (!utf8_valid(p, n)) {
             rc = err_set(e, ERR_MODEL, "%s: piece %zu is not valid UTF-8", src->name, i);
             goto fail;
         }
+        TRY(vocab_add(&t->vocab, p, n, src->name, e));
         t->type[i] = q ? (uint8_t)q->type : PIECE_CONTROL;
         if (n == 1 && *p == 0) // SentencePiece (0.2.3) leaves U+0000 to the byte pieces
             t->type[i] = PIECE_UNUSED;
@@ -186,7 +186,7 @@ static int find_bytes(struct tokenizer *t, const char *name, struct err *e)
         int value = piece_byte_value(p, n);
         if (value < 0)
             return err_set(e, ERR_MODEL, "%s: byte piece %zu is \"%.*s\", not <0x00> to <0xFF>",
-                           name, i, (int)min_size(n, 60), p);
+                           name, i, piece_shown(p, n), p);
         t->byte[i] = (int16_t)value;
         t->byte_id[value] = (int32_t)i; // names are unique, so this is the only one
     }

@@ -8,7 +8,8 @@
 #include "text/vocab.h"
 
 #define SPACE_MARK "\xE2\x96\x81" // U+2581, which stands for the space in pieces
-enum { SPACE_MARK_LEN = 3, RANK_NONE = UINT32_MAX, EOS_MAX = 2 };
+#define RANK_NONE  UINT32_MAX
+enum { SPACE_MARK_LEN = 3, EOS_MAX = 2 };
 
 // One row of the merge table of tokenizer.json: neighbours left, right become id.
 struct merge {
