@@ -105,6 +105,7 @@ int main(int argc, char **argv)
                  (json && strcmp(json, "1") == 0) || asks_for(argc, argv, "--log-json", NULL));
 
     if (is_word(wish, "--version", "-V")) {
+        (void)console_print(&con, "ivchat %s\n", iv_version());
         (void)console_write(&con, iv_build_info(), strlen(iv_build_info()));
         return console_close(&con, 0);
     }

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""`ivchat chat`: streaming, JSON, sources of questions, media, reuse, dumps, wrong inputs."""
+"""`ivchat chat`: streaming, JSON, sources of questions, media, reuse, generation options."""
 import json
 import os
 import re
 
 import program
-from program import NO_MODEL, SHARED, Tap, make_image, make_video, path, read_npy, run
+from program import NO_MODEL, SHARED, Tap, make_image, make_video, run
 
 tap = Tap()
 model = program.model()
@@ -123,65 +123,6 @@ for option in (["--instruction", "Carefully watch the video.\n"], ["--msg", "A m
     r = run(*ONE, "--json", "-q", "-p", "Hello", *option)
     tap.ok(r.code == 0 and turns(r)[0]["prompt_tokens"] > turns(plain)[0]["prompt_tokens"],
            option[0] + " lengthens the prompt", r)
-
-# ---- dump
-dump = path("dump", "deep")
-r = run(*VIDEO, *ASK, "-q", "--dump", dump)
-names = sorted(f[:-4] for f in os.listdir(dump) if f.endswith(".npy"))
-needed = {"frame_indices", "pixels", "vit", "vit_block_0", "qformer", "projected", "input_ids", "logits"}
-tap.ok(r.code == 0 and needed <= set(names), "--dump: every stage", "%s\n%s" % (needed - set(names), r))
-if needed <= set(names):
-    shape, indices = read_npy(os.path.join(dump, "frame_indices.npy"))
-    tap.ok(shape == [2] and list(indices) == [4, 14], "frame_indices", (shape, indices))
-    tap.ok(read_npy(os.path.join(dump, "pixels.npy"))[0] == [1, 3, 2, 3, 224, 224], "pixels [1,3,2,3,224,224]")
-    vit = read_npy(os.path.join(dump, "vit.npy"))[0]
-    tap.ok(vit[:2] == [3, 513], "vit [3,1+256*2,width]", vit)
-    tap.ok(read_npy(os.path.join(dump, "qformer.npy"))[0][:2] == [3, 96], "qformer [3,96,width]")
-    tap.ok(read_npy(os.path.join(dump, "projected.npy"))[0][0] == 288, "projected [288,width]")
-    shape, ids = read_npy(os.path.join(dump, "input_ids.npy"))
-    tap.ok(shape == [first["prompt_tokens"]] and ids[0] == 1, "input_ids as long as the prompt", shape)
-    shape, logits = read_npy(os.path.join(dump, "logits.npy"))
-    tap.ok(max(range(len(logits)), key=lambda i: logits[i]) == first["token_ids"][0],
-           "the best of logits is the first token", first["token_ids"])
-later = sorted(os.listdir(os.path.join(dump, "turn2")))
-tap.ok(later == ["input_ids.npy", "logits.npy"], "turn2 has what it computed", later)
-tap.ok(not [f for f in os.listdir(dump) if "tmp" in f], "no temporary files are left")
-with open(path("plain"), "w", encoding="utf-8") as f:
-    f.write("x")
-r = run(*ONE, *ASK, "-q", "--dump", path("plain"))
-tap.ok(r.code == 1 and "plain" in r.err and len(r.lines) == 1, "--dump onto a file", r)
-os.makedirs(path("blocked", "logits.npy"))
-r = run(*ONE, *ASK, "-q", "--dump", path("blocked"))
-tap.ok(r.code == 1 and "logits.npy: is a directory" in r.err, "--dump: a failed write ends the work with its cause", r)
-
-# ---- wrong inputs
-with open(path("page.mp4"), "w", encoding="utf-8") as f:
-    f.write("<html>404 not found</html>")
-open(path("empty.mp4"), "w", encoding="utf-8").close()
-with open(clip, "rb") as f, open(path("cut.y4m"), "wb") as g:
-    g.write(f.read(40))
-for what, args, code in (
-        ("a video that is not there", ["--video", path("none.mp4"), "-p", "x"], 4),
-        ("text named .mp4", ["--video", path("page.mp4"), "-p", "x"], 4),
-        ("an empty file", ["--video", path("empty.mp4"), "-p", "x"], 4),
-        ("a header without frames", ["--video", path("cut.y4m"), "-p", "x"], 4),
-        ("a folder as video", ["--video", program.SCRATCH.name, "-p", "x"], 4),
-        ("a device as video", ["--video", "/dev/null", "-p", "x"], 4),
-        ("an image that is none", ["--image", path("page.mp4"), "-p", "x"], 4),
-        ("a part behind the end", ["--video", clip, "--start", "100", "-p", "x"], 4),
-        ("a prompt longer than --ctx", ["--ctx", "8", "-p", "a b c d e f g h i j k l m n o p"], 5),
-        ("invalid UTF-8 in a question", ["-p", b"\xff\xfe".decode("utf-8", "surrogateescape")], 2),
-        ("a tier this processor lacks", ["--cpu", "avx9000", "-p", "x"], 2),
-        ("a variant of another language model", ["--variant", "internlm", "-p", "x"], 2)):
-    r = run(*BASE, *args)
-    tap.ok(r.code == code and r.out == "" and len([x for x in r.lines if x.startswith("ivchat chat: ")]) == 1,
-           "%s: exit %d and one line" % (what, code), r)
-r = run(*BASE, "-q", stdin=b"good\nbad\0line\n")
-tap.ok(r.code == 1 and "line 2: byte 4 is not text" in r.err and r.out.count("\n") >= 1, "NUL in a question names its line", r)
-r = run(*BASE, "-q", stdin=b"x" * (1 << 20) + b"y\n")
-tap.ok(r.code == 5 and "longer than 1 MiB" in r.err, "a question of more than 1 MiB", r)
-r = run(*BASE, "-q", stdin=b"")
-tap.ok(r.code == 0 and r.out == "", "no question at all", r)
 
 # ---- the golden conversation
 yoga = os.path.join(SHARED, "data", "upstream", "yoga.mp4")
