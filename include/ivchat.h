@@ -59,10 +59,12 @@ struct iv_callbacks {
      * "prefill" or "generate" */
     void (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
     bool (*abort)(void *user); /* true = stop; the call returns IV_ERR_ABORT within 200 ms */
-    /* every stage's output by name: "frame_indices" (int32), "pixels", "vit_block_<i>", "vit", "qformer",
-     * "projected", "input_ids" (int32), "logits"; row-major, valid during the call. Costs time: leave NULL in production. */
-    void (*stage)(void *user, const char *name, const char *dtype, const void *data, const size_t *dim,
-                  unsigned n_dim);
+    /* every stage's output by name: "frame_indices", "pixels", "vit_block_<i>", "vit", "qformer", "projected",
+     * "input_ids" (0 at visual positions), "logits" (of the prompt's last position). dtype "f32", or "i32" for
+     * indices and ids; all clips in one call, only when computed; row-major, valid during the call. Costs
+     * time: leave NULL in production. */
+    void (*stage)(void *user, const char *name, const char *dtype, const void *data,
+                  const size_t *dim, unsigned n_dim);
 };
 
 /* Version of the library, "MAJOR.MINOR.PATCH". */
@@ -92,19 +94,20 @@ IV_API int iv_engine_open(const struct iv_engine_options *o, iv_engine **out, st
 IV_API void iv_engine_close(iv_engine *engine);
 
 struct iv_engine_info {
-    const char *name;         /* last component of the model's path */
-    const char *variant;      /* "8b", "hd", "f16", "internlm" */
-    const char *family;       /* what the base language model is, e.g. "mistral", "internlm2" */
-    const char *dtype;        /* precision of products */
-    const char *device;       /* "cpu" */
-    const char *cpu;          /* kernel tier in use */
+    const char *name;    /* last component of the model's path */
+    const char *variant; /* "8b", "hd", "f16", "internlm" */
+    const char *family;  /* what the base language model is, e.g. "mistral", "internlm2" */
+    const char *dtype;   /* precision of products */
+    const char *device;  /* "cpu" */
+    const char *cpu;     /* kernel tier in use */
     int n_threads;
     uint64_t n_tensor, n_param, file_bytes;
     uint64_t n_file;
     /* dimensions, as in docs/MODEL.md */
     uint64_t vit_d_model, vit_n_layer, vit_n_head, vit_patch, vit_n_frame;
     uint64_t qformer_d_model, qformer_n_layer, qformer_n_head, n_query;
-    uint64_t llm_d_model, llm_n_layer, llm_n_head, llm_n_kv, llm_d_head, llm_d_ffn, llm_n_vocab, llm_n_ctx_max;
+    uint64_t llm_d_model, llm_n_layer, llm_n_head, llm_n_kv, llm_d_head, llm_d_ffn, llm_n_vocab,
+        llm_n_ctx_max;
     uint64_t lora_r;
     double load_ms;
     uint64_t default_n_frame; /* 8, F16: 16 */
@@ -114,54 +117,57 @@ IV_API const struct iv_engine_info *iv_engine_info(const iv_engine *engine);
 
 /* Reads every weight once: NaN or infinity, and the SHA-256 of each file. `report` gets one line per file
  * and per finding. IV_ERR_MODEL when a value is not finite. Any thread. */
-IV_API int iv_engine_verify(const iv_engine *engine, void (*report)(void *user, const char *line), void *user,
-                            struct iv_error *e);
+IV_API int iv_engine_verify(const iv_engine *engine, void (*report)(void *user, const char *line),
+                            void *user, struct iv_error *e);
 
 /* ---------------------------------------------------------------- media */
 
 typedef struct iv_media iv_media;
 
 struct iv_media_options {
-    int n_frame;            /* frames sampled from a video; 0 = the variant's default */
-    int hd_num;             /* 6; most tiles, for padding and fix_ratio auto */
-    bool padding;           /* HD padding transform (SPEC 3.5) */
-    int fix_cols, fix_rows; /* tile grid; 2 x 1; 0 x 0 = auto (closest grid of at most hd_num tiles) */
-    bool antialias;         /* plain 8B preprocessing only; true */
-    double start_s, end_s;  /* part of the video, seconds; end_s <= 0 = to the end */
+    int n_frame;  /* frames sampled from a video; 0 = the variant's default */
+    int hd_num;   /* 6; most tiles, for padding and fix_ratio auto */
+    bool padding; /* HD padding transform (SPEC 3.5) */
+    int fix_cols,
+        fix_rows;   /* tile grid; 2 x 1; 0 x 0 = auto (closest grid of at most hd_num tiles) */
+    bool antialias; /* plain 8B preprocessing only; true */
+    double start_s, end_s; /* part of the video, seconds; end_s <= 0 = to the end */
     struct iv_callbacks callbacks;
 };
 IV_API struct iv_media_options iv_media_options_default(void);
 
 /* Video file, or "-" for standard input. Opens, decodes the sampled frames and preprocesses them.
  * The engine gives the variant. *out is the caller's, to iv_media_close. Any thread. */
-IV_API int iv_media_open_video(const iv_engine *engine, const char *path, const struct iv_media_options *o,
-                               iv_media **out, struct iv_error *e);
+IV_API int iv_media_open_video(const iv_engine *engine, const char *path,
+                               const struct iv_media_options *o, iv_media **out,
+                               struct iv_error *e);
 /* n image files. */
 IV_API int iv_media_open_images(const iv_engine *engine, const char *const *paths, size_t n,
-                                const struct iv_media_options *o, iv_media **out, struct iv_error *e);
+                                const struct iv_media_options *o, iv_media **out,
+                                struct iv_error *e);
 /* n_frame RGB24 frames of width x height, packed rows, [n_frame,height,width,3]; every given frame is used.
  * fps <= 0 = unknown. */
-IV_API int iv_media_from_rgb(const iv_engine *engine, const uint8_t *rgb, size_t n_frame, size_t width,
-                             size_t height, double fps, const struct iv_media_options *o, iv_media **out,
-                             struct iv_error *e);
+IV_API int iv_media_from_rgb(const iv_engine *engine, const uint8_t *rgb, size_t n_frame,
+                             size_t width, size_t height, double fps,
+                             const struct iv_media_options *o, iv_media **out, struct iv_error *e);
 /* Already preprocessed pixels f32 [n_clip,n_frame,3,224,224] (normalised); copied. image = still images. */
-IV_API int iv_media_from_pixels(const iv_engine *engine, const float *pixels, size_t n_clip, size_t n_frame,
-                                bool image, iv_media **out, struct iv_error *e);
+IV_API int iv_media_from_pixels(const iv_engine *engine, const float *pixels, size_t n_clip,
+                                size_t n_frame, bool image, iv_media **out, struct iv_error *e);
 IV_API void iv_media_close(iv_media *media);
 
 struct iv_media_info {
-    const char *path;      /* as given; NULL for frames and pixels */
-    const char *sha256;    /* of the file's bytes, 64 hex digits; NULL for frames and pixels */
+    const char *path;   /* as given; NULL for frames and pixels */
+    const char *sha256; /* of the file's bytes, 64 hex digits; NULL for frames and pixels */
     bool image;
-    uint64_t frame_count;  /* of the video */
-    double fps, duration_s; /* 0 = unknown */
-    uint64_t width, height; /* after rotation */
-    size_t n_frame;        /* sampled */
+    uint64_t frame_count;       /* of the video */
+    double fps, duration_s;     /* 0 = unknown */
+    uint64_t width, height;     /* after rotation */
+    size_t n_frame;             /* sampled */
     const int32_t *frame_index; /* [n_frame] */
-    const double *frame_s; /* [n_frame] seconds, frame_index / fps */
-    size_t cols, rows;     /* tiles */
-    size_t n_clip;         /* tiles + global view */
-    const char *time_text; /* the sentence of SPEC 3.9; NULL when fps is unknown */
+    const double *frame_s;      /* [n_frame] seconds, frame_index / fps */
+    size_t cols, rows;          /* tiles */
+    size_t n_clip;              /* tiles + global view */
+    const char *time_text;      /* the sentence of SPEC 3.9; NULL when fps is unknown */
     double decode_ms, preprocess_ms, vision_ms, qformer_ms; /* 0 until done */
 };
 /* Owned by the media; valid until it is closed. The times change when the media is encoded. */
@@ -171,16 +177,16 @@ enum iv_stage { IV_STAGE_PIXELS, IV_STAGE_VIT, IV_STAGE_QFORMER, IV_STAGE_PROJEC
 /* Computes (if needed) and copies a stage as f32: pixels [1,n_clip,n_frame,3,224,224], vit
  * [n_clip,1+tokens,d], qformer [n_clip,n_query,d], projected [n_clip*n_query,d_llm]. instruction is for the
  * Q-Former, NULL = none. *data is the caller's (iv_free); dim has room for 6. Any thread. */
-IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *instruction, float **data,
-                          size_t dim[6], unsigned *n_dim, struct iv_error *e);
+IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *instruction,
+                          float **data, size_t dim[6], unsigned *n_dim, struct iv_error *e);
 
 /* ---------------------------------------------------------------- session */
 
 typedef struct iv_session iv_session;
 
 struct iv_session_options {
-    size_t n_ctx;            /* positions of the KV cache; 0 = grows as needed up to the model's maximum */
-    bool allow_special;      /* control-token strings in the caller's texts become control ids, as in the
+    size_t n_ctx; /* positions of the KV cache; 0 = grows as needed up to the model's maximum */
+    bool allow_special; /* control-token strings in the caller's texts become control ids, as in the
                                 reference; default false: they stay plain text */
     const char *instruction; /* SPEC 6.1; copied; NULL = none */
     const char *msg;         /* copied; NULL = none */
@@ -191,8 +197,9 @@ struct iv_session_options {
 IV_API struct iv_session_options iv_session_options_default(void);
 
 /* media may be NULL (text only); it must outlive the session. */
-IV_API int iv_session_open(const iv_engine *engine, iv_media *media, const struct iv_session_options *o,
-                           iv_session **out, struct iv_error *e);
+IV_API int iv_session_open(const iv_engine *engine, iv_media *media,
+                           const struct iv_session_options *o, iv_session **out,
+                           struct iv_error *e);
 IV_API void iv_session_close(iv_session *session);
 
 /* Appends a past turn without running the model. */
@@ -202,17 +209,17 @@ IV_API int iv_session_add_turn(iv_session *session, const char *prompt, const ch
 IV_API void iv_session_reset(iv_session *session);
 
 struct iv_ask_options {
-    int max_new_tokens;       /* 200, counts the end-of-sequence token */
-    double temperature;       /* 0 = greedy */
-    double top_p;             /* 0.9; used when sampling */
-    int top_k;                /* 0 = off */
-    uint64_t seed;            /* of the sampler; 0 */
-    int num_beams;            /* 1; more = beam search */
-    double length_penalty;    /* 1; beam search */
+    int max_new_tokens;        /* 200, counts the end-of-sequence token */
+    double temperature;        /* 0 = greedy */
+    double top_p;              /* 0.9; used when sampling */
+    int top_k;                 /* 0 = off */
+    uint64_t seed;             /* of the sampler; 0 */
+    int num_beams;             /* 1; more = beam search */
+    double length_penalty;     /* 1; beam search */
     double repetition_penalty; /* 1 */
-    int min_length;           /* 1: end-of-sequence cannot be the first token */
+    int min_length;            /* 1: end-of-sequence cannot be the first token */
     bool ignore_eos;
-    const char *const *stop;  /* n_stop texts that end the answer; not part of it */
+    const char *const *stop; /* n_stop texts that end the answer; not part of it */
     size_t n_stop;
     const char *answer_prefix; /* SPEC 6.1 answer_prompt; NULL = none */
     void *user;
@@ -223,15 +230,15 @@ struct iv_ask_options {
 IV_API struct iv_ask_options iv_ask_options_default(void);
 
 struct iv_answer {
-    char *text;             /* zero-terminated */
+    char *text; /* zero-terminated */
     size_t text_len;
-    int32_t *token_ids;     /* generated, a final end-of-sequence id included */
+    int32_t *token_ids; /* generated, a final end-of-sequence id included */
     size_t n_token;
     const char *finish_reason; /* "stop" or "length" */
     size_t prompt_tokens, cached_tokens;
     double vision_ms, qformer_ms, prefill_ms, generate_ms, ttft_ms, tokens_per_second;
-    double score;           /* beam search: of the answer */
-    uint64_t logits_hash;   /* of the last logits: equal for equal input, tier and precision */
+    double score;         /* beam search: of the answer */
+    uint64_t logits_hash; /* of the last logits: equal for equal input, tier and precision */
 };
 
 /* One turn: encodes the media if that is not done, prefills, generates, appends (prompt, answer) to the
@@ -249,19 +256,20 @@ IV_API int iv_session_prompt_ids(iv_session *session, const char *prompt, const 
 /* ---------------------------------------------------------------- planning, text, memory */
 
 struct iv_plan {
-    uint64_t weight_bytes;    /* mapped or loaded */
-    uint64_t work_bytes;      /* most of the work buffers at one time */
+    uint64_t weight_bytes; /* mapped or loaded */
+    uint64_t work_bytes;   /* most of the work buffers at one time */
     uint64_t kv_bytes;
-    uint64_t media_bytes;     /* frames, pixels and visual rows */
-    uint64_t peak_bytes;      /* estimate of the process's peak resident memory */
+    uint64_t media_bytes; /* frames, pixels and visual rows */
+    uint64_t peak_bytes;  /* estimate of the process's peak resident memory */
     uint64_t n_clip, visual_tokens, prompt_tokens, max_new_tokens;
     double vision_flop, prefill_flop, decode_bytes_per_token;
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
 };
-/* Without decoding or running anything. width, height: of the video (0 = unknown). */
-IV_API int iv_plan(const iv_engine *engine, const struct iv_media_options *media, size_t width, size_t height,
-                   size_t prompt_tokens, const struct iv_ask_options *ask, struct iv_plan *out,
-                   struct iv_error *e);
+/* Without decoding or running anything. media NULL = text only; width, height: of the video (0 = unknown);
+ * prompt_tokens: text tokens, those of the template included. */
+IV_API int iv_plan(const iv_engine *engine, const struct iv_media_options *media, size_t width,
+                   size_t height, size_t prompt_tokens, const struct iv_ask_options *ask,
+                   struct iv_plan *out, struct iv_error *e);
 
 enum iv_tokenizer { IV_TOKENIZER_LM, IV_TOKENIZER_BERT };
 /* Ids of one text piece with the special tokens the model adds (BOS; [CLS] [SEP]). *ids is the caller's
@@ -269,8 +277,8 @@ enum iv_tokenizer { IV_TOKENIZER_LM, IV_TOKENIZER_BERT };
 IV_API int iv_tokenize(const iv_engine *engine, enum iv_tokenizer kind, const char *text, size_t n,
                        bool allow_special, int32_t **ids, size_t *n_id, struct iv_error *e);
 /* Text of ids, special tokens skipped as the reference does. *text is zero-terminated and the caller's. */
-IV_API int iv_detokenize(const iv_engine *engine, enum iv_tokenizer kind, const int32_t *ids, size_t n_id,
-                         char **text, size_t *n, struct iv_error *e);
+IV_API int iv_detokenize(const iv_engine *engine, enum iv_tokenizer kind, const int32_t *ids,
+                         size_t n_id, char **text, size_t *n, struct iv_error *e);
 
 /* Releases what a function handed over. NULL is allowed. */
 IV_API void iv_free(void *p);

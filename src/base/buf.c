@@ -11,14 +11,20 @@
 
 static bool reserve(struct buf *b, size_t extra)
 {
-    size_t max = b->max ? b->max : BUF_MAX_DEFAULT, need;
+    size_t max = b->max ? b->max : BUF_MAX_DEFAULT, need, want;
     if (b->failed || !add_size(b->len, extra, &need) || need > max) {
         b->failed = true;
         return false;
     }
     if (need < b->cap)
         return true;
-    size_t cap = max_size(64, min_size(max, need + need / 2)) + 1;
+    if (!add_size(need, need / 2, &want) || want > max)
+        want = max;
+    size_t cap;
+    if (!add_size(max_size(64, want), 1, &cap)) {
+        b->failed = true;
+        return false;
+    }
     char *p = mem_realloc(b->data, cap, 1);
     if (!p) {
         b->failed = true;

@@ -1,44 +1,29 @@
 // SPDX-License-Identifier: MIT
-// Formats error messages in place. Names from files may hold any byte: control characters are
-// shown as \xNN so that one error stays one line and cannot drive a terminal.
+// Formats error messages in place, without allocating. Names from files may hold any byte: visible.h
+// keeps one error one line.
+// Easy to get wrong: the arguments may point into the message that is being replaced, so the text is
+// formatted aside first; that scratch is longer than the message, so that a cut by vsnprintf in the
+// middle of a character lies behind the cut that visible_copy makes.
 #include "base/err.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-static void copy_visible(char *dst, size_t cap, const char *src)
-{
-    static const char hex[] = "0123456789abcdef";
-    size_t n = 0;
-    for (; *src; src++) {
-        unsigned char c = (unsigned char)*src;
-        int ctl = c < 0x20 || c == 0x7f;
-        if (n + (ctl ? 4 : 1) >= cap)
-            break;
-        if (ctl) {
-            dst[n++] = '\\';
-            dst[n++] = 'x';
-            dst[n++] = hex[c >> 4];
-            dst[n++] = hex[c & 15];
-        } else {
-            dst[n++] = (char)c;
-        }
-    }
-    dst[n] = 0;
-}
+#include "base/visible.h"
+
+enum { RAW_MAX = ERR_MSG_MAX + 4 };
 
 int err_set(struct err *e, int code, const char *fmt, ...)
 {
     if (!e)
         return code;
-    char raw[ERR_MSG_MAX];
+    char raw[RAW_MAX];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
     e->code = code;
-    copy_visible(e->msg, sizeof e->msg, raw);
+    visible_copy(e->msg, sizeof e->msg, raw);
     return code;
 }
 
@@ -46,15 +31,14 @@ int err_prefix(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return ERR_FAIL;
-    char raw[2 * ERR_MSG_MAX];
+    char raw[RAW_MAX], old[ERR_MSG_MAX];
+    snprintf(old, sizeof old, "%s", e->msg);
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(raw, ERR_MSG_MAX, fmt, ap);
+    vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
-    size_t at = n < 0 ? 0 : (size_t)n;
-    if (at > ERR_MSG_MAX - 1)
-        at = ERR_MSG_MAX - 1;
-    snprintf(raw + at, sizeof raw - at, ": %s", e->msg);
-    copy_visible(e->msg, sizeof e->msg, raw);
+    size_t at = visible_copy(e->msg, sizeof e->msg, raw);
+    at += visible_copy(e->msg + at, sizeof e->msg - at, ": ");
+    visible_copy(e->msg + at, sizeof e->msg - at, old);
     return e->code ? e->code : ERR_FAIL;
 }

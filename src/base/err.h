@@ -23,7 +23,8 @@ enum { ERR_MSG_MAX = 1024 };
 // code 0 = no error. Caller owns it; no allocation inside, so it may live on the stack.
 struct err {
     int code;
-    char msg[ERR_MSG_MAX]; // one line, UTF-8, no trailing newline; control bytes of names are escaped
+    char msg
+        [ERR_MSG_MAX]; // one line, UTF-8, no trailing newline; control bytes of names are escaped
 };
 
 // Writes code and the formatted message (truncated to fit) and returns code. e may be NULL.

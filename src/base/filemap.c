@@ -14,6 +14,8 @@
 
 #include "base/mem.h"
 
+_Static_assert(sizeof(size_t) >= 8, "the weights alone need 64-bit sizes");
+
 static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
 {
     struct stat st;
@@ -59,7 +61,7 @@ void filemap_close(struct filemap *m)
 
 int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e)
 {
-    int fd, rc;
+    int fd, rc, why = 0;
     size_t size, got = 0;
     *out = NULL;
     *n = 0;
@@ -79,13 +81,16 @@ int file_read(const char *path, size_t max, int code, char **out, size_t *n, str
         ssize_t k = read(fd, p + got, size - got);
         if (k < 0 && errno == EINTR)
             continue;
-        if (k <= 0)
+        if (k <= 0) {
+            why = k < 0 ? errno : 0;
             break;
+        }
         got += (size_t)k;
     }
     if (got != size) {
         mem_free(p);
-        rc = err_set(e, code, "%s: read %zu of %zu bytes", path, got, size);
+        rc = err_set(e, code, "%s: read %zu of %zu bytes%s%s", path, got, size, why ? ": " : "",
+                     why ? strerror(why) : "");
         goto done;
     }
     *out = p;

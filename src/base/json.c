@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // jansson behind our error convention. jansson itself refuses invalid UTF-8, lone surrogates,
-// numbers that overflow and nesting deeper than 2048.
+// numbers that overflow and nesting deeper than 2048. It takes up to 270 bytes for two bytes of text
+// ("[],[],..."), so the values are counted before it starts.
 #include "base/json.h"
 
 #include <jansson.h>
@@ -9,11 +10,35 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 
+// An upper bound of the number of values: each but the first follows one of [ { , : outside strings.
+static size_t count_values(const char *text, size_t n)
+{
+    size_t count = 1;
+    bool quoted = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (quoted && c == '\\')
+            i++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && (c == ',' || c == ':' || c == '[' || c == '{'))
+            count++;
+    }
+    return count;
+}
+
 static int parse(struct js_doc *d, const char *text, size_t n, const char *name, size_t flags,
                  int code, struct err *e)
 {
     json_error_t je;
+    d->root = NULL;
+    size_t n_value = count_values(text, n);
+    if (n_value > JS_VALUE_MAX)
+        return err_set(e, code, "%s: %zu JSON values, at most %d are accepted", name, n_value,
+                       JS_VALUE_MAX);
     d->root = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | flags, &je);
+    if (!d->root && json_error_code(&je) == json_error_out_of_memory)
+        return err_set(e, ERR_LIMIT, "%s: out of memory for %zu bytes of JSON", name, n);
     if (!d->root)
         return err_set(e, code, "%s: invalid JSON at line %d column %d (byte %d): %s", name,
                        je.line, je.column, je.position, je.text);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Strict JSON reading: the library's one door to jansson. Duplicate keys, trailing bytes, invalid
-// UTF-8, numbers out of range and nesting beyond jansson's 2048 levels are errors. Getters name the
-// key and what was found, so that callers add only the file's name.
+// UTF-8, a NUL in a key, numbers out of range, nesting beyond jansson's 2048 levels, more than JS_VALUE_MAX
+// values (some 270 MB once parsed) and anything but an object or array at the top are errors. Getters
+// accept NULL, so that they can be chained.
 #ifndef IV_BASE_JSON_H
 #define IV_BASE_JSON_H
 
@@ -14,6 +15,8 @@
 // A borrowed view of a value; valid as long as its document.
 typedef struct json_t js_value; // jansson's own type, opaque here
 
+enum { JS_VALUE_MAX = 1 << 20 };
+
 struct js_doc {
     js_value *root;
 };
@@ -25,7 +28,7 @@ int js_parse(struct js_doc *d, const char *text, size_t n, const char *name, int
 // beyond 64 bits, as tokenizer_config.json does.
 int js_parse_reals(struct js_doc *d, const char *text, size_t n, const char *name, int code,
                    struct err *e);
-// file_read + json_parse.
+// file_read, then js_parse with the path as name.
 int js_load(struct js_doc *d, const char *path, size_t max_bytes, int code, struct err *e);
 void js_free(struct js_doc *d);
 

@@ -22,7 +22,8 @@ struct hooks {
 
 void log_line(const struct hooks *h, enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-static inline void hooks_progress(const struct hooks *h, const char *stage, size_t done, size_t total)
+static inline void hooks_progress(const struct hooks *h, const char *stage, size_t done,
+                                  size_t total)
 {
     if (h && h->progress)
         h->progress(h->user, stage, done, total);

@@ -29,16 +29,14 @@
 #endif
 
 enum { ALIGN = 64 };
-static const size_t HUGE_FROM = (size_t)4 << 20; // below this a huge page wastes more than it gains
 
 static _Atomic uint64_t fail_countdown; // 0 = off; the one global here, used by tests only
 
 static bool must_fail(void)
 {
     uint64_t k = atomic_load_explicit(&fail_countdown, memory_order_relaxed);
-    if (k == 0)
-        return false;
-    atomic_store_explicit(&fail_countdown, k - 1, memory_order_relaxed);
+    while (k && !atomic_compare_exchange_weak(&fail_countdown, &k, k - 1))
+        ;
     return k == 1;
 }
 
@@ -66,7 +64,7 @@ char *mem_strndup(const char *s, size_t n)
     if (!add_size(n, 1, &bytes))
         return NULL;
     char *p = mem_calloc(bytes, 1);
-    if (p)
+    if (p && n)
         memcpy(p, s, n);
     return p;
 }
@@ -76,29 +74,57 @@ void mem_free(void *p)
     free(p);
 }
 
-void *mem_alloc_big(size_t bytes)
+#ifdef HAVE_ASAN
+// From the heap, so that LeakSanitizer sees a block that nobody released.
+static void *pages_take(size_t bytes)
 {
-    if (must_fail())
+    void *p = NULL;
+    if (posix_memalign(&p, ALIGN, bytes) != 0)
         return NULL;
-    void *p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memset(p, 0, bytes);
+}
+
+static void pages_release(void *p, size_t bytes)
+{
+    (void)bytes;
+    free(p);
+}
+#else
+static void *pages_take(size_t bytes)
+{
+    const size_t huge_from = (size_t)4 << 20; // below this a huge page wastes more than it gains
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
 #ifdef MADV_HUGEPAGE
-    if (bytes >= HUGE_FROM)
+    if (bytes >= huge_from)
         (void)madvise(p, bytes, MADV_HUGEPAGE); // advice only
 #endif
     return p;
 }
 
+static void pages_release(void *p, size_t bytes)
+{
+    munmap(p, bytes);
+}
+#endif
+
+void *mem_alloc_big(size_t bytes)
+{
+    return must_fail() ? NULL : pages_take(bytes ? bytes : 1);
+}
+
 void mem_free_big(void *p, size_t bytes)
 {
     if (p)
-        munmap(p, bytes ? bytes : 1);
+        pages_release(p, bytes ? bytes : 1);
 }
 
 size_t arena_cost(size_t bytes)
 {
     size_t n;
+    if (bytes > SIZE_MAX - (ALIGN - 1)) // round_up saturates below bytes
+        return SIZE_MAX;
     return add_size(round_up(bytes, ALIGN), REDZONE, &n) ? n : SIZE_MAX;
 }
 

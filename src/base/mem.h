@@ -23,7 +23,7 @@ void *mem_alloc_big(size_t bytes);
 void mem_free_big(void *p, size_t bytes);
 
 // Test hook: the k-th allocation from now fails (1 = the next one), then all work again; 0 = off.
-// Not for use with concurrent threads.
+// Process-wide; set it while no other thread allocates.
 void mem_fail_after(uint64_t k);
 
 // An arena of fixed capacity. Failure is sticky: push returns NULL from then on and arena_failed()
@@ -44,7 +44,7 @@ void *arena_push(struct arena *a, size_t bytes);
 void *arena_push_n(struct arena *a, size_t n, size_t size);
 // Bytes that one push of `bytes` takes; sums of this give the capacity to ask for.
 size_t arena_cost(size_t bytes);
-// A mark to which arena_pop returns; pops everything pushed since. Clears a failure that happened since.
+// A mark to which arena_pop returns; pops everything pushed since and clears `failed`: ask for it before.
 size_t arena_mark(const struct arena *a);
 void arena_pop(struct arena *a, size_t mark);
 static inline bool arena_failed(const struct arena *a)

@@ -18,7 +18,10 @@ enum { TEMPLATE_MISTRAL_ONE, TEMPLATE_MISTRAL, TEMPLATE_INTERNLM2 };
 
 static const struct chat_template templates[] = {
     [TEMPLATE_MISTRAL_ONE] = {.name = "mistral-8b", .one_marker = true, MISTRAL_STRINGS},
-    [TEMPLATE_MISTRAL] = {.name = "mistral-hd", .one_marker = false, MISTRAL_STRINGS},
+    [TEMPLATE_MISTRAL] = {.name = "mistral-hd",
+                          .one_marker = false,
+                          .qformer_instruction = true,
+                          MISTRAL_STRINGS},
     [TEMPLATE_INTERNLM2] =
         {
             .name = "internlm2",
@@ -36,6 +39,7 @@ static const struct chat_template templates[] = {
             .answer_open = "<|im_start|>assistant\n",
             .answer_close = "<|im_end|>\n</s>",
             .one_marker = false,
+            .qformer_instruction = true,
         },
 };
 

@@ -56,7 +56,7 @@ struct ops_options {
     struct pool *pool;             // shared, outlives the ops; NULL = the calling thread alone
     const struct kernels *kernels; // shared, outlives the ops
     enum compute compute;
-    const struct hooks *hooks;     // abort is polled; may be NULL
+    const struct hooks *hooks; // abort is polled; may be NULL
 };
 
 // CPU backend with an empty arena (see ops_reserve). Caller closes.
@@ -67,8 +67,8 @@ void ops_close(struct ops *o);
 
 // What a planned run took since the last ops_plan_reset.
 struct ops_plan {
-    size_t arena_bytes; // peak of the scratch arena
-    double flops;       // multiply-adds counted twice, products and attention only
+    size_t arena_bytes;  // peak of the scratch arena
+    double flops;        // multiply-adds counted twice, products and attention only
     double weight_bytes; // weights read
 };
 struct ops_plan ops_plan_result(const struct ops *o);
@@ -126,7 +126,8 @@ struct mat op_rope_table(struct ops *o, const uint32_t *pos, size_t n, size_t d_
 // Rotates the split halves of each head of x [n, n_head * d_head] in place.
 void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table);
 
-// y[i] = table[ids[i]]; ids < rows of table (checked: out of range fails the ops). ids is host memory.
+// y[i] = table[ids[i]]; ids < rows of table (checked: out of range fails the ops). ids is host memory;
+// NULL = the rows 0, 1, 2 ... of table.
 void op_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
 
 // Conv with kernel = stride = (1, patch, patch) over pixels f32 [n_frame, 3, size, size] (host memory).
@@ -135,14 +136,14 @@ void op_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_f
                     size_t patch, const struct linear *w);
 
 // InternLM2's packed qkv: columns are n_kv groups of (n_head/n_kv query heads, key, value), d_head each.
-void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv, size_t n_head,
-                   size_t n_kv, size_t d_head);
+void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
+                   size_t n_head, size_t n_kv, size_t d_head);
 
 struct attention {
-    struct mat q;     // [n_q, n_head * d_head] f32
-    struct mat k, v;  // [n_k, n_kv * d_head] F32 or BF16
+    struct mat q;    // [n_q, n_head * d_head] f32
+    struct mat k, v; // [n_k, n_kv * d_head] F32 or BF16
     size_t n_head;
-    size_t n_kv;      // n_head % n_kv == 0; query head h reads key head h / (n_head / n_kv)
+    size_t n_kv; // n_head % n_kv == 0; query head h reads key head h / (n_head / n_kv)
     size_t d_head;
     float scale;      // applied to q
     bool causal;      // key j is seen by query i iff j <= first_pos + i

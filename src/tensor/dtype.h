@@ -41,8 +41,8 @@ static inline float bf16_round(float f)
     return bf16_to_f32(f32_to_bf16(f));
 }
 
-float f16_to_f32(uint16_t h);  // exact
-uint16_t f32_to_f16(float f);  // round to nearest even; overflow gives infinity
+float f16_to_f32(uint16_t h); // exact
+uint16_t f32_to_f16(float f); // round to nearest even; overflow gives infinity
 
 // n elements of type t at src, as f32. t must be F32, F16 or BF16; src need not be aligned.
 void dtype_to_f32(float *dst, const void *src, enum dtype t, size_t n);

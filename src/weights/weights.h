@@ -13,19 +13,24 @@
 
 struct weights;
 
-// Opens model.safetensors.index.json + shards, or the single model.safetensors, of dir. Caller closes.
+// Opens model.safetensors.index.json + shards, or without an index the single model.safetensors, of
+// dir. *out is the caller's, to weights_close; NULL on failure (ERR_MODEL naming file, tensor and
+// numbers; ERR_LIMIT without memory). Every tensor's data is aligned to its element size and lives
+// until weights_close. Any thread; afterwards weights are read-only and shared freely.
 int weights_open(const char *dir, struct weights **out, struct err *e);
 void weights_close(struct weights *w);
 
 size_t weights_count(const struct weights *w);
-// i-th tensor in file order.
+// i-th tensor: files by name, inside a file in the order of the bytes. NULL beyond the last.
 const struct tensor *weights_at(const struct weights *w, size_t i);
+// The i of t, which weights_at or weights_find gave.
+size_t weights_index(const struct weights *w, const struct tensor *t);
 // By exact name; NULL when there is none. Logarithmic or better.
 const struct tensor *weights_find(const struct weights *w, const char *name);
-// File that holds t (for messages and `info`).
+// Path of the file that holds t, a tensor of w or a copy of one (for messages and `info`).
 const char *weights_file(const struct weights *w, const struct tensor *t);
 size_t weights_file_count(const struct weights *w);
-// Path and bytes of the i-th file.
+// Path and (bytes may be NULL) length of the i-th file; NULL beyond the last.
 const char *weights_file_at(const struct weights *w, size_t i, size_t *bytes);
 
 #endif

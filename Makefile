@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+# What people type. CMake does the work; see CMakePresets.json for the builds behind each word.
+#
+#   make            build/ivchat, build/libivchat.a, build/libivchat.so
+#   make test       every test: plain, sanitizers, lint, fuzz, other CPUs (about ten minutes)
+#   make help       the rest
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILD = build
+PYTHON ?= python3
+PHASES ?=
+FUZZ_SECONDS ?= 60
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: all help build-deps deps configure test check lint analyze parity bench fuzz soak debug format \
+        install uninstall clean
+
+all: configure
+	cmake --build $(BUILD) --parallel $(JOBS)
+
+help:
+	@echo 'make              build/ivchat, build/libivchat.a, build/libivchat.so'
+	@echo 'make deps         install what build and tests need (Debian, Ubuntu; elsewhere a list)'
+	@echo 'make test         everything; PHASES="release lint" for a part'
+	@echo 'make check        build and run the plain tests only'
+	@echo 'make lint         layers, banned calls, sizes, names, format'
+	@echo 'make analyze      cppcheck and clang-tidy, if installed'
+	@echo 'make parity       the golden cases of ../shared through the built program'
+	@echo 'make bench        kernels of this machine, each tier against the plain one'
+	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
+	@echo 'make soak         repeats the plain tests under sanitizers, SOAK_MINUTES=30'
+	@echo 'make debug        build-debug/: AddressSanitizer and UBSan'
+	@echo 'make format       clang-format over all sources'
+	@echo 'make install      PREFIX=/usr/local DESTDIR='
+	@echo 'make clean        remove every build folder'
+
+build-deps:
+	@sh tools/install_deps.sh build
+
+deps:
+	@sh tools/install_deps.sh all
+
+configure: build-deps
+	@cmake --preset release --log-level=NOTICE -DCMAKE_INSTALL_PREFIX='$(PREFIX)'
+
+test: deps
+	@$(PYTHON) tests/run_tests.py $(PHASES)
+
+check: deps
+	@$(PYTHON) tests/run_tests.py release
+
+lint: deps
+	@$(PYTHON) tools/lint.py
+
+analyze: configure
+	@sh tools/analyze.sh $(BUILD)
+
+parity: all
+	@$(PYTHON) tests/parity/run.py --build $(BUILD)
+
+bench: deps configure
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	@$(PYTHON) tests/run_tests.py --bench
+
+fuzz: deps
+	@$(PYTHON) tests/run_tests.py --fuzz-seconds $(FUZZ_SECONDS) fuzz
+
+SOAK_MINUTES ?= 30
+soak: deps
+	@$(PYTHON) tests/run_tests.py --soak $(SOAK_MINUTES) sanitize
+
+debug: deps
+	@cmake --preset debug --log-level=NOTICE
+	cmake --build build-debug --parallel $(JOBS)
+
+format:
+	@$(PYTHON) tools/lint.py --format
+
+install: all
+	DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
+
+uninstall:
+	@test -f $(BUILD)/install_manifest.txt || { echo 'nothing installed from this tree' >&2; exit 1; }
+	while read -r f || [ -n "$$f" ]; do \
+	    rm -f "$(DESTDIR)$$f"; \
+	    case $$f in */ivchat/*) rmdir "$(DESTDIR)$${f%/*}" 2>/dev/null || true;; esac; \
+	done < $(BUILD)/install_manifest.txt
+
+clean:
+	rm -rf build build-debug build-tsan build-fuzz build-aarch64

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// What a person asked for: one field per option of any verb. The option tables (verbs.c) name the
+// field that each option fills; a verb reads only those of its own options, the others are zero.
+#ifndef IV_APPS_SETTINGS_H
+#define IV_APPS_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Texts point into argv or the environment, which outlive the program's work.
+struct text_list {
+    const char **item;
+    size_t n;
+};
+
+struct grid {
+    int cols, rows; // 0 x 0 = auto
+};
+
+enum { OPTION_MAX = 64 }; // options of one verb
+
+struct settings {
+    // model
+    const char *model, *variant;
+    // media
+    const char *video;
+    struct text_list image;
+    int num_frames, hd_num;
+    bool padding, antialias, time_text;
+    struct grid fix_ratio;
+    double start_s, end_s; // end_s 0 = to the end
+    // prompt
+    struct text_list prompt;
+    const char *instruction, *msg, *answer_prefix;
+    // generation
+    int max_new_tokens, top_k, num_beams, min_length;
+    double temp, top_p, length_penalty, repetition_penalty;
+    uint64_t seed;
+    struct text_list stop;
+    bool allow_special, ignore_eos;
+    // running
+    const char *device, *dtype, *cpu;
+    int threads;
+    uint64_t ctx, cache_mib;
+    // output
+    const char *dump, *output, *stage, *progress;
+    bool json, verbose, quiet, log_json;
+    // tokenize
+    const char *kind;
+    bool decode;
+    // info
+    bool plan, verify;
+    struct grid size;
+
+    // by position in the verb's tables: where the value comes from (enum option_source)
+    uint8_t source[OPTION_MAX];
+};
+
+#endif

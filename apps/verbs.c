@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+// The option tables. Each row is the only place where an option's name, range, default and help are
+// written down; options.c parses with them and usage.c prints them.
+//
+//   verb = groups of rows; groups are shared, so that an option means the same for every verb
+//
+// Easy to get wrong: a row's type must be the type of the field it fills (options.h lists the pairs);
+// the default is text and must satisfy the row's own range; ranges are told to people as they stand.
+
+#include "verbs.h"
+
+#include <string.h>
+
+#define FIELD(name) offsetof(struct settings, name)
+#define GROUP(id, text)                                                                            \
+    static const struct option_group id = {text, id##_rows, sizeof id##_rows / sizeof *id##_rows}
+
+// clang-format off
+static const struct option model_rows[] = {
+    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR", NULL, NULL, NULL,
+     "folder of the model: config.json, safetensors, tokenizer"},
+    {"variant", NULL, 0, OPTION_CHOICE, FIELD(variant), "NAME", "8b|hd|f16|internlm", NULL,
+     "from the model", "preprocessing and prompt family"},
+};
+GROUP(model, "Model");
+
+static const struct option media_rows[] = {
+    {"video", NULL, 0, OPTION_TEXT, FIELD(video), "FILE", NULL, NULL, NULL,
+     "video in any container FFmpeg reads; - = standard input"},
+    {"image", NULL, 0, OPTION_LIST, FIELD(image), "FILE", NULL, NULL, NULL,
+     "image; repeat for several"},
+    {"num-frames", "num-segments", 0, OPTION_INT, FIELD(num_frames), "N", "[0,512]", "0",
+     "0 = of the variant: 8, f16 16", "frames sampled from the video"},
+    {"hd-num", NULL, 0, OPTION_INT, FIELD(hd_num), "N", "[1,64]", "6", NULL,
+     "most tiles for --padding and --fix-ratio auto"},
+    {"padding", NULL, 0, OPTION_FLAG, FIELD(padding), NULL, NULL, NULL, NULL,
+     "keep the aspect ratio, pad with white"},
+    {"fix-ratio", NULL, 0, OPTION_GRID, FIELD(fix_ratio), "WxH|auto", "[1,64]", "2x1", NULL,
+     "grid of tiles; auto = the closest to the video's shape"},
+    {"start", NULL, 0, OPTION_REAL, FIELD(start_s), "SECONDS", "[0,1e9]", "0", NULL,
+     "begin of the part of the video to look at"},
+    {"end", NULL, 0, OPTION_REAL, FIELD(end_s), "SECONDS", "[0,1e9]", "0", "0 = end of the file",
+     "end of that part"},
+    {"antialias", NULL, 0, OPTION_FLAG, FIELD(antialias), NULL, NULL, "1", NULL,
+     "resize without antialiasing (variant 8b only)"},
+};
+GROUP(media, "Media");
+
+static const struct option prompt_rows[] = {
+    {"prompt", NULL, 'p', OPTION_LIST, FIELD(prompt), "TEXT", "utf-8", NULL, NULL,
+     "question; repeat for further turns; - = lines of standard input"},
+    {"instruction", NULL, 0, OPTION_TEXT, FIELD(instruction), "TEXT", "utf-8", NULL, NULL,
+     "text before the media, also read by the Q-Former (not 8b)"},
+    {"msg", NULL, 0, OPTION_TEXT, FIELD(msg), "TEXT", "utf-8", NULL, NULL,
+     "text after the media"},
+    {"time-text", NULL, 0, OPTION_FLAG, FIELD(time_text), NULL, NULL, NULL, NULL,
+     "tell the model the times of the frames, in place of --msg"},
+    {"answer-prefix", NULL, 0, OPTION_TEXT, FIELD(answer_prefix), "TEXT", "utf-8", NULL, NULL,
+     "text that the answer continues"},
+    {"allow-special", NULL, 0, OPTION_FLAG, FIELD(allow_special), NULL, NULL, NULL, NULL,
+     "control tokens written in your texts act as such"},
+};
+GROUP(prompt, "Prompt");
+
+static const struct option generation_rows[] = {
+    {"max-new-tokens", NULL, 'n', OPTION_INT, FIELD(max_new_tokens), "N", "[1,1000000]", "200",
+     NULL, "longest answer, in tokens"},
+    {"temp", "temperature", 0, OPTION_REAL, FIELD(temp), "T", "[0,100]", "0", "0 = greedy",
+     "temperature of sampling"},
+    {"top-p", NULL, 0, OPTION_REAL, FIELD(top_p), "P", "(0,1]", "0.9", NULL,
+     "sample from the likeliest tokens that make up P"},
+    {"top-k", NULL, 0, OPTION_INT, FIELD(top_k), "K", "[0,1000000]", "0", "0 = off",
+     "sample from the K likeliest tokens"},
+    {"seed", NULL, 0, OPTION_COUNT, FIELD(seed), "N", "[0,18446744073709551615]", "0", NULL,
+     "seed of sampling"},
+    {"num-beams", NULL, 0, OPTION_INT, FIELD(num_beams), "N", "[1,64]", "1", NULL,
+     "more than 1 = beam search"},
+    {"length-penalty", NULL, 0, OPTION_REAL, FIELD(length_penalty), "X", "[-10,10]", "1", NULL,
+     "exponent of the length in beam scores"},
+    {"repetition-penalty", NULL, 0, OPTION_REAL, FIELD(repetition_penalty), "X", "(0,10]", "1",
+     NULL, "above 1 = disfavour tokens already generated"},
+    {"min-length", NULL, 0, OPTION_INT, FIELD(min_length), "N", "[0,1000000]", "1", NULL,
+     "tokens before the answer may end"},
+    {"stop", NULL, 0, OPTION_LIST, FIELD(stop), "TEXT", "utf-8", NULL, NULL,
+     "text that ends the answer; repeatable"},
+    {"ignore-eos", NULL, 0, OPTION_FLAG, FIELD(ignore_eos), NULL, NULL, NULL, NULL,
+     "go on after the end-of-sequence token"},
+};
+GROUP(generation, "Generation");
+
+static const struct option running_rows[] = {
+    {"threads", NULL, 't', OPTION_INT, FIELD(threads), "N", "[0,1024]", "0",
+     "0 = all cores", "threads"},
+    {"device", NULL, 0, OPTION_TEXT, FIELD(device), "cpu|cuda[:N]|auto", NULL, "auto", NULL,
+     "where to compute; this version has the CPU only"},
+    {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16|int8", "bf16", NULL,
+     "precision of products; this version has f32 and bf16"},
+    {"cpu", NULL, 0, OPTION_TEXT, FIELD(cpu), "TIER", NULL, NULL, "the best",
+     "highest instruction set to use: ref, avx2, avx512, neon, ..."},
+};
+GROUP(running, "Running");
+
+static const struct option session_rows[] = {
+    {"ctx", NULL, 0, OPTION_COUNT, FIELD(ctx), "N", "[0,16777216]", "0", "0 = grows as needed",
+     "positions of the conversation's memory"},
+    {"cache-mib", NULL, 0, OPTION_COUNT, FIELD(cache_mib), "N", "[0,16777216]", "4096", NULL,
+     "memory for reuse between turns; 0 = recompute everything"},
+};
+GROUP(session, "Conversation");
+
+static const struct option chat_output_rows[] = {
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "one JSON object a turn on standard output"},
+    {"dump", NULL, 0, OPTION_TEXT, FIELD(dump), "DIR", NULL, NULL, NULL,
+     "write every stage's output there as .npy"},
+};
+GROUP(chat_output, "Output");
+
+static const struct option embed_output_rows[] = {
+    {"stage", NULL, 0, OPTION_CHOICE, FIELD(stage), "NAME", "pixels|vit|qformer|projected",
+     "projected", NULL, "which features"},
+    {"output", NULL, 'o', OPTION_TEXT, FIELD(output), "FILE", NULL, NULL, NULL,
+     "file to write; its name ends in .npy or .safetensors"},
+    {"instruction", NULL, 0, OPTION_TEXT, FIELD(instruction), "TEXT", "utf-8", NULL, NULL,
+     "text that the Q-Former reads with the video (not 8b)"},
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "say what was written as one JSON object"},
+    {"dump", NULL, 0, OPTION_TEXT, FIELD(dump), "DIR", NULL, NULL, NULL,
+     "write every stage's output there as .npy"},
+};
+GROUP(embed_output, "Output");
+
+static const struct option tokenize_rows[] = {
+    {"kind", NULL, 0, OPTION_CHOICE, FIELD(kind), "NAME", "lm|bert", "lm", NULL,
+     "tokenizer of the language model or of the Q-Former"},
+    {"allow-special", NULL, 0, OPTION_FLAG, FIELD(allow_special), NULL, NULL, NULL, NULL,
+     "control tokens written in the text become control ids"},
+    {"decode", NULL, 0, OPTION_FLAG, FIELD(decode), NULL, NULL, NULL, NULL,
+     "ids in, text out"},
+};
+GROUP(tokenize, "Tokens");
+
+static const struct option info_rows[] = {
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "one JSON object on standard output"},
+    {"verify", NULL, 0, OPTION_FLAG, FIELD(verify), NULL, NULL, NULL, NULL,
+     "read every weight: shapes, NaN and infinity, SHA-256 of the files"},
+    {"plan", NULL, 0, OPTION_FLAG, FIELD(plan), NULL, NULL, NULL, NULL,
+     "memory, tokens and time that the given options would take"},
+    {"size", NULL, 0, OPTION_GRID, FIELD(size), "WxH", "[1,16384]", NULL, "from --video",
+     "frame size for --plan, when there is no file yet"},
+    {"prompt", NULL, 'p', OPTION_LIST, FIELD(prompt), "TEXT", "utf-8", NULL, NULL,
+     "question for --plan; repeatable"},
+    {"max-new-tokens", NULL, 'n', OPTION_INT, FIELD(max_new_tokens), "N", "[1,1000000]", "200",
+     NULL, "longest answer for --plan, in tokens"},
+    {"num-beams", NULL, 0, OPTION_INT, FIELD(num_beams), "N", "[1,64]", "1", NULL,
+     "beams for --plan"},
+};
+GROUP(info, "Information");
+
+static const struct option messages_rows[] = {
+    {"progress", NULL, 0, OPTION_CHOICE, FIELD(progress), "WHEN", "auto|never|always", "auto", NULL,
+     "bars on a terminal, lines elsewhere"},
+    {"verbose", NULL, 'v', OPTION_FLAG, FIELD(verbose), NULL, NULL, NULL, NULL,
+     "say what is done: frames, tiles, hash of the last logits"},
+    {"quiet", NULL, 'q', OPTION_FLAG, FIELD(quiet), NULL, NULL, NULL, NULL,
+     "errors only"},
+    {"log-json", NULL, 0, OPTION_FLAG, FIELD(log_json), NULL, NULL, NULL, NULL,
+     "standard error as JSON lines"},
+};
+GROUP(messages, "Messages");
+// clang-format on
+
+static const struct verb verbs[] = {
+    {
+        "chat",
+        "ask questions about a video or images",
+        "Answers go to standard output as they are generated, everything else to standard error.\n"
+        "Without --video and --image the conversation is plain text. Without -p the questions are\n"
+        "the lines of standard input.",
+        "  ivchat chat -m MODEL --video clip.mp4 -p \"Describe the action step by step.\"\n"
+        "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" -p \"Who is in it?\"\n"
+        "  ivchat chat -m MODEL --image a.jpg --image b.jpg -p \"What differs?\" --json\n"
+        "  ivchat chat -m MODEL --video - -p \"What is this?\" --temp 0.7 --seed 1 < clip.mkv\n",
+        {&model, &media, &prompt, &generation, &running, &session, &chat_output, &messages},
+        chat_run,
+    },
+    {
+        "embed",
+        "write features of a video or images",
+        "Stages: pixels [1,clips,frames,3,224,224]; vit [clips,1+256*frames,width] after its "
+        "layer\n"
+        "norm; qformer [clips,96,width]; projected [96*clips,width], what the language model gets.",
+        "  ivchat embed -m MODEL --video clip.mp4 --stage projected -o clip.npy\n"
+        "  ivchat embed -m MODEL --image cat.png --stage vit -o cat.safetensors\n",
+        {&model, &media, &embed_output, &running, &messages},
+        embed_run,
+    },
+    {
+        "tokenize",
+        "text to token ids and back",
+        "Reads JSON strings from standard input, one a line, and writes one JSON array of ids for\n"
+        "each, with the special tokens that the model would add. --decode goes the other way.",
+        "  echo '\"hello world\"' | ivchat tokenize -m MODEL\n"
+        "  echo '\"What is she wearing?\"' | ivchat tokenize -m MODEL --kind bert\n"
+        "  echo '[1,7080,29477,2294]' | ivchat tokenize -m MODEL --decode\n",
+        {&model, &tokenize, &messages},
+        tokenize_run,
+    },
+    {
+        "info",
+        "what a model is, what it would need, whether its files are sound",
+        "--verify with --video asks the two published questions about the model card's example "
+        "video\n"
+        "and shows our text beside the published one, with a hash of every stage.",
+        "  ivchat info -m MODEL\n"
+        "  ivchat info -m MODEL --verify\n"
+        "  ivchat info -m MODEL --plan --num-frames 16 --padding --size 1920x1080\n"
+        "  ivchat info -m MODEL --verify --video yoga.mp4\n",
+        {&model, &info, &media, &running, &session, &messages},
+        info_run,
+    },
+};
+
+const struct verb *verb_at(size_t i)
+{
+    return i < sizeof verbs / sizeof *verbs ? &verbs[i] : NULL;
+}
+
+const struct verb *verb_find(const char *name)
+{
+    const struct verb *v;
+    for (size_t i = 0; (v = verb_at(i)); i++) {
+        if (strcmp(v->name, name) == 0)
+            return v;
+    }
+    return NULL;
+}

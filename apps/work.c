@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+// From options to an open engine and media.
+//
+//   work_check   contradictions and what this version lacks   exit 2 or 3, before any file is read
+//   work_open    engine                                       IVCHAT_MODEL or -m
+//   work_media   video or images
+//
+// Easy to get wrong: warnings about options without effect are given only for options that a person
+// named, never for defaults; --video - takes standard input away from the questions.
+
+#include "work.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "jsontext.h"
+#include "savefile.h"
+#include "signals.h"
+#include "wallclock.h"
+
+// ---- callbacks
+
+static void on_log(void *user, enum iv_log_level level, const char *line)
+{
+    struct work *w = user;
+    console_line(w->con, level, line);
+}
+
+static void on_progress(void *user, const char *stage, uint64_t done, uint64_t total)
+{
+    struct work *w = user;
+    console_progress(w->con, stage, done, total);
+}
+
+static bool on_abort(void *user)
+{
+    struct work *w = user;
+    return signals_caught() || atomic_load(&w->con->output_lost) || atomic_load(&w->dump.failed);
+}
+
+static void on_stage(void *user, const char *name, const char *dtype, const void *data,
+                     const size_t *dim, unsigned n_dim)
+{
+    struct work *w = user;
+    if (w->watch)
+        w->watch(w->watch_user, name, dtype, data, dim, n_dim);
+    dump_stage(&w->dump, name, dtype, data, dim, n_dim);
+}
+
+struct iv_callbacks work_callbacks(struct work *w)
+{
+    return (struct iv_callbacks){
+        .user = w,
+        .log = on_log,
+        .progress = on_progress,
+        .abort = on_abort,
+        .stage = w->dump.dir || w->watch ? on_stage : NULL,
+    };
+}
+
+// ---- checks
+
+static bool given(const struct work *w, const char *option)
+{
+    return options_given(w->verb->groups, w->s, option);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+// "ORG/REPO" or "ORG/REPO:TYPE", as a hub writes it; a path has more slashes or a dot first.
+static bool is_hub_id(const char *model)
+{
+    const char *slash = strchr(model, '/');
+    return slash && slash > model && slash[1] && !strchr(slash + 1, '/') && model[0] != '.' &&
+           model[0] != '~';
+}
+
+static int check_model(struct work *w)
+{
+    struct stat st;
+    const char *model = w->s->model;
+    if (!model)
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "no model given: name its folder with -m DIR or IVCHAT_MODEL");
+    if (ends_with(model, ".gguf"))
+        return app_error(&w->error, IV_ERR_MODEL,
+                         "%s: GGUF models are not available in this version; give the folder of a "
+                         "safetensors model",
+                         model);
+    if (stat(model, &st) != 0 && is_hub_id(model))
+        return app_error(&w->error, IV_ERR_MODEL,
+                         "%s: no such folder, and models are not taken from a hub in this version; "
+                         "download the snapshot and give its folder",
+                         model);
+    return IV_OK;
+}
+
+static int check_device(struct work *w)
+{
+    const char *device = w->s->device, *dtype = w->s->dtype;
+    if (device && strncmp(device, "cuda", 4) == 0 && (device[4] == 0 || device[4] == ':'))
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "--device %s: not available in this version, which computes on the CPU",
+                         device);
+    if (device && strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "--device: expected cpu, cuda[:N] or auto, got \"%.60s\"", device);
+    if (dtype && strcmp(dtype, "int8") == 0)
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "--dtype int8: not available in this version; use bf16 or f32");
+    return IV_OK;
+}
+
+static int check_media(struct work *w)
+{
+    const struct settings *s = w->s;
+    if (s->video && s->image.n > 0)
+        return app_error(&w->error, IV_ERR_USAGE, "--video and --image exclude each other");
+    if (s->padding && given(w, "fix-ratio"))
+        return app_error(&w->error, IV_ERR_USAGE, "--padding and --fix-ratio exclude each other");
+    if (s->end_s > 0 && s->end_s <= s->start_s)
+        return app_error(&w->error, IV_ERR_USAGE, "--end: %g s is not after --start, %g s",
+                         s->end_s, s->start_s);
+    static const char *const of_video[] = {"num-frames", "start", "end", "time-text"};
+    for (size_t i = 0; i < 4 && !s->video; i++) {
+        if (given(w, of_video[i]) && !s->plan)
+            console_warn(w->con, "--%s has no effect without --video", of_video[i]);
+    }
+    return IV_OK;
+}
+
+int work_check(struct work *w)
+{
+    int rc = check_device(w);
+    if (rc == IV_OK)
+        rc = check_media(w);
+    if (rc == IV_OK)
+        rc = check_model(w);
+    return rc;
+}
+
+// ---- opening
+
+int work_open(struct work *w, bool tokenizer_only)
+{
+    const struct settings *s = w->s;
+    int rc = dump_open(&w->dump, s->dump, &w->error);
+    if (rc != IV_OK)
+        return rc;
+    struct iv_engine_options o = iv_engine_options_default();
+    o.model = s->model;
+    o.variant = s->variant;
+    o.device = s->device;
+    o.dtype = s->dtype;
+    o.cpu = s->cpu;
+    o.n_threads = s->threads;
+    o.tokenizer_only = tokenizer_only;
+    o.callbacks = work_callbacks(w);
+    rc = iv_engine_open(&o, &w->engine, &w->error);
+    if (rc != IV_OK)
+        return rc;
+    const struct iv_engine_info *info = iv_engine_info(w->engine);
+    if (!tokenizer_only)
+        console_note(w->con, "model %s: variant %s, %s on %s (%s), %d threads, loaded in %.0f ms",
+                     info->name, info->variant, info->dtype, info->device, info->cpu,
+                     info->n_threads, info->load_ms);
+    return IV_OK;
+}
+
+struct iv_media_options work_media_options(struct work *w)
+{
+    const struct settings *s = w->s;
+    struct iv_media_options o = iv_media_options_default();
+    o.n_frame = s->num_frames;
+    o.hd_num = s->hd_num;
+    o.padding = s->padding;
+    o.fix_cols = s->fix_ratio.cols;
+    o.fix_rows = s->fix_ratio.rows;
+    o.antialias = s->antialias;
+    o.start_s = s->start_s;
+    o.end_s = s->end_s;
+    o.callbacks = work_callbacks(w);
+    return o;
+}
+
+static void warn_of_variant(const struct work *w)
+{
+    static const char *const of_hd[] = {"hd-num", "padding", "fix-ratio"};
+    bool plain = strcmp(iv_engine_info(w->engine)->variant, "8b") == 0;
+    for (size_t i = 0; i < 3 && plain; i++) {
+        if (given(w, of_hd[i]))
+            console_warn(w->con, "--%s has no effect with variant 8b", of_hd[i]);
+    }
+    if (!plain && !w->s->antialias)
+        console_warn(w->con, "--no-antialias has no effect with variant %s",
+                     iv_engine_info(w->engine)->variant);
+}
+
+int work_media(struct work *w)
+{
+    const struct settings *s = w->s;
+    if (!s->video && s->image.n == 0)
+        return IV_OK;
+    warn_of_variant(w);
+    struct iv_media_options o = work_media_options(w);
+    double begun = clock_seconds();
+    int rc = s->video ? iv_media_open_video(w->engine, s->video, &o, &w->media, &w->error)
+                      : iv_media_open_images(w->engine, s->image.item, s->image.n, &o, &w->media,
+                                             &w->error);
+    w->media_ms = 1e3 * (clock_seconds() - begun);
+    if (rc == IV_OK)
+        work_media_note(w);
+    return rc;
+}
+
+void work_close(struct work *w)
+{
+    iv_media_close(w->media);
+    iv_engine_close(w->engine);
+    w->media = NULL;
+    w->engine = NULL;
+}
+
+int work_fail(struct work *w, int status)
+{
+    if (atomic_load(&w->dump.failed) && !signals_caught()) {
+        w->error = w->dump.error;
+        status = w->error.code;
+    }
+    return console_fail(w->con, status, &w->error);
+}
+
+// ---- telling
+
+void work_media_json(const struct work *w, struct json_writer *json, const char *key)
+{
+    if (!w->media) {
+        jw_null(json, key);
+        return;
+    }
+    const struct iv_media_info *m = iv_media_info(w->media);
+    jw_object(json, key);
+    jw_text(json, "path", m->path);
+    jw_text(json, "sha256", m->sha256);
+    jw_count(json, "frame_count", m->frame_count);
+    jw_real(json, "fps", m->fps);
+    jw_array(json, "frame_indices");
+    for (size_t i = 0; i < m->n_frame; i++)
+        jw_int(json, NULL, m->frame_index[i]);
+    jw_end(json);
+    jw_array(json, "frame_seconds");
+    for (size_t i = 0; i < m->n_frame; i++)
+        jw_ms(json, NULL, m->frame_s[i]);
+    jw_end(json);
+    jw_count(json, "width", m->width);
+    jw_count(json, "height", m->height);
+    jw_array(json, "tiles");
+    jw_count(json, NULL, m->cols);
+    jw_count(json, NULL, m->rows);
+    jw_end(json);
+    jw_count(json, "clips", m->n_clip);
+    if (m->image)
+        jw_flag(json, "image", true);
+    jw_end(json);
+}
+
+void work_media_note(const struct work *w)
+{
+    const struct iv_media_info *m = iv_media_info(w->media);
+    char frames[512];
+    size_t n = 0;
+    frames[0] = 0;
+    for (size_t i = 0; i < m->n_frame && n + 40 < sizeof frames; i++)
+        n += (size_t)snprintf(frames + n, sizeof frames - n, " %d", (int)m->frame_index[i]);
+    if (!m->image) {
+        console_note(w->con, "video %s: %llu frames, %g fps, %llux%llu", m->path ? m->path : "-",
+                     (unsigned long long)m->frame_count, m->fps, (unsigned long long)m->width,
+                     (unsigned long long)m->height);
+        console_note(w->con, "frame indices:%s", frames);
+    }
+    console_note(w->con, "tiles: %zux%zu, %zu clips of %zu frames", m->cols, m->rows, m->n_clip,
+                 m->n_frame);
+    if (m->time_text && w->s->time_text)
+        console_note(w->con, "%s", m->time_text);
+}

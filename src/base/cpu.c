@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// CPU tiers: cpuid says what the processor decodes, xgetbv which registers the system saves on a task
+// switch; a tier needs both. (Intel SDM vol. 1, 13.3 and 14.3, 15.2; AMD64 APM vol. 3, appendix E.)
+//
+// Easy to get wrong: a hypervisor or a kernel option may leave the AVX-512 cpuid bits set and the
+// state unsaved, so the opmask and both zmm bits of xcr0 are asked for too; leaf 7 must be within the
+// maximum leaf; leaf 7 subleaf 1 exists only when subleaf 0 says so in eax.
+#include "base/cpu.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+enum {
+    XCR0_AVX = 0x6,     // xmm, ymm
+    XCR0_AVX512 = 0xe6, // and opmask, upper halves of zmm0-15, zmm16-31
+};
+
+static uint64_t xcr0_read(void)
+{
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+static bool has_bits(uint32_t reg, uint32_t bits)
+{
+    return (reg & bits) == bits;
+}
+
+unsigned cpu_detect(void)
+{
+    unsigned tiers = 1u << CPU_REF;
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has_bits(c, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C))
+        return tiers;
+    uint64_t xcr0 = xcr0_read();
+    if ((xcr0 & XCR0_AVX) != XCR0_AVX || !__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+        !has_bits(b, bit_AVX2))
+        return tiers;
+    tiers |= 1u << CPU_AVX2;
+    if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 ||
+        !has_bits(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
+        return tiers;
+    tiers |= 1u << CPU_AVX512;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_bits(a, 1u << 5)) // AVX512_BF16
+        tiers |= 1u << CPU_AVX512BF16;
+    return tiers;
+}
+#elif defined(__aarch64__)
+unsigned cpu_detect(void)
+{
+    return 1u << CPU_REF | 1u << CPU_NEON; // Advanced SIMD is part of the arm64 baseline
+}
+#else
+unsigned cpu_detect(void)
+{
+    return 1u << CPU_REF;
+}
+#endif
+
+unsigned cpu_mask(unsigned have, enum cpu_tier top)
+{
+    if (top == CPU_NEON)
+        return have & (1u << CPU_REF | 1u << CPU_NEON);
+    return have & ((2u << top) - 1);
+}
+
+enum cpu_tier cpu_best(unsigned tiers)
+{
+    for (int t = CPU_TIER_N - 1; t > CPU_REF; t--)
+        if (tiers & 1u << t)
+            return (enum cpu_tier)t;
+    return CPU_REF;
+}
+
+static const char *const tier_names[CPU_TIER_N] = {
+    [CPU_REF] = "ref",       [CPU_AVX2] = "avx2",
+    [CPU_AVX512] = "avx512", [CPU_AVX512BF16] = "avx512bf16",
+    [CPU_NEON] = "neon",
+};
+
+const char *cpu_tier_name(enum cpu_tier t)
+{
+    return (unsigned)t < CPU_TIER_N ? tier_names[t] : "unknown";
+}
+
+bool cpu_tier_from_name(const char *name, enum cpu_tier *out)
+{
+    for (int t = 0; t < CPU_TIER_N; t++) {
+        if (strcmp(name, tier_names[t]) == 0) {
+            *out = (enum cpu_tier)t;
+            return true;
+        }
+    }
+    *out = CPU_REF;
+    return false;
+}
+
+const char *cpu_tiers_text(unsigned tiers, char *out, size_t cap)
+{
+    size_t len = 0;
+    for (int t = 0; t < CPU_TIER_N; t++) {
+        if (!(tiers & 1u << t))
+            continue;
+        if (len != 0 && len + 1 < cap)
+            out[len++] = ' ';
+        for (const char *s = tier_names[t]; *s != '\0' && len + 1 < cap; s++)
+            out[len++] = *s;
+    }
+    if (cap != 0)
+        out[len] = '\0';
+    return out;
+}

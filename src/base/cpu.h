@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// What the processor (and the operating system's saved state) lets us use, as tiers: bundles of
+// instruction sets for which there are kernels.
+#ifndef IV_BASE_CPU_H
+#define IV_BASE_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum cpu_tier {
+    CPU_REF,        // plain C, double accumulators
+    CPU_AVX2,       // avx2 + fma + f16c
+    CPU_AVX512,     // CPU_AVX2 + avx512 f, bw, dq, vl
+    CPU_AVX512BF16, // CPU_AVX512 + avx512_bf16
+    CPU_NEON,       // arm64 baseline
+    CPU_TIER_N,
+};
+
+// Set of tiers, bit 1u << tier. CPU_REF is always in.
+unsigned cpu_detect(void);
+// The tiers of `have` up to and including `top` on its architecture; ref alone for CPU_REF.
+unsigned cpu_mask(unsigned have, enum cpu_tier top);
+// The best tier of a set.
+enum cpu_tier cpu_best(unsigned tiers);
+
+// "ref", "avx2", "avx512", "avx512bf16", "neon".
+const char *cpu_tier_name(enum cpu_tier t);
+// false (and *out = CPU_REF) for an unknown name.
+bool cpu_tier_from_name(const char *name, enum cpu_tier *out);
+// Writes the names of the tiers in the set, weakest first, separated by spaces (truncated to cap bytes
+// with the zero), and returns out.
+const char *cpu_tiers_text(unsigned tiers, char *out, size_t cap);
+
+#endif

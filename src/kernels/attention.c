@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// The plain attention: for each query row and head two passes over the keys (largest score, then
+// exponentials and values), sums in double. The witness for attention_blocked.c; never made faster.
+//
+//   s_j = (scale q) . k_j     p_j = exp(s_j - max s)     y = sum_j p_j v_j / sum_j p_j
+//
+// In bf16 scale q, k, v and p are rounded to bf16; the sum below is that of the p before rounding, as a
+// softmax that is rounded at its end has it. scratch holds the scores of one row.
+#include "kernels/tiers.h"
+
+#include <math.h>
+
+#include "base/size.h"
+
+static double value_at(const void *m, enum dtype t, size_t i, bool round)
+{
+    if (t == DT_BF16)
+        return (double)bf16_to_f32(((const uint16_t *)m)[i]);
+    float v = ((const float *)m)[i];
+    return (double)(round ? bf16_round(v) : v);
+}
+
+static void attend_row(const struct product_kernels *p, const struct attention_job *j,
+                       const float *q, float *y, size_t n_k, float *s)
+{
+    float max = -INFINITY;
+    for (size_t i = 0; i < n_k; i++) {
+        double sum = 0;
+        for (size_t c = 0; c < j->d; c++) {
+            float qc = q[c] * j->scale;
+            sum += (double)(p->round ? bf16_round(qc) : qc) *
+                   value_at(j->k, j->kv_type, i * j->k_stride + c, p->round);
+        }
+        s[i] = (float)sum;
+        if (s[i] > max)
+            max = s[i];
+    }
+    double total = 0;
+    for (size_t i = 0; i < n_k; i++) {
+        float e = (float)exp((double)s[i] - (double)max);
+        total += (double)e;
+        s[i] = p->round ? bf16_round(e) : e;
+    }
+    for (size_t c = 0; c < j->d; c++) {
+        double sum = 0;
+        for (size_t i = 0; i < n_k; i++)
+            sum += (double)s[i] * value_at(j->v, j->kv_type, i * j->v_stride + c, p->round);
+        y[c] = (float)(sum / total);
+    }
+}
+
+void attention_ref(const struct product_kernels *p, const struct attention_job *j, void *scratch)
+{
+    for (size_t i = 0; i < j->n_q; i++) {
+        size_t seen = j->causal ? min_size(j->first_pos + i + 1, j->n_k) : j->n_k;
+        for (size_t h = 0; h < j->group; h++)
+            attend_row(p, j, j->q + i * j->q_stride + h * j->d, j->y + i * j->y_stride + h * j->d,
+                       seen, scratch);
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// Fills the table of kernels: plain C first, then each tier that the processor has, weakest first, so
+// that a tier only names what it does better than the one before.
+#include "kernels/kernels.h"
+
+#include "base/size.h"
+#include "kernels/tiers.h"
+
+enum {
+    LINE = 64,    // bytes of a cache line
+    X_ROUND = 32, // elements: prepared rows end on a multiple, so that readers need no tail
+};
+
+void kernels_init(struct kernels *k, unsigned tiers)
+{
+    kernels_set_ref(k);
+#if defined(__x86_64__)
+    if (!(tiers & 1u << CPU_AVX2))
+        return;
+    kernels_set_avx2(k);
+    if (!(tiers & 1u << CPU_AVX512))
+        return;
+    kernels_set_avx512(k);
+    if (!(tiers & 1u << CPU_AVX512BF16))
+        return;
+    kernels_set_avx512bf16(k);
+#elif defined(__aarch64__)
+    if (!(tiers & 1u << CPU_NEON))
+        return;
+    kernels_set_neon(k);
+#else
+    (void)tiers;
+#endif
+}
+
+void kernels_set_ref(struct kernels *k)
+{
+    *k = (struct kernels){.tier = CPU_REF};
+    product_set_ref(&k->f32, false);
+    product_set_ref(&k->bf16, true);
+    rows_set_ref(k);
+}
+
+size_t product_x_stride(const struct product_kernels *p, size_t k)
+{
+    size_t bytes;
+    if (!mul_size(round_up(k, X_ROUND), p->x_elem, &bytes) || bytes > SIZE_MAX - LINE)
+        return SIZE_MAX;
+    return bytes % (2 * LINE) == 0 ? bytes + LINE : bytes;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// What the files of kernels/ share: each tier's entry into the table, and the drivers that cut large
+// products and attention into the blocks that a tier's small kernels take.
+#ifndef IV_KERNELS_TIERS_H
+#define IV_KERNELS_TIERS_H
+
+#include "kernels/kernels.h"
+
+// Each sets the pointers for which the tier has something of its own; the others stay as the weaker
+// tiers left them. ref sets all.
+void kernels_set_ref(struct kernels *k);
+void kernels_set_avx2(struct kernels *k);
+void kernels_set_avx512(struct kernels *k);
+void kernels_set_avx512bf16(struct kernels *k);
+void kernels_set_neon(struct kernels *k);
+
+// The plain C tier.
+void product_set_ref(struct product_kernels *p, bool round);
+void rows_set_ref(struct kernels *k);
+
+// The products of the other tiers, both precisions.
+void product_set_avx2(struct product_kernels *f32, struct product_kernels *bf16);
+void product_set_avx512(struct product_kernels *f32, struct product_kernels *bf16);
+void product_set_neon(struct product_kernels *f32, struct product_kernels *bf16);
+
+// `many` and `attention` on top of pack, pack_t, tile, soft_step, few and mix.
+void product_many_blocked(const struct product_kernels *p, const struct product_job *j,
+                          void *scratch);
+void attention_blocked(const struct product_kernels *p, const struct attention_job *j,
+                       void *scratch);
+// The plain C attention, for a whole row of keys at once.
+void attention_ref(const struct product_kernels *p, const struct attention_job *j, void *scratch);
+
+#endif

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Cached keys (after RoPE) and values, one pair of matrices a layer. Grows by copying; rows never move
+// relative to their position, so position p is row p.
+#include "model/kv.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/size.h"
+
+static enum dtype kv_dtype(enum compute c)
+{
+    return c == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+}
+
+int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct err *e)
+{
+    memset(kv, 0, sizeof *kv);
+    kv->ops = o;
+    kv->n_layer = c->n_layer;
+    kv->d = c->n_kv * c->d_head;
+    kv->layer = mem_calloc(c->n_layer, sizeof *kv->layer);
+    return kv->layer ? 0
+                     : err_set(e, ERR_LIMIT, "KV cache: out of memory for %zu layers", c->n_layer);
+}
+
+static void layers_release(struct ops *o, struct kv_layer *layer, size_t n)
+{
+    for (size_t l = 0; layer && l < n; l++) {
+        ops_release(o, &layer[l].k);
+        ops_release(o, &layer[l].v);
+    }
+    mem_free(layer);
+}
+
+void kv_free(struct kv *kv)
+{
+    layers_release(kv->ops, kv->layer, kv->n_layer);
+    memset(kv, 0, sizeof *kv);
+}
+
+int kv_reserve(struct kv *kv, size_t n_pos, struct err *e)
+{
+    int rc;
+    if (n_pos <= kv->cap)
+        return 0;
+    size_t cap = round_up(max_size(n_pos, kv->cap + kv->cap / 2), 64);
+    enum dtype t = kv_dtype(ops_compute(kv->ops));
+    struct kv_layer *layer = mem_calloc(kv->n_layer, sizeof *layer);
+    if (!layer)
+        return err_set(e, ERR_LIMIT, "KV cache: out of memory for %zu layers", kv->n_layer);
+    for (size_t l = 0; l < kv->n_layer; l++) {
+        TRY(ops_hold(kv->ops, cap, kv->d, t, &layer[l].k, e));
+        TRY(ops_hold(kv->ops, cap, kv->d, t, &layer[l].v, e));
+        if (kv->n > 0) {
+            op_copy(kv->ops, mat_rows(layer[l].k, 0, kv->n), mat_rows(kv->layer[l].k, 0, kv->n));
+            op_copy(kv->ops, mat_rows(layer[l].v, 0, kv->n), mat_rows(kv->layer[l].v, 0, kv->n));
+        }
+    }
+    TRY(ops_status(kv->ops, e));
+    layers_release(kv->ops, kv->layer, kv->n_layer);
+    kv->layer = layer;
+    kv->cap = cap;
+    return 0;
+fail:
+    layers_release(kv->ops, layer, kv->n_layer);
+    return rc;
+}
+
+void kv_truncate(struct kv *kv, size_t n)
+{
+    if (n < kv->n)
+        kv->n = n;
+}
+
+void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from)
+{
+    size_t n = src->n - from;
+    for (size_t l = 0; l < src->n_layer && n > 0; l++) {
+        op_copy(dst->ops, mat_rows(dst->layer[l].k, from, n), mat_rows(src->layer[l].k, from, n));
+        op_copy(dst->ops, mat_rows(dst->layer[l].v, from, n), mat_rows(src->layer[l].v, from, n));
+    }
+    dst->n = src->n;
+}
+
+struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos)
+{
+    size_t d = c->n_kv * c->d_head;
+    return (struct mat){.dtype = kv_dtype(compute), .rows = n_pos, .cols = d, .stride = d};
+}
+
+size_t kv_bytes(const struct llm_config *c, enum compute compute, size_t n_pos)
+{
+    return 2 * c->n_layer * round_up(n_pos, 64) * c->n_kv * c->d_head *
+           dtype_bytes(kv_dtype(compute));
+}

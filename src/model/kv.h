@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// Keys and values of one sequence in every layer of the language model.
+#ifndef IV_MODEL_KV_H
+#define IV_MODEL_KV_H
+
+#include <stddef.h>
+
+#include "model/config.h"
+#include "ops/ops.h"
+
+struct kv_layer {
+    struct mat k, v; // [cap, n_kv * d_head], backend memory, f32 or bf16 as the compute type
+};
+
+// n of cap positions are filled. One thread; belongs to one struct ops (its backend's memory).
+struct kv {
+    struct ops *ops;
+    size_t n, cap, n_layer, d;
+    struct kv_layer *layer; // [n_layer]
+};
+
+// Empty cache, nothing held yet.
+int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct err *e);
+void kv_free(struct kv *kv);
+// Room for at least n_pos positions; keeps what is there. On ERR_LIMIT the cache is unchanged.
+int kv_reserve(struct kv *kv, size_t n_pos, struct err *e);
+// Forgets positions from n on (n <= kv->n).
+void kv_truncate(struct kv *kv, size_t n);
+// dst = positions [from, src->n) of src; positions below `from` are equal already (beams share a prompt).
+// dst must have room.
+void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from);
+// Shape of one layer's keys (or values) for n_pos positions, without memory: for planning.
+struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos);
+// Bytes that a cache of n_pos positions holds.
+size_t kv_bytes(const struct llm_config *c, enum compute compute, size_t n_pos);
+
+#endif

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// Decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, SwiGLU, every linear
+// layer optionally with LoRA. (SPEC 7.1, 7.2, 2.6; Mistral 7B, arXiv 2310.06825; InternLM2, arXiv 2403.17297)
+//
+//   h += o(attention(rope(q(n)), rope(k(n)), v(n)))    n = rms(h)
+//   h += down(silu(gate(n)) * up(n))                   n = rms(h)
+//   logits = head(rms(h))
+//
+// Easy to get wrong: RoPE rotates split halves, not interleaved pairs; InternLM2 packs wqkv per key head
+// (4 queries, key, value), not [Q|K|V]; LoRA also sits on Mistral's head.
+#include "model/llm.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/dims.h"
+
+#define LLM(f)      offsetof(struct llm, f)
+#define LAYER(f)    offsetof(struct llm_layer, f)
+#define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
+
+static const char PREFIX[] = "lm.base_model.model.";
+
+static const struct bind_row mistral_rows[] = {
+    {"model.embed_tokens.weight", BIND_TENSOR, 0, LLM(embed), 2, {DIM_LLM_VOCAB, DIM_LLM}},
+    {"model.norm.weight", BIND_TENSOR, 0, LLM(norm), 1, {DIM_LLM}},
+    {"lm_head", BIND_LINEAR, BIND_LORA, LLM(head), 2, {DIM_LLM_VOCAB, DIM_LLM}},
+};
+static const struct bind_row mistral_layer_rows[] = {
+    {"input_layernorm.weight", BIND_TENSOR, 0, LAYER(attn_norm), 1, {DIM_LLM}},
+    {"self_attn.q_proj", BIND_LINEAR, BIND_LORA, LAYER(q), 2, {DIM_LLM_Q, DIM_LLM}},
+    {"self_attn.k_proj", BIND_LINEAR, BIND_LORA, LAYER(k), 2, {DIM_LLM_KV, DIM_LLM}},
+    {"self_attn.v_proj", BIND_LINEAR, BIND_LORA, LAYER(v), 2, {DIM_LLM_KV, DIM_LLM}},
+    {"self_attn.o_proj", BIND_LINEAR, BIND_LORA, LAYER(o), 2, {DIM_LLM, DIM_LLM_Q}},
+    {"post_attention_layernorm.weight", BIND_TENSOR, 0, LAYER(ffn_norm), 1, {DIM_LLM}},
+    {"mlp.gate_proj", BIND_LINEAR, BIND_LORA, LAYER(gate), 2, {DIM_LLM_FFN, DIM_LLM}},
+    {"mlp.up_proj", BIND_LINEAR, BIND_LORA, LAYER(up), 2, {DIM_LLM_FFN, DIM_LLM}},
+    {"mlp.down_proj", BIND_LINEAR, BIND_LORA, LAYER(down), 2, {DIM_LLM, DIM_LLM_FFN}},
+};
+
+static const struct bind_row internlm2_rows[] = {
+    {"model.tok_embeddings.weight", BIND_TENSOR, 0, LLM(embed), 2, {DIM_LLM_VOCAB, DIM_LLM}},
+    {"model.norm.weight", BIND_TENSOR, 0, LLM(norm), 1, {DIM_LLM}},
+    {"output", BIND_LINEAR, BIND_LORA, LLM(head), 2, {DIM_LLM_VOCAB, DIM_LLM}},
+};
+static const struct bind_row internlm2_layer_rows[] = {
+    {"attention_norm.weight", BIND_TENSOR, 0, LAYER(attn_norm), 1, {DIM_LLM}},
+    {"attention.wqkv", BIND_LINEAR, BIND_LORA, LAYER(wqkv), 2, {DIM_LLM_WQKV, DIM_LLM}},
+    {"attention.wo", BIND_LINEAR, BIND_LORA, LAYER(o), 2, {DIM_LLM, DIM_LLM_Q}},
+    {"ffn_norm.weight", BIND_TENSOR, 0, LAYER(ffn_norm), 1, {DIM_LLM}},
+    {"feed_forward.w1", BIND_LINEAR, BIND_LORA, LAYER(gate), 2, {DIM_LLM_FFN, DIM_LLM}},
+    {"feed_forward.w3", BIND_LINEAR, BIND_LORA, LAYER(up), 2, {DIM_LLM_FFN, DIM_LLM}},
+    {"feed_forward.w2", BIND_LINEAR, BIND_LORA, LAYER(down), 2, {DIM_LLM, DIM_LLM_FFN}},
+};
+
+int llm_bind(struct llm *m, const struct llm_config *c, struct binder *b, struct err *e)
+{
+    int rc;
+    bool packed = c->kind == LLM_INTERNLM2;
+    memset(m, 0, sizeof *m);
+    m->c = *c;
+    m->layer = mem_calloc(c->n_layer, sizeof *m->layer);
+    if (!m->layer)
+        return err_set(e, ERR_LIMIT, "language model: out of memory for %zu layers", c->n_layer);
+    if (packed)
+        TRY(bind_rows(b, internlm2_rows, COUNT(internlm2_rows), PREFIX, m, e));
+    else
+        TRY(bind_rows(b, mistral_rows, COUNT(mistral_rows), PREFIX, m, e));
+    for (size_t i = 0; i < c->n_layer; i++) {
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "%smodel.layers.%zu.", PREFIX, i);
+        if (packed)
+            TRY(bind_rows(b, internlm2_layer_rows, COUNT(internlm2_layer_rows), prefix,
+                          &m->layer[i], e));
+        else
+            TRY(bind_rows(b, mistral_layer_rows, COUNT(mistral_layer_rows), prefix, &m->layer[i],
+                          e));
+    }
+    return 0;
+fail:
+    llm_free(m);
+    return rc;
+}
+
+void llm_free(struct llm *m)
+{
+    mem_free(m->layer);
+    memset(m, 0, sizeof *m);
+}
+
+// Base of the rotary angles once a sequence reaches n_pos positions (SPEC 7.2: dynamic NTK).
+static double rope_theta(const struct llm_config *c, size_t n_pos)
+{
+    if (c->ntk_factor <= 0 || n_pos <= c->ntk_from)
+        return c->rope_theta;
+    double stretch = c->ntk_factor * (double)n_pos / (double)c->ntk_from - (c->ntk_factor - 1);
+    return c->rope_theta * pow(stretch, (double)c->d_head / (double)(c->d_head - 2));
+}
+
+static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_layer *w, struct mat n,
+                        struct mat q, struct mat k, struct mat v)
+{
+    if (m->c.kind == LLM_MISTRAL) {
+        op_linear(o, q, n, &w->q);
+        op_linear(o, k, n, &w->k);
+        op_linear(o, v, n, &w->v);
+        return;
+    }
+    size_t mark = ops_mark(o);
+    struct mat qkv = ops_mat(o, n.rows, q.cols + k.cols + v.cols);
+    op_linear(o, qkv, n, &w->wqkv);
+    op_split_wqkv(o, q, k, v, qkv, m->c.n_head, m->c.n_kv, m->c.d_head);
+    ops_pop(o, mark);
+}
+
+static void layer_forward(struct ops *o, const struct llm *m, size_t l, const struct llm_batch *b,
+                          struct mat rope)
+{
+    const struct llm_config *c = &m->c;
+    const struct llm_layer *w = &m->layer[l];
+    struct mat h = b->x;
+    size_t mark = ops_mark(o), rows = h.rows;
+    struct mat n = ops_mat(o, rows, c->d_model), y = ops_mat(o, rows, c->d_model);
+    size_t narrow = ops_mark(o);
+
+    struct mat q = ops_mat(o, rows, c->n_head * c->d_head),
+               ctx = ops_mat(o, rows, c->n_head * c->d_head);
+    struct mat k = ops_mat(o, rows, c->n_kv * c->d_head), v = ops_mat(o, rows, c->n_kv * c->d_head);
+    op_rms_norm(o, n, h, &w->attn_norm, c->eps);
+    qkv_forward(o, m, w, n, q, k, v);
+    op_rope(o, q, c->n_head, rope);
+    op_rope(o, k, c->n_kv, rope);
+    for (size_t i = 0; i < b->n_span; i++) {
+        const struct llm_span *s = &b->span[i];
+        const struct kv_layer *cache = &s->kv->layer[l];
+        size_t pos = s->kv->n, end = pos + s->n_row;
+        op_copy(o, mat_rows(cache->k, pos, s->n_row), mat_rows(k, s->first_row, s->n_row));
+        op_copy(o, mat_rows(cache->v, pos, s->n_row), mat_rows(v, s->first_row, s->n_row));
+        op_attention(o, mat_rows(ctx, s->first_row, s->n_row),
+                     &(struct attention){.q = mat_rows(q, s->first_row, s->n_row),
+                                         .k = mat_rows(cache->k, 0, end),
+                                         .v = mat_rows(cache->v, 0, end),
+                                         .n_head = c->n_head,
+                                         .n_kv = c->n_kv,
+                                         .d_head = c->d_head,
+                                         .scale = (float)(1.0 / sqrt((double)c->d_head)),
+                                         .causal = true,
+                                         .first_pos = pos});
+    }
+    op_linear(o, y, ctx, &w->o);
+    op_add(o, h, y);
+
+    ops_pop(o, narrow);
+    struct mat gate = ops_mat(o, rows, c->d_ffn), up = ops_mat(o, rows, c->d_ffn);
+    op_rms_norm(o, n, h, &w->ffn_norm, c->eps);
+    op_linear(o, gate, n, &w->gate);
+    op_linear(o, up, n, &w->up);
+    op_silu_mul(o, gate, up);
+    op_linear(o, y, gate, &w->down);
+    op_add(o, h, y);
+    ops_pop(o, mark);
+}
+
+void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, struct mat logits)
+{
+    size_t mark = ops_mark(o), n_pos = 0;
+    for (size_t i = 0; i < b->n_span; i++) {
+        size_t end = b->span[i].kv->n + b->span[i].n_row;
+        n_pos = end > n_pos ? end : n_pos;
+    }
+    struct mat rope = op_rope_table(o, b->pos, b->x.rows, m->c.d_head, rope_theta(&m->c, n_pos));
+    for (size_t l = 0; l < m->c.n_layer; l++) {
+        layer_forward(o, m, l, b, rope);
+        if (ops_status(o, NULL) != 0)
+            return;
+        if (b->report)
+            hooks_progress(b->hooks, "prefill", l + 1, m->c.n_layer);
+    }
+    struct mat last = ops_mat(o, b->n_span, m->c.d_model);
+    for (size_t i = 0; i < b->n_span; i++)
+        op_copy(o, mat_rows(last, i, 1),
+                mat_rows(b->x, b->span[i].first_row + b->span[i].n_row - 1, 1));
+    op_rms_norm(o, last, last, &m->norm, m->c.eps);
+    op_linear(o, logits, last, &m->head);
+    ops_pop(o, mark);
+    if (ops_status(o, NULL) != 0)
+        return;
+    for (size_t i = 0; i < b->n_span; i++)
+        b->span[i].kv->n += b->span[i].n_row;
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Binds a checkpoint: configuration -> sizes -> weight tables. The rows of pos_embed are the one size
+// that the checkpoint decides: a release for 16 frames may carry a table for 8 (SPEC 8).
+#include "model/model.h"
+
+#include <string.h>
+
+#include "model/dims.h"
+
+static const char POS_EMBED[] = "vision_encoder.pos_embed";
+
+// Frames that pos_embed was made for, from its shape [1, 1 + T0 n_patch, d].
+static int count_pos_frames(const struct model *m, size_t *n_frame, struct err *e)
+{
+    const struct tensor *t = weights_find(m->weights, POS_EMBED);
+    size_t n_patch = m->config.vit.n_patch;
+    char shape[80];
+    if (!t)
+        return err_set(e, ERR_MODEL, "%s: missing from the model files", POS_EMBED);
+    if (t->rank != 3 || t->dim[1] < 1 + n_patch || (t->dim[1] - 1) % n_patch != 0)
+        return err_set(e, ERR_MODEL, "%s: expected [1,1+%zu*frames,%zu], file has %s", POS_EMBED,
+                       n_patch, m->config.vit.d_model,
+                       shape_text(t->dim, t->rank, shape, sizeof shape));
+    *n_frame = (t->dim[1] - 1) / n_patch;
+    return 0;
+}
+
+static void set_sizes(const struct model_config *c, size_t n_frame_pos, size_t size[DIM_N])
+{
+    const struct llm_config *l = &c->llm;
+    size[DIM_1] = 1;
+    size[DIM_RGB] = 3;
+    size[DIM_VIT] = c->vit.d_model;
+    size[DIM_VIT_QKV] = 3 * c->vit.d_model;
+    size[DIM_VIT_FFN] = c->vit.d_ffn;
+    size[DIM_VIT_POS] = 1 + n_frame_pos * c->vit.n_patch;
+    size[DIM_VIT_IMG_POS] = 1 + c->vit.n_patch;
+    size[DIM_PATCH] = c->vit.patch;
+    size[DIM_QF] = c->qformer.d_model;
+    size[DIM_QF_FFN] = c->qformer.d_ffn;
+    size[DIM_QF_VOCAB] = c->qformer.n_vocab;
+    size[DIM_QF_POS] = c->qformer.n_pos;
+    size[DIM_QUERY] = c->qformer.n_query_base;
+    size[DIM_QUERY_EXTRA] = c->qformer.n_query_extra;
+    size[DIM_LLM] = l->d_model;
+    size[DIM_LLM_Q] = l->n_head * l->d_head;
+    size[DIM_LLM_KV] = l->n_kv * l->d_head;
+    size[DIM_LLM_WQKV] = (l->n_head + 2 * l->n_kv) * l->d_head;
+    size[DIM_LLM_FFN] = l->d_ffn;
+    size[DIM_LLM_VOCAB] = l->n_vocab;
+}
+
+int model_open(struct model *m, const char *dir, struct err *e)
+{
+    int rc;
+    size_t size[DIM_N], n_frame_pos = 0;
+    struct binder b = {0};
+    memset(m, 0, sizeof *m);
+    TRY(config_load(&m->config, dir, e));
+    TRY(weights_open(dir, &m->weights, e));
+    TRY(count_pos_frames(m, &n_frame_pos, e));
+    set_sizes(&m->config, n_frame_pos, size);
+    const struct llm_config *l = &m->config.llm;
+    float scale = l->lora_r ? l->lora_alpha / (float)l->lora_r : 0.0f;
+    TRY(binder_init(&b, m->weights, size, l->lora_r, scale, e));
+    TRY(vit_bind(&m->vit, &m->config.vit, n_frame_pos, &b, e));
+    TRY(qformer_bind(&m->qformer, &m->config.qformer, &b, e));
+    TRY(llm_bind(&m->llm, l, &b, e));
+    TRY(bind_check_unused(&b, e));
+    binder_free(&b);
+    return 0;
+fail:
+    binder_free(&b);
+    model_close(m);
+    return rc;
+}
+
+void model_close(struct model *m)
+{
+    vit_free(&m->vit);
+    qformer_free(&m->qformer);
+    llm_free(&m->llm);
+    weights_close(m->weights);
+    memset(m, 0, sizeof *m);
+}

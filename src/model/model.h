@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// A whole checkpoint bound to its parts: video transformer, Q-Former, language model.
+#ifndef IV_MODEL_MODEL_H
+#define IV_MODEL_MODEL_H
+
+#include "model/config.h"
+#include "model/llm.h"
+#include "model/qformer.h"
+#include "model/vit.h"
+#include "weights/weights.h"
+
+// Read-only after model_open; shared by any number of threads.
+struct model {
+    struct model_config config;
+    struct weights *weights;
+    struct vit vit;
+    struct qformer qformer;
+    struct llm llm;
+};
+
+// Opens dir (config.json and safetensors), binds every tensor and refuses missing, wrongly shaped and
+// unexpected ones by name. On failure *m is as model_close leaves it.
+int model_open(struct model *m, const char *dir, struct err *e);
+void model_close(struct model *m);
+
+#endif

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// What stands behind ops.h: the part that all backends share, and the list of functions that one of
+// them supplies. ops.c checks shapes, returns at once when the ops have failed, leaves out what has no
+// rows or columns, counts work and then calls through this list, so a backend meets only sound calls.
+// A device joins by filling another list.
+#ifndef IV_OPS_BACKEND_H
+#define IV_OPS_BACKEND_H
+
+#include "ops/ops.h"
+
+struct backend {
+    void (*close)(struct ops *o); // frees o too
+
+    // The arena. push: 64-byte aligned, contents undefined; what does not fit is ops_fail and NULL. The
+    // planner's push returns NULL without failing.
+    int (*reserve)(struct ops *o, size_t bytes, struct err *e);
+    size_t (*reserved)(const struct ops *o);
+    void *(*push)(struct ops *o, size_t bytes);
+    size_t (*mark)(const struct ops *o);
+    void (*pop)(struct ops *o, size_t mark);
+    // Most bytes in use since the last peak_reset.
+    size_t (*peak)(const struct ops *o);
+    void (*peak_reset)(struct ops *o);
+    // After a failure: whatever an interrupted op left behind. The arena is empty already.
+    void (*clear)(struct ops *o);
+
+    // bytes zeroed that outlive the arena; NULL = not to be had (the planner: always, without failing).
+    void *(*hold)(struct ops *o, size_t bytes);
+    void (*release)(struct ops *o, void *data, size_t bytes);
+    bool virtual_memory; // mats have no data: this backend only counts
+
+    // As the op_ functions of the same names.
+    void (*upload)(struct ops *o, struct mat dst, const float *src);
+    void (*download)(struct ops *o, float *dst, struct mat src);
+    void (*tap)(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank);
+    void (*copy)(struct ops *o, struct mat dst, struct mat src);
+    void (*add)(struct ops *o, struct mat x, struct mat y);
+    void (*add_scaled)(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
+    void (*add_table)(struct ops *o, struct mat x, const float *t, size_t t_rows);
+    void (*linear)(struct ops *o, struct mat y, struct mat x, const struct linear *w);
+    void (*rms_norm)(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
+    void (*layer_norm)(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
+                       const struct tensor *b, float eps);
+    void (*gelu)(struct ops *o, struct mat x);
+    void (*silu_mul)(struct ops *o, struct mat gate, struct mat up);
+    // table is already pushed: [n, d_head]
+    void (*rope_table)(struct ops *o, struct mat table, const uint32_t *pos, double theta);
+    void (*rope)(struct ops *o, struct mat x, size_t n_head, struct mat table);
+    void (*embed)(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
+    void (*patch_embed)(struct ops *o, struct mat y, const float *pixels, size_t n_frame,
+                        size_t size, size_t patch, const struct linear *w);
+    void (*split_wqkv)(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
+                       size_t d_head);
+    void (*attention)(struct ops *o, struct mat y, const struct attention *a);
+};
+
+// First member of each backend's own struct.
+struct ops {
+    const struct backend *backend;
+    struct pool *pool;
+    const struct kernels *kernels;
+    enum compute compute;
+    struct hooks hooks;
+    struct tap tap;
+    struct err status; // code 0 = sound
+    double flops, weight_bytes;
+};
+
+// Fills the shared part.
+void ops_init(struct ops *o, const struct backend *b, const struct ops_options *opt);
+// Remembers the first failure. On the thread that owns o.
+void ops_fail(struct ops *o, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// Bytes from the arena; NULL after a failure, and always from the planner.
+void *ops_push(struct ops *o, size_t bytes);
+// n items of size bytes.
+void *ops_push_n(struct ops *o, size_t n, size_t size);
+
+// Number of elements; outputs and inputs of a weight [out, in...] whose trailing dims count as one.
+size_t tensor_count(const struct tensor *t);
+size_t linear_outputs(const struct linear *w);
+size_t linear_inputs(const struct linear *w);
+
+#endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// Attention on the CPU: heads and blocks of query rows are shared out among the threads; a kernel runs
+// one key/value head against the query heads that read it, so grouped heads share what they read.
+//
+// Up to OPS_FEW_ROWS query rows read keys and values in place; the choice hangs on the rows of the
+// whole op. Blocks of causal rows are handed out from the last, which sees most keys, to the first.
+//
+// Easy to get wrong: a block's first_pos moves with its first row.
+#include "ops/cpu_backend.h"
+
+#include "base/size.h"
+
+enum {
+    BLOCK_ROWS = 128,   // query rows times heads of a task: above that packing K and V is paid for
+    MACS_MAX = 1 << 29, // of a task, for abort
+    PLAIN_MACS_MAX = 1 << 21, // of the plain kernels
+};
+
+struct attention_run {
+    const struct product_kernels *p;
+    struct attention a;
+    struct mat y;
+    struct attention_cut cut;
+    struct thread_scratch scratch;
+};
+
+struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const struct attention *a)
+{
+    size_t group = a->n_head / a->n_kv, threads = pool_threads(o->pool);
+    size_t row_macs = 2 * a->k.rows * a->d_head * group; // of one query row and group
+    struct attention_cut c = {.rows = n_q, .group = group, .few = n_q <= OPS_FEW_ROWS};
+    if (!c.few) {
+        bool plain = cpu_products(o)->scratch_bytes == 0;
+        size_t macs = plain ? PLAIN_MACS_MAX : MACS_MAX;
+        c.rows = max_size(min_size(BLOCK_ROWS / group, macs / row_macs), 1);
+    } else if (a->n_kv < 2 * threads) {
+        c.group = 1; // keys are read once for each head, but by more threads
+    }
+    c.rows = min_size(c.rows, n_q);
+    c.n_row_block = div_up(n_q, c.rows);
+    c.n_group = a->n_head / c.group;
+    return c;
+}
+
+// The job of query heads [head, head + group) of rows [from, from + cut.rows).
+static struct attention_job job_of(const struct attention_run *r, size_t head, size_t from)
+{
+    const struct attention *a = &r->a;
+    size_t kv = head / (a->n_head / a->n_kv) * a->d_head, elem = dtype_bytes(a->k.dtype);
+    return (struct attention_job){
+        .y = row_at(r->y, from) + head * a->d_head,
+        .y_stride = r->y.stride,
+        .q = row_at(a->q, from) + head * a->d_head,
+        .q_stride = a->q.stride,
+        .k = (const char *)a->k.data + kv * elem,
+        .v = (const char *)a->v.data + kv * elem,
+        .k_stride = a->k.stride,
+        .v_stride = a->v.stride,
+        .kv_type = a->k.dtype,
+        .n_q = min_size(r->cut.rows, r->y.rows - from),
+        .n_k = a->k.rows,
+        .group = r->cut.group,
+        .d = a->d_head,
+        .scale = a->scale,
+        .causal = a->causal,
+        .first_pos = a->first_pos + from,
+        .few = r->cut.few,
+    };
+}
+
+static void attention_task(void *ctx, size_t task, unsigned thread)
+{
+    const struct attention_run *r = ctx;
+    size_t block = r->cut.n_row_block - 1 - task / r->cut.n_group;
+    struct attention_job j = job_of(r, task % r->cut.n_group * r->cut.group, block * r->cut.rows);
+    r->p->attention(r->p, &j, scratch_of(&r->scratch, thread));
+}
+
+struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attention *a)
+{
+    struct attention_cut cut = cpu_attention_cut(o, a->q.rows, a);
+    struct attention_job largest = {.n_q = cut.rows,
+                                    .n_k = a->k.rows,
+                                    .group = cut.group,
+                                    .d = a->d_head,
+                                    .kv_type = a->k.dtype,
+                                    .causal = a->causal,
+                                    .first_pos = a->first_pos,
+                                    .few = cut.few};
+    return cpu_thread_scratch(o, attention_scratch(cpu_products(o), &largest));
+}
+
+void cpu_attention(struct ops *o, struct mat y, const struct attention *a)
+{
+    size_t mark = ops_mark(o);
+    struct attention_run r = {.p = cpu_products(o), .a = *a, .y = y};
+    r.cut = cpu_attention_cut(o, y.rows, a);
+    r.scratch = cpu_attention_scratch(o, a);
+    cpu_run(o, attention_task, &r, r.cut.n_row_block * r.cut.n_group);
+    ops_pop(o, mark);
+}

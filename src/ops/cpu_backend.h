@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// Inside the CPU backend: the stream with its arena, how work reaches the pool, and the scratch of each
+// op. The *_scratch functions are run by the planner too, whose pushes only count, so that planned and
+// real bytes cannot differ.
+#ifndef IV_OPS_CPU_BACKEND_H
+#define IV_OPS_CPU_BACKEND_H
+
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "ops/backend.h"
+
+struct cpu {
+    struct ops ops;
+    struct arena arena;
+    _Atomic bool stop; // the abort callback said so; tasks not yet begun are left out
+};
+
+// The products' kernels for o's precision.
+const struct product_kernels *cpu_products(const struct ops *o);
+
+// Runs the tasks on the pool, polling abort before each. false = do not go on: aborted (and o failed).
+bool cpu_run(struct ops *o, pool_fn *fn, void *ctx, size_t n_task);
+// Runs fn for pieces [from, from + n) of rows, cut so that a piece of rows of `cols` elements is worth
+// a task.
+typedef void cpu_rows_fn(const void *ctx, size_t from, size_t n);
+bool cpu_rows(struct ops *o, cpu_rows_fn *fn, const void *ctx, size_t rows, size_t cols);
+
+// Address of row r; of element c of row 0.
+static inline float *row_at(struct mat m, size_t r)
+{
+    return (float *)m.data + r * m.stride;
+}
+
+// ---- scratch; every pointer is NULL from the planner and after a failure
+
+// One block for each thread of the pool.
+struct thread_scratch {
+    char *base;
+    size_t step; // bytes
+};
+struct thread_scratch cpu_thread_scratch(struct ops *o, size_t bytes);
+static inline void *scratch_of(const struct thread_scratch *s, unsigned thread)
+{
+    return s->base ? s->base + thread * s->step : NULL;
+}
+
+// f32 copy of a stored vector.
+float *cpu_vector_scratch(struct ops *o, size_t n);
+// t as f32: in place if it lies so, else in scratch.
+const float *cpu_vector(const struct ops *o, const struct tensor *t, float *scratch);
+
+struct product_scratch {
+    void *x;                      // prepared rows [n, d_in]
+    float *bias;                  // [d_out]
+    float *t;                     // [n, r] x A^T
+    void *t_x;                    // the same, prepared
+    struct thread_scratch thread; // of `many`
+};
+void cpu_linear_scratch(struct ops *o, const struct linear *w, size_t n, struct product_scratch *s);
+
+// Rows of patches gathered at a time.
+enum { PATCH_ROWS = 1024, PATCH_GATHER = 8 };
+struct patch_scratch {
+    struct product_scratch product; // x holds PATCH_ROWS rows
+    struct thread_scratch gather;   // f32 [PATCH_GATHER, d_in]
+};
+void cpu_patch_scratch(struct ops *o, const struct linear *w, size_t n, struct patch_scratch *s);
+
+// How the heads and query rows of an attention are cut into tasks.
+struct attention_cut {
+    size_t rows, n_row_block; // query rows of a task
+    size_t group, n_group;    // query heads of a task; groups in all
+    bool few;
+};
+struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const struct attention *a);
+struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attention *a);
+
+// Contiguous f32 copy of m for the tap, if m itself is not that.
+float *cpu_tap_scratch(struct ops *o, struct mat m);
+
+// ---- the ops, by file
+
+// cpu_rows.c
+void cpu_copy(struct ops *o, struct mat dst, struct mat src);
+void cpu_add(struct ops *o, struct mat x, struct mat y);
+void cpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
+void cpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows);
+void cpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
+void cpu_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
+                    const struct tensor *b, float eps);
+void cpu_gelu(struct ops *o, struct mat x);
+void cpu_silu_mul(struct ops *o, struct mat gate, struct mat up);
+void cpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double theta);
+void cpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table);
+void cpu_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
+void cpu_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
+                    size_t d_head);
+// cpu_product.c
+void cpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w);
+void cpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
+                     size_t patch, const struct linear *w);
+// cpu_attention.c
+void cpu_attention(struct ops *o, struct mat y, const struct attention *a);
+
+#endif

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: MIT
+// The front of every op: a failed stream does nothing, shapes that do not fit are programmer errors,
+// empty matrices are left out, work is counted, then the backend runs. Also mats and the sticky status.
+//
+// Counted are products and attention (a multiply-add is two operations; a causal row only the keys it
+// sees) and the bytes of weights that an op reads once, as they lie in the file.
+#include "ops/ops.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "kernels/kernels.h"
+#include "ops/backend.h"
+
+static_assert((int)OPS_FEW_ROWS == (int)KERNEL_FEW_ROWS, "ops.h and kernels.h agree");
+
+// ---- mats
+
+// A mat without memory (the planner's, or one that the arena refused) has no address to move.
+static struct mat mat_at(struct mat m, size_t element, size_t rows, size_t cols)
+{
+    if (m.data)
+        m.data = (char *)m.data + element * dtype_bytes(m.dtype);
+    m.rows = rows;
+    m.cols = cols;
+    return m;
+}
+
+struct mat mat_rows(struct mat m, size_t from, size_t n)
+{
+    assert(from <= m.rows && n <= m.rows - from);
+    return mat_at(m, from * m.stride, n, m.cols);
+}
+
+struct mat mat_cols(struct mat m, size_t from, size_t n)
+{
+    assert(from <= m.cols && n <= m.cols - from);
+    return mat_at(m, from, m.rows, n);
+}
+
+static bool same_shape(struct mat a, struct mat b)
+{
+    return a.rows == b.rows && a.cols == b.cols;
+}
+
+static bool is_f32(struct mat m)
+{
+    return m.dtype == DT_F32 && m.stride >= m.cols;
+}
+
+// Nothing to do: a failure before, or no elements.
+static bool idle(const struct ops *o, struct mat m)
+{
+    return o->status.code != 0 || m.rows == 0 || m.cols == 0;
+}
+
+// ---- tensors
+
+size_t tensor_count(const struct tensor *t)
+{
+    size_t n = 1;
+    for (unsigned i = 0; i < t->rank; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+size_t linear_outputs(const struct linear *w)
+{
+    return w->w.dim[0];
+}
+
+size_t linear_inputs(const struct linear *w)
+{
+    size_t n = 1;
+    for (unsigned i = 1; i < w->w.rank; i++)
+        n *= w->w.dim[i];
+    return n;
+}
+
+static bool is_weight(const struct tensor *t)
+{
+    return tensor_present(t) && (t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16);
+}
+
+static bool is_vector(const struct tensor *t, size_t n)
+{
+    return is_weight(t) && tensor_count(t) == n;
+}
+
+static bool is_matrix(const struct tensor *t, size_t rows, size_t cols)
+{
+    return is_weight(t) && t->rank == 2 && t->dim[0] == rows && t->dim[1] == cols;
+}
+
+static bool fits(const struct linear *w, size_t d_out, size_t d_in)
+{
+    if (!is_weight(&w->w) || w->w.rank < 2 || linear_outputs(w) != d_out ||
+        linear_inputs(w) != d_in)
+        return false;
+    if (tensor_present(&w->b) && !is_vector(&w->b, d_out))
+        return false;
+    if (tensor_present(&w->lora_a) != tensor_present(&w->lora_b))
+        return false;
+    return !tensor_present(&w->lora_a) || (is_matrix(&w->lora_a, w->lora_a.dim[0], d_in) &&
+                                           is_matrix(&w->lora_b, d_out, w->lora_a.dim[0]));
+}
+
+static void count_weight(struct ops *o, const struct tensor *t)
+{
+    if (tensor_present(t))
+        o->weight_bytes += (double)tensor_count(t) * (double)dtype_bytes(t->dtype);
+}
+
+static void count_linear(struct ops *o, const struct linear *w, size_t n)
+{
+    double d_out = (double)linear_outputs(w), d_in = (double)linear_inputs(w);
+    double r = tensor_present(&w->lora_a) ? (double)w->lora_a.dim[0] : 0;
+    o->flops += 2.0 * (double)n * (d_in * d_out + r * (d_in + d_out));
+    count_weight(o, &w->w);
+    count_weight(o, &w->b);
+    count_weight(o, &w->lora_a);
+    count_weight(o, &w->lora_b);
+}
+
+// ---- the stream
+
+void ops_init(struct ops *o, const struct backend *b, const struct ops_options *opt)
+{
+    assert(opt->kernels);
+    memset(o, 0, sizeof *o);
+    o->backend = b;
+    o->pool = opt->pool;
+    o->kernels = opt->kernels;
+    o->compute = opt->compute;
+    if (opt->hooks)
+        o->hooks = *opt->hooks;
+}
+
+void ops_close(struct ops *o)
+{
+    if (o)
+        o->backend->close(o);
+}
+
+void ops_fail(struct ops *o, int code, const char *fmt, ...)
+{
+    if (o->status.code != 0)
+        return;
+    char text[ERR_MSG_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    err_set(&o->status, code, "%s", text);
+}
+
+int ops_status(const struct ops *o, struct err *e)
+{
+    if (o->status.code != 0 && e)
+        *e = o->status;
+    return o->status.code;
+}
+
+void ops_clear(struct ops *o)
+{
+    o->backend->pop(o, 0);
+    o->backend->clear(o);
+    o->status.code = 0;
+}
+
+void ops_set_tap(struct ops *o, struct tap tap)
+{
+    o->tap = tap;
+}
+
+bool ops_has_tap(const struct ops *o)
+{
+    return o->tap.fn != NULL;
+}
+
+enum compute ops_compute(const struct ops *o)
+{
+    return o->compute;
+}
+
+struct ops_plan ops_plan_result(const struct ops *o)
+{
+    return (struct ops_plan){
+        .arena_bytes = o->backend->peak(o), .flops = o->flops, .weight_bytes = o->weight_bytes};
+}
+
+void ops_plan_reset(struct ops *o)
+{
+    o->backend->peak_reset(o);
+    o->flops = o->weight_bytes = 0;
+}
+
+// ---- memory
+
+int ops_reserve(struct ops *o, size_t bytes, struct err *e)
+{
+    assert(o->backend->mark(o) == 0);
+    return o->backend->reserve(o, bytes, e);
+}
+
+size_t ops_reserved(const struct ops *o)
+{
+    return o->backend->reserved(o);
+}
+
+void *ops_push(struct ops *o, size_t bytes)
+{
+    return o->status.code == 0 ? o->backend->push(o, bytes) : NULL;
+}
+
+void *ops_push_n(struct ops *o, size_t n, size_t size)
+{
+    size_t bytes;
+    if (!mul_size(n, size, &bytes))
+        bytes = SIZE_MAX; // more than any arena has
+    return ops_push(o, bytes);
+}
+
+struct mat ops_mat(struct ops *o, size_t rows, size_t cols)
+{
+    size_t n;
+    if (!mul_size(rows, cols, &n))
+        n = SIZE_MAX;
+    return (struct mat){.data = ops_push_n(o, n, sizeof(float)),
+                        .dtype = DT_F32,
+                        .rows = rows,
+                        .cols = cols,
+                        .stride = cols};
+}
+
+size_t ops_mark(const struct ops *o)
+{
+    return o->backend->mark(o);
+}
+
+void ops_pop(struct ops *o, size_t mark)
+{
+    o->backend->pop(o, mark);
+}
+
+int ops_hold(struct ops *o, size_t rows, size_t cols, enum dtype t, struct mat *out, struct err *e)
+{
+    assert(t == DT_F32 || t == DT_BF16);
+    size_t n, bytes;
+    *out = (struct mat){0};
+    bool fit = mul_size(rows, cols, &n) && mul_size(n, dtype_bytes(t), &bytes);
+    void *data = fit ? o->backend->hold(o, bytes) : NULL;
+    if (!fit || (!data && !o->backend->virtual_memory))
+        return err_set(e, ERR_LIMIT, "out of memory for %zu x %zu values of type %s", rows, cols,
+                       dtype_name(t));
+    *out = (struct mat){.data = data, .dtype = t, .rows = rows, .cols = cols, .stride = cols};
+    return 0;
+}
+
+void ops_release(struct ops *o, struct mat *m)
+{
+    if (m->data)
+        o->backend->release(o, m->data, m->rows * m->cols * dtype_bytes(m->dtype));
+    *m = (struct mat){0};
+}
+
+// ---- to and from the host
+
+void op_upload(struct ops *o, struct mat dst, const float *src)
+{
+    if (!idle(o, dst))
+        o->backend->upload(o, dst, src);
+}
+
+void op_download(struct ops *o, float *dst, struct mat src)
+{
+    if (!idle(o, src))
+        o->backend->download(o, dst, src);
+}
+
+void op_tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank)
+{
+    if (!o->tap.fn || idle(o, m))
+        return;
+    size_t n = 1;
+    for (unsigned i = 0; i < rank; i++)
+        n *= dim[i];
+    assert(n == m.rows * m.cols);
+    o->backend->tap(o, name, m, dim, rank);
+}
+
+// ---- rows and elements
+
+void op_copy(struct ops *o, struct mat dst, struct mat src)
+{
+    assert(same_shape(dst, src));
+    if (!idle(o, dst))
+        o->backend->copy(o, dst, src);
+}
+
+void op_add(struct ops *o, struct mat x, struct mat y)
+{
+    assert(same_shape(x, y) && is_f32(x) && is_f32(y));
+    if (!idle(o, x))
+        o->backend->add(o, x, y);
+}
+
+void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale)
+{
+    assert(same_shape(x, y) && is_f32(x) && is_f32(y) && is_vector(scale, x.cols));
+    if (idle(o, x))
+        return;
+    count_weight(o, scale);
+    o->backend->add_scaled(o, x, y, scale);
+}
+
+void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
+{
+    assert(is_f32(x) && (t_rows == 1 || t_rows == x.rows));
+    if (!idle(o, x))
+        o->backend->add_table(o, x, t, t_rows);
+}
+
+void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps)
+{
+    assert(same_shape(y, x) && is_f32(y) && is_f32(x) && is_vector(w, x.cols));
+    if (idle(o, y))
+        return;
+    count_weight(o, w);
+    o->backend->rms_norm(o, y, x, w, eps);
+}
+
+void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
+                   const struct tensor *b, float eps)
+{
+    assert(same_shape(y, x) && is_f32(y) && is_f32(x));
+    assert(is_vector(w, x.cols) && is_vector(b, x.cols));
+    if (idle(o, y))
+        return;
+    count_weight(o, w);
+    count_weight(o, b);
+    o->backend->layer_norm(o, y, x, w, b, eps);
+}
+
+void op_gelu(struct ops *o, struct mat x)
+{
+    assert(is_f32(x));
+    if (!idle(o, x))
+        o->backend->gelu(o, x);
+}
+
+void op_silu_mul(struct ops *o, struct mat gate, struct mat up)
+{
+    assert(same_shape(gate, up) && is_f32(gate) && is_f32(up));
+    if (!idle(o, gate))
+        o->backend->silu_mul(o, gate, up);
+}
+
+struct mat op_rope_table(struct ops *o, const uint32_t *pos, size_t n, size_t d_head, double theta)
+{
+    assert(d_head > 0 && d_head % 2 == 0 && theta > 0);
+    struct mat table = ops_mat(o, n, d_head);
+    if (!idle(o, table))
+        o->backend->rope_table(o, table, pos, theta);
+    return table;
+}
+
+void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    assert(is_f32(x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
+    if (!idle(o, x))
+        o->backend->rope(o, x, n_head, table);
+}
+
+void op_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids)
+{
+    assert(is_f32(y) && is_weight(table) && table->rank >= 1);
+    assert(table->dim[table->rank - 1] == y.cols);
+    if (idle(o, y))
+        return;
+    size_t n = tensor_count(table) / y.cols;
+    if (!ids && y.rows > n)
+        ops_fail(o, ERR_FAIL, "embedding: %zu rows asked for, the table has %zu", y.rows, n);
+    for (size_t i = 0; ids && i < y.rows; i++)
+        if (ids[i] < 0 || (size_t)ids[i] >= n)
+            ops_fail(o, ERR_FAIL, "embedding: id %d at %zu, the table has %zu rows", (int)ids[i], i,
+                     n);
+    if (idle(o, y))
+        return;
+    o->weight_bytes += (double)y.rows * (double)y.cols * (double)dtype_bytes(table->dtype);
+    o->backend->embed(o, y, table, ids);
+}
+
+void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
+                   size_t n_head, size_t n_kv, size_t d_head)
+{
+    assert(n_kv > 0 && n_head % n_kv == 0 && same_shape(k, v));
+    assert(is_f32(q) && is_f32(k) && is_f32(v) && is_f32(qkv));
+    assert(q.rows == qkv.rows && k.rows == qkv.rows && q.cols == n_head * d_head);
+    assert(k.cols == n_kv * d_head && qkv.cols == q.cols + k.cols + v.cols);
+    if (!idle(o, qkv))
+        o->backend->split_wqkv(o, q, k, v, qkv, d_head);
+}
+
+// ---- products
+
+void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)
+{
+    assert(y.rows == x.rows && is_f32(y) && is_f32(x) && fits(w, y.cols, x.cols));
+    if (idle(o, y))
+        return;
+    count_linear(o, w, y.rows);
+    o->backend->linear(o, y, x, w);
+}
+
+void op_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
+                    size_t patch, const struct linear *w)
+{
+    assert(patch > 0 && size % patch == 0 && y.rows == n_frame * (size / patch) * (size / patch));
+    assert(is_f32(y) && fits(w, y.cols, 3 * patch * patch) && !tensor_present(&w->lora_a));
+    if (idle(o, y))
+        return;
+    count_linear(o, w, y.rows);
+    o->backend->patch_embed(o, y, pixels, n_frame, size, patch, w);
+}
+
+static bool is_cache(struct mat m)
+{
+    return (m.dtype == DT_F32 || m.dtype == DT_BF16) && m.stride >= m.cols;
+}
+
+void op_attention(struct ops *o, struct mat y, const struct attention *a)
+{
+    assert(same_shape(y, a->q) && is_f32(y) && is_f32(a->q) && y.cols == a->n_head * a->d_head);
+    assert(a->n_kv > 0 && a->n_head % a->n_kv == 0);
+    assert(a->d_head % 2 == 0 && a->d_head <= KERNEL_HEAD_MAX);
+    assert(same_shape(a->k, a->v) && a->k.cols == a->n_kv * a->d_head);
+    assert(is_cache(a->k) && is_cache(a->v) && a->k.dtype == a->v.dtype);
+    if (idle(o, y))
+        return;
+    assert(a->k.rows > 0);
+    double seen = 0; // (row, key) pairs
+    for (size_t i = 0; i < y.rows; i++)
+        seen += (double)(a->causal ? min_size(a->first_pos + i + 1, a->k.rows) : a->k.rows);
+    o->flops += 4.0 * seen * (double)y.cols; // q k^T and p v
+    o->backend->attention(o, y, a);
+}

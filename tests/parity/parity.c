@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// Compares the library with the golden data, case by case.
+//   parity [--tap] [--only SUBSTRING] [--cpu TIER] [GOLDEN_DIR [DATA_DIR]]
+// The last line is "N equal, N different"; exit status 1 when something differs.
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cases.h"
+
+int main(int argc, char **argv)
+{
+    struct golden g = {0};
+    const char *dir[2] = {TEST_SHARED "/golden", TEST_SHARED "/data"};
+    int n_dir = 0;
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--tap"))
+            g.tap = true;
+        else if (!strcmp(argv[i], "--only") && i + 1 < argc)
+            g.only = argv[++i];
+        else if (!strcmp(argv[i], "--cpu") && i + 1 < argc)
+            g.cpu = argv[++i];
+        else if (n_dir < 2)
+            dir[n_dir++] = argv[i];
+    }
+    if (access(dir[0], R_OK) != 0) {
+        printf("1..0 # SKIP no golden data\n");
+        return 0;
+    }
+    if (!golden_open(&g, dir[0], dir[1]))
+        return 1;
+    for (size_t i = 0; i < golden_count(&g); i++) {
+        const js_value *c = golden_case(&g, i);
+        if (g.only && !strstr(golden_id(c), g.only))
+            continue;
+        if (!model_case(&g, c) && !media_case(&g, c) && !text_case(&g, c))
+            report_result(&g, golden_id(c), "case", false, "no comparison for it");
+    }
+    model_cases_end();
+    golden_close(&g);
+    if (g.tap)
+        printf("1..%d\n", g.n_equal + g.n_different);
+    else
+        printf("%d equal, %d different\n", g.n_equal, g.n_different);
+    return g.n_different > 0 || g.n_equal == 0;
+}

@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Every test of the project, in phases; the last line printed is "N passed, N failed, N skipped".
+
+  tests/run_tests.py [--list] [--jobs N] [--fuzz-seconds N] [--soak MINUTES] [PHASE...]
+
+A phase configures and builds one CMake preset, then runs the programs that ctest knows there (labels:
+the folder under tests/, "threads", "house"). Single tests are counted, not programs (tap.py). What
+could not be built or run at all counts as failed; what this machine cannot do counts as skipped, with
+the reason. Exit status 1 when anything failed, when nothing ran, or, with CI=true in the environment,
+when a test was skipped for want of the golden data beside the checkout.
+
+Kept: build*/test-logs/<program>.log and build/test-logs/summary.json.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tap  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD_LOG_LINES = 60
+
+
+class Phase:
+    """Results of one phase while it runs."""
+
+    def __init__(self, name, options):
+        self.name = name
+        self.options = options
+        self.results = []
+        self.seconds = 0.0
+
+    def total(self, what):
+        return sum(getattr(r, what) for r in self.results)
+
+    def add(self, result):
+        self.results.append(result)
+        line = "  %-34s %4d passed" % (result.name, result.passed)
+        if result.failed:
+            line += ", %d FAILED" % result.failed
+        if result.skipped:
+            line += ", %d skipped" % result.skipped
+        print("%s  %.1f s" % (line, result.seconds), flush=True)
+        for test, text in result.failures:
+            print("    FAILED %s" % test)
+            for row in text.splitlines():
+                print("      " + row)
+        sys.stdout.flush()
+
+    def note_fail(self, name, text):
+        result = tap.Result(name)
+        result.fail("(%s)" % name, text)
+        self.add(result)
+
+    def note_skip(self, name, reason):
+        result = tap.Result(name)
+        result.skip(name, reason)
+        self.add(result)
+        print("    SKIP " + reason)
+
+
+def capture(command, **kwargs):
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False, **kwargs)
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+    except OSError as error:
+        return 127, str(error)
+
+
+def build(phase, preset, targets=()):
+    """True when preset is configured and built; otherwise the phase has a failure with the log's end."""
+    start = time.monotonic()
+    for what, command in (
+            ("configure", ["cmake", "--preset", preset]),
+            ("build", ["cmake", "--build", "--preset", preset, "--parallel", str(phase.options.jobs)]
+             + (["--target", *targets] if targets else []))):
+        status, log = capture(command)
+        if status != 0:
+            phase.note_fail("%s %s" % (what, preset), "\n".join(log.splitlines()[-BUILD_LOG_LINES:]))
+            return False
+    print("  built preset %s in %.0f s" % (preset, time.monotonic() - start), flush=True)
+    return True
+
+
+def listed(build_dir):
+    """[(name, command, labels, timeout, env)] of the tests ctest knows in build_dir."""
+    status, log = capture(["ctest", "--test-dir", build_dir, "--show-only=json-v1"])
+    if status != 0:
+        raise RuntimeError("ctest in %s: %s" % (build_dir, log.strip()))
+    tests = []
+    for test in json.loads(log[log.index("{"):])["tests"]:
+        prop = {p["name"]: p["value"] for p in test.get("properties", [])}
+        env = dict(pair.split("=", 1) for pair in prop.get("ENVIRONMENT", []))
+        tests.append((test["name"], test.get("command"), set(prop.get("LABELS", [])),
+                      float(prop.get("TIMEOUT", 600)), env))
+    return tests
+
+
+def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
+    """Runs tests of listed() side by side; prefix = an emulator, slower = factor on the time limits."""
+    logs = os.path.join(ROOT, build_dir, "test-logs")
+    os.makedirs(logs, exist_ok=True)
+
+    def one(test):
+        name, command, _, timeout, env = test
+        if not command or not os.path.exists(command[0]) and not shutil.which(command[0]):
+            result = tap.Result(name)
+            result.fail("(not built)", "")
+            return result
+        full = [*prefix, *command, *extra]
+        result = tap.run(name, full, env, timeout * slower, ROOT)
+        if "unexpected memory mapping" in result.output and shutil.which("setarch"):
+            # ThreadSanitizer of gcc 12 cannot live with the address randomisation of newer kernels
+            result = tap.run(name, ["setarch", "-R", *full], env, timeout * slower, ROOT)
+        with open(os.path.join(logs, name + ".log"), "w", encoding="utf-8") as log:
+            log.write(result.output)
+        return result
+
+    if not tests:
+        phase.note_fail(phase.name, "no test found in " + build_dir)
+    with concurrent.futures.ThreadPoolExecutor(phase.options.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(one, t) for t in tests]):
+            phase.add(done.result())
+
+
+def release(phase):
+    if build(phase, "release"):
+        run_programs(phase, "build", listed("build"))
+
+
+def sanitize(phase):
+    if not build(phase, "debug"):
+        return
+    tests = [t for t in listed("build-debug") if "house" not in t[2]]
+    end = time.monotonic() + 60 * phase.options.soak
+    while True:
+        run_programs(phase, "build-debug", tests, slower=5)
+        if time.monotonic() >= end or phase.total("failed"):
+            return
+
+
+def threads(phase):
+    if build(phase, "tsan", ["tests_threads"]):
+        tests = [t for t in listed("build-tsan") if "threads" in t[2]]
+        if tests:
+            run_programs(phase, "build-tsan", tests, slower=10)
+        else:
+            phase.note_skip("tsan", "no test carries the label threads")
+
+
+def script(phase, name, path, *args):
+    phase.add(tap.run(name, [sys.executable, os.path.join(ROOT, path), *args], None, 600, ROOT))
+
+
+def lint(phase):
+    script(phase, "lint", "tools/lint.py", "--tap")
+
+
+def headers(phase):
+    script(phase, "headers", "tests/house/headers.py")
+
+
+def probe_fuzzer():
+    """Why clang cannot link a libFuzzer program, or None."""
+    if not shutil.which("clang"):
+        return "clang is not installed"
+    source = "int LLVMFuzzerTestOneInput(const void *p, unsigned long n) { return p && n > 9; }"
+    with tempfile.TemporaryDirectory() as scratch:
+        path = os.path.join(scratch, "probe.c")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(source)
+        status, log = capture(["clang", "-fsanitize=fuzzer,address", path, "-o", path + ".out"])
+    return None if status == 0 else "clang lacks the libFuzzer runtime: " + log.strip().split("\n")[-1]
+
+
+def fuzz(phase):
+    reason = probe_fuzzer()
+    if reason:
+        phase.note_skip("fuzz", reason)
+        return
+    if not build(phase, "fuzz"):
+        return
+    seconds = phase.options.fuzz_seconds
+    tests = [(name, command, labels, seconds + 120, env)
+             for name, command, labels, _, env in listed("build-fuzz")]
+    run_programs(phase, "build-fuzz", tests, extra=["-max_total_time=%d" % seconds])
+
+
+def aarch64(phase):
+    """The tests that meet kernels and byte-level code, on 64-bit ARM under emulation."""
+    for tool in ("aarch64-linux-gnu-gcc", "qemu-aarch64"):
+        if not shutil.which(tool):
+            phase.note_skip("aarch64", tool + " is not installed")
+            return
+    status, log = capture(["sh", "tools/aarch64_sysroot.sh"])
+    if status != 0:
+        phase.note_skip("aarch64", "no ARM libraries: " + (log.strip() or "?").split("\n")[-1])
+        return
+    if build(phase, "aarch64"):
+        tests = [t for t in listed("build-aarch64") if t[2] & {"unit", "check", "tiny"}]
+        run_programs(phase, "build-aarch64", tests, slower=10)
+
+
+def baseline(phase):
+    """Kernel checks on an x86-64 without AVX: nothing outside the ISA files may need more."""
+    if platform.machine() != "x86_64":
+        phase.note_skip("baseline", "this machine is no x86-64")
+        return
+    if not shutil.which("qemu-x86_64"):
+        phase.note_skip("baseline", "qemu-x86_64 is not installed")
+        return
+    if build(phase, "release"):
+        tests = [t for t in listed("build") if "check" in t[2]]
+        run_programs(phase, "build", tests, prefix=["qemu-x86_64", "-cpu", "Westmere"], slower=10)
+
+
+PHASES = {
+    "release": release,     # as installed
+    "sanitize": sanitize,   # AddressSanitizer + UBSan
+    "tsan": threads,        # ThreadSanitizer, programs labelled threads
+    "lint": lint,
+    "headers": headers,     # each header compiles alone
+    "fuzz": fuzz,           # every parser, a few seconds each
+    "aarch64": aarch64,
+    "baseline": baseline,
+}
+
+
+def lacks_golden(reason):
+    return "shared" in reason or "golden" in reason
+
+
+def bench(options):
+    phase = Phase("bench", options)
+    if not build(phase, "release"):
+        return 1
+    for name, command, labels, _, env in listed("build"):
+        if "check" in labels and command:
+            print("== " + name, flush=True)
+            subprocess.run([*command, "--bench"], cwd=ROOT, env={**os.environ, **env}, check=False)
+    return 0
+
+
+def report(phases):
+    passed, failed, skipped = (sum(p.total(w) for p in phases) for w in ("passed", "failed", "skipped"))
+    print("\n%-10s %8s %8s %8s %9s" % ("phase", "passed", "failed", "skipped", "seconds"))
+    for p in phases:
+        print("%-10s %8d %8d %8d %9.0f"
+              % (p.name, p.total("passed"), p.total("failed"), p.total("skipped"), p.seconds))
+    reasons, missing = {}, 0
+    for p in phases:
+        for r in p.results:
+            for test, _ in r.failures:
+                print("FAILED %s: %s: %s" % (p.name, r.name, test))
+            for _, reason in r.skips:
+                reasons[reason] = reasons.get(reason, 0) + 1
+                missing += lacks_golden(reason)
+    for reason, n in sorted(reasons.items()):
+        print("skipped %d: %s" % (n, reason))
+    bad = failed > 0
+    if passed + failed == 0:
+        print("no test ran")
+        bad = True
+    if missing and os.environ.get("CI") == "true":
+        print("CI must have the golden data: %d tests were skipped for want of it" % missing)
+        bad = True
+    os.makedirs(os.path.join(ROOT, "build", "test-logs"), exist_ok=True)
+    with open(os.path.join(ROOT, "build", "test-logs", "summary.json"), "w", encoding="utf-8") as f:
+        json.dump({p.name: {"passed": p.total("passed"), "failed": p.total("failed"),
+                            "skipped": p.total("skipped"), "seconds": round(p.seconds, 1),
+                            "programs": {r.name: [r.passed, r.failed, r.skipped] for r in p.results}}
+                   for p in phases}, f, indent=1)
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
+    return 1 if bad else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("phase", nargs="*", help="one of %s; none = all" % ", ".join(PHASES))
+    parser.add_argument("--list", action="store_true", help="name the phases")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="build and run N at a time")
+    parser.add_argument("--fuzz-seconds", type=int, default=5, help="for each fuzz target")
+    parser.add_argument("--soak", type=float, default=0, help="repeat the sanitize phase for so many minutes")
+    parser.add_argument("--bench", action="store_true", help="time the kernels instead of testing them")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(PHASES))
+        return 0
+    if options.bench:
+        return bench(options)
+    unknown = [p for p in options.phase if p not in PHASES]
+    if unknown:
+        parser.error("no phase %s; there are %s" % (unknown[0], ", ".join(PHASES)))
+    phases = []
+    for name in options.phase or PHASES:
+        phase = Phase(name, options)
+        phases.append(phase)
+        print("== " + name, flush=True)
+        start = time.monotonic()
+        try:
+            PHASES[name](phase)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            phase.note_fail(name, "%s: %s" % (type(error).__name__, error))
+        phase.seconds = time.monotonic() - start
+    return report(phases)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
