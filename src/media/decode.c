@@ -267,15 +267,16 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
     }
     const AVPacket *a = d->packet;
     *p = (struct packet){.pts = a->pts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->pts,
+                         .dts = a->dts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->dts,
                          .pos = a->pos,
                          .size = (uint32_t)a->size,
                          .entry = entry_kind(a, d->format->streams[d->stream]->codecpar)};
     return 1;
 }
 
-bool decode_seek(struct decode *d, int64_t pts)
+bool decode_seek(struct decode *d, int64_t dts)
 {
-    return d->format && av_seek_frame(d->format, d->stream, pts, AVSEEK_FLAG_BACKWARD) >= 0;
+    return d->format && av_seek_frame(d->format, d->stream, dts, AVSEEK_FLAG_BACKWARD) >= 0;
 }
 
 // ---- what the headers tell
