@@ -51,7 +51,10 @@ static const enum AVCodecID RANDOM_ACCESS[] = {
     AV_CODEC_ID_FFVHUFF,  AV_CODEC_ID_PRORES,     AV_CODEC_ID_DNXHD,      AV_CODEC_ID_THEORA,
     AV_CODEC_ID_MSMPEG4V3};
 
-enum { IO_BYTES = 64 << 10 };
+enum {
+    IO_BYTES = 64 << 10,
+    ERRORS_MAX = 64, // in a row from one decoder
+};
 
 struct kind {
     int width, height, format, space, range;
@@ -267,15 +270,16 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
     }
     const AVPacket *a = d->packet;
     *p = (struct packet){.pts = a->pts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->pts,
+                         .dts = a->dts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->dts,
                          .pos = a->pos,
                          .size = (uint32_t)a->size,
                          .entry = entry_kind(a, d->format->streams[d->stream]->codecpar)};
     return 1;
 }
 
-bool decode_seek(struct decode *d, int64_t pts)
+bool decode_seek(struct decode *d, int64_t dts)
 {
-    return d->format && av_seek_frame(d->format, d->stream, pts, AVSEEK_FLAG_BACKWARD) >= 0;
+    return d->format && av_seek_frame(d->format, d->stream, dts, AVSEEK_FLAG_BACKWARD) >= 0;
 }
 
 // ---- what the headers tell
@@ -396,12 +400,19 @@ int decode_send_end(struct decode *d, struct err *e)
 
 int decode_picture(struct decode *d, int64_t *rank, struct err *e)
 {
+    int k = 0;
     *rank = -1;
-    int k = avcodec_receive_frame(d->decoder, d->frame);
-    if (k < 0) // nothing more now, the end, or damage
-        return said(d, k, e);
-    *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
-    return 1;
+    // damage in one packet is told here, too, and good pictures of other threads may follow
+    for (unsigned n_error = 0; n_error <= ERRORS_MAX; n_error++) {
+        k = avcodec_receive_frame(d->decoder, d->frame);
+        if (k >= 0) {
+            *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
+            return 1;
+        }
+        if (k == AVERROR(EAGAIN) || k == AVERROR_EOF || k == AVERROR(ENOMEM))
+            break;
+    }
+    return said(d, k, e);
 }
 
 // ---- colours
