@@ -17,8 +17,9 @@
 
 enum { MERGE_COUNT_MAX = 4 << 20 };
 
-int added_token_read(const struct json_t *v, uint64_t id, const char *name, struct added_token *out,
-                     struct err *e)
+// Reads one entry of an added-token list; refuses options that the releases do not use.
+static int read_token(const js_value *v, uint64_t id, const char *name, struct added_token *out,
+                      struct err *e)
 {
     static const char *const unsupported[] = {"lstrip", "rstrip", "single_word"};
     unsigned long long shown = id;
@@ -69,7 +70,7 @@ int tokenizer_config_added(const struct js_doc *config, const char *name, struct
                          piece_shown(key, len), key);
             goto fail;
         }
-        TRY(added_token_read(js_iter_value(it), id, name, &a[*n], e));
+        TRY(read_token(js_iter_value(it), id, name, &a[*n], e));
         ++*n;
     }
     *out = a;
@@ -98,7 +99,7 @@ static int read_added(const js_value *root, const char *name, struct added_token
                 err_set(e, ERR_MODEL, "%s: added_tokens[%zu]: id is missing or no number", name, i);
             goto fail;
         }
-        TRY(added_token_read(js_at(list, i), id, name, &(*out)[i], e));
+        TRY(read_token(js_at(list, i), id, name, &(*out)[i], e));
     }
 fail:
     return rc;

@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,6 +14,7 @@
 
 #include "base/mem.h"
 #include "text/tokenizer.h"
+#include "tempdir.h"
 #include "text_fixture.h"
 
 static void says(int rc, int code, const struct err *e, const char *message)
@@ -388,54 +388,40 @@ static void pieces(void **state)
 
 // ---- directories
 
-static void write_file(const char *dir, const char *name, const char *p, size_t n)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(p, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
 static void directories(void **state)
 {
     (void)state;
-    char dir[] = "tokenizer-test-XXXXXX", path[256];
+    struct tempdir d;
     struct err e;
     struct tokenizer *t;
     struct buf j = {0}, m = {0};
     fixture_json(&j);
     fixture_model(&m, true);
-    assert_non_null(mkdtemp(dir));
-    says(tokenizer_open(dir, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e,
+    tempdir_make(&d);
+    says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e,
          "no tokenizer.json and no tokenizer.model");
-    says(tokenizer_open(dir, TOKENIZER_INTERNLM2, &t, &e), ERR_MODEL, &e, "no tokenizer.model");
+    says(tokenizer_open(d.path, TOKENIZER_INTERNLM2, &t, &e), ERR_MODEL, &e, "no tokenizer.model");
     assert_null(t);
-    write_file(dir, "tokenizer.model", m.data, m.len);
-    says(tokenizer_open(dir, TOKENIZER_INTERNLM2, &t, &e), 0, &e, "");
+    tempdir_write(&d, "tokenizer.model", m.data, m.len);
+    says(tokenizer_open(d.path, TOKENIZER_INTERNLM2, &t, &e), 0, &e, "");
     assert_int_equal(tokenizer_size(t), FX_COUNT_INTERNLM2);
     tokenizer_close(t);
-    write_file(dir, "tokenizer_config.json", "{", 1); // there and damaged: an error, not ignored
-    says(tokenizer_open(dir, TOKENIZER_INTERNLM2, &t, &e), ERR_MODEL, &e, "tokenizer_config.json");
-    write_file(dir, "tokenizer.json", j.data, j.len); // preferred
-    says(tokenizer_open(dir, TOKENIZER_MISTRAL, &t, &e), 0, &e, "");
+    tempdir_write_text(&d, "tokenizer_config.json",
+                       "{"); // there and damaged: an error, not ignored
+    says(tokenizer_open(d.path, TOKENIZER_INTERNLM2, &t, &e), ERR_MODEL, &e,
+         "tokenizer_config.json");
+    tempdir_write(&d, "tokenizer.json", j.data, j.len); // preferred
+    says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), 0, &e, "");
     assert_int_equal(tokenizer_size(t), FX_COUNT);
     tokenizer_close(t);
-    write_file(dir, "tokenizer.json", "", 0);
-    says(tokenizer_open(dir, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e,
+    tempdir_write_text(&d, "tokenizer.json", "");
+    says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e,
          "tokenizer.json: invalid JSON");
-    snprintf(path, sizeof path, "%s/tokenizer.json", dir);
-    unlink(path);
-    mkdir(path, 0700);
-    says(tokenizer_open(dir, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e, "not a regular file");
-    rmdir(path);
-    static const char *const name[] = {"tokenizer.model", "tokenizer_config.json"};
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, name[i]);
-        unlink(path);
-    }
-    rmdir(dir);
+    tempdir_delete(&d, "tokenizer.json");
+    assert_int_equal(mkdir(tempdir_path(&d, "tokenizer.json"), 0700), 0);
+    says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e, "directory");
+    assert_int_equal(rmdir(tempdir_path(&d, "tokenizer.json")), 0);
+    tempdir_remove(&d);
     buf_free(&j);
     buf_free(&m);
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "tempdir.h"
 #include "text/wordpiece.h"
 
 enum { UNK = 100, CLS = 101, SEP = 102, MASK = 103, DEC = 30522 };
@@ -290,6 +291,27 @@ static void damaged(void **state)
     buf_free(&b);
 }
 
+static void directory(void **state)
+{
+    (void)state;
+    struct tempdir d;
+    struct err e;
+    struct wordpiece *w;
+    tempdir_make(&d);
+    must(wordpiece_open(d.path, &w, &e), &e); // no vocab.txt: the built-in one
+    assert_int_equal(wordpiece_size(w), 30523);
+    wordpiece_close(w);
+    tempdir_write_text(&d, "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n");
+    must(wordpiece_open(d.path, &w, &e), &e);
+    assert_int_equal(wordpiece_size(w), 5);
+    wordpiece_close(w);
+    tempdir_write_text(&d, "vocab.txt", "[PAD]\n"); // there and damaged: an error, not ignored
+    assert_int_equal(wordpiece_open(d.path, &w, &e), ERR_MODEL);
+    assert_null(w);
+    assert_non_null(strstr(e.msg, "/vocab.txt: there is no [UNK]"));
+    tempdir_remove(&d);
+}
+
 static void failing_memory(void **state)
 {
     (void)state;
@@ -318,10 +340,11 @@ static void failing_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest test[] = {
-        cmocka_unit_test(published), cmocka_unit_test(unicode),
-        cmocka_unit_test(specials),  cmocka_unit_test(long_words_and_texts),
-        cmocka_unit_test(decode),    cmocka_unit_test(own_vocabulary),
-        cmocka_unit_test(damaged),   cmocka_unit_test(failing_memory),
+        cmocka_unit_test(published),      cmocka_unit_test(unicode),
+        cmocka_unit_test(specials),       cmocka_unit_test(long_words_and_texts),
+        cmocka_unit_test(decode),         cmocka_unit_test(own_vocabulary),
+        cmocka_unit_test(directory),      cmocka_unit_test(damaged),
+        cmocka_unit_test(failing_memory),
     };
     return cmocka_run_group_tests(test, open_built_in, close_built_in);
 }
