@@ -22,7 +22,7 @@
 #include "linereader.h"
 #include "savefile.h"
 #include "signals.h"
-#include "utf8.h"
+#include "wellformed.h"
 #include "work.h"
 
 enum { QUESTION_MAX = 1 << 20 };
@@ -123,7 +123,7 @@ static int next_question(struct chat *c, const char **question)
         case LINE_OK:
             break;
         }
-        size_t good = utf8_valid(line, strlen(line));
+        size_t good = wellformed_length(line, strlen(line));
         if (good < n)
             return app_error(&c->work.error, IV_ERR_FAIL,
                              "standard input, line %zu: byte %zu is not text in UTF-8",

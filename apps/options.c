@@ -22,7 +22,7 @@
 
 #include "heap.h"
 #include "nearest.h"
-#include "utf8.h"
+#include "wellformed.h"
 
 struct parser {
     const struct option_group *const *groups;
@@ -240,7 +240,7 @@ static int set_grid(const struct parser *p, const struct option *o, const char *
 static int check_text(const struct parser *p, const struct option *o, const char *who,
                       const char *value)
 {
-    size_t n = strlen(value), good = o->range ? utf8_valid(value, n) : n;
+    size_t n = strlen(value), good = o->range ? wellformed_length(value, n) : n;
     if (good == n)
         return 0;
     (void)snprintf(p->message, OPTION_MESSAGE, "%s: byte %zu of the text is not UTF-8", who,
