@@ -59,6 +59,12 @@ void filemap_close(struct filemap *m)
     memset(m, 0, sizeof *m);
 }
 
+void filemap_prefetch(const void *p, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), skew = (uintptr_t)p % page;
+    (void)posix_madvise((void *)((uintptr_t)p - skew), n + skew, POSIX_MADV_WILLNEED);
+}
+
 int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e)
 {
     int fd, rc, why = 0;
