@@ -125,6 +125,12 @@ static int start_workers(struct pool *p)
     sigset_t all, old;
     int rc = 0;
     sigfillset(&all);
+    // a fault in a worker (a mapped weight file cut short) must find the caller's handler: a blocked
+    // one kills the process without a word
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     for (unsigned i = 0; i + 1 < p->n_threads && rc == 0; i++) {
         p->worker[i] = (struct worker){.pool = p, .index = i + 1};

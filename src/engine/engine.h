@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "chat/template.h"
+#include "engine/prefetch.h"
 #include "engine/status.h"
 #include "ivchat.h"
 #include "kernels/kernels.h"
@@ -23,6 +24,7 @@ struct iv_engine {
     struct tokenizer *tokenizer;
     struct wordpiece *wordpiece;
     struct pool *pool;
+    struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
     struct iv_callbacks callbacks;
@@ -42,8 +44,9 @@ struct iv_media {
     char sha256[SHA256_TEXT];
     int32_t *frame_index;
     double *frame_s;
-    float *pixels; // f32 [n_clip, n_frame, 3, size, size]
-    size_t pixel_floats;
+    const float *pixels; // f32 [n_clip, n_frame, 3, size, size]: of clips, or given
+    struct clips clips;
+    float *given;
 
     pthread_mutex_t lock; // guards what follows and the times in info
     float *vit;           // f32 [n_clip * n_tok, d_vit], after vision_layernorm

@@ -68,7 +68,8 @@ void iv_media_close(iv_media *m)
     mem_free(m->time_text);
     mem_free(m->frame_index);
     mem_free(m->frame_s);
-    mem_free(m->pixels);
+    mem_free(m->given);
+    clips_free(&m->clips);
     pthread_mutex_destroy(&m->lock);
     mem_free(m);
 }
@@ -102,21 +103,22 @@ static int set_frames(iv_media *m, const int32_t *index, size_t n, double fps, s
     m->info.fps = fps > 0 ? fps : 0;
     if (m->info.image)
         return 0;
+    callback_stage(&m->callbacks, "frame_indices", "i32", m->frame_index, &n, 1);
     int rc = frames_time_text(m->frame_index, n, fps, &m->time_text, e);
     m->info.time_text = m->time_text;
     return rc;
 }
 
-// Takes the pixels of c.
+// Takes c over.
 static void take_clips(iv_media *m, struct clips *c)
 {
-    m->pixels = c->pixels;
-    c->pixels = NULL;
-    m->info.n_clip = c->n_clip;
-    m->info.n_frame = c->n_frame;
-    m->info.cols = c->cols;
-    m->info.rows = c->rows;
-    clips_free(c);
+    m->clips = *c;
+    *c = (struct clips){0};
+    m->pixels = m->clips.pixels;
+    m->info.n_clip = m->clips.n_clip;
+    m->info.n_frame = m->clips.n_frame;
+    m->info.cols = m->clips.cols;
+    m->info.rows = m->clips.rows;
 }
 
 // Frames on their way from the decoder to the pixels.
@@ -295,10 +297,11 @@ int iv_media_from_pixels(const iv_engine *g, const float *pixels, size_t n_clip,
     if (image && n_frame != 1)
         TRY(err_set(&e, ERR_USAGE, "pixels: an image has one frame, not %zu", n_frame));
     n = n_clip * n_frame * 3 * side * side; // below 2^24 * 2^18 by the limits above
-    m->pixels = mem_calloc(n, sizeof *m->pixels);
-    if (!m->pixels)
+    m->given = mem_calloc(n, sizeof *m->given);
+    if (!m->given)
         TRY(err_set(&e, ERR_LIMIT, "pixels: out of memory for %zu values", n));
-    memcpy(m->pixels, pixels, n * sizeof *pixels);
+    memcpy(m->given, pixels, n * sizeof *pixels);
+    m->pixels = m->given;
     m->info.image = image;
     m->info.n_clip = n_clip;
     m->info.cols = m->info.rows = 1;
