@@ -216,7 +216,7 @@ bool console_flush(struct console *c)
     if (atomic_load(&c->output_lost))
         return false;
     errno = 0;
-    return fflush(stdout) == 0 ? true : lose(c);
+    return fflush(stdout) == 0 && !ferror(stdout) ? true : lose(c);
 }
 
 // ---- the end

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "npy.h"
+#include "npy_save.h"
 #include "savefile.h"
 
 static int make_folders(const char *dir, struct iv_error *e)

@@ -14,7 +14,7 @@
 
 #include "heap.h"
 #include "jsontext.h"
-#include "npy.h"
+#include "npy_save.h"
 #include "savefile.h"
 #include "stfile.h"
 #include "work.h"

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "info.h"
-#include "npy.h"
+#include "npy_save.h"
 #include "savefile.h"
 
 static const struct {

@@ -32,9 +32,10 @@ static bool fill_descriptors(void)
     return true;
 }
 
+// letter NULL = the option has none
 static bool is_word(const char *arg, const char *name, const char *letter)
 {
-    return strcmp(arg, name) == 0 || strcmp(arg, letter) == 0;
+    return strcmp(arg, name) == 0 || (letter && strcmp(arg, letter) == 0);
 }
 
 // Whether an argument before "--" is one of the two spellings.
@@ -101,10 +102,11 @@ int main(int argc, char **argv)
         (void)snprintf(who, sizeof who, "ivchat %s", verb->name);
     const char *json = getenv("IVCHAT_LOG_JSON");
     console_open(&con, who,
-                 (json && strcmp(json, "1") == 0) || asks_for(argc, argv, "--log-json", ""));
+                 (json && strcmp(json, "1") == 0) || asks_for(argc, argv, "--log-json", NULL));
 
     if (is_word(wish, "--version", "-V")) {
-        (void)console_print(&con, "ivchat %s\n%s\n", iv_version(), iv_build_info());
+        (void)console_print(&con, "ivchat %s\n", iv_version());
+        (void)console_write(&con, iv_build_info(), strlen(iv_build_info()));
         return console_close(&con, 0);
     }
     if (is_word(wish, "--help", "-h"))

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Parsing of options against the tables of verbs.c.
 //
-//   defaults -> IVCHAT_OPTION_NAME -> arguments; the later one wins
+//   value = argument, else IVCHAT_OPTION_NAME, else default
 //   --name value   --name=value   -n value   -nvalue   --flag   --no-flag   -- (ends the options)
 //
 // Numbers are checked against a grammar before strtod or strtoll sees them: no leading blanks, hex,
 // "inf" or "nan", the whole text must be the number. The program never calls setlocale, so the
 // decimal point is a point whatever the environment says.
 //
-// Easy to get wrong: a repeatable option given on the command line replaces the environment's value
-// instead of adding to it; "--video --json" is a forgotten value, not a file called "--json"; an empty
+// Easy to get wrong: the environment is only asked for what the arguments leave open, so that a
+// repeatable option replaces its twin and a bad twin can be overruled; "--video --json" is a forgotten value, not a file called "--json"; an empty
 // environment variable counts as unset.
 
 #include "options.h"
@@ -22,6 +22,7 @@
 
 #include "heap.h"
 #include "nearest.h"
+#include "wellformed.h"
 
 struct parser {
     const struct option_group *const *groups;
@@ -235,6 +236,18 @@ static int set_grid(const struct parser *p, const struct option *o, const char *
     return refuse(p, who, expected, value);
 }
 
+// Texts that the model reads must be UTF-8; paths are bytes and have no range.
+static int check_text(const struct parser *p, const struct option *o, const char *who,
+                      const char *value)
+{
+    size_t n = strlen(value), good = o->range ? wellformed_length(value, n) : n;
+    if (good == n)
+        return 0;
+    (void)snprintf(p->message, OPTION_MESSAGE, "%s: byte %zu of the text is not UTF-8", who,
+                   good + 1);
+    return -1;
+}
+
 static int set_value(const struct parser *p, const struct option *o, const char *who,
                      const char *value)
 {
@@ -255,10 +268,12 @@ static int set_value(const struct parser *p, const struct option *o, const char 
         return set_grid(p, o, who, value, field);
     case OPTION_TEXT:
         *(const char **)field = value;
-        return 0;
+        return check_text(p, o, who, value);
     case OPTION_LIST:
         break;
     }
+    if (check_text(p, o, who, value) != 0)
+        return -1;
     struct text_list *list = field;
     if (!list->item)
         list->item = heap_calloc(p->list_max, sizeof *list->item);
@@ -409,7 +424,6 @@ static int from_argument(const struct parser *p, int argc, char *const *argv, in
         return strcmp(who, "--help") == 0 || strcmp(who, "-h") == 0 ? OPTIONS_HELP
                                                                     : unknown(p, arg);
 
-    uint8_t before = p->s->source[index];
     p->s->source[index] = SOURCE_ARGUMENT;
     if (o->type == OPTION_FLAG) {
         if (value) {
@@ -430,8 +444,6 @@ static int from_argument(const struct parser *p, int argc, char *const *argv, in
         }
         value = argv[++*i];
     }
-    if (o->type == OPTION_LIST && before == SOURCE_ENVIRONMENT)
-        ((struct text_list *)(void *)((char *)p->s + o->offset))->n = 0;
     return set_value(p, o, who, value);
 }
 
@@ -447,10 +459,6 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
         if (o->initial && set_value(&p, o, o->name, o->initial) != 0)
             return -1;
     }
-    for (size_t i = 0; (o = option_at(groups, i)); i++) {
-        if (from_environment(&p, o, &s->source[i]) != 0)
-            return -1;
-    }
     bool ended = false;
     for (int i = first; i < argc; i++) {
         if (!ended && strcmp(argv[i], "--") == 0) {
@@ -464,6 +472,10 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
                            quote_length(argv[i]), argv[i], strlen(argv[i]) > 60 ? "..." : "");
             return -1;
         }
+    }
+    for (size_t i = 0; (o = option_at(groups, i)); i++) {
+        if (s->source[i] == SOURCE_DEFAULT && from_environment(&p, o, &s->source[i]) != 0)
+            return -1;
     }
     return 0;
 }

@@ -14,10 +14,10 @@ enum option_type {
     OPTION_INT,    // int
     OPTION_COUNT,  // uint64_t
     OPTION_REAL,   // double, finite
-    OPTION_TEXT,   // const char *
+    OPTION_TEXT,   // const char *, any bytes (a path), or with range "utf-8" that
     OPTION_CHOICE, // const char *, one of the words of `range`
     OPTION_GRID,   // struct grid, "WxH" or, if `value` says so, "auto"
-    OPTION_LIST,   // struct text_list; repeatable
+    OPTION_LIST,   // struct text_list of the same; repeatable
 };
 
 struct option {
@@ -27,7 +27,8 @@ struct option {
     enum option_type type;
     size_t offset;       // of the field in struct settings
     const char *value;   // what the help calls the value; NULL for flags
-    const char *range;   // numbers: "[1,512]", "(0,1]"; choices: "lm|bert"; NULL = anything
+    const char *range;   // numbers: "[1,512]", "(0,1]"; choices: "lm|bert"; texts: "utf-8";
+                         // NULL = anything
     const char *initial; // the default, parsed like a value; NULL = zero
     const char *shown;   // what the help says instead of `initial`; NULL = the same
     const char *help;
@@ -41,10 +42,11 @@ struct option_group {
 
 enum option_source { SOURCE_DEFAULT, SOURCE_ENVIRONMENT, SOURCE_ARGUMENT };
 
-enum { OPTION_GROUPS = 8, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
+enum { OPTION_GROUPS = 10, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
 
-// Fills s from defaults, then environment, then argv[first..]. 0; OPTIONS_HELP when --help or -h was
-// found before any error; or -1 with a line without newline in message; s is to be released with options_free in all cases.
+// Fills s from argv[first..], the environment and the defaults. 0; OPTIONS_HELP when --help or -h was
+// found before any error; or -1 with a line without newline in message. s is to be released with
+// options_free in all cases.
 int options_parse(const struct option_group *const *groups, int argc, char *const *argv, int first,
                   struct settings *s, char message[OPTION_MESSAGE]);
 void options_free(struct settings *s);

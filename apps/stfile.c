@@ -17,7 +17,7 @@
 
 #include "heap.h"
 #include "jsontext.h"
-#include "npy.h"
+#include "npy_save.h"
 #include "savefile.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the elements are written as they are");

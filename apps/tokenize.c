@@ -115,6 +115,8 @@ static int every_line(struct tokenize *t)
         case LINE_OK:
             break;
         }
+        if (n == 0)
+            return bad_line(t, IV_ERR_FAIL, "is empty");
         int rc = t->work.s->decode ? decode(t, line, n) : encode(t, line, n);
         if (rc != IV_OK)
             return rc;

@@ -24,7 +24,7 @@ struct chat_template {
     const char *turn_gap;
     const char *user_open, *user_close;
     const char *answer_open, *answer_close;
-    bool one_marker; // one marker and one clip, whatever the media (8B)
+    bool one_marker;          // one marker and one clip, whatever the media (8B)
     bool qformer_instruction; // the instruction goes to the Q-Former too (not in the 8B)
 };
 

@@ -15,12 +15,19 @@ void kernels_init(struct kernels *k, unsigned tiers)
 {
     kernels_set_ref(k);
 #if defined(__x86_64__)
+    if (!(tiers & 1u << CPU_AVX2))
+        return;
+    kernels_set_avx2(k);
     if (!(tiers & 1u << CPU_AVX512))
         return;
     kernels_set_avx512(k);
     if (!(tiers & 1u << CPU_AVX512BF16))
         return;
     kernels_set_avx512bf16(k);
+#elif defined(__aarch64__)
+    if (!(tiers & 1u << CPU_NEON))
+        return;
+    kernels_set_neon(k);
 #else
     (void)tiers;
 #endif

@@ -142,7 +142,7 @@ struct kernels {
     void (*add)(float *x, const float *y, size_t n);
     void (*add_scaled)(float *x, const float *y, const float *s, size_t n);
     void (*scale)(float *x, float s, size_t n);
-    // x = 0.5 x (1 + erf(x / sqrt 2)): within 4 ulp of the result or 1e-7 * min(|x|, 1) absolute of the
+    // x = 0.5 x (1 + erf(x / sqrt 2)): within 4 ulp of the result or 2e-7 * min(|x|, 1) absolute of the
     // exact value.
     void (*gelu)(float *x, size_t n);
     // gate = gate / (1 + exp(-gate)) * up, silu within 4 ulp (0 where it is below 1e-37).

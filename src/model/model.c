@@ -53,7 +53,7 @@ static void set_sizes(const struct model_config *c, size_t n_frame_pos, size_t s
 int model_open(struct model *m, const char *dir, struct err *e)
 {
     int rc;
-    size_t size[DIM_N], n_frame_pos;
+    size_t size[DIM_N], n_frame_pos = 0;
     struct binder b = {0};
     memset(m, 0, sizeof *m);
     TRY(config_load(&m->config, dir, e));

@@ -14,79 +14,18 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "text/bpe.h"
+#include "text/spans.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode.h"
 
-struct range {
-    size_t begin, end;
-};
-
-// The whole text in the form that pieces have.
-struct prepared {
-    char *p;
-    size_t n;
-    struct range *special; // where added tokens may match, ascending
-    size_t n_special;
-};
-
-// Bytes from `at` to the end of the special range it lies in, else 0. *r is a cursor that moves upwards.
-static size_t special_left(const struct prepared *x, size_t at, size_t *r)
-{
-    while (*r < x->n_special && x->special[*r].end <= at)
-        ++*r;
-    bool in = *r < x->n_special && x->special[*r].begin <= at;
-    return in ? x->special[*r].end - at : 0;
-}
-
-static void prepared_free(struct prepared *x)
-{
-    mem_free(x->p);
-    mem_free(x->special);
-}
-
-static int prepared_init(struct prepared *x, size_t bytes, size_t n_range, struct err *e)
-{
-    x->p = mem_calloc(bytes, 1);
-    x->special = mem_calloc(n_range, sizeof *x->special);
-    if (!x->p || !x->special)
-        return err_set(e, ERR_LIMIT, "text to tokenise: out of memory for %zu bytes", bytes);
-    return 0;
-}
-
-// Concatenates the spans as they are; neighbouring special spans become one range.
-static int join_spans(const struct text_span *span, size_t n_span, struct prepared *x,
-                      struct err *e)
-{
-    size_t n = 0;
-    int rc = 0;
-    for (size_t i = 0; i < n_span; i++)
-        if (!add_size(n, span[i].n, &n) || n > TOKENIZER_TEXT_MAX)
-            return err_set(e, ERR_LIMIT, "text to tokenise: more than %d bytes",
-                           TOKENIZER_TEXT_MAX);
-    TRY(prepared_init(x, n, n_span, e));
-    for (size_t i = 0; i < n_span; i++) {
-        if (span[i].n == 0)
-            continue;
-        memcpy(x->p + x->n, span[i].p, span[i].n);
-        if (span[i].special) {
-            if (!x->n_special || x->special[x->n_special - 1].end != x->n)
-                x->special[x->n_special++].begin = x->n;
-            x->special[x->n_special - 1].end = x->n + span[i].n;
-        }
-        x->n += span[i].n;
-    }
-fail:
-    return rc;
-}
-
 // Rewrites the text `in` character by character into `x`. A character that lies only partly in a
 // special range is outside, so each range yields at most one.
-static int rewrite(const struct prepared *in, bool prefix, struct prepared *x, struct err *e)
+static int rewrite(const struct joined *in, bool prefix, struct joined *x, struct err *e)
 {
     size_t cursor = 0, range = SIZE_MAX;
     int rc = 0;
     // SPACE_MARK and U+FFFD, the longest that one byte can become, have three bytes each
-    TRY(prepared_init(x, SPACE_MARK_LEN * (in->n + 1), in->n_special, e));
+    TRY(joined_init(x, SPACE_MARK_LEN * (in->n + 1), in->n_special, e));
     if (prefix && in->n) {
         memcpy(x->p, SPACE_MARK, SPACE_MARK_LEN);
         x->n = SPACE_MARK_LEN;
@@ -105,7 +44,7 @@ static int rewrite(const struct prepared *in, bool prefix, struct prepared *x, s
             memcpy(x->p + begin, in->p + i, used);
             x->n += used;
         }
-        if (special_left(in, i, &cursor) < used)
+        if (joined_special_left(in, i, &cursor) < used)
             continue;
         if (cursor != range)
             x->special[x->n_special++].begin = begin;
@@ -117,7 +56,7 @@ fail:
 }
 
 // Encodes bytes begin..end, which hold no added token: user-defined pieces whole, BPE between them.
-static int encode_chunk(const struct tokenizer *t, struct bpe *w, const struct prepared *x,
+static int encode_chunk(const struct tokenizer *t, struct bpe *w, const struct joined *x,
                         size_t begin, size_t end, size_t *cursor, struct ids *out, struct err *e)
 {
     size_t from = begin;
@@ -126,7 +65,7 @@ static int encode_chunk(const struct tokenizer *t, struct bpe *w, const struct p
     for (size_t i = begin; any && i < end;) {
         int32_t id, added_id;
         size_t len = trie_match(&t->user_trie, x->p + i, end - i, &id);
-        size_t limit = min_size(end - i, special_left(x, i, cursor));
+        size_t limit = min_size(end - i, joined_special_left(x, i, cursor));
         size_t added_len = trie_match(&t->user_added_trie, x->p + i, limit, &added_id);
         if (added_len > len) {
             len = added_len;
@@ -148,14 +87,14 @@ fail:
     return rc;
 }
 
-static int encode_prepared(const struct tokenizer *t, struct bpe *w, const struct prepared *x,
-                           struct ids *out, struct err *e)
+static int encode_text(const struct tokenizer *t, struct bpe *w, const struct joined *x,
+                       struct ids *out, struct err *e)
 {
     size_t from = 0, cursor = 0, user_cursor = 0;
     int rc = 0;
     for (size_t i = 0; i < x->n;) {
         int32_t id;
-        size_t left = special_left(x, i, &cursor);
+        size_t left = joined_special_left(x, i, &cursor);
         size_t len = left ? trie_match(&t->added_trie, x->p + i, left, &id) : 0;
         if (len == 0) {
             i++;
@@ -176,14 +115,14 @@ fail:
 int tokenizer_encode(const struct tokenizer *t, const struct text_span *span, size_t n_span,
                      struct ids *out, struct err *e)
 {
-    struct prepared raw = {0}, x = {0};
+    struct joined raw = {0}, x = {0};
     struct bpe w = {0};
     size_t start = out->n, first = start + 1;
     int rc = 0;
-    TRY(join_spans(span, n_span, &raw, e));
+    TRY(joined_from_spans(&raw, span, n_span, e));
     TRY(rewrite(&raw, t->kind == TOKENIZER_MISTRAL, &x, e));
     TRY(ids_add(out, t->bos, e));
-    TRY(encode_prepared(t, &w, &x, out, e));
+    TRY(encode_text(t, &w, &x, out, e));
     if (t->kind == TOKENIZER_MISTRAL && out->n > first + 1 && out->v[first] == t->space_id &&
         (out->v[first + 1] == t->bos || out->v[first + 1] == t->eos[0] ||
          out->v[first + 1] == t->unk)) {
@@ -194,8 +133,8 @@ fail:
     if (rc != 0)
         out->n = start;
     bpe_free(&w);
-    prepared_free(&x);
-    prepared_free(&raw);
+    joined_free(&x);
+    joined_free(&raw);
     return rc;
 }
 

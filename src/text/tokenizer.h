@@ -12,19 +12,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "text/ids.h"
+#include "text/spans.h"
 
 struct tokenizer;
 
 enum tokenizer_kind {
     TOKENIZER_MISTRAL, // LlamaTokenizer, legacy=False, add_prefix_space: one U+2581 before each piece
     TOKENIZER_INTERNLM2 // InternLM2Tokenizer: no prefix, text clean-up when decoding
-};
-
-// Text and whether it may hold control tokens. p need not be zero-terminated and may hold NUL.
-struct text_span {
-    const char *p;
-    size_t n;
-    bool special; // true = strings such as "[INST]" become their ids; false = they are plain text
 };
 
 // Numbers as in the SentencePiece file and in GGUF.
@@ -44,8 +38,6 @@ struct tokenizer_piece {
     float score; // finite; the higher, the earlier it is merged
     enum piece_type type;
 };
-
-enum { TOKENIZER_TEXT_MAX = 64 << 20 }; // bytes that one tokenizer_encode takes
 
 // Reads dir/tokenizer.json (TOKENIZER_MISTRAL, preferred) or dir/tokenizer.model, the latter with the
 // added tokens of dir/tokenizer_config.json when that file is there. On failure (ERR_MODEL: missing,
@@ -69,7 +61,7 @@ void tokenizer_close(struct tokenizer *t); // NULL is fine
 // Appends to out the ids of ONE piece of the prompt, whose text is the concatenation of the spans:
 // BOS, then the text. The string of an added token matches only where all of its bytes lie in spans
 // with special = true; otherwise the spans' borders mean nothing. Each byte that is not part of valid
-// UTF-8 counts as U+FFFD. O(n log n). On failure (ERR_LIMIT: memory, TOKENIZER_TEXT_MAX, out->max) out
+// UTF-8 counts as U+FFFD. O(n log n). On failure (ERR_LIMIT: memory, TEXT_MAX, out->max) out
 // is as before.
 int tokenizer_encode(const struct tokenizer *t, const struct text_span *span, size_t n_span,
                      struct ids *out, struct err *e);

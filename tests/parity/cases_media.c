@@ -9,7 +9,7 @@
 #include "media/clips.h"
 #include "media/video.h"
 #include "media/frames.h"
-#include "rows.h"
+#include "golden_rows.h"
 
 static const float MEAN[3] = {0.485f, 0.456f, 0.406f}, STD[3] = {0.229f, 0.224f, 0.225f};
 

@@ -8,7 +8,7 @@
 #include "cases.h"
 #include "chat/prompt.h"
 #include "chat/sampler.h"
-#include "rows.h"
+#include "golden_rows.h"
 #include "text/tokenizer.h"
 #include "text/wordpiece.h"
 

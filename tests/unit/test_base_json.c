@@ -125,6 +125,42 @@ static void depth_has_a_limit(void **state)
     }
 }
 
+static void number_of_values_has_a_limit(void **state)
+{
+    struct js_doc d;
+    struct err e = {0};
+    struct buf b = {0};
+    (void)state;
+    buf_add_str(&b, "[\"a,b:c[{\\\"\""); // separators within strings do not count
+    for (int i = 1; i < JS_VALUE_MAX - 1; i++)
+        buf_add(&b, ",0", 2);
+    size_t n = b.len;
+    buf_add(&b, "]", 1);
+    assert_int_equal(js_parse(&d, b.data, b.len, "f.json", ERR_MODEL, &e), 0);
+    assert_int_equal(js_size(d.root), JS_VALUE_MAX - 1);
+    js_free(&d);
+    b.len = n;
+    buf_add_str(&b, ",0]");
+    assert_int_equal(js_parse(&d, b.data, b.len, "f.json", ERR_MODEL, &e), ERR_MODEL);
+    assert_string_equal(e.msg, "f.json: 1048577 JSON values, at most 1048576 are accepted");
+    assert_null(d.root);
+    buf_free(&b);
+}
+
+static void reals_may_be_huge_integers(void **state)
+{
+    static const char text[] = "[1000000000000000019884624838656,3]";
+    struct js_doc d;
+    uint64_t u = 0;
+    double x = 0;
+    (void)state;
+    refused(text, "too big");
+    assert_int_equal(js_parse_reals(&d, text, strlen(text), "f.json", ERR_MODEL, NULL), 0);
+    assert_true(js_num(js_at(d.root, 0), &x) && x > 0.9e30 && x < 1.1e30);
+    assert_false(js_u64(js_at(d.root, 1), &u));
+    js_free(&d);
+}
+
 static void message_cannot_drive_a_terminal(void **state)
 {
     struct js_doc d;
@@ -248,6 +284,8 @@ int main(void)
         cmocka_unit_test(refuses_numbers_out_of_range),
         cmocka_unit_test(refuses_bad_text),
         cmocka_unit_test(depth_has_a_limit),
+        cmocka_unit_test(number_of_values_has_a_limit),
+        cmocka_unit_test(reals_may_be_huge_integers),
         cmocka_unit_test(message_cannot_drive_a_terminal),
         cmocka_unit_test(getters_find_and_check),
         cmocka_unit_test(getters_accept_null),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The decode loop on scripted models: stop texts in every cut of a stream, ends, limits, callbacks,
-// log-probabilities, beams, abort, failures; and with golden data that each stored answer's ids give
-// its text through the whole loop.
+// The decode loop on scripted models: ends, limits, stop texts, callbacks, log-probabilities, beams, abort,
+// failures; and with golden data that each stored answer's ids give its text through the whole loop.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,38 +16,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "chat/generate.h"
-#include "chat/stop.h"
+#include "chat_fixture.h"
 
-// ---- a vocabulary of control tokens, bytes and a few words
-
-enum { END = 2, INST = 3, BYTE = 5, WORD = BYTE + 256, N_WORD = 6, N_VOCAB = WORD + N_WORD };
-static const char *const word[N_WORD] = {"\xE2\x96\x81", "\xE2\x96\x81The", "The", "ab",
-                                         "bc",           "\xC3\xA9"};
-
-static struct tokenizer *small_tokenizer(void)
-{
-    static char bytes[256][8];
-    static const char *const control[] = {"<unk>", "<s>", "</s>", "[INST]", "[/INST]"};
-    struct tokenizer_piece piece[N_VOCAB];
-    for (size_t i = 0; i < BYTE; i++)
-        piece[i] = (struct tokenizer_piece){.p = control[i],
-                                            .n = strlen(control[i]),
-                                            .type = i == 0 ? PIECE_UNKNOWN : PIECE_CONTROL};
-    for (size_t i = 0; i < 256; i++) {
-        snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", (unsigned)i);
-        piece[BYTE + i] = (struct tokenizer_piece){.p = bytes[i], .n = 6, .type = PIECE_BYTE};
-    }
-    for (size_t i = 0; i < N_WORD; i++)
-        piece[WORD + i] = (struct tokenizer_piece){
-            .p = word[i], .n = strlen(word[i]), .score = -(float)i, .type = PIECE_NORMAL};
-    struct tokenizer *t = NULL;
-    struct err e = {0};
-    if (tokenizer_open_pieces(piece, N_VOCAB, "small", TOKENIZER_MISTRAL, &t, &e) != 0)
-        fail_msg("%s", e.msg);
-    return t;
-}
-
-static const int32_t eos[] = {END};
+static const int32_t eos[] = {SMALL_END};
 
 static struct generate_model model_of(const struct tokenizer *t)
 {
@@ -139,7 +109,8 @@ static void ends_at_eos_or_limit(void **state)
 {
     (void)state;
     struct tokenizer *t = small_tokenizer();
-    static const int32_t ids[] = {WORD + 1, BYTE + '!', BYTE + '\n', END};
+    static const int32_t ids[] = {SMALL_WORD + WORD_SPACE_THE, SMALL_BYTE + '!', SMALL_BYTE + '\n',
+                                  SMALL_END};
     struct generate_options o = generate_options_default();
     struct generation a;
     struct heard h = {0};
@@ -177,7 +148,7 @@ static void min_length_and_ignore_eos(void **state)
 {
     (void)state;
     struct tokenizer *t = small_tokenizer();
-    static const int32_t ids[] = {END};
+    static const int32_t ids[] = {SMALL_END};
     struct generate_options o = generate_options_default();
     o.max_new_tokens = 10;
     for (int min = 0; min <= 3; min++) {
@@ -186,13 +157,13 @@ static void min_length_and_ignore_eos(void **state)
         struct script s = {.ids = ids, .n = 1};
         struct generate_model m = model_of(t);
         struct decoder d = {.self = &s, .step = script_step};
-        static float logits[N_VOCAB];
+        static float logits[SMALL_N_VOCAB];
         s.n_vocab = m.n_vocab;
         say(&s, logits);
         o.sampler.min_length = min;
         assert_int_equal(generate_run(&m, &d, &o, logits, &a, NULL), 0);
         assert_int_equal(a.ids.n, min + 1);
-        assert_int_equal(a.ids.v[min], END);
+        assert_int_equal(a.ids.v[min], SMALL_END);
         generation_free(&a);
         buf_free(&h.text);
         s.at = 0;
@@ -201,7 +172,7 @@ static void min_length_and_ignore_eos(void **state)
         assert_int_equal(a.ids.n, 10);
         assert_int_equal(a.finish, FINISH_LENGTH);
         for (size_t i = 0; i < a.ids.n; i++)
-            assert_true(a.ids.v[i] != END);
+            assert_true(a.ids.v[i] != SMALL_END);
         generation_free(&a);
         o.sampler.ignore_eos = false;
     }
@@ -212,9 +183,12 @@ static void control_tokens_are_noted(void **state)
 {
     (void)state;
     struct tokenizer *t = small_tokenizer();
-    static const int32_t shown[] = {WORD + 2, INST, WORD + 3, END}, dropped[] = {WORD + 2, 1, END};
-    static const int32_t typed[] = {BYTE + '[', BYTE + 'I', BYTE + 'N', BYTE + 'S',
-                                    BYTE + 'T', BYTE + ']', END};
+    static const int32_t shown[] = {SMALL_WORD + WORD_THE, SMALL_INST, SMALL_WORD + WORD_AB,
+                                    SMALL_END},
+                         dropped[] = {SMALL_WORD + WORD_THE, 1, SMALL_END};
+    static const int32_t typed[] = {SMALL_BYTE + '[', SMALL_BYTE + 'I', SMALL_BYTE + 'N',
+                                    SMALL_BYTE + 'S', SMALL_BYTE + 'T', SMALL_BYTE + ']',
+                                    SMALL_END};
     const struct {
         const int32_t *ids;
         size_t n;
@@ -236,110 +210,13 @@ static void control_tokens_are_noted(void **state)
 
 // ---- stop texts
 
-static void stop_in_one(const char *text, const char *const *stop, size_t n_stop, const char *want,
-                        bool hit)
-{
-    // Every way to cut the text in up to three pushes; where the whole is cut must not depend on it
-    // for stops of which none contains another's beginning.
-    size_t n = strlen(text);
-    for (size_t a = 0; a <= n; a++) {
-        for (size_t b = a; b <= n; b++) {
-            struct stop_match m;
-            struct buf out = {0};
-            assert_int_equal(stop_init(&m, stop, n_stop, NULL), 0);
-            assert_int_equal(stop_push(&m, text, a, &out, NULL), 0);
-            assert_int_equal(stop_push(&m, text + a, b - a, &out, NULL), 0);
-            assert_int_equal(stop_push(&m, text + b, n - b, &out, NULL), 0);
-            size_t early = out.len;
-            assert_int_equal(stop_finish(&m, &out, NULL), 0);
-            if (strcmp(out.data ? out.data : "", want) != 0)
-                fail_msg("\"%s\" cut at %zu, %zu: \"%s\", expected \"%s\"", text, a, b, out.data,
-                         want);
-            assert_int_equal(m.hit, hit);
-            if (hit)
-                assert_int_equal(out.len, early);
-            buf_free(&out);
-            stop_free(&m);
-        }
-    }
-}
-
-static void stops_in_every_cut(void **state)
-{
-    (void)state;
-    static const char *const one[] = {"\n\nUser:"}, *const two[] = {"END", "###"};
-    static const char *const repeat[] = {"aab"}, *const accent[] = {"\xC3\xA9!"};
-    stop_in_one("Hello\n\nUser: more", one, 1, "Hello", true);
-    stop_in_one("Hello\n\nUse", one, 1, "Hello\n\nUse", false);
-    stop_in_one("Hello\n\n\nUser:", one, 1, "Hello\n", true);
-    stop_in_one("a ## # EN # ### END", two, 2, "a ## # EN # ", true);
-    stop_in_one("EENDEND", two, 2, "E", true);
-    stop_in_one("ENENEN", two, 2, "ENENEN", false);
-    stop_in_one("aaaaab", repeat, 1, "aaa", true);
-    stop_in_one("END", two, 2, "", true);
-    stop_in_one("", two, 2, "", false);
-    stop_in_one("x", NULL, 0, "x", false);
-    // Not cut inside a character: its bytes come together.
-    struct stop_match m;
-    struct buf out = {0};
-    assert_int_equal(stop_init(&m, accent, 1, NULL), 0);
-    assert_int_equal(stop_push(&m, "caf\xC3\xA9", 5, &out, NULL), 0);
-    assert_string_equal(out.data, "caf");
-    assert_int_equal(stop_push(&m, "?", 1, &out, NULL), 0);
-    assert_string_equal(out.data, "caf\xC3\xA9?");
-    stop_free(&m);
-    buf_free(&out);
-}
-
-// A whole stop ends the answer at once, though an earlier longer one might still come.
-static void whole_stop_beats_a_beginning(void **state)
-{
-    (void)state;
-    static const char *const stop[] = {"abcd", "bc"};
-    struct stop_match m;
-    struct buf out = {0};
-    assert_int_equal(stop_init(&m, stop, 2, NULL), 0);
-    assert_int_equal(stop_push(&m, "xab", 3, &out, NULL), 0);
-    assert_string_equal(out.data, "x");
-    assert_int_equal(stop_push(&m, "c", 1, &out, NULL), 0);
-    assert_true(m.hit);
-    assert_string_equal(out.data, "xa");
-    assert_int_equal(stop_push(&m, "more", 4, &out, NULL), 0);
-    assert_int_equal(stop_finish(&m, &out, NULL), 0);
-    assert_string_equal(out.data, "xa");
-    stop_free(&m);
-    buf_free(&out);
-}
-
-static void stops_are_checked(void **state)
-{
-    (void)state;
-    static char long_stop[STOP_BYTES_MAX + 2];
-    memset(long_stop, 'a', sizeof long_stop - 1);
-    const char *bad[] = {"", NULL, long_stop, "\xC3", "\xA9", "a\xFF"};
-    for (size_t i = 0; i < 6; i++) {
-        const char *stop[] = {"fine", bad[i]};
-        struct stop_match m;
-        struct err e = {0};
-        assert_int_equal(stop_init(&m, stop, 2, &e), ERR_USAGE);
-        assert_non_null(strstr(e.msg, "stop: text 2"));
-        assert_int_equal(m.n_stop, 0);
-    }
-    const char *many[STOP_MAX + 1];
-    for (size_t i = 0; i <= STOP_MAX; i++)
-        many[i] = "x";
-    struct stop_match m;
-    struct err e = {0};
-    assert_int_equal(stop_init(&m, many, STOP_MAX, &e), 0);
-    assert_int_equal(stop_init(&m, many, STOP_MAX + 1, &e), ERR_USAGE);
-    assert_int_equal(stop_init(&m, many, 100000, &e), ERR_USAGE);
-}
-
 static void answer_is_cut_at_a_stop(void **state)
 {
     (void)state;
     struct tokenizer *t = small_tokenizer();
-    static const int32_t ids[] = {WORD + 2, BYTE + '.', WORD, WORD + 3, WORD + 3, END};
+    static const int32_t ids[] = {SMALL_WORD + WORD_THE,   SMALL_BYTE + '.',
+                                  SMALL_WORD + WORD_SPACE, SMALL_WORD + WORD_AB,
+                                  SMALL_WORD + WORD_AB,    SMALL_END};
     static const char *const stop[] = {" ab"}, *const tail[] = {"abab?"};
     struct generate_options o = generate_options_default();
     struct generation a;
@@ -363,7 +240,7 @@ static void answer_is_cut_at_a_stop(void **state)
     generation_free(&a);
     buf_free(&h.text);
     // What the detokeniser held back completes a stop after the last token.
-    static const int32_t torn[] = {WORD + 2, BYTE + 0xC3};
+    static const int32_t torn[] = {SMALL_WORD + WORD_THE, SMALL_BYTE + 0xC3};
     static const char *const replacement[] = {"e\xEF\xBF\xBD"};
     h = (struct heard){0};
     s = (struct script){.ids = torn, .n = 2};
@@ -385,7 +262,7 @@ static void logprobs_are_those_of_the_model(void **state)
     struct tokenizer *t = small_tokenizer();
     static int32_t ids[100];
     for (size_t i = 0; i < 100; i++)
-        ids[i] = BYTE + 'a' + (int32_t)(i % 5);
+        ids[i] = SMALL_BYTE + 'a' + (int32_t)(i % 5);
     struct generate_options o = generate_options_default();
     o.max_new_tokens = 100; // more than one block of rows
     o.n_logprob = 3;
@@ -394,11 +271,11 @@ static void logprobs_are_those_of_the_model(void **state)
     struct heard h = {0};
     struct script s = {.ids = ids, .n = 100};
     assert_int_equal(run_script(t, &s, &o, &a, &h, NULL), 0);
-    static float logits[N_VOCAB];
+    static float logits[SMALL_N_VOCAB];
     s.at = 42;
     say(&s, logits);
     double total = 0;
-    for (size_t i = 0; i < N_VOCAB; i++)
+    for (size_t i = 0; i < SMALL_N_VOCAB; i++)
         total += exp((double)logits[i]);
     const struct token_logprob *row = a.logprob + 42 * 4;
     assert_int_equal(row[0].id, a.ids.v[42]);
@@ -416,7 +293,7 @@ static void sampling_depends_on_the_seed_alone(void **state)
 {
     (void)state;
     struct tokenizer *t = small_tokenizer();
-    static const int32_t ids[] = {BYTE + 'x'};
+    static const int32_t ids[] = {SMALL_BYTE + 'x'};
     struct ids run[3] = {{0}, {0}, {0}};
     for (size_t i = 0; i < 3; i++) {
         struct generate_options o = generate_options_default();
@@ -430,7 +307,7 @@ static void sampling_depends_on_the_seed_alone(void **state)
         struct script s = {.ids = ids, .n = 1};
         struct generate_model m = model_of(t);
         struct decoder d = {.self = &s, .step = script_step};
-        static float logits[N_VOCAB];
+        static float logits[SMALL_N_VOCAB];
         s.n_vocab = m.n_vocab;
         say(&s, logits);
         assert_int_equal(generate_run(&m, &d, &o, logits, &a, NULL), 0);
@@ -462,7 +339,7 @@ static void lines_say(const struct lines *l, size_t row, float *logits)
         x = (x ^ (x >> 15)) * 2246822519u;
         logits[i] = (float)((x >> 8) % 1000) / 100.0f;
     }
-    logits[END] += 4;
+    logits[SMALL_END] += 4;
 }
 
 static int lines_step(void *self, const int32_t *ids, size_t n_row, float *logits, struct err *e)
@@ -496,7 +373,7 @@ static int lines_reorder(void *self, const size_t *parent, size_t n_row, struct 
 static double sum_of(size_t n_vocab, const struct ids *ids)
 {
     struct lines l = {.n_row = 1, .n_vocab = n_vocab};
-    static float row[N_VOCAB];
+    static float row[SMALL_N_VOCAB];
     double sum = 0;
     lines_say(&l, 0, row);
     for (size_t i = 0; i < ids->n; i++) {
@@ -514,7 +391,7 @@ static void beams_through_the_loop(void **state)
     (void)state;
     struct tokenizer *t = small_tokenizer();
     struct generate_model m = model_of(t);
-    static float logits[N_BEAM * N_VOCAB];
+    static float logits[N_BEAM * SMALL_N_VOCAB];
     struct lines l = {.n_row = 1, .n_vocab = m.n_vocab};
     struct decoder d = {.self = &l, .step = lines_step, .reorder = lines_reorder};
     struct generate_options o = generate_options_default();
@@ -537,7 +414,7 @@ static void beams_through_the_loop(void **state)
         assert_true(fabs(sum_of(m.n_vocab, ids) / (double)ids->n - a.beam[i].score) < 1e-4);
         assert_true(i == 0 || a.beam[i - 1].score >= a.beam[i].score);
     }
-    assert_int_equal(a.finish, a.ids.v[a.ids.n - 1] == END ? FINISH_STOP : FINISH_LENGTH);
+    assert_int_equal(a.finish, a.ids.v[a.ids.n - 1] == SMALL_END ? FINISH_STOP : FINISH_LENGTH);
     struct buf text = {0};
     assert_int_equal(tokenizer_decode(t, a.ids.v, a.ids.n, &text, NULL), 0);
     expect_text(&a, text.data ? text.data : "");
@@ -574,7 +451,8 @@ static void failures_end_the_run(void **state)
 {
     (void)state;
     struct tokenizer *t = small_tokenizer();
-    static const int32_t ids[] = {WORD + 2, WORD + 3, WORD + 3, END};
+    static const int32_t ids[] = {SMALL_WORD + WORD_THE, SMALL_WORD + WORD_AB, SMALL_WORD + WORD_AB,
+                                  SMALL_END};
     struct generate_options o = generate_options_default();
     struct generation a;
     struct err e = {0};
@@ -635,12 +513,13 @@ static void allocation_failures(void **state)
     (void)state;
     struct tokenizer *t = small_tokenizer();
     struct generate_model m = model_of(t);
-    static const int32_t ids[] = {WORD + 2, INST, BYTE + 0xC3, BYTE + 0xA9, WORD + 3, END};
+    static const int32_t ids[] = {SMALL_WORD + WORD_THE, SMALL_INST,           SMALL_BYTE + 0xC3,
+                                  SMALL_BYTE + 0xA9,     SMALL_WORD + WORD_AB, SMALL_END};
     static const char *const stop[] = {"abc"};
     for (int beams = 0; beams < 2; beams++) {
         int n_failed = 0;
         for (uint64_t k = 1;; k++, n_failed++) {
-            static float logits[N_BEAM * N_VOCAB];
+            static float logits[N_BEAM * SMALL_N_VOCAB];
             struct script s = {.ids = ids, .n = 6, .n_vocab = m.n_vocab};
             struct lines l = {.n_row = 1, .n_vocab = m.n_vocab};
             struct decoder script = {.self = &s, .step = script_step};
@@ -707,7 +586,7 @@ static void check_answer(const struct tokenizer *t, const js_value *values, cons
     expect_text(&a, js_str(js_get(values, "response"), NULL));
     bool control = false;
     for (size_t i = 0; i < n; i++)
-        control |= tokenizer_kind_of(t) == TOKENIZER_MISTRAL && ids[i] > END && ids[i] < 771;
+        control |= tokenizer_kind_of(t) == TOKENIZER_MISTRAL && ids[i] > SMALL_END && ids[i] < 771;
     assert_int_equal(a.has_control, control);
     generation_free(&a);
 }
@@ -751,9 +630,6 @@ int main(void)
         cmocka_unit_test(ends_at_eos_or_limit),
         cmocka_unit_test(min_length_and_ignore_eos),
         cmocka_unit_test(control_tokens_are_noted),
-        cmocka_unit_test(stops_in_every_cut),
-        cmocka_unit_test(whole_stop_beats_a_beginning),
-        cmocka_unit_test(stops_are_checked),
         cmocka_unit_test(answer_is_cut_at_a_stop),
         cmocka_unit_test(logprobs_are_those_of_the_model),
         cmocka_unit_test(sampling_depends_on_the_seed_alone),

@@ -13,7 +13,12 @@
 
 #include "tensor/dtype.h"
 
-enum { LANES = 16, LANES_FEW_X = 4 };
+enum {
+    LANES = 16,
+    FEW_X = 4, // rows of x against four of w in 32 registers
+};
+
+#define PANEL_VECTORS 4
 
 typedef __m512 lanes;
 
@@ -30,6 +35,12 @@ static inline lanes lanes_zero(void)
 static inline lanes lanes_set(float v)
 {
     return _mm512_set1_ps(v);
+}
+
+// The 32 bits at p in every lane.
+static inline lanes lanes_splat(const void *p)
+{
+    return _mm512_castsi512_ps(_mm512_set1_epi32(*(const int32_t *)p));
 }
 
 static inline lanes lanes_load(const void *p)
@@ -199,6 +210,41 @@ static inline void lanes_store_f16_n(void *p, lanes v, size_t n)
 {
     __m256i h = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_mask_storeu_epi16(p, lanes_first(n), h);
+}
+
+// Four rows of 16 cells: in each 128-bit part the 4 x 4 cells are transposed.
+static inline void transpose_cells(lanes *a, lanes *b, lanes *c, lanes *d)
+{
+    __m512d ab0 = _mm512_castps_pd(_mm512_unpacklo_ps(*a, *b));
+    __m512d ab1 = _mm512_castps_pd(_mm512_unpackhi_ps(*a, *b));
+    __m512d cd0 = _mm512_castps_pd(_mm512_unpacklo_ps(*c, *d));
+    __m512d cd1 = _mm512_castps_pd(_mm512_unpackhi_ps(*c, *d));
+    *a = _mm512_castpd_ps(_mm512_unpacklo_pd(ab0, cd0));
+    *b = _mm512_castpd_ps(_mm512_unpackhi_pd(ab0, cd0));
+    *c = _mm512_castpd_ps(_mm512_unpacklo_pd(ab1, cd1));
+    *d = _mm512_castpd_ps(_mm512_unpackhi_pd(ab1, cd1));
+}
+
+// The 4 x 4 parts of four vectors are transposed.
+static inline void transpose_parts(lanes *a, lanes *b, lanes *c, lanes *d)
+{
+    lanes ab0 = _mm512_shuffle_f32x4(*a, *b, 0x44), ab1 = _mm512_shuffle_f32x4(*a, *b, 0xee);
+    lanes cd0 = _mm512_shuffle_f32x4(*c, *d, 0x44), cd1 = _mm512_shuffle_f32x4(*c, *d, 0xee);
+    *a = _mm512_shuffle_f32x4(ab0, cd0, 0x88);
+    *b = _mm512_shuffle_f32x4(ab0, cd0, 0xdd);
+    *c = _mm512_shuffle_f32x4(ab1, cd1, 0x88);
+    *d = _mm512_shuffle_f32x4(ab1, cd1, 0xdd);
+}
+
+// 16 x 16 cells are transposed.
+static inline void lanes_transpose(lanes r[LANES])
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4)
+        transpose_cells(&r[i], &r[i + 1], &r[i + 2], &r[i + 3]);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        transpose_parts(&r[i], &r[i + 4], &r[i + 8], &r[i + 12]);
 }
 
 #endif

@@ -45,10 +45,19 @@ static inline lanes cells_fma(lanes sum, lanes x, lanes w)
     return _mm512_dpbf16_ps(sum, xb, wb);
 }
 
-#include "kernels/x86/panel_avx512.h"
+static inline void cells_store(void *p, lanes v, size_t n)
+{
+    __m256bh h = _mm512_cvtneps_pbh(v);
+    __m256i bits;
+    memcpy(&bits, &h, sizeof bits);
+    if (n == LANES)
+        _mm256_storeu_si256(p, bits);
+    else
+        _mm256_mask_storeu_epi16(p, lanes_first(n), bits);
+}
 
 // The 16-bit elements of two rows, alternating.
-ALWAYS_INLINE lanes cells_column(const uint8_t *w, const uint8_t *next, enum dtype t, bool round,
+static inline lanes cells_column(const uint8_t *w, const uint8_t *next, enum dtype t, bool round,
                                  size_t n)
 {
     (void)round;
@@ -70,6 +79,8 @@ ALWAYS_INLINE lanes cells_column(const uint8_t *w, const uint8_t *next, enum dty
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(a), high));
 }
 
+#include "kernels/panel_lanes.h"
+
 static void prepare_bf16(const struct product_kernels *p, void *dst, const float *x,
                          size_t x_stride, size_t m, size_t k)
 {
@@ -79,27 +90,6 @@ static void prepare_bf16(const struct product_kernels *p, void *dst, const float
 static void few_bf16(const struct product_kernels *p, const struct product_job *j)
 {
     few_lanes(p, j, true);
-}
-
-static void pack_bf16(void *panel, const void *w, size_t w_stride, enum dtype t, size_t n, size_t k)
-{
-    if (t == DT_F32)
-        pack_type(panel, w, w_stride * 4, DT_F32, true, n, k);
-    else if (t == DT_BF16)
-        pack_type(panel, w, w_stride * 2, DT_BF16, true, n, k);
-    else
-        pack_type(panel, w, w_stride * 2, DT_F16, true, n, k);
-}
-
-static void pack_t_bf16(void *panel, const void *w, size_t w_stride, enum dtype t, size_t n,
-                        size_t k)
-{
-    if (t == DT_F32)
-        pack_t_type(panel, w, w_stride * 4, DT_F32, true, n, k);
-    else if (t == DT_BF16)
-        pack_t_type(panel, w, w_stride * 2, DT_BF16, true, n, k);
-    else
-        pack_t_type(panel, w, w_stride * 2, DT_F16, true, n, k);
 }
 
 static float soft_step_bf16(void *p, const float *s, size_t n, size_t n_pad, float *max, float *sum)
@@ -116,16 +106,11 @@ void kernels_set_avx512bf16(struct kernels *k)
 {
     k->tier = CPU_AVX512BF16;
     struct product_kernels *p = &k->bf16;
-    p->x_elem = sizeof(uint16_t);
-    p->panel = PANEL;
-    p->block = PANEL_BLOCK;
-    p->depth = PANEL_DEPTH;
-    p->scratch_bytes = (size_t)PANEL_BLOCK * PANEL_DEPTH * sizeof(uint16_t);
+    panel_set_lanes(p);
     p->prepare = prepare_bf16;
     p->few = few_bf16;
-    p->pack = pack_bf16;
-    p->pack_t = pack_t_bf16;
-    p->tile = tile_avx512;
+    p->pack = pack_rounded;
+    p->pack_t = pack_t_rounded;
     p->soft_step = soft_step_bf16;
     p->mix = mix_bf16;
 }

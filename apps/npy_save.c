@@ -12,7 +12,7 @@
 // Easy to get wrong: a shape of one dimension needs its comma, "(5,)"; the padding counts from
 // the file's start, not from the header's.
 
-#include "npy.h"
+#include "npy_save.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Golden files of one JSON object a line.
-#ifndef IV_PARITY_ROWS_H
-#define IV_PARITY_ROWS_H
+#ifndef IV_PARITY_GOLDEN_ROWS_H
+#define IV_PARITY_GOLDEN_ROWS_H
 
 #include "golden.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // NumPy .npy files, written.
-#ifndef IV_APPS_NPY_H
-#define IV_APPS_NPY_H
+#ifndef IV_APPS_NPY_SAVE_H
+#define IV_APPS_NPY_SAVE_H
 
 #include <stdbool.h>
 #include <stddef.h>

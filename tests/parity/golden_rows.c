@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "rows.h"
+#include "golden_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>

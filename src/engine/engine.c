@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+// Opens a model for use: configuration, weights, tokenizers, kernels, threads. Everything here is
+// read-only afterwards, so sessions on any thread share it.
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/mem.h"
+
+struct iv_engine_options iv_engine_options_default(void)
+{
+    return (struct iv_engine_options){0};
+}
+
+struct ops_options engine_ops_options(const iv_engine *engine, const struct hooks *hooks)
+{
+    return (struct ops_options){.pool = engine->pool,
+                                .kernels = &engine->kernels,
+                                .compute = engine->compute,
+                                .hooks = hooks};
+}
+
+static int choose_compute(const char *dtype, enum compute *out, struct err *e)
+{
+    *out = COMPUTE_BF16;
+    if (!dtype || !strcmp(dtype, "bf16"))
+        return 0;
+    if (strcmp(dtype, "f32") != 0)
+        return err_set(e, ERR_USAGE, "dtype \"%s\": this version computes in bf16 or f32", dtype);
+    *out = COMPUTE_F32;
+    return 0;
+}
+
+static int check_device(const char *device, struct err *e)
+{
+    if (!device || !strcmp(device, "auto") || !strcmp(device, "cpu"))
+        return 0;
+    return err_set(e, ERR_USAGE, "device \"%s\": this build runs on cpu only", device);
+}
+
+static int choose_tiers(const char *name, unsigned *tiers, struct err *e)
+{
+    enum cpu_tier highest;
+    *tiers = cpu_detect();
+    if (!name)
+        return 0;
+    if (!cpu_tier_from_name(name, &highest))
+        return err_set(e, ERR_USAGE, "cpu \"%s\": unknown kernel tier", name);
+    if (!(*tiers & (1u << highest)))
+        return err_set(e, ERR_USAGE, "cpu \"%s\": this processor does not have that tier", name);
+    *tiers = cpu_mask(*tiers, highest);
+    return 0;
+}
+
+// Last path component without trailing slashes.
+static void copy_name(char *out, size_t cap, const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t from = n;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    snprintf(out, cap, "%.*s", (int)(n - from > 255 ? 255 : n - from), path + from);
+}
+
+static int apply_variant(struct model_config *c, const char *variant, struct err *e)
+{
+    enum variant v;
+    if (!variant)
+        return 0;
+    if (!variant_from_name(variant, &v))
+        return err_set(e, ERR_USAGE, "variant \"%s\": expected 8b, hd, f16 or internlm", variant);
+    if ((v == VARIANT_INTERNLM) != (c->llm.kind == LLM_INTERNLM2))
+        return err_set(e, ERR_USAGE, "variant \"%s\": the model's language part is %s", variant,
+                       c->llm.kind == LLM_INTERNLM2 ? "InternLM2" : "Mistral");
+    if (v == VARIANT_F16 && c->variant != VARIANT_F16)
+        c->n_frame = 16;
+    else if (v != VARIANT_F16 && c->variant == VARIANT_F16)
+        c->n_frame = 8;
+    c->variant = v;
+    return 0;
+}
+
+static int open_text(iv_engine *g, const char *dir, struct err *e)
+{
+    int rc;
+    enum tokenizer_kind kind =
+        g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2 : TOKENIZER_MISTRAL;
+    TRY(tokenizer_open(dir, kind, &g->tokenizer, e));
+    if (tokenizer_size(g->tokenizer) > g->config.llm.n_vocab)
+        TRY(err_set(e, ERR_MODEL, "%s: the tokenizer has %zu pieces, the model %zu rows", dir,
+                    tokenizer_size(g->tokenizer), g->config.llm.n_vocab));
+    TRY(wordpiece_open(dir, &g->wordpiece, e));
+    if (wordpiece_size(g->wordpiece) > g->config.qformer.n_vocab)
+        TRY(err_set(e, ERR_MODEL,
+                    "%s: the Q-Former's vocabulary has %zu entries, the model %zu rows", dir,
+                    wordpiece_size(g->wordpiece), g->config.qformer.n_vocab));
+fail:
+    return rc;
+}
+
+static void fill_info(iv_engine *g)
+{
+    const struct model_config *c = &g->config;
+    struct iv_engine_info *i = &g->info;
+    i->name = g->name;
+    i->variant = variant_name(c->variant);
+    i->family = c->llm.kind == LLM_INTERNLM2 ? "internlm2" : "mistral";
+    i->dtype = g->compute == COMPUTE_BF16 ? "bf16" : "f32";
+    i->device = "cpu";
+    i->cpu = cpu_tier_name(g->kernels.tier);
+    i->n_threads = (int)pool_threads(g->pool);
+    i->vit_d_model = c->vit.d_model;
+    i->vit_n_layer = c->vit.n_layer;
+    i->vit_n_head = c->vit.n_head;
+    i->vit_patch = c->vit.patch;
+    i->vit_n_frame = g->model.vit.n_frame_pos;
+    i->qformer_d_model = c->qformer.d_model;
+    i->qformer_n_layer = c->qformer.n_layer;
+    i->qformer_n_head = c->qformer.n_head;
+    i->n_query = c->qformer.n_query;
+    i->llm_d_model = c->llm.d_model;
+    i->llm_n_layer = c->llm.n_layer;
+    i->llm_n_head = c->llm.n_head;
+    i->llm_n_kv = c->llm.n_kv;
+    i->llm_d_head = c->llm.d_head;
+    i->llm_d_ffn = c->llm.d_ffn;
+    i->llm_n_vocab = c->llm.n_vocab;
+    i->llm_n_ctx_max = c->llm.n_ctx_max;
+    i->lora_r = c->llm.lora_r;
+    i->default_n_frame = c->n_frame;
+    const struct weights *w = g->model.weights;
+    i->n_tensor = w ? weights_count(w) : 0;
+    for (size_t t = 0; t < i->n_tensor; t++) {
+        const struct tensor *x = weights_at(w, t);
+        i->n_param += x->bytes / dtype_bytes(x->dtype);
+    }
+    i->n_file = w ? weights_file_count(w) : 0;
+    for (size_t f = 0; f < i->n_file; f++) {
+        size_t bytes;
+        weights_file_at(w, f, &bytes);
+        i->file_bytes += bytes;
+    }
+}
+
+int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct iv_error *error)
+{
+    struct err e = {0};
+    struct hooks hooks;
+    unsigned tiers;
+    int rc;
+    double start = clock_ms();
+    *out = NULL;
+    iv_engine *g = mem_calloc(1, sizeof *g);
+    if (!g)
+        return status_out(err_set(&e, ERR_LIMIT, "out of memory"), &e, error);
+    g->callbacks = opt->callbacks;
+    g->tokenizer_only = opt->tokenizer_only;
+    hooks = callback_hooks(&g->callbacks);
+    if (!opt->model || !*opt->model)
+        TRY(err_set(&e, ERR_USAGE, "no model given"));
+    copy_name(g->name, sizeof g->name, opt->model);
+    TRY(check_device(opt->device, &e));
+    TRY(choose_compute(opt->dtype, &g->compute, &e));
+    TRY(choose_tiers(opt->cpu, &tiers, &e));
+    if (opt->n_threads < 0)
+        TRY(err_set(&e, ERR_USAGE, "threads: %d", opt->n_threads));
+    kernels_init(&g->kernels, tiers);
+    TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
+    if (g->tokenizer_only) {
+        TRY(config_load(&g->config, opt->model, &e));
+    } else {
+        TRY(model_open(&g->model, opt->model, &e));
+        g->config = g->model.config;
+        log_line(&hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
+                 weights_count(g->model.weights), weights_file_count(g->model.weights));
+    }
+    TRY(apply_variant(&g->config, opt->variant, &e));
+    TRY(open_text(g, opt->model, &e));
+    fill_info(g);
+    g->info.load_ms = clock_ms() - start;
+    *out = g;
+    return IV_OK;
+fail:
+    iv_engine_close(g);
+    return status_out(rc, &e, error);
+}
+
+void iv_engine_close(iv_engine *g)
+{
+    if (!g)
+        return;
+    model_close(&g->model);
+    tokenizer_close(g->tokenizer);
+    wordpiece_close(g->wordpiece);
+    pool_close(g->pool);
+    mem_free(g);
+}
+
+const struct iv_engine_info *iv_engine_info(const iv_engine *g)
+{
+    return &g->info;
+}
+
+void iv_free(void *p)
+{
+    mem_free(p);
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT
+// iv_media: a video, images, frames or finished pixels, preprocessed for the engine's variant. Decoded
+// frames are released as soon as they have become pixels; encoded stages are made by encode.c.
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sha256.h"
+#include "base/size.h"
+#include "engine/engine.h"
+#include "media/video.h"
+#include "media/frames.h"
+
+struct iv_media_options iv_media_options_default(void)
+{
+    return (struct iv_media_options){.hd_num = 6, .fix_cols = 2, .fix_rows = 1, .antialias = true};
+}
+
+static struct clips_options clip_options(const iv_engine *g, const struct iv_media_options *o)
+{
+    struct clips_options c = clips_options_default();
+    c.mode = g->config.variant == VARIANT_8B ? CLIPS_PLAIN : CLIPS_HD;
+    c.hd_num = o->hd_num;
+    c.padding = o->padding;
+    c.fix_cols = o->fix_cols;
+    c.fix_rows = o->fix_rows;
+    c.antialias = o->antialias;
+    return c;
+}
+
+int media_clips_plan(const iv_engine *g, const struct iv_media_options *o, size_t n_frame,
+                     size_t width, size_t height, struct clips_plan *out, struct err *e)
+{
+    struct clips_options c = clip_options(g, o);
+    // an unknown size only matters to the transforms that keep the shape: a usual one stands for it
+    return clips_plan(out, &c, n_frame, width ? width : 1280, height ? height : 720, e);
+}
+
+static int check_options(const struct iv_media_options *o, struct err *e)
+{
+    if (o->n_frame < 0 || o->n_frame > FRAMES_SEGMENT_MAX)
+        return err_set(e, ERR_USAGE, "num-frames: %d is not in 1..%d", o->n_frame,
+                       FRAMES_SEGMENT_MAX);
+    return 0;
+}
+
+static int media_new(const iv_engine *g, const struct iv_callbacks *cb, iv_media **out,
+                     struct err *e)
+{
+    iv_media *m = mem_calloc(1, sizeof *m);
+    if (!m)
+        return err_set(e, ERR_LIMIT, "media: out of memory");
+    if (pthread_mutex_init(&m->lock, NULL) != 0) {
+        mem_free(m);
+        return err_set(e, ERR_LIMIT, "media: no mutex");
+    }
+    m->engine = g;
+    m->callbacks = *cb;
+    *out = m;
+    return 0;
+}
+
+void iv_media_close(iv_media *m)
+{
+    if (!m)
+        return;
+    media_forget(m);
+    mem_free(m->path);
+    mem_free(m->time_text);
+    mem_free(m->frame_index);
+    mem_free(m->frame_s);
+    mem_free(m->given);
+    clips_free(&m->clips);
+    pthread_mutex_destroy(&m->lock);
+    mem_free(m);
+}
+
+const struct iv_media_info *iv_media_info(const iv_media *m)
+{
+    return &m->info;
+}
+
+static int set_path(iv_media *m, const char *path, struct err *e)
+{
+    m->path = mem_strndup(path, strlen(path));
+    m->info.path = m->path;
+    return m->path ? 0 : err_set(e, ERR_LIMIT, "media: out of memory");
+}
+
+// Frame numbers [n] and their times; frame_s stays 0 when fps is unknown.
+static int set_frames(iv_media *m, const int32_t *index, size_t n, double fps, struct err *e)
+{
+    m->frame_index = mem_calloc(n, sizeof *m->frame_index);
+    m->frame_s = mem_calloc(n, sizeof *m->frame_s);
+    if (!m->frame_index || !m->frame_s)
+        return err_set(e, ERR_LIMIT, "media: out of memory for %zu frames", n);
+    for (size_t i = 0; i < n; i++) {
+        m->frame_index[i] = index ? index[i] : (int32_t)i;
+        m->frame_s[i] = fps > 0 ? (double)m->frame_index[i] / fps : 0;
+    }
+    m->info.frame_index = m->frame_index;
+    m->info.frame_s = m->frame_s;
+    m->info.n_frame = n;
+    m->info.fps = fps > 0 ? fps : 0;
+    if (m->info.image)
+        return 0;
+    callback_stage(&m->callbacks, "frame_indices", "i32", m->frame_index, &n, 1);
+    int rc = frames_time_text(m->frame_index, n, fps, &m->time_text, e);
+    m->info.time_text = m->time_text;
+    return rc;
+}
+
+// Takes c over.
+static void take_clips(iv_media *m, struct clips *c)
+{
+    m->clips = *c;
+    *c = (struct clips){0};
+    m->pixels = m->clips.pixels;
+    m->info.n_clip = m->clips.n_clip;
+    m->info.n_frame = m->clips.n_frame;
+    m->info.cols = m->clips.cols;
+    m->info.rows = m->clips.rows;
+}
+
+// Frames on their way from the decoder to the pixels.
+struct frame_to_clips {
+    struct clips *clips;
+    double ms;
+};
+
+static int put_frame(void *user, size_t slot, const uint8_t *rgb, struct err *e)
+{
+    struct frame_to_clips *f = user;
+    double start = clock_ms();
+    (void)e;
+    clips_put(f->clips, slot, rgb);
+    f->ms += clock_ms() - start;
+    return 0;
+}
+
+static int read_video(iv_media *m, const char *path, const struct iv_media_options *o,
+                      struct err *e)
+{
+    int rc;
+    const iv_engine *g = m->engine;
+    struct video_options vo = {.hooks = callback_hooks(&m->callbacks)};
+    struct clips_options co = clip_options(g, o);
+    struct clips_plan plan;
+    struct clips clips = {0};
+    struct video *v = NULL;
+    int32_t *index = NULL;
+    size_t first, n_window, n = o->n_frame > 0 ? (size_t)o->n_frame : g->config.n_frame;
+    double start = clock_ms();
+    TRY(video_open(&v, path, &vo, e));
+    const struct video_stats *s = video_stats(v);
+    m->info.frame_count = s->n_frame;
+    m->info.duration_s = s->duration_s;
+    m->info.width = s->width;
+    m->info.height = s->height;
+    TRY(video_window(v, o->start_s, o->end_s, &first, &n_window, e));
+    TRY(clips_plan(&plan, &co, n, s->width, s->height, e));
+    index = mem_calloc(n, sizeof *index);
+    if (!index)
+        TRY(err_set(e, ERR_LIMIT, "%s: out of memory for %zu frames", path, n));
+    TRY(frames_sample(first, n_window, n, index, e));
+    TRY(clips_init(&clips, &plan, e));
+    struct frame_to_clips f = {.clips = &clips};
+    TRY(video_read(v, index, n, &(struct frame_sink){.user = &f, .put = put_frame}, e));
+    clips_done(&clips);
+    TRY(video_sha256(v, m->sha256, e));
+    m->info.sha256 = m->sha256;
+    TRY(set_frames(m, index, n, s->fps, e));
+    take_clips(m, &clips);
+    m->info.preprocess_ms = f.ms;
+    m->info.decode_ms = clock_ms() - start - f.ms;
+fail:
+    video_close(v);
+    clips_free(&clips);
+    mem_free(index);
+    return rc;
+}
+
+int iv_media_open_video(const iv_engine *g, const char *path, const struct iv_media_options *o,
+                        iv_media **out, struct iv_error *error)
+{
+    struct err e = {0};
+    iv_media *m = NULL;
+    int rc;
+    *out = NULL;
+    TRY(check_options(o, &e));
+    TRY(media_new(g, &o->callbacks, &m, &e));
+    TRY(set_path(m, path, &e));
+    TRY(read_video(m, path, o, &e));
+    *out = m;
+    return IV_OK;
+fail:
+    iv_media_close(m);
+    return status_out(rc, &e, error);
+}
+
+static int read_image(iv_media *m, const char *path, const struct clips_options *co,
+                      struct clips *clips, struct err *e)
+{
+    struct video_options vo = {.hooks = callback_hooks(&m->callbacks)};
+    struct image image = {0};
+    double start = clock_ms(), decoded;
+    int rc;
+    TRY(image_read(&image, path, &vo, e));
+    decoded = clock_ms();
+    TRY(clips_add_image(clips, co, image.rgb, image.width, image.height, e));
+    if (clips->n_clip > MEDIA_CLIP_MAX)
+        TRY(err_set(e, ERR_LIMIT, "%s: more than %d tiles in all", path, MEDIA_CLIP_MAX));
+    if (!m->info.sha256) { // of several images the first one's is shown
+        memcpy(m->sha256, image.sha256, sizeof m->sha256);
+        m->info.sha256 = m->sha256;
+        m->info.width = image.width;
+        m->info.height = image.height;
+    }
+    m->info.decode_ms += decoded - start;
+    m->info.preprocess_ms += clock_ms() - decoded;
+fail:
+    image_free(&image);
+    return rc;
+}
+
+int iv_media_open_images(const iv_engine *g, const char *const *paths, size_t n,
+                         const struct iv_media_options *o, iv_media **out, struct iv_error *error)
+{
+    struct err e = {0};
+    struct clips_options co = clip_options(g, o);
+    struct clips clips = {0};
+    iv_media *m = NULL;
+    int rc;
+    *out = NULL;
+    TRY(check_options(o, &e));
+    TRY(media_new(g, &o->callbacks, &m, &e));
+    if (n < 1)
+        TRY(err_set(&e, ERR_USAGE, "no image given"));
+    if (co.mode == CLIPS_PLAIN && n > 1)
+        TRY(err_set(&e, ERR_USAGE, "the 8b variant looks at one image, not %zu", n));
+    TRY(set_path(m, paths[0], &e));
+    m->info.image = true;
+    for (size_t i = 0; i < n; i++)
+        TRY(read_image(m, paths[i], &co, &clips, &e));
+    TRY(set_frames(m, NULL, 1, 0, &e));
+    m->info.frame_count = n;
+    take_clips(m, &clips);
+    *out = m;
+    return IV_OK;
+fail:
+    clips_free(&clips);
+    iv_media_close(m);
+    return status_out(rc, &e, error);
+}
+
+int iv_media_from_rgb(const iv_engine *g, const uint8_t *rgb, size_t n_frame, size_t width,
+                      size_t height, double fps, const struct iv_media_options *o, iv_media **out,
+                      struct iv_error *error)
+{
+    struct err e = {0};
+    struct clips clips = {0};
+    struct clips_options co = clip_options(g, o);
+    iv_media *m = NULL;
+    int rc;
+    *out = NULL;
+    double start = clock_ms();
+    TRY(check_options(o, &e));
+    TRY(media_new(g, &o->callbacks, &m, &e));
+    TRY(clips_from_rgb(&clips, &co, rgb, n_frame, width, height, &e));
+    take_clips(m, &clips);
+    TRY(set_frames(m, NULL, n_frame, fps, &e));
+    m->info.frame_count = n_frame;
+    m->info.duration_s = fps > 0 ? (double)n_frame / fps : 0;
+    m->info.width = width;
+    m->info.height = height;
+    m->info.preprocess_ms = clock_ms() - start;
+    *out = m;
+    return IV_OK;
+fail:
+    clips_free(&clips);
+    iv_media_close(m);
+    return status_out(rc, &e, error);
+}
+
+int iv_media_from_pixels(const iv_engine *g, const float *pixels, size_t n_clip, size_t n_frame,
+                         bool image, iv_media **out, struct iv_error *error)
+{
+    struct err e = {0};
+    struct iv_callbacks none = {0};
+    iv_media *m = NULL;
+    size_t side = g->config.vit.image_size, n;
+    int rc;
+    *out = NULL;
+    TRY(media_new(g, &none, &m, &e));
+    if (n_clip < 1 || n_frame < 1 || n_clip > MEDIA_CLIP_MAX || n_frame > FRAMES_SEGMENT_MAX)
+        TRY(err_set(&e, ERR_USAGE, "pixels: %zu clips of %zu frames (1..%d and 1..%d are possible)",
+                    n_clip, n_frame, MEDIA_CLIP_MAX, FRAMES_SEGMENT_MAX));
+    if (image && n_frame != 1)
+        TRY(err_set(&e, ERR_USAGE, "pixels: an image has one frame, not %zu", n_frame));
+    n = n_clip * n_frame * 3 * side * side; // below 2^24 * 2^18 by the limits above
+    m->given = mem_calloc(n, sizeof *m->given);
+    if (!m->given)
+        TRY(err_set(&e, ERR_LIMIT, "pixels: out of memory for %zu values", n));
+    memcpy(m->given, pixels, n * sizeof *pixels);
+    m->pixels = m->given;
+    m->info.image = image;
+    m->info.n_clip = n_clip;
+    m->info.cols = m->info.rows = 1;
+    m->info.frame_count = n_frame;
+    m->info.width = m->info.height = side;
+    TRY(set_frames(m, NULL, n_frame, 0, &e));
+    *out = m;
+    return IV_OK;
+fail:
+    iv_media_close(m);
+    return status_out(rc, &e, error);
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+// Prompt -> embeddings -> language model -> logits, over KV caches.
+//
+// A prompt is fed in chunks so that scratch memory does not grow with its length. Chunks and the part
+// recomputed behind a reused prefix always have more than OPS_FEW_ROWS rows (unless the whole prompt is
+// that short), so a row is computed by the same kernels however the prompt is cut: caching is exact.
+#include "engine/runner.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/size.h"
+
+enum {
+    CHUNK = 512
+}; // rows: the weights are read once a chunk, scratch is about 250 KB a row at 7B
+
+size_t runner_reusable(size_t n_same, size_t n_prompt)
+{
+    size_t tail = OPS_FEW_ROWS + 1;
+    return n_prompt < tail ? 0 : min_size(n_same, n_prompt - tail);
+}
+
+// Rows of the next chunk when n are left: never leaves a remainder of OPS_FEW_ROWS or less.
+static size_t chunk_rows(size_t n)
+{
+    if (n <= CHUNK)
+        return n;
+    return n - CHUNK <= OPS_FEW_ROWS ? CHUNK - OPS_FEW_ROWS : CHUNK;
+}
+
+// x = embeddings of x.rows ids, visual positions (-1) taken from *rows, which moves on.
+static void embed(struct ops *o, const struct llm *m, const int32_t *ids, const float **rows,
+                  struct mat x)
+{
+    for (size_t i = 0; i < x.rows;) {
+        bool visual = ids[i] < 0;
+        size_t end = i;
+        while (end < x.rows && (ids[end] < 0) == visual)
+            end++;
+        struct mat part = mat_rows(x, i, end - i);
+        if (visual) {
+            op_upload(o, part, *rows);
+            *rows += *rows ? (end - i) * m->c.d_model : 0;
+        } else {
+            op_embed(o, part, &m->embed, ids + i);
+        }
+        i = end;
+    }
+}
+
+// One forward over the caches; logits to the host.
+static void forward(struct ops *o, const struct llm *m, struct llm_batch *b, float *logits)
+{
+    struct mat out = ops_mat(o, b->n_span, m->c.n_vocab);
+    llm_forward(o, m, b, out);
+    op_download(o, logits, out);
+}
+
+// n positions of kv from kv->n on.
+static void prefill_chunk(struct ops *o, const struct llm *m, const int32_t *ids,
+                          const float **rows, struct kv *kv, size_t n, const struct hooks *hooks,
+                          float *logits)
+{
+    uint32_t pos[CHUNK];
+    size_t mark = ops_mark(o);
+    for (size_t i = 0; i < n; i++)
+        pos[i] = (uint32_t)(kv->n + i);
+    struct llm_span span = {.kv = kv, .first_row = 0, .n_row = n};
+    struct llm_batch b = {.x = ops_mat(o, n, m->c.d_model),
+                          .span = &span,
+                          .n_span = 1,
+                          .pos = pos,
+                          .hooks = hooks,
+                          .report = true};
+    embed(o, m, ids, rows, b.x);
+    forward(o, m, &b, logits);
+    ops_pop(o, mark);
+}
+
+static void step_rows(struct ops *o, const struct llm *m, struct kv *cache, const int32_t *ids,
+                      size_t n, float *logits)
+{
+    struct llm_span span[RUNNER_MAX_BEAM];
+    uint32_t pos[RUNNER_MAX_BEAM];
+    size_t mark = ops_mark(o);
+    for (size_t i = 0; i < n; i++) {
+        span[i] = (struct llm_span){.kv = &cache[i], .first_row = i, .n_row = 1};
+        pos[i] = (uint32_t)cache[i].n;
+    }
+    struct llm_batch b = {.x = ops_mat(o, n, m->c.d_model), .span = span, .n_span = n, .pos = pos};
+    op_embed(o, b.x, &m->embed, ids);
+    forward(o, m, &b, logits);
+    ops_pop(o, mark);
+}
+
+// The same calls on the planner. Caches have shapes but no memory: planned ops do not look inside.
+int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_t n_beam,
+                struct ops_plan *prefill, struct ops_plan *step, struct err *e)
+{
+    int rc;
+    struct hooks none = {0};
+    struct ops *o = NULL;
+    struct ops_options opt = engine_ops_options(engine, &none);
+    const struct llm *m = &engine->model.llm;
+    struct kv_layer *layer = mem_calloc(m->c.n_layer, sizeof *layer);
+    struct kv cache[RUNNER_MAX_BEAM];
+    int32_t ids[CHUNK] = {0};
+    memset(prefill, 0, sizeof *prefill);
+    memset(step, 0, sizeof *step);
+    if (!layer)
+        return err_set(e, ERR_LIMIT, "plan: out of memory");
+    TRY(ops_open_plan(&opt, &o, e));
+    for (size_t l = 0; l < m->c.n_layer; l++)
+        layer[l].k = layer[l].v = kv_shape(&m->c, engine->compute, n_prompt + 1);
+    for (size_t i = 0; i < RUNNER_MAX_BEAM; i++)
+        cache[i] =
+            (struct kv){.ops = o, .layer = layer, .n_layer = m->c.n_layer, .cap = n_prompt + 1};
+    cache[0].n = n_reused;
+    while (cache[0].n < n_prompt) {
+        const float *rows = NULL;
+        size_t before = cache[0].n;
+        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(n_prompt - before), &none, NULL);
+        TRY(ops_status(o, e));
+    }
+    *prefill = ops_plan_result(o);
+    ops_plan_reset(o);
+    for (size_t i = 0; i < n_beam; i++)
+        cache[i].n = n_prompt;
+    step_rows(o, m, cache, ids, n_beam, NULL);
+    *step = ops_plan_result(o);
+    TRY(ops_status(o, e));
+fail:
+    ops_close(o);
+    mem_free(layer);
+    return rc;
+}
+
+int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callbacks *cb,
+                size_t n_ctx, struct err *e)
+{
+    int rc;
+    const struct llm_config *c = &engine->config.llm;
+    memset(r, 0, sizeof *r);
+    r->engine = engine;
+    r->hooks = callback_hooks(cb);
+    r->ctx_limit = n_ctx ? n_ctx : c->n_ctx_max;
+    struct ops_options opt = engine_ops_options(engine, &r->hooks);
+    TRY(ops_open_cpu(&opt, &r->ops, e));
+    r->cache = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->cache);
+    r->spare = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->spare);
+    if (!r->cache || !r->spare)
+        TRY(err_set(e, ERR_LIMIT, "session: out of memory"));
+    TRY(kv_init(&r->cache[0], r->ops, c, e));
+    return 0;
+fail:
+    runner_free(r);
+    return rc;
+}
+
+// Everything but cache[0].
+static void beams_free(struct runner *r)
+{
+    r->n_beam = 0;
+    for (size_t i = 0; i < RUNNER_MAX_BEAM; i++) {
+        if (i > 0)
+            kv_free(&r->cache[i]);
+        kv_free(&r->spare[i]);
+    }
+}
+
+void runner_free(struct runner *r)
+{
+    if (r->cache && r->spare) {
+        beams_free(r);
+        kv_free(&r->cache[0]);
+    }
+    mem_free(r->cache);
+    mem_free(r->spare);
+    ops_close(r->ops);
+    memset(r, 0, sizeof *r);
+}
+
+// Ready for work that plans to take `bytes`.
+static int begin(struct runner *r, size_t bytes, struct err *e)
+{
+    ops_clear(r->ops);
+    return ops_reserve(r->ops, bytes, e);
+}
+
+int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e)
+{
+    int rc;
+    struct ops_plan prefill, step;
+    struct kv *kv = &r->cache[0];
+    const float *rows = p->rows;
+    size_t want;
+    beams_free(r);
+    kv_truncate(kv, p->n_reused);
+    if (!add_size(p->n, p->max_new, &want) || p->n > r->ctx_limit)
+        return err_set(e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p->n,
+                       r->ctx_limit);
+    TRY(runner_plan(r->engine, kv->n, p->n, 1, &prefill, &step, e));
+    TRY(begin(r, max_size(prefill.arena_bytes, step.arena_bytes), e));
+    TRY(kv_reserve(kv, min_size(want, r->ctx_limit), e));
+    for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
+        if (p->ids[i] < 0 && rows)
+            rows += r->engine->config.llm.d_model;
+    while (kv->n < p->n) {
+        size_t n = chunk_rows(p->n - kv->n);
+        prefill_chunk(r->ops, &r->engine->model.llm, p->ids + kv->n, &rows, kv, n, &r->hooks,
+                      logits);
+        TRY(ops_status(r->ops, e));
+    }
+    r->n_prompt = p->n;
+    r->max_new = p->max_new;
+    return 0;
+fail:
+    kv_truncate(kv, p->n_reused);
+    return rc;
+}
+
+// Makes n_beam sequences of cache[0].
+static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
+{
+    int rc;
+    struct ops_plan prefill, step;
+    size_t want = min_size(r->n_prompt + r->max_new, r->ctx_limit);
+    const struct llm_config *c = &r->engine->config.llm;
+    if (n_beam > RUNNER_MAX_BEAM)
+        return err_set(e, ERR_USAGE, "%zu beams: at most %d", n_beam, RUNNER_MAX_BEAM);
+    TRY(runner_plan(r->engine, r->n_prompt, r->n_prompt, n_beam, &prefill, &step, e));
+    TRY(begin(r, step.arena_bytes, e));
+    for (size_t i = 0; i < n_beam; i++) {
+        TRY(kv_init(&r->spare[i], r->ops, c, e));
+        if (i > 0)
+            TRY(kv_init(&r->cache[i], r->ops, c, e));
+        TRY(kv_reserve(&r->spare[i], want, e));
+        TRY(kv_reserve(&r->cache[i], want, e));
+        kv_copy_tail(&r->spare[i], &r->cache[0], 0);
+        if (i > 0)
+            kv_copy_tail(&r->cache[i], &r->cache[0], 0);
+    }
+    r->n_beam = n_beam;
+    return ops_status(r->ops, e);
+fail:
+    beams_free(r);
+    return rc;
+}
+
+int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logits, struct err *e)
+{
+    int rc;
+    for (size_t i = 0; i < n_beam; i++) {
+        if (r->cache[i].n >= r->ctx_limit)
+            return err_set(e, ERR_LIMIT, "the context of %zu positions is full", r->ctx_limit);
+        TRY(kv_reserve(&r->cache[i], r->cache[i].n + 1, e));
+    }
+    step_rows(r->ops, &r->engine->model.llm, r->cache, ids, n_beam, logits);
+    return ops_status(r->ops, e);
+fail:
+    return rc;
+}
+
+int runner_reorder(struct runner *r, const size_t *parent, size_t n_beam, struct err *e)
+{
+    bool same = true;
+    int rc = 0;
+    if (r->n_beam == 0)
+        return fork_beams(r, n_beam, e); // every parent is the one sequence
+    for (size_t i = 0; i < n_beam; i++)
+        same = same && parent[i] == i;
+    if (same)
+        return 0;
+    for (size_t i = 0; i < n_beam; i++) {
+        TRY(kv_reserve(&r->spare[i], r->cache[parent[i]].n, e));
+        kv_copy_tail(&r->spare[i], &r->cache[parent[i]], r->n_prompt);
+    }
+    struct kv *t = r->cache;
+    r->cache = r->spare;
+    r->spare = t;
+    TRY(ops_status(r->ops, e));
+fail:
+    return rc;
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// Runs the language model for one conversation: owns its ops and KV caches, prefills prompts in chunks,
+// steps one sequence or several beams. One thread.
+#ifndef IV_ENGINE_RUNNER_H
+#define IV_ENGINE_RUNNER_H
+
+#include "engine/engine.h"
+
+enum { RUNNER_MAX_BEAM = 64 };
+
+struct runner {
+    const iv_engine *engine;
+    struct hooks hooks;
+    struct ops *ops;
+    struct kv
+        *cache; // [RUNNER_MAX_BEAM]: running sequences; cache[0] keeps the prompt between turns
+    struct kv *spare; // [RUNNER_MAX_BEAM]: where beams are reordered to
+    size_t n_beam;    // sequences made of cache[0]; 0 = it runs alone
+    size_t n_prompt;  // positions that all caches share
+    size_t max_new;   // room wanted behind the prompt
+    size_t ctx_limit; // most positions
+};
+
+// callbacks must outlive the runner. n_ctx 0 = the model's maximum.
+int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callbacks *cb,
+                size_t n_ctx, struct err *e);
+void runner_free(struct runner *r);
+
+struct runner_prompt {
+    const int32_t *ids; // -1 = the next row of `rows`
+    size_t n;
+    const float *rows; // host, f32 [visual positions, d_model]
+    size_t n_reused;   // positions of cache[0] that already hold this prompt's beginning
+    size_t max_new;    // room wanted behind the prompt
+};
+
+// Prompt positions that may be kept when the first n_same ids are unchanged: so many that what remains
+// takes the same kernels as a whole prompt would, so that answers do not depend on caching.
+size_t runner_reusable(size_t n_same, size_t n_prompt);
+
+// Fills cache[0] from n_reused on; logits, host f32 [n_vocab], of the last position. On failure cache[0]
+// holds at most what it held of the reused part.
+int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e);
+// One more token for each of n_beam sequences; logits, host f32 [n_beam, n_vocab].
+int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logits, struct err *e);
+// Sequence i continues what sequence parent[i] was; the first call behind a prefill makes n_beam
+// sequences of the one there is.
+int runner_reorder(struct runner *r, const size_t *parent, size_t n_beam, struct err *e);
+
+// What prefilling positions [n_reused, n_prompt) and one decoding step behind them take.
+int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_t n_beam,
+                struct ops_plan *prefill, struct ops_plan *step, struct err *e);
+
+#endif

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Products in AVX2: f32 panels and fused multiply-adds, 6 rows by 2 vectors of sums. In bf16 mode the
+// same kernels run on factors rounded to bf16 and kept as f32.
+#include "kernels/x86/lanes_avx2.h"
+
+#include "kernels/panel_lanes.h"
+
+void product_set_avx2(struct product_kernels *f32, struct product_kernels *bf16)
+{
+    products_set_lanes(f32, bf16);
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT
+// Checks the attention of every tier this processor has against plain sums in double made here, over
+// head sizes, key counts around the block borders, groups, causal and full, both key/value types;
+// against guard pages; and that a row's bits do not depend on the rows beside it nor on keys it does not
+// see. `--bench` measures instead.
+//
+// The gate: a score errs by ds = (4 + 2 sqrt d) 2^-24 sum |q k|, which changes a probability by the
+// factor exp(2 ds); the exponential and the sums over n keys add a few roundings each, and in bf16
+// mode every probability is rounded, 2^-9 of itself. All of it is relative to sum p |v|.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/size.h"
+#include "guarded.h"
+#include "kernel_check.h"
+
+static struct tiers all;
+
+// A job with guarded inputs; q, k and v have different strides.
+struct task {
+    struct attention_job j; // y unset
+    struct guarded q, k, v;
+    size_t y_elems;
+};
+
+static struct guarded matrix(struct rng *r, size_t rows, size_t stride, size_t cols, enum dtype t,
+                             enum data d)
+{
+    size_t n = rows ? (rows - 1) * stride + cols : 0;
+    struct guarded g = guarded_new(n * dtype_bytes(t), dtype_bytes(t));
+    float *x = malloc(n * sizeof *x + 1);
+    if (!x)
+        abort();
+    data_fill(r, d, x, n);
+    weights_store(g.data, t, x, n);
+    free(x);
+    return g;
+}
+
+static struct task task_new(struct rng *r, struct attention_job j, enum data data)
+{
+    struct task t = {.j = j};
+    size_t width = j.group * j.d;
+    t.j.q_stride = width + rng_next(r) % 4;
+    t.j.y_stride = width + rng_next(r) % 4;
+    t.j.k_stride = j.d + rng_next(r) % 4;
+    t.j.v_stride = j.d + rng_next(r) % 4;
+    t.q = matrix(r, j.n_q, t.j.q_stride, width, DT_F32, data);
+    t.k = matrix(r, j.n_k, t.j.k_stride, j.d, j.kv_type, data == DATA_HUGE ? DATA_RANDOM : data);
+    t.v = matrix(r, j.n_k, t.j.v_stride, j.d, j.kv_type, data);
+    t.j.q = t.q.data;
+    t.j.k = t.k.data;
+    t.j.v = t.v.data;
+    t.y_elems = j.n_q ? (j.n_q - 1) * t.j.y_stride + width : 0;
+    if (data == DATA_HUGE) // scores of a size that the exponential can tell apart
+        t.j.scale *= 1e-14f;
+    return t;
+}
+
+static void task_free(struct task *t)
+{
+    assert_true(guarded_intact(&t->q) && guarded_intact(&t->k) && guarded_intact(&t->v));
+    guarded_free(&t->q);
+    guarded_free(&t->k);
+    guarded_free(&t->v);
+}
+
+static struct guarded run(const struct product_kernels *p, const struct attention_job *job,
+                          size_t y_elems)
+{
+    struct attention_job j = *job;
+    struct guarded y = guarded_new(y_elems * sizeof(float), sizeof(float));
+    struct guarded scratch = guarded_new(attention_scratch(p, &j), KERNEL_SCRATCH_ALIGN);
+    j.y = y.data;
+    p->attention(p, &j, scratch.data);
+    assert_true(guarded_intact(&scratch));
+    assert_true(guarded_intact(&y));
+    guarded_free(&scratch);
+    return y;
+}
+
+static double element(const void *m, enum dtype t, size_t i, bool round)
+{
+    float v;
+    dtype_to_f32(&v, (const uint8_t *)m + i * dtype_bytes(t), t, 1);
+    return (double)(round ? bf16_round(v) : v);
+}
+
+// y and gate [d] of row i and head h.
+static void exact_row(const struct attention_job *j, bool round, size_t i, size_t h, double *s,
+                      double *y, double *gate)
+{
+    size_t n = j->causal ? min_size(j->n_k, j->first_pos + i + 1) : j->n_k;
+    double max = -INFINITY, worst = 0, total = 0;
+    for (size_t o = 0; o < n; o++) {
+        double sum = 0, size = 0;
+        for (size_t c = 0; c < j->d; c++) {
+            float q = j->q[i * j->q_stride + h * j->d + c] * j->scale;
+            double v = (double)(round ? bf16_round(q) : q) *
+                       element(j->k, j->kv_type, o * j->k_stride + c, round);
+            sum += v;
+            size += fabs(v);
+        }
+        s[o] = sum;
+        max = fmax(max, sum);
+        worst = fmax(worst, (4 + 2 * sqrt((double)j->d)) * EPS * size);
+    }
+    for (size_t o = 0; o < n; o++)
+        total += exp(s[o] - max);
+    for (size_t c = 0; c < j->d; c++) {
+        double sum = 0, size = 0;
+        for (size_t o = 0; o < n; o++) {
+            double v =
+                exp(s[o] - max) / total * element(j->v, j->kv_type, o * j->v_stride + c, round);
+            sum += v;
+            size += fabs(v);
+        }
+        double spread = max - s[0]; // of the exponent, whose own rounding counts
+        for (size_t o = 0; o < n; o++)
+            spread = fmax(spread, max - s[o]);
+        y[c] = sum;
+        gate[c] = size * (expm1(2 * worst) + (round ? 0x1p-8 : 0) +
+                          EPS * (16 + 2 * fmin(spread, 100) + 4 * sqrt((double)n))) +
+                  (double)n * 0x1p-120;
+    }
+}
+
+static void check_job(struct rng *r, struct attention_job j, bool round, enum data data)
+{
+    struct task t = task_new(r, j, data);
+    size_t width = j.group * j.d;
+    double *s = calloc(j.n_k + 2 * width * j.n_q + 1, sizeof *s);
+    if (!s)
+        abort();
+    double *want = s + j.n_k, *gate = want + width * j.n_q;
+    for (size_t i = 0; i < j.n_q; i++)
+        for (size_t h = 0; h < j.group; h++)
+            exact_row(&t.j, round, i, h, s, want + i * width + h * j.d, gate + i * width + h * j.d);
+    for (size_t q = 0; q < all.n; q++) {
+        struct guarded y = run(round ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
+        for (size_t i = 0; i < j.n_q; i++)
+            for (size_t c = 0; c < width; c++) {
+                double got = (double)((float *)y.data)[i * t.j.y_stride + c],
+                       w = want[i * width + c];
+                if (!(fabs(got - w) <= gate[i * width + c]))
+                    fail_msg("%s %s %s %s q %zu k %zu group %zu d %zu%s %s at %zu,%zu: %.9g, "
+                             "expected %.9g +- %.2g",
+                             cpu_tier_name(all.k[q].tier), round ? "bf16" : "f32",
+                             j.few ? "few" : "many", dtype_name(j.kv_type), j.n_q, j.n_k, j.group,
+                             j.d, j.causal ? " causal" : "", data_name(data), i, c, got, w,
+                             gate[i * width + c]);
+            }
+        guarded_free(&y);
+    }
+    free(s);
+    task_free(&t);
+}
+
+static struct attention_job job_of(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d)
+{
+    struct attention_job j = {.n_q = n_q, .n_k = n_k, .group = group, .d = d};
+    j.kv_type = rng_next(r) % 2 ? DT_BF16 : DT_F32;
+    j.scale = 1.0f / sqrtf((float)d);
+    j.causal = n_k >= n_q && rng_next(r) % 2;
+    j.first_pos = n_k - n_q;
+    return j;
+}
+
+static void head_sizes(void **state)
+{
+    (void)state;
+    struct rng r = {21};
+    for (size_t d = 2; d <= KERNEL_HEAD_MAX; d += d < 100 ? 2 : 26) {
+        for (int few = 0; few < 2; few++) {
+            struct attention_job j = job_of(&r, 5, 71, 2, d);
+            j.few = few;
+            check_job(&r, j, rng_next(&r) % 2, DATA_RANDOM);
+        }
+    }
+}
+
+static void row_and_key_counts(void **state)
+{
+    (void)state;
+    struct rng r = {22};
+    static const size_t keys[] = {1,  2,   3,   15,  16,  17,  31,  63,  64,
+                                  65, 255, 256, 257, 300, 511, 512, 513, 700};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        for (int round = 0; round < 2; round++) {
+            struct attention_job j =
+                job_of(&r, 1 + rng_next(&r) % min_size(keys[i], 61), keys[i], 1, 24);
+            check_job(&r, j, round, DATA_RANDOM);
+            j = job_of(&r, 1 + rng_next(&r) % min_size(keys[i], 8), keys[i], 1 + rng_next(&r) % 4,
+                       24);
+            j.few = true;
+            check_job(&r, j, round, DATA_RANDOM);
+        }
+    }
+    for (size_t n = 0; n <= 3 * 16 + 4; n++)
+        check_job(&r, job_of(&r, n, 53, 1, 20), n % 2, DATA_RANDOM);
+}
+
+static void model_sizes(void **state)
+{
+    (void)state;
+    struct rng r = {23};
+    for (int round = 0; round < 2; round++) {
+        struct attention_job j = {
+            .n_q = 50, .n_k = 2049, .group = 1, .d = 88, .scale = 0.1066f, .kv_type = DT_F32};
+        check_job(&r, j, round, DATA_RANDOM);
+        j = (struct attention_job){.n_q = 49,
+                                   .n_k = 322,
+                                   .group = 4,
+                                   .d = 128,
+                                   .scale = 0.0884f,
+                                   .kv_type = DT_BF16,
+                                   .causal = true,
+                                   .first_pos = 273};
+        check_job(&r, j, round, DATA_RANDOM);
+        j.n_q = 130; // row blocks that end inside a key block, at many places of a panel
+        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += 17)
+            check_job(&r, j, round, DATA_RANDOM);
+        j.n_q = 1;
+        j.first_pos = 321;
+        j.few = true;
+        check_job(&r, j, round, DATA_RANDOM);
+    }
+}
+
+static void hostile_data(void **state)
+{
+    (void)state;
+    struct rng r = {24};
+    for (int d = 0; d < DATA_N; d++)
+        for (int round = 0; round < 2; round++)
+            for (int few = 0; few < 2; few++) {
+                struct attention_job j = job_of(&r, 7, 333, 3, 40);
+                j.few = few;
+                check_job(&r, j, round, (enum data)d);
+            }
+}
+
+// A row alone, or among others, with exactly the keys it sees or with more: the same bits.
+static void same_bits(void **state)
+{
+    (void)state;
+    struct rng r = {25};
+    for (int round = 0; round < 2; round++) {
+        for (int few = 0; few < 2; few++) {
+            struct attention_job j = job_of(&r, few ? 8 : 110, 600, 3, 88);
+            j.causal = true;
+            j.few = few;
+            struct task t = task_new(&r, j, DATA_RANDOM);
+            for (size_t q = 1; q < all.n; q++) {
+                const struct product_kernels *p = round ? &all.k[q].bf16 : &all.k[q].f32;
+                struct guarded whole = run(p, &t.j, t.y_elems);
+                for (int i = 0; i < 10; i++) {
+                    struct attention_job part = t.j;
+                    part.n_q = 1 + rng_next(&r) % min_size(j.n_q, 20);
+                    size_t first = rng_next(&r) % (j.n_q - part.n_q + 1);
+                    part.q += first * part.q_stride;
+                    part.first_pos += first;
+                    if (i % 2)
+                        part.n_k = part.first_pos + part.n_q;
+                    struct guarded y =
+                        run(p, &part, (part.n_q - 1) * part.y_stride + j.group * j.d);
+                    for (size_t o = 0; o < part.n_q; o++)
+                        if (memcmp((float *)y.data + o * part.y_stride,
+                                   (float *)whole.data + (first + o) * part.y_stride,
+                                   j.group * j.d * sizeof(float)) != 0)
+                            fail_msg("%s %s %s: row %zu differs from the whole",
+                                     cpu_tier_name(all.k[q].tier), round ? "bf16" : "f32",
+                                     few ? "few" : "many", first + o);
+                    guarded_free(&y);
+                }
+                guarded_free(&whole);
+            }
+            task_free(&t);
+        }
+    }
+}
+
+// A NaN in a query reaches that head of that row only.
+static void nan_stays(void **state)
+{
+    (void)state;
+    struct rng r = {26};
+    for (int i = 0; i < 4; i++) {
+        struct attention_job j = job_of(&r, 8, 300, 2, 30);
+        j.few = i % 2;
+        struct task t = task_new(&r, j, DATA_RANDOM);
+        ((float *)t.q.data)[3 * t.j.q_stride + j.d + 7] = NAN;
+        for (size_t q = 0; q < all.n; q++) {
+            struct guarded y = run(i / 2 ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
+            for (size_t o = 0; o < j.n_q; o++)
+                for (size_t c = 0; c < 2 * j.d; c++)
+                    if ((isnan(((float *)y.data)[o * t.j.y_stride + c]) != 0) !=
+                        (o == 3 && c >= j.d))
+                        fail_msg("%s: NaN at %zu,%zu", cpu_tier_name(all.k[q].tier), o, c);
+            guarded_free(&y);
+        }
+        task_free(&t);
+    }
+}
+
+// ---- bench
+
+struct timed {
+    const struct product_kernels *p;
+    struct attention_job j;
+    void *scratch;
+};
+
+static void timed_attention(void *arg)
+{
+    struct timed *t = arg;
+    t->p->attention(t->p, &t->j, t->scratch);
+}
+
+static void bench_job(const struct kernels *k, bool round, struct attention_job j)
+{
+    struct rng r = {27};
+    const struct product_kernels *p = round ? &k->bf16 : &k->f32;
+    struct task t = task_new(&r, j, DATA_RANDOM);
+    struct guarded y = guarded_new(t.y_elems * sizeof(float), 64);
+    struct guarded scratch = guarded_new(attention_scratch(p, &t.j), 64);
+    struct timed timed = {p, t.j, scratch.data};
+    timed.j.y = y.data;
+    double sec = time_best(timed_attention, &timed);
+    double work = 4 * (double)(j.n_q * j.group * j.d) * (double)j.n_k;
+    if (j.causal)
+        work *= ((double)j.first_pos + 0.5 * (double)(j.n_q + 1)) / (double)j.n_k;
+    printf("%-10s %-4s q %4zu k %4zu group %zu d %3zu %-4s %8.3f ms %7.1f GFLOP/s\n",
+           cpu_tier_name(k->tier), round ? "bf16" : "f32", j.n_q, j.n_k, j.group, j.d,
+           dtype_name(j.kv_type), sec * 1e3, work * 1e-9 / sec);
+    guarded_free(&y);
+    guarded_free(&scratch);
+    task_free(&t);
+}
+
+static int bench(void)
+{
+    const struct attention_job jobs[] = {
+        {.n_q = 2049, .n_k = 2049, .group = 1, .d = 88, .scale = 0.1f, .kv_type = DT_F32},
+        {.n_q = 96, .n_k = 2049, .group = 1, .d = 64, .scale = 0.1f, .kv_type = DT_F32},
+        {.n_q = 322,
+         .n_k = 322,
+         .group = 4,
+         .d = 128,
+         .scale = 0.1f,
+         .kv_type = DT_BF16,
+         .causal = true},
+        {.n_q = 1,
+         .n_k = 1000,
+         .group = 4,
+         .d = 128,
+         .scale = 0.1f,
+         .kv_type = DT_BF16,
+         .few = true},
+    };
+    for (size_t i = 1; i < all.n; i++)
+        for (int round = 0; round < 2; round++)
+            for (size_t q = 0; q < sizeof jobs / sizeof *jobs; q++)
+                bench_job(&all.k[i], round, jobs[q]);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    all = tiers_all();
+    char names[128];
+    printf("tiers: %s\n", cpu_tiers_text(cpu_detect(), names, sizeof names));
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0)
+        return bench();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(head_sizes),  cmocka_unit_test(row_and_key_counts),
+        cmocka_unit_test(model_sizes), cmocka_unit_test(hostile_data),
+        cmocka_unit_test(same_bits),   cmocka_unit_test(nan_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

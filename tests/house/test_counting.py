@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""The counting itself: whatever a test program does, it is counted once and never taken for success; the
+summary line and the exit status agree, in run_tests.py and in .ci/run."""
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import run_tests  # noqa: E402
+import tap  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# what the program prints, how it ends, and what must be counted: passed, failed, skipped
+CASES = [
+    ("all well", "1..2\nok 1 - a\nok 2 - b\n", 0, (2, 0, 0)),
+    ("one fails", "1..2\nok 1 - a\nnot ok 2 - b\n# why\n", 1, (1, 1, 0)),
+    ("two groups", "1..1\nok 1 - a\n1..1\nok 1 - b\n", 0, (2, 0, 0)),
+    ("cmocka skips", "1..2\nok 1 - a\nSKIP no data\nnot ok 2 # SKIP b\n", 0, (1, 0, 1)),
+    ("a script skips", "ok 1 - a\nok 2 - b # SKIP no tool\n1..2\n", 0, (1, 0, 1)),
+    ("dies within", "1..3\nok 1 - a\n", -11, (1, 1, 0)),
+    ("dies before its output", "", -6, (0, 1, 0)),
+    ("leaves early and calls it success", "1..3\nok 1 - a\n", 0, (1, 1, 0)),
+    ("leaks at exit", "1..1\nok 1 - a\n", 23, (1, 1, 0)),
+    ("dies after a failure", "1..3\nok 1 - a\nnot ok 2 - b\n", -11, (1, 2, 0)),
+    ("hangs", "1..2\nok 1 - a\n", None, (1, 1, 0)),
+    ("group fixture fails", "1..1\nnot ok 0 - g [  FAILED  ] GROUP SETUP\n", 1, (0, 2, 0)),
+    ("no TAP, success", "done\n", 0, (1, 0, 0)),
+    ("no TAP, failure", "oops\n", 3, (0, 1, 0)),
+    ("no TAP, 77", "SKIP no network\n", 77, (0, 0, 1)),
+    ("prose that looks like TAP", "1..1\nok 1 - a\nokay 2\nnot okay\nok\n", 0, (1, 0, 0)),
+]
+
+
+def summary(results, env):
+    """Exit status and printed text of run_tests.report over one phase with those results."""
+    phase = run_tests.Phase("p", None)
+    phase.results = results
+    said = io.StringIO()
+    old = os.environ.pop("CI", None)
+    os.environ.update(env)
+    with tempfile.TemporaryDirectory() as top, contextlib.redirect_stdout(said):
+        root, run_tests.ROOT = run_tests.ROOT, top
+        status = run_tests.report([phase])
+        run_tests.ROOT = root
+    os.environ.pop("CI", None)
+    if old is not None:
+        os.environ["CI"] = old
+    return status, said.getvalue()
+
+
+def result(passed=0, failures=(), skips=()):
+    r = tap.Result("prog")
+    r.passed = passed
+    for f in failures:
+        r.fail(f, "")
+    for s in skips:
+        r.skip("t", s)
+    return r
+
+
+def ci_run(makefile):
+    with tempfile.TemporaryDirectory() as top:
+        os.makedirs(os.path.join(top, ".ci"))
+        shutil.copy(os.path.join(ROOT, ".ci", "run"), os.path.join(top, ".ci"))
+        with open(os.path.join(top, "Makefile"), "w", encoding="utf-8") as f:
+            f.write(makefile)
+        done = subprocess.run(["bash", os.path.join(top, ".ci", "run")], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, check=False)
+        return done.returncode, (done.stdout.decode().splitlines() or [""])[-1]
+
+
+def main():
+    report = tap.Report()
+    for name, output, status, expected in CASES:
+        r = tap.Result("prog")
+        r.output = output
+        tap.count(r, status)
+        got = (r.passed, r.failed, r.skipped)
+        report.ok(got == expected and len(r.failures) == r.failed and len(r.skips) == r.skipped,
+                  "counting: " + name, "got %s, expected %s" % (got, expected))
+    r = tap.Result("prog")
+    r.output = CASES[3][1]
+    tap.count(r, 0)
+    report.ok(r.skips == [("b", "no data")], "the reason of a skip is kept", r.skips)
+
+    r = tap.run("sleeper", ["sh", "-c", "echo 1..1; sleep 100 & wait"], timeout=0.5)
+    report.ok(r.failed == 1 and r.seconds < 20, "a hanging program ends with its children", r.output)
+    r = tap.run("nobody", ["/nowhere/at/all"])
+    report.ok((r.passed, r.failed) == (0, 1), "a program that cannot start has failed", r.output)
+
+    for name, results, env, status, last in (
+            ("all well", [result(3)], {}, 0, "3 passed, 0 failed, 0 skipped"),
+            ("a failure", [result(3, ["a"])], {}, 1, "3 passed, 1 failed, 0 skipped"),
+            ("nothing ran", [], {}, 1, "0 passed, 0 failed, 0 skipped"),
+            ("only skips", [result(0, (), ["no tool"])], {}, 1, "0 passed, 0 failed, 1 skipped"),
+            ("no golden data at home", [result(3, (), ["no golden data"])], {}, 0, "3 passed, 0 failed, 1 skipped"),
+            ("no golden data in CI", [result(3, (), ["no golden data"])], {"CI": "true"}, 1,
+             "3 passed, 0 failed, 1 skipped"),
+            ("another skip in CI", [result(3, (), ["no AVX-512 here"])], {"CI": "true"}, 0,
+             "3 passed, 0 failed, 1 skipped")):
+        got, said = summary(results, env)
+        report.ok(got == status and said.splitlines()[-1] == last, "summary: " + name, said)
+
+    for name, makefile, status, last in (
+            ("success", "test:\n\t@echo '5 passed, 0 failed, 1 skipped'\n", 0, "5 passed, 0 failed, 1 skipped"),
+            ("failure", "test:\n\t@echo '5 passed, 2 failed, 0 skipped'; exit 1\n", 2, "5 passed, 2 failed, 0 skipped"),
+            ("no tests reached", "test:\n\t@echo 'no compiler'; exit 1\n", 2, "0 passed, 1 failed, 0 skipped"),
+            ("silence is no success", "test:\n\t@true\n", 1, "0 passed, 1 failed, 0 skipped")):
+        got, line = ci_run(makefile)
+        report.ok((got, line) == (status, last), ".ci/run: " + name, (got, line))
+    return report.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
