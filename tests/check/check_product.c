@@ -114,6 +114,12 @@ static void run(const struct product_kernels *p, const struct task *t, bool few,
     struct shape s = t->s;
     a->px = guarded_new(s.m * product_x_stride(p, s.k), 64);
     p->prepare(p, a->px.data, t->x.data, t->x_stride, s.m, s.k);
+    for (size_t i = 0; i < s.m; i++) {
+        size_t stride = product_x_stride(p, s.k);
+        const uint8_t *row = (const uint8_t *)a->px.data + i * stride;
+        for (size_t b = s.k * p->x_elem; b < stride; b++)
+            assert_true(row[b] == 0);
+    }
     a->y = guarded_new(s.m ? ((s.m - 1) * t->y_stride + s.n) * sizeof(float) : 0, sizeof(float));
     float *y = a->y.data;
     for (size_t i = 0; add && i < s.m; i++)
@@ -223,7 +229,7 @@ static void model_sizes(void **state)
     struct rng r = {13};
     static const struct shape shapes[] = {
         {1, 70, 4096},  {4, 37, 14336}, {9, 70, 6144}, {11, 66, 1408},
-        {13, 130, 588}, {8, 100, 768},  {2, 300, 16},
+        {13, 130, 588}, {8, 100, 768},  {2, 300, 16},  {401, 20, 70},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int round = 0; round < 2; round++)
