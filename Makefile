@@ -81,7 +81,10 @@ install: all
 
 uninstall:
 	@test -f $(BUILD)/install_manifest.txt || { echo 'nothing installed from this tree' >&2; exit 1; }
-	while read -r f; do rm -f "$(DESTDIR)$$f"; done < $(BUILD)/install_manifest.txt
+	while read -r f || [ -n "$$f" ]; do \
+	    rm -f "$(DESTDIR)$$f"; \
+	    case $$f in */ivchat/*) rmdir "$(DESTDIR)$${f%/*}" 2>/dev/null || true;; esac; \
+	done < $(BUILD)/install_manifest.txt
 
 clean:
 	rm -rf build build-debug build-tsan build-fuzz build-aarch64

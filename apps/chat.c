@@ -22,6 +22,7 @@
 #include "linereader.h"
 #include "savefile.h"
 #include "signals.h"
+#include "wellformed.h"
 #include "work.h"
 
 enum { QUESTION_MAX = 1 << 20 };
@@ -122,9 +123,11 @@ static int next_question(struct chat *c, const char **question)
         case LINE_OK:
             break;
         }
-        if (strlen(line) != n)
+        size_t good = wellformed_length(line, strlen(line));
+        if (good < n)
             return app_error(&c->work.error, IV_ERR_FAIL,
-                             "standard input, line %zu: has a NUL byte", c->lines.number);
+                             "standard input, line %zu: byte %zu is not text in UTF-8",
+                             c->lines.number, good + 1);
         if (n > 0) {
             *question = line;
             return IV_OK;
@@ -249,7 +252,10 @@ static int ask(struct chat *c, const char *question)
         if (rc == IV_OK)
             tell(c, &answer);
     } else if (c->streamed > 0) {
-        (void)console_write(c->work.con, "\n", 1);
+        (void)(console_write(c->work.con, "\n", 1) && console_flush(c->work.con));
+    } else if (c->terminal) {
+        progress_clear(&c->work.con->progress);
+        fputc('\n', stderr); // the terminal has shown "^C"
     }
     iv_answer_free(&answer);
     return rc;

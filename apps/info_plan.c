@@ -2,7 +2,8 @@
 // `ivchat info --plan`: memory, tokens and time before any work.
 //
 //   frame size: --size, else of the video when the grid depends on it (--padding, --fix-ratio auto)
-//   question:   the tokens of -p, else those of a question of QUESTION_TOKENS
+//   prompt:     the tokens of -p (else of a question of QUESTION_TOKENS) and of the template, which is
+//               TEMPLATE_TOKENS around the media and TURN_TOKENS around every question (SPEC 6.6)
 //   time:       vision + prefill + new tokens, from iv_plan's probe of this machine
 //
 // Easy to get wrong: only the modes whose grid depends on the frame size have to know it; the default
@@ -16,12 +17,12 @@
 #include "info.h"
 #include "savefile.h"
 
-enum { QUESTION_TOKENS = 16 };
+enum { QUESTION_TOKENS = 16, TEMPLATE_TOKENS = 24, TURN_TOKENS = 6 };
 
 static int count_tokens(struct work *w, size_t *n)
 {
     const struct settings *s = w->s;
-    *n = 0;
+    *n = TEMPLATE_TOKENS + TURN_TOKENS;
     for (size_t i = 0; i < s->prompt.n; i++) {
         int32_t *ids;
         size_t n_id;
@@ -31,10 +32,10 @@ static int count_tokens(struct work *w, size_t *n)
         if (rc != IV_OK)
             return rc;
         iv_free(ids);
-        *n += n_id;
+        *n += n_id + (i > 0 ? TURN_TOKENS : 0);
     }
     if (s->prompt.n == 0)
-        *n = QUESTION_TOKENS;
+        *n += QUESTION_TOKENS;
     return IV_OK;
 }
 

@@ -2,8 +2,10 @@
 // JSON in and out, with jansson behind it.
 //
 // Paths are bytes and may be invalid UTF-8, which JSON cannot hold: every ill-formed byte becomes
-// U+FFFD (the well-formed sequences are those of the Unicode standard, table 3-7: no surrogates, no
-// overlong forms, nothing above U+10FFFF).
+// U+FFFD.
+//
+// U+0085, U+2028 and U+2029 may stand in a JSON string as they are, but many readers take them for the
+// end of a line: they are escaped, so that a line is a line for everyone.
 //
 // Easy to get wrong: jansson's dump gives 17 digits (0.59999999999999998); 15 are asked for, and times
 // are rounded before. A line with a second value behind the first is an error, not two values.
@@ -16,30 +18,7 @@
 #include <string.h>
 
 #include "heap.h"
-
-// ---- UTF-8
-
-// Length of the well-formed sequence at s (1..4), 0 = ill-formed. n > 0 bytes are there.
-static size_t sequence(const unsigned char *s, size_t n)
-{
-    if (s[0] < 0x80)
-        return 1;
-    size_t len = s[0] >= 0xc2 && s[0] <= 0xdf   ? 2
-                 : s[0] >= 0xe0 && s[0] <= 0xef ? 3
-                 : s[0] >= 0xf0 && s[0] <= 0xf4 ? 4
-                                                : 0;
-    if (len == 0 || len > n)
-        return 0;
-    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
-    unsigned char high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
-    if (s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return len;
-}
+#include "wellformed.h"
 
 static json_t *scrubbed(const char *s, size_t n)
 {
@@ -50,7 +29,7 @@ static json_t *scrubbed(const char *s, size_t n)
     if (!copy)
         return NULL;
     for (size_t i = 0; i < n;) {
-        size_t len = sequence((const unsigned char *)s + i, n - i);
+        size_t len = wellformed_sequence(s + i, n - i);
         memcpy(to, len ? s + i : "\xef\xbf\xbd", len ? len : 3);
         to += len ? len : 3;
         i += len ? len : 1;
@@ -58,6 +37,38 @@ static json_t *scrubbed(const char *s, size_t n)
     v = json_stringn(copy, (size_t)(to - copy));
     heap_free(copy);
     return v;
+}
+
+// v as one line, the caller's (heap_free); NULL = out of memory or v is NULL.
+static char *dump(const json_t *v, size_t flags)
+{
+    static const char *const breaks[][2] = {
+        {"\xc2\x85", "\\u0085"}, {"\xe2\x80\xa8", "\\u2028"}, {"\xe2\x80\xa9", "\\u2029"}};
+    char *line = v ? json_dumps(v, flags | JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    size_t n = 0;
+    if (!line)
+        return NULL;
+    for (size_t b = 0; b < 3; b++) {
+        for (const char *p = line; (p = strstr(p, breaks[b][0])); p++)
+            n++;
+    }
+    if (n == 0)
+        return line; // jansson's default allocator is the one heap_free releases to
+    char *out = heap_calloc(strlen(line) + 4 * n + 1, 1), *to = out;
+    for (const char *p = line; out && *p;) {
+        size_t b = 0;
+        while (b < 3 && strncmp(p, breaks[b][0], strlen(breaks[b][0])) != 0)
+            b++;
+        if (b < 3) {
+            memcpy(to, breaks[b][1], 6);
+            to += 6;
+            p += strlen(breaks[b][0]);
+        } else {
+            *to++ = *p++;
+        }
+    }
+    heap_free(line);
+    return out;
 }
 
 // ---- writing
@@ -148,12 +159,10 @@ void jw_null(struct json_writer *w, const char *key)
 
 char *jw_take(struct json_writer *w)
 {
-    char *line = NULL;
-    if (!w->failed)
-        line = json_dumps(w->open[0], JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *line = w->failed ? NULL : dump(w->open[0], 0);
     json_decref(w->open[0]);
     *w = (struct json_writer){0};
-    return line; // jansson's default allocator is the one heap_free releases to
+    return line;
 }
 
 // ---- reading
@@ -229,7 +238,7 @@ done:
 char *jsontext_quote(const char *s, size_t n)
 {
     json_t *v = scrubbed(s, n);
-    char *line = v ? json_dumps(v, JSON_ENCODE_ANY) : NULL;
+    char *line = dump(v, JSON_ENCODE_ANY);
     json_decref(v);
     return line;
 }

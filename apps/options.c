@@ -22,6 +22,7 @@
 
 #include "heap.h"
 #include "nearest.h"
+#include "wellformed.h"
 
 struct parser {
     const struct option_group *const *groups;
@@ -235,6 +236,18 @@ static int set_grid(const struct parser *p, const struct option *o, const char *
     return refuse(p, who, expected, value);
 }
 
+// Texts that the model reads must be UTF-8; paths are bytes and have no range.
+static int check_text(const struct parser *p, const struct option *o, const char *who,
+                      const char *value)
+{
+    size_t n = strlen(value), good = o->range ? wellformed_length(value, n) : n;
+    if (good == n)
+        return 0;
+    (void)snprintf(p->message, OPTION_MESSAGE, "%s: byte %zu of the text is not UTF-8", who,
+                   good + 1);
+    return -1;
+}
+
 static int set_value(const struct parser *p, const struct option *o, const char *who,
                      const char *value)
 {
@@ -255,10 +268,12 @@ static int set_value(const struct parser *p, const struct option *o, const char 
         return set_grid(p, o, who, value, field);
     case OPTION_TEXT:
         *(const char **)field = value;
-        return 0;
+        return check_text(p, o, who, value);
     case OPTION_LIST:
         break;
     }
+    if (check_text(p, o, who, value) != 0)
+        return -1;
     struct text_list *list = field;
     if (!list->item)
         list->item = heap_calloc(p->list_max, sizeof *list->item);

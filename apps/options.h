@@ -14,10 +14,10 @@ enum option_type {
     OPTION_INT,    // int
     OPTION_COUNT,  // uint64_t
     OPTION_REAL,   // double, finite
-    OPTION_TEXT,   // const char *
+    OPTION_TEXT,   // const char *, any bytes (a path), or with range "utf-8" that
     OPTION_CHOICE, // const char *, one of the words of `range`
     OPTION_GRID,   // struct grid, "WxH" or, if `value` says so, "auto"
-    OPTION_LIST,   // struct text_list; repeatable
+    OPTION_LIST,   // struct text_list of the same; repeatable
 };
 
 struct option {
@@ -27,7 +27,8 @@ struct option {
     enum option_type type;
     size_t offset;       // of the field in struct settings
     const char *value;   // what the help calls the value; NULL for flags
-    const char *range;   // numbers: "[1,512]", "(0,1]"; choices: "lm|bert"; NULL = anything
+    const char *range;   // numbers: "[1,512]", "(0,1]"; choices: "lm|bert"; texts: "utf-8";
+                         // NULL = anything
     const char *initial; // the default, parsed like a value; NULL = zero
     const char *shown;   // what the help says instead of `initial`; NULL = the same
     const char *help;

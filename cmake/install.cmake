@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # `cmake --install`: program, both libraries, header, pkg-config file and CMake package, so that
 #   cc app.c $(pkg-config --cflags --libs ivchat)      and      find_package(ivchat) + ivchat::ivchat
-# work from PREFIX. ivchat::ivchat_static and `pkg-config --static` name what the archive needs besides.
+# work from PREFIX. ivchat-static and ivchat::ivchat_static link libivchat.a with the shared libraries it
+# stands on; `pkg-config --static` would ask for static builds of those too, which Debian does not have.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -16,8 +17,10 @@ install(FILES ${CMAKE_SOURCE_DIR}/include/ivchat.h TYPE INCLUDE)
 # Paths relative to the file itself, so that `cmake --install --prefix` and DESTDIR need no reconfiguring.
 file(RELATIVE_PATH IV_PC_UP /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" IV_PC_UP "${IV_PC_UP}")
-configure_file(${CMAKE_CURRENT_LIST_DIR}/ivchat.pc.in ${CMAKE_BINARY_DIR}/ivchat.pc @ONLY)
-install(FILES ${CMAKE_BINARY_DIR}/ivchat.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(pc ivchat ivchat-static)
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/${pc}.pc.in ${CMAKE_BINARY_DIR}/${pc}.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/${pc}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()
 
 set(IV_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/ivchat)
 install(EXPORT ivchat_targets NAMESPACE ivchat:: DESTINATION ${IV_PACKAGE_DIR} FILE ivchat-targets.cmake)

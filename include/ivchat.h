@@ -59,8 +59,10 @@ struct iv_callbacks {
      * "prefill" or "generate" */
     void (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
     bool (*abort)(void *user); /* true = stop; the call returns IV_ERR_ABORT within 200 ms */
-    /* every stage's output by name: "frame_indices" (int32), "pixels", "vit_block_<i>", "vit", "qformer",
-     * "projected", "input_ids" (int32), "logits"; row-major, valid during the call. Costs time: leave NULL in production. */
+    /* every stage's output by name: "frame_indices", "pixels", "vit_block_<i>", "vit", "qformer", "projected",
+     * "input_ids" (0 at visual positions), "logits" (of the prompt's last position). dtype "f32", or "i32" for
+     * indices and ids; all clips in one call, only when computed; row-major, valid during the call. Costs
+     * time: leave NULL in production. */
     void (*stage)(void *user, const char *name, const char *dtype, const void *data,
                   const size_t *dim, unsigned n_dim);
 };
@@ -263,7 +265,8 @@ struct iv_plan {
     double vision_flop, prefill_flop, decode_bytes_per_token;
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
 };
-/* Without decoding or running anything. width, height: of the video (0 = unknown). */
+/* Without decoding or running anything. media NULL = text only; width, height: of the video (0 = unknown);
+ * prompt_tokens: text tokens, those of the template included. */
 IV_API int iv_plan(const iv_engine *engine, const struct iv_media_options *media, size_t width,
                    size_t height, size_t prompt_tokens, const struct iv_ask_options *ask,
                    struct iv_plan *out, struct iv_error *e);

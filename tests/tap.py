@@ -88,10 +88,12 @@ def count(result, status):
     if last_failure is not None and notes:
         result.failures[last_failure] = (result.failures[last_failure][0], "\n".join(notes))
 
-    # cmocka writes fail_msg() past TAP, to standard error, so its place among the tests is lost
-    said = [line[line.index("ERROR: "):] for line in result.output.splitlines() if "ERROR: " in line]
-    if said and result.failures:
-        result.failures[-1] = (result.failures[-1][0], "\n".join([result.failures[-1][1], *said]).strip())
+    # print_error() and fail_msg() of cmocka go past TAP to standard error: their place is lost
+    rest = [line for line in result.output.splitlines()
+            if line.strip() and not line.startswith("#") and not PLAN.match(line) and not TEST.match(line)]
+    if result.failures and status is not None and status >= 0:
+        test, text = result.failures[-1]
+        result.failures[-1] = (test, "\n".join([text, *rest[-TAIL_LINES:]]).strip())
 
     if status is None:
         result.fail("(timeout)", result.tail())

@@ -19,6 +19,7 @@ MAX_LINES = 800
 TABLE_MARK = "lint: table"  # in the first 20 lines of a file that is mostly data
 MAX_SEED_BYTES = 256 << 10
 MAX_SEEDS_BYTES = 4 << 20
+MAX_TREE_BYTES = 40 << 20
 FORMAT_MAJOR = 14
 
 # room -> rooms whose headers it may include; "public" is include/ivchat.h
@@ -65,7 +66,7 @@ ENVIRONMENT = "getenv secure_getenv setenv unsetenv putenv"
 VAGUE = {"util", "utils", "misc", "common", "helper", "helpers", "host", "stuff", "tmp", "new", "old", "v2"}
 # spelt in pieces: these rules read this file too
 UNFINISHED = re.compile(r"\b(%s)\b" % "|".join(("TO" "DO", "FIX" "ME", "X" "XX", "HA" "CK")))
-PRIVATE_PATH = re.compile("|".join(("/wo" "rk/", "/ro" "ot/", "/tmp/ba" "sh")))
+PRIVATE_PATH = re.compile("|".join(("/wo" "rk/", "/fa" "rm/", "/ro" "ot/", "/tmp/ba" "sh")))
 BAD_FLAGS = re.compile("|".join(("-ff" "ast-math", "-Of" "ast", "-march=" "native", "-mtune=" "native")))
 
 C_FILE = re.compile(r"\.(c|h)$")
@@ -216,6 +217,13 @@ def length(tree):
         n = text.count("\n")
         if n > MAX_LINES and TABLE_MARK not in "\n".join(text.split("\n")[:20]):
             yield path, n, "%d lines, at most %d" % (n, MAX_LINES)
+
+
+def weight(tree):
+    total = sum(os.path.getsize(os.path.join(tree.root, f)) for f in tree.files)
+    if total > MAX_TREE_BYTES:
+        largest = sorted(tree.files, key=lambda f: -os.path.getsize(os.path.join(tree.root, f)))[:3]
+        yield largest[0], 1, "the tree has %d bytes, at most %d; largest: %s" % (total, MAX_TREE_BYTES, largest)
 
 
 def names(tree):
@@ -371,6 +379,7 @@ RULES = [
     ("doors", doors, "a foreign library has one door"),
     ("calls", calls, "banned calls"),
     ("length", length, "no file beyond %d lines" % MAX_LINES),
+    ("weight", weight, "the tree stays below %d MiB" % (MAX_TREE_BYTES >> 20)),
     ("names", names, "file names are unique and say something"),
     ("licence", licence, "SPDX line first"),
     ("opening", opening, "a .c file says what it owns"),

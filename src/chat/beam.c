@@ -275,9 +275,8 @@ int beam_step(struct beam_search *b, const float *logits, size_t n_row, struct e
         b->past_slot[b->n_step * b->n_beam + i] = (uint8_t)b->parent[i];
     }
     b->n_step++;
-    // No beam left: every candidate was an end of sequence.
-    b->open = b->n_live > 0 && !is_full(b);
-    b->done = !b->open || b->n_step == (size_t)b->opt.max_new_tokens;
+    // n_live = 0: every candidate was an end of sequence.
+    b->done = b->n_live == 0 || is_full(b) || b->n_step == (size_t)b->opt.max_new_tokens;
     return 0;
 fail:
     return rc;
@@ -285,9 +284,9 @@ fail:
 
 void beam_finish(struct beam_search *b)
 {
-    for (size_t i = 0; b->open && i < b->n_live; i++)
+    // If the search ended before the limit no open beam is good enough to be stored: see is_full.
+    for (size_t i = 0; i < b->n_live; i++)
         store(b, b->score[i], b->n_step, i, -1);
-    b->open = false;
     for (size_t i = 1; i < b->n_hypothesis; i++) {
         struct beam_hypothesis h = b->hypothesis[i];
         size_t at = i;

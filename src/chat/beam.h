@@ -43,7 +43,6 @@ struct beam_search {
     // The state after a step. token and parent are what the caller needs for the next one: beam i goes
     // on from timeline parent[i] with token[i].
     bool done;
-    bool open;      // beams are running that beam_finish has to store
     size_t n_step;  // tokens generated so far
     size_t n_live;  // beams that differ; those behind are copies of the first and are not looked at
     int32_t *token; // [n_beam]

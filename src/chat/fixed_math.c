@@ -3,16 +3,28 @@
 // is below 4e-18); times 2^k. log: x = m 2^k with m in [sqrt 1/2, sqrt 2); log m = 2 atanh(f) with
 // f = (m - 1) / (m + 1), series to f^23.
 //
-// Only + - * / on doubles, floor, frexp and ldexp, all exact or correctly rounded by IEEE 754; the
-// build forbids contraction (-ffp-contract=off), so the order written here is the order computed.
+// Only + - * / on doubles, conversions and frexp, all exact or correctly rounded by IEEE 754; the build
+// forbids contraction (-ffp-contract=off), so the order written here is the order computed. A sampled
+// token costs two exp for each entry of the vocabulary, so exp calls nothing of libm.
 #include "chat/fixed_math.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
 
 // ln 2 in two parts; the upper has 33 bits, so that k * LN2_HI is exact for |k| < 2^20.
 #define LN2_HI 6.93147180369123816490e-01
 #define LN2_LO 1.90821492927058770002e-10
 #define LOG2_E 1.44269504088896340736
+
+// 2^k for -1022 <= k <= 1023: the exponent field alone.
+static double power_of_2(int k)
+{
+    uint64_t bits = (uint64_t)(k + 1023) << 52;
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
 
 double fixed_exp(double x)
 {
@@ -35,12 +47,14 @@ double fixed_exp(double x)
     };
     if (x < -745.0)
         return 0.0;
-    double k = floor(x * LOG2_E + 0.5);
+    double scaled = x * LOG2_E;
+    int k = (int)(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
     double r = (x - k * LN2_HI) - k * LN2_LO;
     double sum = 0.0;
     for (unsigned i = 0; i < sizeof inv_factorial / sizeof *inv_factorial; i++)
         sum = sum * r + inv_factorial[i];
-    return ldexp(sum, (int)k);
+    // In two factors where 2^k is no normal number.
+    return k < -1022 ? sum * power_of_2(k + 100) * power_of_2(-100) : sum * power_of_2(k);
 }
 
 double fixed_log(double x)

@@ -7,6 +7,12 @@
 #include "ivchat.h"
 #include "media/decode.h"
 
+#ifdef __clang__
+#define COMPILER "clang" // its __VERSION__ may name the distribution too
+#else
+#define COMPILER "gcc"
+#endif
+
 const char *iv_version(void)
 {
     return IV_VERSION;
@@ -20,8 +26,8 @@ static void fill(void)
     char tiers[256], media[256];
     cpu_tiers_text(cpu_detect(), tiers, sizeof tiers);
     decode_describe(media, sizeof media);
-    snprintf(text, sizeof text, "ivchat %s\ncompiler: %s\ncpu: %s\ndevices: cpu\nmedia: %s\n",
-             IV_VERSION, __VERSION__, tiers, media);
+    snprintf(text, sizeof text, "compiler: " COMPILER " %s\ncpu: %s\ndevices: cpu\nmedia: %s\n",
+             __VERSION__, tiers, media);
 }
 
 const char *iv_build_info(void)

@@ -103,6 +103,7 @@ static int set_frames(iv_media *m, const int32_t *index, size_t n, double fps, s
     m->info.fps = fps > 0 ? fps : 0;
     if (m->info.image)
         return 0;
+    callback_stage(&m->callbacks, "frame_indices", "i32", m->frame_index, &n, 1);
     int rc = frames_time_text(m->frame_index, n, fps, &m->time_text, e);
     m->info.time_text = m->time_text;
     return rc;

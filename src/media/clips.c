@@ -313,12 +313,14 @@ static void fill_canvas(struct clips *c, const uint8_t *rgb)
 
 static void normalise(struct clips *c)
 {
-    size_t plane = c->plan.canvas_width * c->plan.canvas_height;
+    size_t plane = c->plan.canvas_width * c->plan.canvas_height; // whole tiles: a multiple of 32
     float divide = c->plan.options.mode == CLIPS_PLAIN ? 1.0F : 255.0F;
     for (size_t i = 0; i < 3; i++) {
         float *v = c->work->canvas + i * plane, mean = MEAN[i], std = STD[i];
-        for (size_t k = 0; k < plane; k++)
-            v[k] = (v[k] / divide - mean) / std;
+        for (size_t at = 0; at < plane; at += 32) {
+            for (size_t k = at; k < at + 32; k++)
+                v[k] = (v[k] / divide - mean) / std;
+        }
     }
 }
 

@@ -25,9 +25,8 @@ struct clips_options {
     enum clips_mode mode;
     int hd_num;   // HD, padding and automatic grid: most tiles, 1 .. CLIPS_TILE_MAX
     bool padding; // HD: keep the aspect ratio, fill up with white (the grid below is not read)
-    int fix_cols,
-        fix_rows;   // HD: grid of tiles; 0 x 0 = the one of at most hd_num tiles nearest in shape
-    bool antialias; // plain: antialiased bicubic
+    int fix_cols, fix_rows; // HD: grid of tiles; 0 x 0 = at most hd_num tiles, nearest in shape
+    bool antialias;         // plain: antialiased bicubic
 };
 // {HD, 6, no padding, 2 x 1, antialias}
 struct clips_options clips_options_default(void);

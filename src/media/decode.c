@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Demuxing, decoding and colour conversion with libavformat, libavcodec and libswscale, after the
 // behaviour of decord (SPEC 3.2): ffmpeg's best video stream, container rotation, swscale to RGB24 at
-// native size with its default bicubic flags.
+// native size.
 //
 // source -> AVIOContext -> demuxer -> packet -> decoder -> picture -> swscale -> rotate -> RGB
 //
@@ -24,6 +24,7 @@
 #include <libswscale/swscale.h>
 
 #include "base/mem.h"
+#include "base/size.h"
 #include "media/nal.h"
 #include "media/rotate.h"
 
@@ -51,7 +52,10 @@ static const enum AVCodecID RANDOM_ACCESS[] = {
     AV_CODEC_ID_FFVHUFF,  AV_CODEC_ID_PRORES,     AV_CODEC_ID_DNXHD,      AV_CODEC_ID_THEORA,
     AV_CODEC_ID_MSMPEG4V3};
 
-enum { IO_BYTES = 64 << 10 };
+enum {
+    IO_BYTES = 64 << 10,
+    ERRORS_MAX = 64, // in a row from one decoder
+};
 
 struct kind {
     int width, height, format, space, range;
@@ -173,12 +177,21 @@ static int best_stream(const AVFormatContext *f)
     return best;
 }
 
+// The limit as decoders apply it: to buffers with aligned sides.
+static size_t buffer_pixels(const struct decode_options *o)
+{
+    size_t n;
+    return mul_size(o->max_side, 256, &n) && add_size(n, o->max_pixels, &n) && n < INT64_MAX
+               ? n
+               : (size_t)INT64_MAX;
+}
+
 // Reads until the streams are known. This decodes a little, so the picture limit is told here, too.
 static int find_streams(struct decode *d, struct err *e)
 {
     unsigned n = d->format->nb_streams;
     char limit[32];
-    snprintf(limit, sizeof limit, "%zu", d->o.max_pixels);
+    snprintf(limit, sizeof limit, "%zu", buffer_pixels(&d->o));
     AVDictionary **each = mem_calloc(n, sizeof *each);
     if (!each)
         return err_set(e, ERR_LIMIT, "%s: out of memory for %u streams", d->o.name, n);
@@ -319,10 +332,12 @@ static int fill_info(struct decode *d, struct err *e)
 
     t->time_base = ratio(s->time_base);
     t->format = d->format->iformat->name;
+    t->broadcast = av_match_list(t->format, "mpegts,mpeg", ',') > 0;
     t->codec = codec ? codec->name : "unknown";
     if (w <= 0 || h <= 0)
-        return err_set(e, ERR_MEDIA, "%s: the %s stream does not tell its picture size", d->o.name,
-                       t->codec);
+        return err_set(e, ERR_MEDIA,
+                       "%s: the %s stream tells no picture size, or one above %zu pixels",
+                       d->o.name, t->codec, d->o.max_pixels);
     if ((size_t)w > d->o.max_side || (size_t)h > d->o.max_side ||
         (size_t)w * (size_t)h > d->o.max_pixels)
         return err_set(e, ERR_LIMIT, "%s: pictures of %dx%d, at most %zu a side and %zu in all",
@@ -338,7 +353,7 @@ const struct decode_info *decode_info(struct decode *d)
     struct decode_info *t = &d->info;
     if (d->format) { // some demuxers know the times only after the whole file was read
         const AVStream *s = d->format->streams[d->stream];
-        t->fps = ratio(s->avg_frame_rate) > 0 ? ratio(s->avg_frame_rate) : ratio(s->r_frame_rate);
+        t->fps = ratio(s->avg_frame_rate);
         t->duration_s = s->duration > 0           ? (double)s->duration * t->time_base
                         : d->format->duration > 0 ? (double)d->format->duration / AV_TIME_BASE
                                                   : 0;
@@ -362,7 +377,7 @@ int decode_restart(struct decode *d, struct err *e)
         return err_set(e, ERR_LIMIT, "%s: out of memory for the %s decoder", d->o.name,
                        d->info.codec);
     d->decoder->thread_count = (int)d->o.n_thread;
-    d->decoder->max_pixels = (int64_t)d->o.max_pixels;
+    d->decoder->max_pixels = (int64_t)buffer_pixels(&d->o);
     int k = avcodec_open2(d->decoder, codec, &options);
     av_dict_free(&options);
     return k < 0 ? failed(d, ERR_MEDIA, "damaged: the video decoder cannot start", e) : 0;
@@ -396,12 +411,19 @@ int decode_send_end(struct decode *d, struct err *e)
 
 int decode_picture(struct decode *d, int64_t *rank, struct err *e)
 {
+    int k = 0;
     *rank = -1;
-    int k = avcodec_receive_frame(d->decoder, d->frame);
-    if (k < 0) // nothing more now, the end, or damage
-        return said(d, k, e);
-    *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
-    return 1;
+    // damage in one packet is told here, too, and good pictures of other threads may follow
+    for (unsigned n_error = 0; n_error <= ERRORS_MAX; n_error++) {
+        k = avcodec_receive_frame(d->decoder, d->frame);
+        if (k >= 0) {
+            *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
+            return 1;
+        }
+        if (k == AVERROR(EAGAIN) || k == AVERROR_EOF || k == AVERROR(ENOMEM))
+            break;
+    }
+    return said(d, k, e);
 }
 
 // ---- colours
@@ -412,14 +434,16 @@ static bool same_kind(const AVFrame *a, const struct kind *b)
            (int)a->colorspace == b->space && (int)a->color_range == b->range;
 }
 
-// The converter for pictures like f to the stream's size; SPEC 3.2 fixes flags, matrix and range.
+// The converter for pictures like f to the stream's size, with decord's matrix and range (SPEC 3.2).
+// Bilinear is what its scale filter defaults to. The flag does not matter for 8-bit 4:2:0 of even height,
+// which takes a table-driven path; for odd heights and 10 bits bicubic gives other bytes than decord.
 static int converter_make(struct decode *d, const AVFrame *f, struct err *e)
 {
     if (d->sws && same_kind(f, &d->kind))
         return 0;
     sws_freeContext(d->sws);
     d->sws = sws_getContext(f->width, f->height, f->format, d->rgb->width, d->rgb->height,
-                            AV_PIX_FMT_RGB24, SWS_BICUBIC, NULL, NULL, NULL);
+                            AV_PIX_FMT_RGB24, SWS_BILINEAR, NULL, NULL, NULL);
     if (!d->sws)
         return err_set(e, ERR_MEDIA, "%s: pictures of %dx%d, pixel format %d, cannot be converted",
                        d->o.name, f->width, f->height, f->format);

@@ -32,8 +32,8 @@ struct decode_info {
     double time_base;     // seconds of a timestamp unit
     double fps;           // 0 = unknown
     double duration_s;    // as the container tells; 0 = unknown
-    const char
-        *format; // FFmpeg's short names, e.g. "mov,mp4,m4a,3gp,3g2,mj2", "h264"; static storage
+    bool broadcast;       // recordings of this container begin anywhere (MPEG-TS, MPEG-PS)
+    const char *format;   // FFmpeg's short names, "mov,mp4,m4a,3gp,3g2,mj2"; static storage
     const char *codec;
 };
 
@@ -52,8 +52,8 @@ const struct decode_info *decode_info(struct decode *d);
 // Reads the next packet of the stream and keeps it; tells all but its rank. 1, 0 at the end (a damaged
 // tail is an end), or a negative code.
 int decode_packet(struct decode *d, struct packet *p, struct err *e);
-// Moves to some packet not after the one of this dts, if the container can. After false the position is
-// undefined: decode_rewind.
+// Moves near the key packet of this dts, if the container can; which packet comes next is to be found out.
+// After false the position is undefined: decode_rewind.
 bool decode_seek(struct decode *d, int64_t dts);
 
 // A decoder that remembers nothing: anew as after decode_open, or merely emptied.

@@ -86,6 +86,15 @@ size_t packets_entry(const struct packets *p, size_t rank)
     return 0;
 }
 
+size_t packets_first_whole(const struct packets *p)
+{
+    for (size_t i = 0; i < p->n && p->timed; i++) {
+        if (p->at[i].entry != ENTRY_NO)
+            return p->at[i].rank;
+    }
+    return 0;
+}
+
 double packets_seconds(const struct packets *p, size_t rank, double tb, double fps)
 {
     if (p->timed)

@@ -31,8 +31,7 @@ struct packets {
     struct packet *at; // [n] in file (decoding) order
     uint32_t *order;   // [n]: order[rank] = index in `at`
     size_t n, cap;
-    bool
-        timed; // every packet has a pts; otherwise rank means "the i-th picture that the decoder gives"
+    bool timed; // every packet has a pts; otherwise rank = i-th picture that the decoder gives
 };
 
 // ERR_LIMIT beyond max packets or when memory is short; name starts the message.
@@ -44,6 +43,9 @@ void packets_free(struct packets *p);
 // Index in file order of the last packet from which the picture of `rank` can be decoded exactly (0 when
 // there is none after the beginning). Needs a sorted, timed list.
 size_t packets_entry(const struct packets *p, size_t rank);
+// Rank of the first picture that can be decoded at all in a stream that was cut out of a longer one: that of the
+// first entry. 0 when the list is not timed or has no entry.
+size_t packets_first_whole(const struct packets *p);
 // Seconds of the picture `rank` after the first one: from the pts when the list is timed, else rank / fps
 // (0 when fps is 0). tb = seconds of a timestamp unit.
 double packets_seconds(const struct packets *p, size_t rank, double tb, double fps);

@@ -88,10 +88,14 @@ static size_t first_pick(const struct job *j, int64_t rank)
 static int take_picture(struct video *v, struct job *j, int64_t rank, struct err *e)
 {
     size_t i = first_pick(j, rank);
-    if (i == j->n || (int64_t)j->pick[i].rank != rank || j->pick[i].done)
+    while (i < j->n && (int64_t)j->pick[i].rank == rank && j->pick[i].done)
+        i++;
+    if (i == j->n || (int64_t)j->pick[i].rank != rank)
         return 0;
     int rc = decode_rgb(v->decode, v->rgb, e);
     for (; rc == 0 && i < j->n && (int64_t)j->pick[i].rank == rank; i++) {
+        if (j->pick[i].done)
+            continue;
         rc = j->sink->put(j->sink->user, j->pick[i].slot, v->rgb, e);
         j->pick[i].done = true;
         j->n_done++;
@@ -120,9 +124,10 @@ fail:
     return rc;
 }
 
+// dts is left out: demuxers make it up from earlier packets, of which there are none after a seek.
 static bool same_packet(const struct packet *a, const struct packet *b)
 {
-    return a->pts == b->pts && a->dts == b->dts && a->pos == b->pos && a->size == b->size;
+    return a->pts == b->pts && a->pos == b->pos && a->size == b->size;
 }
 
 // Next packet of the list: 1, 0 at the end. A packet that the first pass did not see there ends all
@@ -151,9 +156,11 @@ static int next_packet(struct video *v, struct err *e)
 static bool try_seek(struct video *v, size_t to)
 {
     struct packet p;
-    int64_t dts = v->packets.at[to].dts;
+    const struct packet *target = &v->packets.at[to];
+    // not later than the key packet in any container; one key packet too early costs little
+    int64_t when = target->dts == PACKET_NO_TIME ? target->pts : target->dts;
     v->lost = true;
-    if (dts == PACKET_NO_TIME || v->packets.at[to].pos < 0 || !decode_seek(v->decode, dts) ||
+    if (!v->packets.timed || target->pos < 0 || !decode_seek(v->decode, when) ||
         decode_packet(v->decode, &p, NULL) <= 0)
         return false;
     for (size_t i = to + 1; i-- > 0;) {
@@ -242,6 +249,33 @@ static int read_pick(struct video *v, struct job *j, size_t i, struct err *e)
         }
     }
     return 0;
+fail:
+    return rc;
+}
+
+// A recording cut out of a broadcast begins with pictures that refer to what is not there. They are shown
+// as the first whole one; in other containers a broken beginning is damage.
+static int read_timed(struct video *v, struct job *j, struct err *e)
+{
+    int rc = 0;
+    size_t first = decode_info(v->decode)->broadcast ? packets_first_whole(&v->packets) : 0;
+    bool again = false;
+    for (size_t i = 0; i < j->n; i++)
+        TRY(read_pick(v, j, i, e));
+    for (size_t i = 0; i < j->n; i++) {
+        if (!j->pick[i].done && j->pick[i].rank < first) {
+            j->pick[i].rank = (uint32_t)first;
+            again = true;
+        }
+    }
+    if (again) {
+        log_line(&v->o.hooks, LOG_WARN,
+                 "%s: begins in the middle: the first whole picture is frame %zu", v->name, first);
+        v->running = false;
+        qsort(j->pick, j->n, sizeof *j->pick, compare_pick);
+        for (size_t i = 0; i < j->n; i++)
+            TRY(read_pick(v, j, i, e));
+    }
 fail:
     return rc;
 }
@@ -345,8 +379,8 @@ int video_read(struct video *v, const int32_t *index, size_t n, const struct fra
     TRY(rgb_buffer(v, e));
     if (!v->packets.timed)
         TRY(read_untimed(v, &j, e));
-    for (size_t i = 0; i < n && v->packets.timed; i++)
-        TRY(read_pick(v, &j, i, e));
+    else
+        TRY(read_timed(v, &j, e));
     TRY(fill_gaps(v, &j, index, e));
 fail:
     mem_free(j.pick);
@@ -409,6 +443,8 @@ static void fill_stats(struct video *v)
                                     .codec = i->codec};
     if (v->stats.duration_s <= 0 && i->fps > 0)
         v->stats.duration_s = (double)v->packets.n / i->fps;
+    if (i->fps <= 0 && v->stats.duration_s > 0 && v->packets.n > 1)
+        v->stats.fps = (double)v->packets.n / v->stats.duration_s;
 }
 
 static struct video_options with_defaults(const struct video_options *given, bool image)

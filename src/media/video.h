@@ -23,8 +23,8 @@ struct video_options {
     uint64_t max_stored; // of standard input or a FIFO, kept in an unlinked file meanwhile [2^33]
     size_t max_frames;   // of the video [2^22]
     size_t max_side;     // width and height [16384]
-    size_t max_pixels; // width * height: videos [2^26 = 8192 x 8192], images [2^28 = 16384 x 16384]
-    const char *tmp_dir; // for standard input and FIFOs ["/tmp"]; copied
+    size_t max_pixels;   // width * height; video [2^26 = 8192 x 8192], image [2^28]
+    const char *tmp_dir; // where standard input and FIFOs are kept ["/tmp"]; read while opening
     uint64_t seek_bytes; // distance from which skipping seeks instead of reading on [2^23]
     bool sequential;     // decode from the beginning, without skipping or seeking
 };
@@ -33,10 +33,9 @@ struct video_stats {
     size_t n_frame;       // packets of the video stream
     size_t width, height; // of the frames handed out: after rotation
     int rotation;         // clockwise degrees applied: 0, 90, 180, 270
-    double fps;           // average frame rate of the container; 0 = unknown
-    double duration_s; // last frame's end as the container tells, else n_frame / fps; 0 = unknown
-    const char
-        *format; // FFmpeg's short names, e.g. "mov,mp4,m4a,3gp,3g2,mj2", "h264"; static storage
+    double fps;           // average, as the container tells, else n_frame / duration; 0 = unknown
+    double duration_s;    // as the container tells, else n_frame / fps; 0 = unknown
+    const char *format;   // FFmpeg's short names, "mov,mp4,m4a,3gp,3g2,mj2"; static storage
     const char *codec;
 };
 

@@ -25,7 +25,8 @@ static const struct {
     {"[UNUSED_TOKEN_145]", "<|im_end|>"},     {"[UNUSED_TOKEN_146]", "<|im_start|>"},
 };
 
-int piece_byte_value(const char *p, size_t n)
+// Value 0..255 of a string of the exact form <0xHH> (upper-case digits), else -1.
+static int byte_value(const char *p, size_t n)
 {
     static const char digit[] = "0123456789ABCDEF";
     if (n != 6 || memcmp(p, "<0x", 3) != 0 || p[5] != '>' || !p[3] || !p[4])
@@ -120,11 +121,12 @@ static int add_literal(struct trie *trie, const char *p, size_t n, int32_t id, s
 }
 
 // User-defined pieces match under the name they have in the file, also where an added token renames them.
-static int add_user(struct tokenizer *t, const struct tokenizer_piece *q, size_t id, struct err *e)
+static int add_user(struct tokenizer *t, const struct tokenizer_piece *q, size_t id,
+                    const char *name, struct err *e)
 {
     if (q->n == 0 || q->n > VOCAB_PIECE_MAX || !utf8_valid(q->p, q->n))
-        return err_set(e, ERR_MODEL, "user-defined piece %zu: %zu bytes, not 1 to %d of UTF-8", id,
-                       q->n, VOCAB_PIECE_MAX);
+        return err_set(e, ERR_MODEL, "%s: user-defined piece %zu: %zu bytes, not 1 to %d of UTF-8",
+                       name, id, q->n, VOCAB_PIECE_MAX);
     return trie_add(t->added[id] ? &t->user_added_trie : &t->user_trie, q->p, q->n, (int32_t)id, e);
 }
 
@@ -154,11 +156,11 @@ static int fill_vocab(struct tokenizer *t, const struct tokenizer_source *src,
         const char *p = is_added ? a[k].p : q->p;
         size_t n = is_added ? a[k].n : q->n;
         k += is_added;
-        TRY(vocab_add(&t->vocab, p, n, src->name, e));
         if (!utf8_valid(p, n)) {
             rc = err_set(e, ERR_MODEL, "%s: piece %zu is not valid UTF-8", src->name, i);
             goto fail;
         }
+        TRY(vocab_add(&t->vocab, p, n, src->name, e));
         t->type[i] = q ? (uint8_t)q->type : PIECE_CONTROL;
         if (n == 1 && *p == 0) // SentencePiece (0.2.3) leaves U+0000 to the byte pieces
             t->type[i] = PIECE_UNUSED;
@@ -168,7 +170,7 @@ static int fill_vocab(struct tokenizer *t, const struct tokenizer_source *src,
         if (is_added)
             TRY(add_literal(&t->added_trie, p, n, (int32_t)i, e));
         if (q && q->type == PIECE_USER)
-            TRY(add_user(t, q, i, e));
+            TRY(add_user(t, q, i, src->name, e));
     }
 fail:
     return rc;
@@ -183,10 +185,10 @@ static int find_bytes(struct tokenizer *t, const char *name, struct err *e)
         const char *p = vocab_piece(&t->vocab, i, &n);
         if (t->type[i] != PIECE_BYTE)
             continue;
-        int value = piece_byte_value(p, n);
+        int value = byte_value(p, n);
         if (value < 0)
             return err_set(e, ERR_MODEL, "%s: byte piece %zu is \"%.*s\", not <0x00> to <0xFF>",
-                           name, i, (int)min_size(n, 60), p);
+                           name, i, piece_shown(p, n), p);
         t->byte[i] = (int16_t)value;
         t->byte_id[value] = (int32_t)i; // names are unique, so this is the only one
     }

@@ -15,10 +15,11 @@
 #include "base/size.h"
 #include "text/tokenizer_parts.h"
 
-enum { MERGE_COUNT_MAX = 4 << 20, SHOWN_MAX = 60 };
+enum { MERGE_COUNT_MAX = 4 << 20 };
 
-int added_token_read(const struct json_t *v, uint64_t id, const char *name, struct added_token *out,
-                     struct err *e)
+// Reads one entry of an added-token list; refuses options that the releases do not use.
+static int read_token(const js_value *v, uint64_t id, const char *name, struct added_token *out,
+                      struct err *e)
 {
     static const char *const unsupported[] = {"lstrip", "rstrip", "single_word"};
     unsigned long long shown = id;
@@ -66,10 +67,10 @@ int tokenizer_config_added(const struct js_doc *config, const char *name, struct
         const char *key = js_iter_key(it, &len);
         if (!parse_id(key, len, &id)) {
             rc = err_set(e, ERR_MODEL, "%s: added_tokens_decoder: \"%.*s\" is no id", name,
-                         (int)min_size(len, SHOWN_MAX), key);
+                         piece_shown(key, len), key);
             goto fail;
         }
-        TRY(added_token_read(js_iter_value(it), id, name, &a[*n], e));
+        TRY(read_token(js_iter_value(it), id, name, &a[*n], e));
         ++*n;
     }
     *out = a;
@@ -98,7 +99,7 @@ static int read_added(const js_value *root, const char *name, struct added_token
                 err_set(e, ERR_MODEL, "%s: added_tokens[%zu]: id is missing or no number", name, i);
             goto fail;
         }
-        TRY(added_token_read(js_at(list, i), id, name, &(*out)[i], e));
+        TRY(read_token(js_at(list, i), id, name, &(*out)[i], e));
     }
 fail:
     return rc;
@@ -119,13 +120,13 @@ static int read_vocab(const js_value *model, const char *name, struct tokenizer_
         struct tokenizer_piece q = {.type = PIECE_NORMAL};
         uint64_t id;
         q.p = js_iter_key(it, &q.n);
-        int shown = (int)min_size(q.n, SHOWN_MAX);
+        int shown = piece_shown(q.p, q.n);
         if (!js_u64(js_iter_value(it), &id) || id >= *n)
             return err_set(e, ERR_MODEL, "%s: piece \"%.*s\": the id is not a number below %zu",
                            name, shown, q.p, *n);
         if (piece[id].p)
             return err_set(e, ERR_MODEL, "%s: pieces \"%.*s\" and \"%.*s\" both have id %llu", name,
-                           (int)min_size(piece[id].n, SHOWN_MAX), piece[id].p, shown, q.p,
+                           piece_shown(piece[id].p, piece[id].n), piece[id].p, shown, q.p,
                            (unsigned long long)id);
         if (q.n >= 4 && q.n <= 8 && memcmp(q.p, "<0x", 3) == 0 && q.p[q.n - 1] == '>')
             q.type = PIECE_BYTE; // a malformed one is refused later, by name
@@ -182,7 +183,7 @@ static int read_merges(struct tokenizer *t, const js_value *model, const char *n
             rc = err_set(
                 e, ERR_MODEL,
                 "%s: merge %zu, \"%.*s\" and \"%.*s\": a half or the whole is no ordinary piece",
-                name, i, (int)min_size(nl, SHOWN_MAX), l, (int)min_size(nr, SHOWN_MAX), r);
+                name, i, piece_shown(l, nl), l, piece_shown(r, nr), r);
             goto fail;
         }
         TRY(tokenizer_merges_add(t, left, right, id, (uint32_t)i, name, e));
@@ -198,9 +199,26 @@ static int check_model(const js_value *model, const char *name, struct err *e)
     const char *type = js_str(js_get(model, "type"), &n);
     if (!type || n != 3 || memcmp(type, "BPE", 3) != 0)
         return err_set(e, ERR_MODEL, "%s: model.type is %s%.*s, only BPE is supported", name,
-                       type ? "" : "missing", (int)min_size(n, SHOWN_MAX), type ? type : "");
+                       type ? "" : "missing", piece_shown(type, n), type ? type : "");
     if (!js_bool(js_get(model, "byte_fallback"), &fallback) || !fallback)
         return err_set(e, ERR_MODEL, "%s: model.byte_fallback is not true", name);
+    return 0;
+}
+
+// Both lists of the file must agree; only tokenizer_config.json renames pieces.
+static int check_names(const struct tokenizer_source *src, struct err *e)
+{
+    for (size_t i = 0; i < src->n_added; i++) {
+        const struct added_token *a = &src->added[i];
+        if (a->id >= src->n_piece)
+            continue; // judged by tokenizer_build
+        const struct tokenizer_piece *q = &src->piece[a->id];
+        if (a->n != q->n || memcmp(a->p, q->p, a->n) != 0)
+            return err_set(e, ERR_MODEL,
+                           "%s: id %llu is \"%.*s\" in added_tokens, \"%.*s\" in model.vocab",
+                           src->name, (unsigned long long)a->id, piece_shown(a->p, a->n), a->p,
+                           piece_shown(q->p, q->n), q->p);
+    }
     return 0;
 }
 
@@ -221,6 +239,7 @@ int tokenizer_open_json(const char *json, size_t n, const char *name, struct tok
     TRY(read_added(doc.root, name, &added, &src.n_added, e));
     src.piece = piece;
     src.added = added;
+    TRY(check_names(&src, e));
     TRY(tokenizer_build(&src, &t, e));
     TRY(read_merges(t, model, name, e));
     *out = t;

@@ -8,7 +8,8 @@
 #include "text/vocab.h"
 
 #define SPACE_MARK "\xE2\x96\x81" // U+2581, which stands for the space in pieces
-enum { SPACE_MARK_LEN = 3, RANK_NONE = UINT32_MAX, EOS_MAX = 2 };
+#define RANK_NONE  UINT32_MAX
+enum { SPACE_MARK_LEN = 3, EOS_MAX = 2 };
 
 // One row of the merge table of tokenizer.json: neighbours left, right become id.
 struct merge {
@@ -64,17 +65,11 @@ int tokenizer_merges_add(struct tokenizer *t, int32_t left, int32_t right, int32
 const struct merge *tokenizer_merge(const struct tokenizer *t, int32_t left, int32_t right);
 // Whether ordinary text may become this id.
 bool tokenizer_is_ordinary(const struct tokenizer *t, int32_t id);
-// Value 0..255 of a string of the exact form <0xHH> (upper-case digits), else -1.
-int piece_byte_value(const char *p, size_t n);
 
 struct js_doc;
 // Reads the added tokens of a parsed tokenizer_config.json ("added_tokens_decoder") into *out, which the
 // caller frees (mem_free); the strings belong to the document. *n = 0 and NULL when it has none.
 int tokenizer_config_added(const struct js_doc *config, const char *name, struct added_token **out,
                            size_t *n, struct err *e);
-// Reads one entry of an added-token list; refuses options that the releases do not use.
-struct json_t;
-int added_token_read(const struct json_t *v, uint64_t id, const char *name, struct added_token *out,
-                     struct err *e);
 
 #endif

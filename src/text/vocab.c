@@ -15,6 +15,14 @@
 
 enum { PROBE_MAX = 1024, SHOWN_MAX = 60 };
 
+int piece_shown(const char *p, size_t n)
+{
+    size_t k = min_size(n, SHOWN_MAX);
+    while (k && k < n && ((unsigned char)p[k] & 0xC0) == 0x80)
+        k--;
+    return (int)k;
+}
+
 static size_t hash(const char *p, size_t n)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -78,7 +86,6 @@ int32_t vocab_find(const struct vocab *v, const char *p, size_t n)
 
 int vocab_add(struct vocab *v, const char *p, size_t n, const char *name, struct err *e)
 {
-    int shown = (int)min_size(n, SHOWN_MAX);
     if (n == 0)
         return err_set(e, ERR_MODEL, "%s: piece %zu is empty", name, v->n);
     if (n > VOCAB_PIECE_MAX)
@@ -94,7 +101,7 @@ int vocab_add(struct vocab *v, const char *p, size_t n, const char *name, struct
         const char *q = vocab_piece(v, v->slot[i] - 1, &len);
         if (len == n && memcmp(p, q, n) == 0)
             return err_set(e, ERR_MODEL, "%s: piece %zu repeats piece %" PRIu32 " \"%.*s\"", name,
-                           v->n, v->slot[i] - 1, shown, p);
+                           v->n, v->slot[i] - 1, piece_shown(p, n), p);
         if (k == PROBE_MAX)
             return err_set(e, ERR_MODEL, "%s: more than %d pieces collide at piece %zu", name,
                            PROBE_MAX, v->n);

@@ -34,4 +34,7 @@ int32_t vocab_find(const struct vocab *v, const char *p, size_t n);
 // Bytes of piece id (0 <= id < v->n), not zero-terminated.
 const char *vocab_piece(const struct vocab *v, size_t id, size_t *n);
 
+// How many of a name's n bytes to show in a message: at most 60, whole characters.
+int piece_shown(const char *p, size_t n);
+
 #endif

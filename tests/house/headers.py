@@ -6,6 +6,7 @@ Not run through ctest: needs only the compiler. $CC and $CXX choose another one.
 import glob
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import tap  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-STRICT = ["-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
+# optimising, since without it gcc's intrinsics are macros, which the warnings then look into
+STRICT = ["-fsyntax-only", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
 DEFINES = ["-D_POSIX_C_SOURCE=200809L", "-D_DEFAULT_SOURCE", "-D_FILE_OFFSET_BITS=64"]
 ISA_FLAGS = ["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"]
 
@@ -38,6 +40,8 @@ def main():
         isa = path.split("/")[1] if path.count("/") == 2 else ""
         if isa == "arm" and platform.machine() != "aarch64" or isa == "x86" and platform.machine() != "x86_64":
             continue  # the cross build compiles those
+        if re.search(r"(_lanes|/panel_\w+)\.h$", path):
+            continue  # a kernel's text in the vocabulary of a lanes_*.h, which its .c file names first
         flags = ISA_FLAGS if isa == "x86" else []
         passed, log = compiles([cc, "-std=c11", "-x", "c", *STRICT, *DEFINES, *flags, "-Isrc", "-Iinclude"], path)
         report.ok(passed, "src/%s alone" % path, log)

@@ -3,6 +3,7 @@
 by pkg-config (shared, static) and by find_package (both targets), as C and, if there is g++, as C++."""
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def main():
         report.ok(status == 0, "cmake --install", log)
         files = {os.path.relpath(os.path.join(d, f), prefix) for d, _, fs in os.walk(prefix) for f in fs}
         lib = os.path.dirname(next((f for f in files if f.endswith("libivchat.a")), "lib/libivchat.a"))
-        wanted = ["include/ivchat.h", lib + "/libivchat.a", lib + "/libivchat.so", lib + "/pkgconfig/ivchat.pc",
+        wanted = ["include/ivchat.h", lib + "/libivchat.a", lib + "/libivchat.so", lib + "/pkgconfig/ivchat.pc", lib + "/pkgconfig/ivchat-static.pc",
                   lib + "/cmake/ivchat/ivchat-config.cmake", lib + "/cmake/ivchat/ivchat-config-version.cmake",
                   "share/doc/ivchat/LICENSE"] + (["bin/ivchat"] if os.environ.get("IVCHAT") else [])
         report.ok(not set(wanted) - files, "what belongs there is there", sorted(set(wanted) - files))
@@ -77,24 +78,25 @@ def main():
         status, said = run("pkg-config", "--modversion", "ivchat", env=env)
         report.ok(status == 0 and said.strip() == version, "pkg-config knows version " + version, said)
 
-        def builds(name, compiler, *flags):
+        def builds(name, compiler, package):
             exe = os.path.join(top, name)
-            status, log = run("sh", "-c", 'eval "$1 \\"$2\\" -o \\"$3\\" $4 $(pkg-config %s ivchat)"' % " ".join(flags),
-                              "sh", compiler, main_c, exe,
-                              os.path.join(prefix, lib, "libivchat.a").replace(" ", "\\ ")
-                              if "--static" in flags else "", env=env)
+            status, flags = run("pkg-config", "--cflags", "--libs", package, env=env)
+            status, log = run(*compiler, main_c, "-o", exe, *shlex.split(flags)) if status == 0 else (1, flags)
             report.ok(status == 0, name + ": builds", log)
             status, said = run(exe, env=env) if status == 0 else (1, "not built")
             report.ok(status == 0 and said.startswith(version + " ") and "/nowhere at all" in said,
                       name + ": runs and says why there is no model", said)
+            return exe
 
-        builds("pkg-config shared", "cc -Wall -Wextra -Werror", "--cflags", "--libs")
+        strict = ["-Wall", "-Wextra", "-Werror"]
+        builds("pkg-config shared", ["cc", *strict], "ivchat")
         if shutil.which("g++"):
-            builds("pkg-config shared, C++", "g++ -x c++ -Wall -Wextra -Werror", "--cflags", "--libs")
+            builds("pkg-config shared, C++", ["g++", *strict, "-x", "c++"], "ivchat")
         else:
             report.skip("pkg-config shared, C++", "g++ is not installed")
-        # the archive by name, or the linker takes the .so beside it
-        builds("pkg-config static", "cc", "--static", "--cflags", "--libs")
+        exe = builds("pkg-config static", ["cc", *strict], "ivchat-static")
+        status, needs = run("ldd", exe)
+        report.ok(status == 0 and "libivchat" not in needs, "pkg-config static: needs no libivchat.so", needs)
 
         project = os.path.join(top, "project")
         os.makedirs(project)

@@ -155,6 +155,7 @@ static void test_refused(void **state)
          "p.norm.weight: expected [6], "}, // file named in between
         {{{"p.norm.weight", "F32", 1, {5}}}, 2, "model.safetensors has [5]"},
         {{{"p.norm.weight", "F32", 2, {1, 6}}}, 2, "has [1,6]"},
+        {{{"p.norm.weight", "F32", 2, {6, 1}}}, 2, "has [6,1]"},
         {{{"p.norm.weight", "F32", 0, {0}}}, 2, "has []"},
         {{{"p.norm.weight", "I32", 1, {6}}}, 2, "p.norm.weight: expected F32, F16 or BF16, "},
         {{{"p.norm.weight", "I32", 1, {6}}}, 2, "model.safetensors has I32"},

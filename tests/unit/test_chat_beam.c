@@ -26,6 +26,7 @@ struct setup {
     int min_length;
     unsigned levels; // distinct logits; few = many ties
     uint32_t seed;
+    float end_bonus; // added to the logits of the ends
 };
 
 // Logits that depend on everything generated so far.
@@ -41,6 +42,8 @@ static void score(const struct setup *u, const int32_t *ids, size_t n, float *lo
         x ^= x >> 16;
         logits[k] = (float)(x % u->levels) / (float)u->levels * 6.0f - 3.0f;
     }
+    for (size_t i = 0; i < u->n_eos; i++)
+        logits[u->eos[i]] += u->end_bonus;
 }
 
 // ---- the plain implementation
@@ -263,6 +266,7 @@ static void agrees_with_the_plain_search(void **state)
                           .repetition_penalty = seed % 3 ? 1.0 : 1.3,
                           .min_length = (int)(seed % 7) / 2,
                           .levels = 1u << 20,
+                          .end_bonus = seed % 8 == 7 ? 5.0f : 0.0f,
                           .seed = seed};
         compare(&u);
         struct run r;
@@ -398,6 +402,34 @@ static void sampling_draws_without_replacement(void **state)
                     5 * sqrt(want[i] * (1 - want[i]) / N) + 1e-12);
 }
 
+// Sampling starts from equal beams, which may all take the same token, and leaves each beam two tokens at
+// least; what is drawn is drawn once.
+static void sampling_starts_from_equal_beams(void **state)
+{
+    (void)state;
+    const float sure[] = {0, 20, 0, 0};
+    struct sampler s;
+    struct sampler_options so = sampler_options_default();
+    so.do_sample = true;
+    so.top_p = 1e-6;
+    assert_int_equal(sampler_init(&s, &so, 4, NULL, 0, NULL), 0);
+    struct beam_search b;
+    struct beam_options bo = {.n_beam = 3, .length_penalty = 1, .max_new_tokens = 4};
+    assert_int_equal(beam_init(&b, &bo, &s, NULL), 0);
+    assert_int_equal(beam_step(&b, sure, 1, NULL), 0);
+    assert_int_equal(b.n_candidate, 6);
+    for (size_t i = 0; i < 6; i++) {
+        for (size_t k = 0; k < i; k++)
+            assert_true(b.candidate[i].parent != b.candidate[k].parent ||
+                        b.candidate[i].token != b.candidate[k].token);
+        assert_int_equal(b.candidate[i].token == 1, i < 3);
+    }
+    for (size_t i = 0; i < 3; i++)
+        assert_true(b.token[i] == 1 && b.parent[i] == i);
+    beam_free(&b);
+    sampler_free(&s);
+}
+
 static void sampling_repeats_with_its_seed(void **state)
 {
     (void)state;
@@ -455,6 +487,12 @@ static void more_beams_than_tokens(void **state)
                           .levels = 1000,
                           .seed = 3};
         struct run r;
+        static float first[2];
+        score(&u, NULL, 0, first);
+        run_open(&r, &u, sample);
+        assert_int_equal(beam_step(&r.beam, first, 1, NULL), 0);
+        assert_int_equal(r.beam.n_candidate, sample ? 8 : 1); // the end waits: one token a beam
+        run_close(&r);
         run_open(&r, &u, sample);
         run_search(&r, &u);
         assert_in_range(r.beam.n_hypothesis, 1, 8);
@@ -581,6 +619,7 @@ int main(void)
         cmocka_unit_test(agrees_with_the_plain_search_on_ties),
         cmocka_unit_test(finds_the_best_of_all_sequences),
         cmocka_unit_test(sampling_draws_without_replacement),
+        cmocka_unit_test(sampling_starts_from_equal_beams),
         cmocka_unit_test(sampling_repeats_with_its_seed),
         cmocka_unit_test(more_beams_than_tokens),
         cmocka_unit_test(every_candidate_ends),

@@ -221,7 +221,7 @@ static void test_shards_disagree(void **state)
     expect_refused("/s2: Too many levels of symbolic links");
     tempdir_delete(&dir, "s2");
     assert_int_equal(mkdir(tempdir_path(&dir, "s2"), 0700), 0);
-    expect_refused("/s2: not a regular file");
+    expect_refused("/s2: is a directory");
     tempdir_delete(&dir, "s2");
     tempdir_write_text(&dir, "s2", "<!doctype html><title>login</title>");
     expect_refused("/s2: header of ");

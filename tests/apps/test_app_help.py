@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""--help, --version, unknown verbs; every example of the help parses; docs/COMMANDS.md lists every option."""
+import os
+import re
+import shlex
+
+import program
+from program import ROOT, Tap, run
+
+VERBS = ("chat", "embed", "tokenize", "info")
+tap = Tap()
+
+
+def options_in(text):
+    """Long options that begin an entry: "  -m, --model DIR", "      --video FILE"."""
+    return set(re.findall(r"^ {2}(?:-\w, | {4})--([a-z][a-z0-9-]*)", text, re.MULTILINE)) - {"help"}
+
+
+def commands(text):
+    """Argument lists of the ivchat commands in a text, shell plumbing left out."""
+    out = []
+    for line in text.splitlines():
+        if not re.match(r"^\s+(echo .*\| )?ivchat ", line):
+            continue
+        words = shlex.split(line[line.index("ivchat "):])
+        words = words[1:words.index("<")] if "<" in words else words[1:]
+        out.append(words)
+    return out
+
+
+r = run("--help")
+tap.ok(r.code == 0 and r.err == "" and all("\n  %s " % v in r.out for v in VERBS), "--help lists the verbs", r)
+r = run()
+tap.ok(r.code == 2 and r.out == "" and "Usage:" in r.err, "no arguments: usage on standard error, exit 2", r)
+r = run("--version")
+tap.ok(r.code == 0 and re.match(r"ivchat \d+\.\d+\.\d+\n(.+\n)+", r.out), "--version tells version and build", r)
+
+for wrong, hint in (("caht", "did you mean chat?"), ("tokenise", "did you mean tokenize?"), ("zzzzzz", None)):
+    r = run(wrong)
+    good = r.code == 2 and r.out == "" and len(r.lines) == 1 and "unknown verb" in r.err and "--help" in r.err
+    tap.ok(good and (hint in r.err if hint else "did you mean" not in r.err), "unknown verb " + wrong, r)
+
+with open(os.path.join(ROOT, "docs", "COMMANDS.md"), encoding="utf-8") as f:
+    docs = f.read()
+sections = dict(re.findall(r"^## ivchat (\w+)\n(.*?)(?=^## |\Z)", docs, re.MULTILINE | re.DOTALL))
+shared = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", docs, re.MULTILINE | re.DOTALL))
+
+for verb in VERBS:
+    r = run(verb, "--help")
+    names = options_in(r.out)
+    tap.ok(r.code == 0 and r.err == "" and len(names) > 5 and "Examples:" in r.out, verb + " --help", r)
+    tap.ok(run("help", verb).out == r.out and run(verb, "-h").out == r.out, "help %s and -h say the same" % verb)
+    tap.ok(run(verb, "--top-p", "banana", "--help").code == 0, verb + " --help wins over errors in other options")
+    examples = commands(r.out)
+    tap.ok(len(examples) >= 2, verb + " has examples", r.out)
+    for words in examples:
+        words = [program.path("absent") if w == "MODEL" else w for w in words]
+        got = run(*words)
+        tap.ok(got.code == 3, "example parses: " + " ".join(words[:1] + words[3:]), got)
+    section = sections.get(verb, "")
+    told = set(re.findall(r"^\| `(?:-\w`, `)?--([a-z][a-z0-9-]*)", section, re.MULTILINE))
+    for title in re.findall(r"\[([A-Z][a-z]+ options)\]", section):
+        told |= set(re.findall(r"^\| `(?:-\w`, `)?--([a-z][a-z0-9-]*)", shared.get(title, ""), re.MULTILINE))
+    tap.ok(told == names, "docs/COMMANDS.md lists the options of " + verb,
+           "only in the help: %s\nonly in the docs: %s" % (sorted(names - told), sorted(told - names)))
+
+for words in commands(docs):
+    if words[0] in VERBS:
+        words = [program.path("absent") if w == "MODEL" else w for w in words]
+        got = run(*words)
+        tap.ok(got.code == 3, "command of the docs parses: " + " ".join(words), got)
+tap.done()

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Every way to get an option wrong: exit code 2 and one line that names option, expectation and value.
+
+A row is (arguments, environment, exit code, text that the line must hold). "Accepted" is exit code 3 here: the
+options were understood and the model's folder does not exist.
+"""
+import json
+
+import program
+from program import Tap, run
+
+tap = Tap()
+MODEL = ("-m", program.path("absent"))
+LONG = "x" * 200
+
+WRONG = [
+    # values
+    (["chat", "--top-p", "2"], {}, '--top-p: expected a number in (0,1], got "2"'),
+    (["chat", "--top-p", "0"], {}, '--top-p: expected a number in (0,1], got "0"'),
+    (["chat", "--top-p=nan"], {}, 'got "nan"'),
+    (["chat", "--temp", "-0.1"], {}, '--temp: expected a number in [0,100], got "-0.1"'),
+    (["chat", "--temp", "inf"], {}, 'got "inf"'),
+    (["chat", "--temp", "1e999"], {}, 'got "1e999"'),
+    (["chat", "--temp", "0x1p3"], {}, 'got "0x1p3"'),
+    (["chat", "--temp", " 1"], {}, 'got " 1"'),
+    (["chat", "--temp", "1,5"], {}, 'got "1,5"'),
+    (["chat", "--temp", ""], {}, '--temp: expected a number in [0,100], got ""'),
+    (["chat", "--temperature", "x"], {}, '--temperature: expected a number in [0,100], got "x"'),
+    (["chat", "-n", "0"], {}, '-n: expected a whole number in [1,1000000], got "0"'),
+    (["chat", "-n3.5"], {}, '-n: expected a whole number in [1,1000000], got "3.5"'),
+    (["chat", "-n=ten"], {}, 'got "ten"'),
+    (["chat", "--max-new-tokens", "99999999999999999999"], {}, 'got "99999999999999999999"'),
+    (["chat", "--seed", "-1"], {}, "--seed: expected a whole number in [0,18446744073709551615]"),
+    (["chat", "--seed", "18446744073709551616"], {}, "--seed: expected a whole number"),
+    (["chat", "--num-beams", "0"], {}, "--num-beams: expected a whole number in [1,64]"),
+    (["chat", "--repetition-penalty", "0"], {}, "--repetition-penalty: expected a number in (0,10]"),
+    (["chat", "--num-frames", "-3"], {}, "--num-frames: expected a whole number in [0,512]"),
+    (["chat", "--num-segments", "many"], {}, '--num-segments: expected a whole number in [0,512], got "many"'),
+    (["chat", "--hd-num", "0"], {}, "--hd-num: expected a whole number in [1,64]"),
+    (["chat", "--fix-ratio", "2"], {}, '--fix-ratio: expected WxH with both in [1,64] or auto, got "2"'),
+    (["chat", "--fix-ratio", "0x1"], {}, 'got "0x1"'),
+    (["chat", "--fix-ratio", "2x1x1"], {}, 'got "2x1x1"'),
+    (["info", "--size", "auto"], {}, '--size: expected WxH with both in [1,16384], got "auto"'),
+    (["chat", "--start", "-1"], {}, "--start: expected a number in [0,1e9]"),
+    (["chat", "--variant", "9b"], {}, '--variant: expected one of 8b|hd|f16|internlm, got "9b"'),
+    (["chat", "--variant", "8b|hd"], {}, 'got "8b|hd"'),
+    (["chat", "--dtype", "fp64"], {}, '--dtype: expected one of f32|bf16|int8, got "fp64"'),
+    (["chat", "--progress", "sometimes"], {}, "--progress: expected one of auto|never|always"),
+    (["chat", "-t", "2000"], {}, "-t: expected a whole number in [0,1024]"),
+    (["embed", "--stage", "logits"], {}, "--stage: expected one of pixels|vit|qformer|projected"),
+    (["tokenize", "--kind", "gpt"], {}, "--kind: expected one of lm|bert"),
+    (["chat", "--top-p", LONG], {}, 'got "%s"...' % LONG[:60]),
+    (["chat", "--top-p", "a\nb\x1b[31m"], {}, 'got "a\\x0ab\\x1b[31m"'),
+    # names
+    (["chat", "--topp", "1"], {}, 'unknown option "--topp", did you mean --top-p?'),
+    (["chat", "--vidoe=a.mp4"], {}, 'unknown option "--vidoe", did you mean --video?'),
+    (["chat", "--max-new", "5"], {}, "did you mean --max-new-tokens?"),
+    (["chat", "--quux"], {}, 'unknown option "--quux"'),
+    (["chat", "-x"], {}, 'unknown option "-x"'),
+    (["tokenize", "--video", "a.mp4"], {}, 'unknown option "--video"'),
+    (["chat", "--no-video"], {}, 'unknown option "--no-video"'),
+    (["chat", "clip.mp4"], {}, 'unexpected argument "clip.mp4"'),
+    (["chat", "--", "-p"], {}, 'unexpected argument "-p"'),
+    # missing and surplus values
+    (["chat", "-p"], {}, "-p: needs a value (TEXT)"),
+    (["chat", "--video", "--json"], {}, "--video: needs a value (FILE), found the option --json"),
+    (["chat", "--json=yes"], {}, '--json: takes no value, got "yes"'),
+    # options that contradict each other or this version
+    (["chat", *MODEL, "--video", "a", "--image", "b", "-p", "x"], {}, "--video and --image exclude each other"),
+    (["chat", *MODEL, "--video", "a", "--padding", "--fix-ratio", "1x1", "-p", "x"], {},
+     "--padding and --fix-ratio exclude each other"),
+    (["chat", *MODEL, "--video", "a", "--start", "5", "--end", "4", "-p", "x"], {}, "--end: 4 s is not after --start"),
+    (["chat", *MODEL, "--video", "-"], {}, "standard input is the video"),
+    (["chat", *MODEL, "--video", "-", "-p", "-"], {}, "standard input is the video"),
+    (["chat", *MODEL, "--msg", "a", "--time-text", "-p", "x"], {}, "--msg and --time-text exclude each other"),
+    (["chat", *MODEL, "--stop", "", "-p", "x"], {}, "--stop: expected a text"),
+    (["chat", *MODEL, "--dtype", "int8", "-p", "x"], {}, "--dtype int8: not available in this version"),
+    (["chat", *MODEL, "--device", "cuda", "-p", "x"], {}, "--device cuda: not available in this version"),
+    (["chat", *MODEL, "--device", "cuda:1", "-p", "x"], {}, "--device cuda:1: not available in this version"),
+    (["chat", *MODEL, "--device", "tpu", "-p", "x"], {}, '--device: expected cpu, cuda[:N] or auto, got "tpu"'),
+    (["chat", "-p", "x"], {}, "no model given"),
+    (["tokenize"], {}, "no model given"),
+    (["embed", *MODEL, "-o", "a.npy"], {}, "no media given"),
+    (["embed", *MODEL, "--video", "a"], {}, "no output given"),
+    (["embed", *MODEL, "--video", "a", "-o", "a.txt"], {}, "--output: expected a name that ends in .npy or .safetensors"),
+    (["info", *MODEL, "--video", "a"], {}, "--video and --image need --verify or --plan"),
+    # environment twins
+    (["chat", *MODEL, "-p", "x"], {"IVCHAT_TOP_P": "2"}, 'IVCHAT_TOP_P: expected a number in (0,1], got "2"'),
+    (["chat", *MODEL, "-p", "x"], {"IVCHAT_NUM_SEGMENTS": "x"}, "IVCHAT_NUM_SEGMENTS: expected a whole number"),
+    (["chat", *MODEL, "-p", "x"], {"IVCHAT_JSON": "maybe"}, 'IVCHAT_JSON: expected 1 or 0, got "maybe"'),
+    (["chat", *MODEL, "-p", "x"], {"IVCHAT_DEVICE": "cuda"}, "--device cuda: not available"),
+]
+
+ACCEPTED = [
+    (["chat", *MODEL, "-p", "x"], {}),
+    (["chat", "-m" + MODEL[1], "-p=x", "-n5", "-t=1", "--temp=.5", "--top-p", "1", "--seed", "18446744073709551615"], {}),
+    (["chat", *MODEL, "-p", "x", "--temp", "1e-1", "--no-antialias", "--no-json", "--fix-ratio", "auto", "--stop", "a",
+      "--stop", "b", "-v", "--quiet", "--log-json"], {}),
+    (["chat", *MODEL, "--prompt=--dump"], {}),
+    (["chat", *MODEL, "-p", "x", "--top-p", "0.5"], {"IVCHAT_TOP_P": "2"}),
+    (["chat", *MODEL, "-p", "x"], {"IVCHAT_TOP_P": ""}),
+    (["chat", "-p", "x"], {"IVCHAT_MODEL": MODEL[1]}),
+    (["chat", *MODEL], {"IVCHAT_PROMPT": "x", "IVCHAT_NO_ANTIALIAS": "yes", "IVCHAT_JSON": "off"}),
+    (["chat", *MODEL, "-p", "x", "--device", "auto", "--dtype", "f32", "--cpu", "ref"], {}),
+]
+
+for args, env, text in WRONG:
+    r = run(*args, env=env)
+    one_line = len(r.lines) == 1 and r.lines[0].startswith("ivchat %s: " % args[0])
+    name = " ".join(a.replace("\n", "\\n").replace("\x1b", "\\e")[:40] for a in args if a not in MODEL)
+    tap.ok(r.code == 2 and r.out == "" and one_line and text in r.err,
+           "%s %s" % (name, " ".join("%s=%s" % e for e in env.items())), "expected: %s\n%s" % (text, r))
+for args, env in ACCEPTED:
+    r = run(*args, env=env)
+    tap.ok(r.code == 3 and "absent" in r.err, "accepted: " + " ".join(a for a in args if a not in MODEL), r)
+
+# errors of parsing point to the help
+tap.ok("--help" in run("chat", "--topp").err, "an unknown option points to --help")
+
+# models that cannot be opened
+for name, text in (("model.gguf", "GGUF models are not available"), ("OpenGVLab/InternVideo2-Chat-8B", "not taken from a hub"),
+                   (program.path("absent"), "absent"), ("/dev/null", "/dev/null")):
+    r = run("chat", "-m", name, "-p", "x")
+    tap.ok(r.code == 3 and r.out == "" and len(r.lines) == 1 and text in r.err, "model " + name.split("/")[-1], r)
+
+# --log-json makes the error a JSON line
+r = run("chat", "--log-json", "--topp")
+line = json.loads(r.err)
+tap.ok(r.code == 2 and line["level"] == "error" and "--topp" in line["message"], "--log-json: the error is JSON", r)
+tap.done()

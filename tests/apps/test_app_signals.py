@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Signals, closed streams and terminals: exit codes, nothing lost, nothing garbled."""
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+import program
+from program import IVCHAT, NO_MODEL, Tap, environment, make_video, path, run
+
+tap = Tap()
+
+# ---- without a model
+with open("/dev/full", "wb") as full:
+    done = subprocess.run([IVCHAT, "--help"], stdout=full, stderr=subprocess.PIPE, env=environment(), check=False)
+tap.ok(done.returncode == 1 and b"standard output: No space left" in done.stderr, "--help onto a full device: exit 1",
+       done)
+for verb in ("--help", "--version"):
+    done = subprocess.run(["sh", "-c", '"$0" "$1" >&-', IVCHAT, verb], stderr=subprocess.PIPE, env=environment(),
+                          check=False)
+    tap.ok(done.returncode == 1 and b"Bad file descriptor" in done.stderr, verb + " with standard output closed", done)
+reader, writer = os.pipe()
+os.close(reader)
+done = subprocess.run([IVCHAT, "chat", "--help"], stdout=writer, stderr=subprocess.PIPE, env=environment(), check=False)
+os.close(writer)
+tap.ok(done.returncode == 1 and done.stderr == b"", "a reader that went away: exit 1, no message", done)
+
+model = program.model()
+if not model:
+    tap.skip("signals", NO_MODEL)
+    tap.done()
+clip = make_video()
+LONG = ["chat", "-m", model, "--ignore-eos", "-n", "30000", "-p", "x"]
+
+
+# ---- standard output that cannot be written
+def output_to(target, *args):
+    with open(target, "wb") as out:
+        return subprocess.run([IVCHAT, *args], stdout=out, stderr=subprocess.PIPE, env=environment(), check=False,
+                              timeout=60)
+
+
+for name, args in (("streaming", LONG), ("--json", ["chat", "-m", model, "-n", "3", "-p", "x", "--json"]),
+                   ("info", ["info", "-m", model])):
+    done = output_to("/dev/full", *args)
+    tap.ok(done.returncode == 1 and done.stderr.count(b"No space left") == 1, name + " onto a full device", done)
+done = subprocess.run(["sh", "-c", '"$@" | head -c 1 >/dev/null; exit 0', "sh", IVCHAT, *LONG], stderr=subprocess.PIPE,
+                      env=environment(), check=False, timeout=60)
+tap.ok(done.stderr == b"", "the reader goes away in the middle of an answer: no message", done)
+dump = path("closed")
+done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", IVCHAT, "chat", "-m", model, "-n", "3", "-p", "x", "--dump", dump],
+                      stderr=subprocess.PIPE, env=environment(), check=False, timeout=60)
+heads = []
+for f in sorted(os.listdir(dump)):
+    with open(os.path.join(dump, f), "rb") as g:
+        heads.append(g.read(6))
+tap.ok(done.returncode == 1 and b"Bad file descriptor" in done.stderr and set(heads) <= {b"\x93NUMPY"},
+       "standard output closed: no answer lands in another file", (done, heads))
+
+
+# ---- signals
+def start(*args, **kwargs):
+    return subprocess.Popen([IVCHAT, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), **kwargs)
+
+
+for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+    with start(*LONG) as p:
+        first = p.stdout.read(1)
+        begun = time.monotonic()
+        p.send_signal(number)
+        out, err = p.communicate(timeout=60)
+        took = time.monotonic() - begun
+        tap.ok(p.returncode == code and len(first) == 1 and b"ivchat chat:" not in err,
+               "%s while generating: exit %d" % (number.name, code), (p.returncode, err))
+        tap.ok(took < 2, "%s: within two seconds" % number.name, took)
+with start("chat", "-m", model, "-q", stdin=subprocess.PIPE) as p:
+    p.stdin.write(b"hello\n")
+    p.stdin.flush()
+    p.stdout.read(1)
+    time.sleep(0.3)  # the answer may still be running: either way the exit code is the signal's
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    tap.ok(p.returncode == 130, "SIGINT while waiting for a question: exit 130", (p.returncode, err))
+fifo = path("fifo.mp4")
+os.mkfifo(fifo)
+with start("chat", "-m", model, "-q", "-p", "x", "--video", fifo) as p:
+    time.sleep(1)
+    p.send_signal(signal.SIGTERM)
+    out, err = p.communicate(timeout=60)
+    tap.ok(p.returncode in (4, 143) and out == b"", "a FIFO without a writer: refused, or stopped by SIGTERM",
+           (p.returncode, err))
+with start("embed", "-m", model, "--video", clip, "--stage", "vit", "-o", path("stopped.npy"), "--dtype", "f32") as p:
+    time.sleep(0.2)
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=60)
+    left = [f for f in os.listdir(program.SCRATCH.name) if f.startswith("stopped")]
+    tap.ok(p.returncode in (130, 0) and left == ([] if p.returncode else ["stopped.npy"]),
+           "SIGINT while embedding leaves no part of a file", (p.returncode, left))
+ignore = subprocess.run(["sh", "-c", 'trap "" INT; "$@" & pid=$!; sleep 0.5; kill -INT $pid; wait $pid', "sh", IVCHAT,
+                         "chat", "-m", model, "-n", "3", "-q", "-p", "x"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                        env=environment(), check=False, timeout=60)
+tap.ok(ignore.returncode == 0 and ignore.stdout, "a SIGINT that the parent ignores stays ignored", ignore)
+
+# ---- a model file that is truncated while it is mapped
+if program.sanitized():
+    tap.skip("a model file truncated while in use", "the sanitizer owns SIGBUS")
+else:
+    copy = path("copy")
+    shutil.copytree(model, copy, copy_function=shutil.copy)
+    with start("chat", "-m", copy, "-q", "-v", stdin=subprocess.PIPE) as p:
+        p.stdin.write(b"hello\n")
+        p.stdin.flush()
+        p.stdout.readline()
+        for f in os.listdir(copy):
+            if f.endswith(".safetensors"):
+                os.chmod(os.path.join(copy, f), 0o644)
+                os.truncate(os.path.join(copy, f), 4096)
+        p.stdin.write(b"and a longer question that meets other pages\n")
+        out, err = p.communicate(timeout=60)
+        tap.ok(p.returncode == 3 and b"changed while it was in use" in err, "a model file truncated while in use: exit 3",
+               (p.returncode, out, err))
+
+
+# ---- terminals
+class Terminal:
+    """The program on a pseudo-terminal; text gathers what it shows."""
+
+    def __init__(self, *args, env=None, columns=80):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.clear()
+            os.environ.update(environment({"TERM": "xterm", **(env or {})}))
+            os.execv(IVCHAT, [IVCHAT, *args])
+        import fcntl
+        import struct
+        import termios
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.text = ""
+
+    def until(self, pattern, seconds=60):
+        end = time.monotonic() + seconds
+        while not re.search(pattern, self.text):
+            ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
+            if not ready:
+                return False
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:  # the other end is closed
+                data = b""
+            if not data:
+                return bool(re.search(pattern, self.text))
+            self.text += data.decode("utf-8", "replace")
+        return True
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def wait(self):
+        self.until("(?!)", 60)
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def screen(text):
+    """What is left on the lines of a terminal after carriage returns and erasures."""
+    lines = [""]
+    for token in re.findall(r"\x1b\[\d*[A-Za-z]|\r\n|\n|\r|[^\x1b\r\n]+", text):
+        if token in ("\r\n", "\n"):
+            lines.append("")
+        elif token in ("\r", "\x1b[K"):
+            lines[-1] = "" if token == "\x1b[K" else lines[-1]
+        elif not token.startswith("\x1b"):
+            lines[-1] += token
+    return lines
+
+
+answer = run("chat", "-m", model, "-q", "-n", "8", "--video", clip, "-p", "x").out
+t = Terminal("chat", "-m", model, "-n", "8", "--video", clip, "-p", "x")
+code = t.wait()
+shown = "\n".join(screen(t.text))
+tap.ok(code == 0 and re.search(r"vision +\d+/\d+ \[[=> ]+\] +\d+%", t.text) and "\x1b[K" in t.text, "a bar on a terminal", t.text)
+tap.ok("\n".join(answer.split("\n")[:-1]) in shown and "[=" not in shown, "the bar is gone from the answer", shown)
+t = Terminal("chat", "-m", model, "-n", "8", "--video", clip, "-p", "x", "--progress", "never")
+t.wait()
+tap.ok("vision " not in "".join(screen(t.text)[:1]) and "\x1b[K" not in t.text, "--progress never: no bar", t.text)
+t = Terminal("chat", "-m", model, "-n", "8", "--video", clip, "-p", "x", env={"TERM": "dumb"})
+t.wait()
+tap.ok("\x1b" not in t.text, "TERM=dumb: no escape sequences", t.text)
+for env, colour in (({}, True), ({"NO_COLOR": "1"}, False)):
+    t = Terminal("chat", "-m", path("absent"), "-p", "x", env=env)
+    code = t.wait()
+    tap.ok(code == 3 and ("\x1b[31m" in t.text) == colour, "errors %s colour" % ("in" if colour else "without"), t.text)
+
+t = Terminal("chat", "-m", model, "--ignore-eos", "-n", "20000")
+good = t.until("> $")
+t.type("first question\n")
+good = good and t.until(r"\x1b\[K[^\r\x1b]{20}")
+t.type("\x03")
+good = good and t.until(r"\n> $")
+tap.ok(good, "Ctrl-C on a terminal stops the answer and asks again", t.text[-500:])
+t.type("\x04")
+tap.ok(t.wait() == 0, "Ctrl-D ends the conversation", t.text[-200:])
+t = Terminal("chat", "-m", model)
+t.until("> $")
+t.type("\x03")
+tap.ok(t.wait() == 130, "Ctrl-C at the prompt ends it with 130", t.text)
+
+# ---- progress elsewhere
+r = run("chat", "-m", model, "-n", "3", "--video", clip, "-p", "x", "--progress", "always")
+tap.ok(re.search(r"^vision +\d+/(\d+) .*%", r.err, re.MULTILINE) and "\x1b" not in r.err and "\r" not in r.err,
+       "--progress always into a file: plain lines", r)
+r = run("chat", "-m", model, "-n", "3", "--video", clip, "-p", "x", "--progress", "always", "--log-json", "-v")
+events = [json.loads(line) for line in r.lines]
+stages = {e["stage"] for e in events if e.get("event") == "progress"}
+tap.ok({"vision", "prefill", "generate"} <= stages and all("time" in e and "level" in e for e in events),
+       "--log-json: every line is an object, stages by name", r)
+tap.done()

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+// tokenizer.model from anywhere, as either kind, with and without a configuration. The first byte says which
+// and, for a configuration, how many bytes of the rest (in units of 16) it has.
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/detok.h"
+#include "text/tokenizer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void require(int holds)
+{
+    if (!holds)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static const char text[] = "abc [INST]--- a[UNUSED_TOKEN_145]  b\xC3\xA9\n</s>\xFF<|im_end|>";
+    struct tokenizer *t;
+    struct err e = {0};
+    if (n == 0)
+        return 0;
+    enum tokenizer_kind kind = data[0] & 1 ? TOKENIZER_INTERNLM2 : TOKENIZER_MISTRAL;
+    size_t n_config = (size_t)(data[0] >> 1) * 16;
+    data++;
+    n--;
+    if (n_config > n)
+        n_config = n;
+    const char *config = n_config ? (const char *)data : NULL;
+    int rc =
+        tokenizer_open_model(data + n_config, n - n_config, config, n_config, "f", kind, &t, &e);
+    if (rc != 0) {
+        require(rc == ERR_MODEL && e.code == rc && e.msg[0] && !t);
+        return 0;
+    }
+    struct ids ids = {0};
+    struct buf out = {0};
+    for (int special = 0; special < 2; special++) {
+        struct text_span span = {text, sizeof text - 1, special};
+        ids_reset(&ids);
+        require(tokenizer_encode(t, &span, 1, &ids, &e) == 0 && ids.n >= 2);
+        for (size_t i = 0; i < ids.n; i++) {
+            size_t len;
+            require(tokenizer_piece(t, ids.v[i], &len) && len);
+            require(i == 0 || special || !tokenizer_is_added(t, ids.v[i]));
+        }
+        require(tokenizer_decode(t, ids.v, ids.n, &out, &e) == 0);
+    }
+    require(utf8_valid(out.data, out.len));
+    ids_free(&ids);
+    buf_free(&out);
+    tokenizer_close(t);
+    return 0;
+}
