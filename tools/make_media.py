@@ -152,7 +152,6 @@ def gray16_png(width, height):
 def images():
     one = "-frames:v 1 "
     ffmpeg("photo.jpg", "JPEG 4:2:0", one + "-q:v 5 -pix_fmt yuvj420p", size="120x80")
-    ffmpeg("gray.jpg", "gray JPEG", one + "-q:v 5 -pix_fmt gray", size="40x30")
     write("exif6.jpg", "photo.jpg with EXIF orientation 6 (to be turned 90 degrees clockwise)", "an APP1 segment put in",
           exif_jpeg(read("photo.jpg"), 6))
     ffmpeg("rgba.png", "PNG with alpha", one + "-vf format=rgba,colorchannelmixer=aa=0.5", size="40x30")

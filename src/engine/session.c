@@ -394,6 +394,7 @@ int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_opti
     if (p.ids.n > s->runner.ctx_limit)
         TRY(err_set(&e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p.ids.n,
                     s->runner.ctx_limit));
+    prefetch_until(s->engine->prefetch, s->engine->model.n_order);
     TRY(encode_media(s, &a->vision_ms, &a->qformer_ms, &e));
     TRY(stage_ids(s, &p.ids, &e));
     double start = clock_ms();

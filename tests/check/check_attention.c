@@ -224,6 +224,9 @@ static void model_sizes(void **state)
                                    .causal = true,
                                    .first_pos = 273};
         check_job(&r, j, round, DATA_RANDOM);
+        j.n_q = 130; // row blocks that end inside a key block, at many places of a panel
+        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += 17)
+            check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 1;
         j.first_pos = 321;
         j.few = true;
