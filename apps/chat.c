@@ -13,6 +13,7 @@
 // terminal Ctrl-C ends the answer and not the conversation.
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -283,8 +284,8 @@ int chat_run(const struct verb *verb, const struct settings *s, struct console *
         if (rc != IV_OK || !question)
             break;
         rc = ask(&c, question);
-        if (rc == IV_ERR_ABORT && c.terminal && !atomic_load(&con->output_lost) &&
-            !atomic_load(&c.work.dump.failed)) {
+        if (rc == IV_ERR_ABORT && c.terminal && signals_caught() == SIGINT &&
+            !atomic_load(&con->output_lost) && !atomic_load(&c.work.dump.failed)) {
             signals_forget();
             rc = IV_OK;
         }

@@ -14,6 +14,7 @@
 
 #include "options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -456,6 +457,7 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
     const struct option *o;
 
     for (size_t i = 0; (o = option_at(groups, i)); i++) {
+        assert(i < OPTION_MAX);
         if (o->initial && set_value(&p, o, o->name, o->initial) != 0)
             return -1;
     }
