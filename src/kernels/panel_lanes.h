@@ -171,7 +171,7 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
     if (a->add) {
         TILE_ALL(TILE_LOAD)
     }
-    const uint8_t *panel = a->panel, *x0 = a->x, *x3 = x0 + 3 * a->x_stride;
+    const uint8_t *panel = a->panel, *x0 = a->x, *x3 = R > 3 ? x0 + 3 * a->x_stride : x0;
     const size_t xs = a->x_stride;
     const lanes none = lanes_zero();
     for (size_t i = a->cells; i != 0; i--) {

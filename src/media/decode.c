@@ -279,6 +279,8 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
             break;
     }
     const AVPacket *a = d->packet;
+    if (av_packet_get_side_data(a, AV_PKT_DATA_ENCRYPTION_INFO, NULL))
+        return err_set(e, ERR_MEDIA, "%s: the video is encrypted", d->o.name);
     *p = (struct packet){.pts = a->pts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->pts,
                          .dts = a->dts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->dts,
                          .pos = a->pos,
