@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The `ivchat` program: finds the verb, parses its options, runs it, ends with its exit code.
 //
-//   0 ok, 1 other failure, 2 usage, 3 model, 4 input media, 5 memory or limit, 6 network, 7 part of a
-//   batch, 128 + n stopped by signal n
+//   0 ok, 1 other failure, 2 usage, 3 model, 4 input media, 5 memory or limit, 6 network,
+//   7 part of a batch, 128 + n stopped by signal n
 //
 // Easy to get wrong: a program started with standard output closed would get the next file it
 // opens as descriptor 1 and write answers into it, so closed descriptors are filled first; --help
