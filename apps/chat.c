@@ -13,6 +13,7 @@
 // terminal Ctrl-C ends the answer and not the conversation.
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@
 #include "linereader.h"
 #include "savefile.h"
 #include "signals.h"
-#include "utf8.h"
+#include "wellformed.h"
 #include "work.h"
 
 enum { QUESTION_MAX = 1 << 20 };
@@ -123,7 +124,7 @@ static int next_question(struct chat *c, const char **question)
         case LINE_OK:
             break;
         }
-        size_t good = utf8_valid(line, strlen(line));
+        size_t good = wellformed_length(line, strlen(line));
         if (good < n)
             return app_error(&c->work.error, IV_ERR_FAIL,
                              "standard input, line %zu: byte %zu is not text in UTF-8",
@@ -283,8 +284,8 @@ int chat_run(const struct verb *verb, const struct settings *s, struct console *
         if (rc != IV_OK || !question)
             break;
         rc = ask(&c, question);
-        if (rc == IV_ERR_ABORT && c.terminal && !atomic_load(&con->output_lost) &&
-            !atomic_load(&c.work.dump.failed)) {
+        if (rc == IV_ERR_ABORT && c.terminal && signals_caught() == SIGINT &&
+            !atomic_load(&con->output_lost) && !atomic_load(&c.work.dump.failed)) {
             signals_forget();
             rc = IV_OK;
         }

@@ -18,7 +18,7 @@
 #include <string.h>
 
 #include "heap.h"
-#include "utf8.h"
+#include "wellformed.h"
 
 static json_t *scrubbed(const char *s, size_t n)
 {
@@ -29,7 +29,7 @@ static json_t *scrubbed(const char *s, size_t n)
     if (!copy)
         return NULL;
     for (size_t i = 0; i < n;) {
-        size_t len = utf8_sequence(s + i, n - i);
+        size_t len = wellformed_sequence(s + i, n - i);
         memcpy(to, len ? s + i : "\xef\xbf\xbd", len ? len : 3);
         to += len ? len : 3;
         i += len ? len : 1;

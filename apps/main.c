@@ -100,9 +100,11 @@ int main(int argc, char **argv)
     const struct verb *verb = verb_find(wish);
     if (verb)
         (void)snprintf(who, sizeof who, "ivchat %s", verb->name);
+    // errors of the options themselves have to look right before the options are known
     const char *json = getenv("IVCHAT_LOG_JSON");
     console_open(&con, who,
-                 (json && strcmp(json, "1") == 0) || asks_for(argc, argv, "--log-json", NULL));
+                 (json && *json && !strchr("0fn", *json) && strcmp(json, "off") != 0) ||
+                     asks_for(argc, argv, "--log-json", NULL));
 
     if (is_word(wish, "--version", "-V")) {
         (void)console_print(&con, "ivchat %s\n", iv_version());

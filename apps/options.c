@@ -14,6 +14,7 @@
 
 #include "options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@
 
 #include "heap.h"
 #include "nearest.h"
-#include "utf8.h"
+#include "wellformed.h"
 
 struct parser {
     const struct option_group *const *groups;
@@ -240,7 +241,7 @@ static int set_grid(const struct parser *p, const struct option *o, const char *
 static int check_text(const struct parser *p, const struct option *o, const char *who,
                       const char *value)
 {
-    size_t n = strlen(value), good = o->range ? utf8_valid(value, n) : n;
+    size_t n = strlen(value), good = o->range ? wellformed_length(value, n) : n;
     if (good == n)
         return 0;
     (void)snprintf(p->message, OPTION_MESSAGE, "%s: byte %zu of the text is not UTF-8", who,
@@ -456,6 +457,7 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
     const struct option *o;
 
     for (size_t i = 0; (o = option_at(groups, i)); i++) {
+        assert(i < OPTION_MAX);
         if (o->initial && set_value(&p, o, o->name, o->initial) != 0)
             return -1;
     }

@@ -17,6 +17,7 @@ import concurrent.futures
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,8 @@ def build(phase, preset, targets=()):
              + (["--target", *targets] if targets else []))):
         status, log = capture(command)
         if status != 0:
-            phase.note_fail("%s %s" % (what, preset), "\n".join(log.splitlines()[-BUILD_LOG_LINES:]))
+            told = [line for line in log.splitlines() if not re.match(r"\[\d+/\d+\] ", line)]
+            phase.note_fail("%s %s" % (what, preset), "\n".join(told[-BUILD_LOG_LINES:]))
             return False
     print("  built preset %s in %.0f s" % (preset, time.monotonic() - start), flush=True)
     return True

@@ -152,7 +152,6 @@ def gray16_png(width, height):
 def images():
     one = "-frames:v 1 "
     ffmpeg("photo.jpg", "JPEG 4:2:0", one + "-q:v 5 -pix_fmt yuvj420p", size="120x80")
-    ffmpeg("gray.jpg", "gray JPEG", one + "-q:v 5 -pix_fmt gray", size="40x30")
     write("exif6.jpg", "photo.jpg with EXIF orientation 6 (to be turned 90 degrees clockwise)", "an APP1 segment put in",
           exif_jpeg(read("photo.jpg"), 6))
     ffmpeg("rgba.png", "PNG with alpha", one + "-vf format=rgba,colorchannelmixer=aa=0.5", size="40x30")
@@ -180,6 +179,9 @@ def damaged():
     ts = read("bframes.ts")
     write("no_key.ts", "bframes.ts without its first key picture", "packets 0-2 and the last two thirds",
           ts[:188 * 3] + ts[len(ts) // 188 // 3 * 188:])
+    ffmpeg("encrypted.mp4", "Common Encryption, key not given",
+           "-c copy -encryption_scheme cenc-aes-ctr -encryption_key " + "1f" * 16 + " -encryption_kid " + "2e" * 16,
+           inputs=["-i two.mp4"])
     write("empty.mp4", "0 bytes", "", b"")
     write("text.mp4", "plain text", "", b"this is not a video\n" * 40)
     write("page.mp4", "the error page of a download", "", b"<!DOCTYPE html>\n<html><body><h1>404 Not Found</h1></body></html>\n")

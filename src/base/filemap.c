@@ -18,7 +18,7 @@ _Static_assert(sizeof(size_t) >= 8, "the weights alone need 64-bit sizes");
 
 static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
 {
-    struct stat st;
+    struct stat st = {0};
     // O_NONBLOCK: opening a FIFO must not wait for a writer
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
@@ -26,7 +26,8 @@ static int open_regular(const char *path, int code, int *fd, size_t *size, struc
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
         *fd = -1;
-        return err_set(e, code, "%s: not a regular file", path);
+        return err_set(e, code, "%s: %s", path,
+                       S_ISDIR(st.st_mode) ? "is a directory" : "not a regular file");
     }
     *size = (size_t)st.st_size;
     return 0;
@@ -57,6 +58,12 @@ void filemap_close(struct filemap *m)
     if (m->data)
         munmap((void *)(uintptr_t)m->data, m->size);
     memset(m, 0, sizeof *m);
+}
+
+void filemap_prefetch(const void *p, size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), skew = (uintptr_t)p % page;
+    (void)posix_madvise((void *)((uintptr_t)p - skew), n + skew, POSIX_MADV_WILLNEED);
 }
 
 int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e)

@@ -179,7 +179,7 @@ size_t arena_mark(const struct arena *a)
 
 void arena_pop(struct arena *a, size_t mark)
 {
-    if (mark <= a->used) {
+    if (mark < a->used) {
         POISON(a->base + mark, a->used - mark);
         a->used = mark;
     }

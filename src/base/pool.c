@@ -5,7 +5,8 @@
 // half). A worker joins an open batch by one compare-and-swap and leaves by one subtraction; the caller
 // works too, closes the batch when the counter has run out, and waits for those inside. A worker that
 // gets no processor in time finds the batch closed and misses nothing, so nobody ever waits for a
-// thread that has not begun.
+// thread that has not begun. A second caller does not wait either: it does its tasks alone until the
+// workers are free, so that it notices an abort.
 //
 // Easy to get wrong: the fields of a batch may change only while it is closed and empty; a sleeper
 // counts itself before it looks at `state`, and the caller changes `state` before it looks at the
@@ -37,8 +38,9 @@ struct pool {
     unsigned spins;     // 0 when there are more threads than processors
     struct worker *worker;
 
-    pthread_mutex_t turn; // one caller at a time
-    pthread_mutex_t lock; // for the two conditions and `quit`
+    pthread_mutex_t turn;     // whose batch the workers do
+    _Atomic unsigned waiting; // callers without it
+    pthread_mutex_t lock;     // for the two conditions and `quit`
     pthread_cond_t work, done;
     bool quit;
     _Atomic unsigned sleepers;
@@ -224,22 +226,41 @@ static void await_leavers(struct pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
+// Waits for the workers by doing tasks alone, *done of them; false when that was all but one. Whoever
+// comes while others wait does one task first, which gives them their chance.
+static bool take_turn(struct pool *p, pool_fn *fn, void *ctx, size_t n_task, size_t *done)
+{
+    bool taken = false;
+    if (atomic_load_explicit(&p->waiting, memory_order_relaxed) > 0)
+        fn(ctx, (*done)++, 0);
+    else if (pthread_mutex_trylock(&p->turn) == 0)
+        return true;
+    atomic_fetch_add_explicit(&p->waiting, 1, memory_order_relaxed);
+    while (!taken && *done + 1 < n_task) {
+        taken = pthread_mutex_trylock(&p->turn) == 0;
+        if (!taken)
+            fn(ctx, (*done)++, 0);
+    }
+    atomic_fetch_sub_explicit(&p->waiting, 1, memory_order_relaxed);
+    return taken;
+}
+
 void pool_run(struct pool *p, pool_fn *fn, void *ctx, size_t n_task)
 {
-    if (n_task <= 1 || pool_threads(p) == 1) {
-        for (size_t i = 0; i < n_task; i++)
-            fn(ctx, i, 0);
+    size_t done = 0;
+    if (pool_threads(p) > 1 && n_task > 1 && take_turn(p, fn, ctx, n_task, &done)) {
+        p->fn = fn;
+        p->ctx = ctx;
+        p->n_task = n_task;
+        atomic_store_explicit(&p->next, done, memory_order_relaxed);
+        atomic_fetch_add(&p->state, BATCH); // opens it and publishes the fields
+        wake_sleepers(p, n_task - done);
+        run_tasks(p, 0);
+        atomic_fetch_add(&p->state, BATCH);
+        await_leavers(p);
+        pthread_mutex_unlock(&p->turn);
         return;
     }
-    pthread_mutex_lock(&p->turn);
-    p->fn = fn;
-    p->ctx = ctx;
-    p->n_task = n_task;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_fetch_add(&p->state, BATCH); // opens it and publishes the fields
-    wake_sleepers(p, n_task);
-    run_tasks(p, 0);
-    atomic_fetch_add(&p->state, BATCH);
-    await_leavers(p);
-    pthread_mutex_unlock(&p->turn);
+    while (done < n_task)
+        fn(ctx, done++, 0);
 }

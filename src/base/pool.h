@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A pool of threads that runs one batch of independent tasks at a time. The caller takes part, so a
-// pool of one thread is the caller alone, and a batch ends even if no other thread gets a processor.
+// A pool of threads that runs batches of independent tasks. The caller takes part, so a pool of one
+// thread is the caller alone, and a batch ends even if no other thread gets a processor.
 #ifndef IV_BASE_POOL_H
 #define IV_BASE_POOL_H
 
@@ -25,8 +25,8 @@ void pool_close(struct pool *p);
 unsigned pool_threads(const struct pool *p);
 
 // Runs fn for every task below n_task and returns when all are done; what they wrote is then visible
-// to the caller. NULL = the calling thread alone. Any thread; concurrent calls take turns. fn must not
-// call pool_run on the same pool.
+// to the caller. NULL = the calling thread alone. Any thread; a caller that finds the workers busy with
+// another's batch works alone until they are free. fn must not call pool_run on the same pool.
 void pool_run(struct pool *p, pool_fn *fn, void *ctx, size_t n_task);
 
 #endif

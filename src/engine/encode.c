@@ -171,6 +171,7 @@ int media_encode(iv_media *media, const char *instruction, const struct iv_callb
         instruction = NULL; // an empty instruction is none (SPEC trap 18)
     if (media->rows && same_text(media->instruction, instruction))
         return 0;
+    prefetch_until(engine->prefetch, engine->model.n_order_vision);
     job_init(&j, engine, media->info.n_clip, media->info.n_frame);
     j.hooks = callback_hooks(cb);
     j.pixels = media->pixels;

@@ -175,6 +175,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     } else {
         TRY(model_open(&g->model, opt->model, &e));
         g->config = g->model.config;
+        g->prefetch = prefetch_open(&g->model);
         log_line(&hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
@@ -193,6 +194,7 @@ void iv_engine_close(iv_engine *g)
 {
     if (!g)
         return;
+    prefetch_close(g->prefetch);
     model_close(&g->model);
     tokenizer_close(g->tokenizer);
     wordpiece_close(g->wordpiece);

@@ -7,6 +7,7 @@
 
 #include "base/pool.h"
 #include "chat/template.h"
+#include "engine/prefetch.h"
 #include "engine/status.h"
 #include "ivchat.h"
 #include "kernels/kernels.h"
@@ -23,6 +24,7 @@ struct iv_engine {
     struct tokenizer *tokenizer;
     struct wordpiece *wordpiece;
     struct pool *pool;
+    struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
     struct iv_callbacks callbacks;

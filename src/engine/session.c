@@ -18,6 +18,7 @@ enum { MAX_TURNS = 1 << 16 };
 
 struct turn {
     char *question, *answer;
+    size_t answer_len;   // an answer may hold NUL
     bool answer_special; // the model generated control tokens in it
 };
 
@@ -50,12 +51,16 @@ struct iv_ask_options iv_ask_options_default(void)
                                    .min_length = 1};
 }
 
+static int copy_bytes(char **out, const char *s, size_t n, struct err *e)
+{
+    *out = mem_strndup(s, n);
+    return *out ? 0 : err_set(e, ERR_LIMIT, "session: out of memory for %zu bytes of text", n);
+}
+
 static int copy_text(char **out, const char *s, struct err *e)
 {
-    *out = s ? mem_strndup(s, strlen(s)) : NULL;
-    return s && !*out
-               ? err_set(e, ERR_LIMIT, "session: out of memory for %zu bytes of text", strlen(s))
-               : 0;
+    *out = NULL;
+    return s ? copy_bytes(out, s, strlen(s), e) : 0;
 }
 
 int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session_options *o,
@@ -119,10 +124,10 @@ void iv_session_close(iv_session *s)
     mem_free(s);
 }
 
-static int add_turn(iv_session *s, const char *question, const char *answer, bool special,
-                    struct err *e)
+static int add_turn(iv_session *s, const char *question, const char *answer, size_t answer_len,
+                    bool special, struct err *e)
 {
-    struct turn t = {.answer_special = special};
+    struct turn t = {.answer_len = answer_len, .answer_special = special};
     int rc;
     if (s->n_turn == s->cap_turn) {
         size_t cap = s->cap_turn ? 2 * s->cap_turn : 8;
@@ -133,7 +138,7 @@ static int add_turn(iv_session *s, const char *question, const char *answer, boo
         s->cap_turn = cap;
     }
     TRY(copy_text(&t.question, question, e));
-    TRY(copy_text(&t.answer, answer, e));
+    TRY(copy_bytes(&t.answer, answer, answer_len, e));
     s->turn[s->n_turn++] = t;
     return 0;
 fail:
@@ -145,7 +150,7 @@ int iv_session_add_turn(iv_session *s, const char *prompt, const char *answer,
                         struct iv_error *error)
 {
     struct err e = {0};
-    return status_out(add_turn(s, prompt, answer, false, &e), &e, error);
+    return status_out(add_turn(s, prompt, answer, strlen(answer), false, &e), &e, error);
 }
 
 static size_t n_visual(const iv_session *s)
@@ -162,7 +167,7 @@ static int build_prompt(const iv_session *s, const char *question, const char *a
         return err_set(e, ERR_LIMIT, "session: out of memory for %zu turns", s->n_turn);
     for (size_t i = 0; i < s->n_turn; i++)
         turn[i] = (struct prompt_turn){.question = prompt_text_of(s->turn[i].question),
-                                       .answer = prompt_text_of(s->turn[i].answer),
+                                       .answer = {s->turn[i].answer, s->turn[i].answer_len},
                                        .answer_special = s->turn[i].answer_special};
     struct prompt_request r = {.tmpl = template_of(s->engine->config.variant),
                                .media = !s->media              ? PROMPT_NO_MEDIA
@@ -389,6 +394,7 @@ int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_opti
     if (p.ids.n > s->runner.ctx_limit)
         TRY(err_set(&e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p.ids.n,
                     s->runner.ctx_limit));
+    prefetch_until(s->engine->prefetch, s->engine->model.n_order);
     TRY(encode_media(s, &a->vision_ms, &a->qformer_ms, &e));
     TRY(stage_ids(s, &p.ids, &e));
     double start = clock_ms();
@@ -397,7 +403,7 @@ int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_opti
     a->prompt_tokens = p.ids.n;
     TRY(generate(s, &g, p.ids.n, a, &special, &e));
     a->ttft_ms = first.ms > 0 ? first.ms : clock_ms() - first.start;
-    TRY(add_turn(s, question, a->text, special, &e));
+    TRY(add_turn(s, question, a->text, a->text_len, special, &e));
     prompt_free(&p);
     return IV_OK;
 fail:

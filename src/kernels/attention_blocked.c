@@ -99,11 +99,11 @@ static size_t seen_by(const struct attention_job *j, size_t i, size_t k0, size_t
     return end <= k0 ? 0 : min_size(end - k0, n);
 }
 
-static void load_q(const struct attention_job *j, float *to, size_t i, size_t h)
+static void load_q(const struct product_kernels *p, const struct attention_job *j, float *to,
+                   size_t i, size_t h)
 {
-    const float *q = j->q + i * j->q_stride + h * j->d;
-    for (size_t c = 0; c < j->d; c++)
-        to[c] = q[c] * j->scale;
+    memcpy(to, j->q + i * j->q_stride + h * j->d, j->d * sizeof *to);
+    p->scale(to, j->scale, j->d);
 }
 
 // ---- few rows
@@ -113,7 +113,7 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
 {
     size_t kv_bytes = dtype_bytes(j->kv_type);
     for (size_t r = 0; r < m; r++) {
-        load_q(j, u->q + r * j->d, (first + r) / j->group, (first + r) % j->group);
+        load_q(p, j, u->q + r * j->d, (first + r) / j->group, (first + r) % j->group);
         u->max[r] = -INFINITY;
         u->sum[r] = 0;
     }
@@ -186,18 +186,21 @@ static void pack_keys(const struct product_kernels *p, const struct attention_jo
     }
 }
 
-// Rows [i, i + m) of head h against the packed keys [k0, k0 + n); every row sees one at least.
+// Rows [i, i + m) of head h against the packed keys [k0, k0 + n); every row sees one at least, and the
+// keys that even the last one does not see are left out.
 static void attend_block(const struct product_kernels *p, const struct attention_job *j,
                          const struct parts *u, size_t h, size_t i, size_t m, size_t k0, size_t n)
 {
+    const size_t packed = n;
+    n = seen_by(j, i + m - 1, k0, n);
     for (size_t r = 0; r < m; r++)
-        load_q(j, u->q + r * j->d, i + r, h);
+        load_q(p, j, u->q + r * j->d, i + r, h);
     p->prepare(p, u->qx, u->q, j->d, m, j->d);
     struct tile_job t = {.x = u->qx, .x_stride = u->qx_stride, .y_stride = KEYS, .m = m, .k = j->d};
     for (size_t o = 0; o < n; o += p->panel) {
         t.y = u->s + o;
         t.panel = u->kp + o / p->panel * u->k_step;
-        t.n = min_size(p->panel, n - o);
+        t.n = min_size(p->panel, packed - o); // as it was packed
         p->tile(&t);
     }
     float *y = j->y + i * j->y_stride + h * j->d;

@@ -141,12 +141,15 @@ ALWAYS_INLINE void tile_store(float *y, lanes v, size_t n)
 
 ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 {
+#define TILE_VECTORS(F, r) F(r, 0) F(r, 1) F(r, 2) F(r, 3)
 #define TILE_ALL(F)                                                                                \
-    F(0, 0)                                                                                        \
-    F(0, 1) F(0, 2) F(0, 3) F(1, 0) F(1, 1) F(1, 2) F(1, 3) F(2, 0) F(2, 1) F(2, 2) F(2, 3)        \
-        F(3, 0) F(3, 1) F(3, 2) F(3, 3) F(4, 0) F(4, 1) F(4, 2) F(4, 3) F(5, 0) F(5, 1) F(5, 2)    \
-            F(5, 3)
-#define TILE_AT(r, c)   y + r * a->y_stride + LANES *c
+    TILE_VECTORS(F, 0)                                                                             \
+    TILE_VECTORS(F, 1)                                                                             \
+    TILE_VECTORS(F, 2)                                                                             \
+    TILE_VECTORS(F, 3)                                                                             \
+    TILE_VECTORS(F, 4)                                                                             \
+    TILE_VECTORS(F, 5)
+#define TILE_AT(r, c)   (y + r * a->y_stride + c * LANES)
 #define TILE_N(c)       (c == C - 1 ? a->last : LANES)
 #define TILE_ZERO(r, c) lanes s##r##c = lanes_zero();
 #define TILE_LOAD(r, c)                                                                            \
@@ -168,7 +171,7 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
     if (a->add) {
         TILE_ALL(TILE_LOAD)
     }
-    const uint8_t *panel = a->panel, *x0 = a->x, *x3 = x0 + 3 * a->x_stride;
+    const uint8_t *panel = a->panel, *x0 = a->x, *x3 = R > 3 ? x0 + 3 * a->x_stride : x0;
     const size_t xs = a->x_stride;
     const lanes none = lanes_zero();
     for (size_t i = a->cells; i != 0; i--) {
@@ -195,6 +198,7 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 #undef TILE_N
 #undef TILE_AT
 #undef TILE_ALL
+#undef TILE_VECTORS
 }
 
 ALWAYS_INLINE void tile_width(const struct tile_job *j, const int C)

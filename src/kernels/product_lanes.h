@@ -8,7 +8,8 @@
 // weight rows are read at once; behind the last row the last one is read again and its sums dropped.
 //
 // The 32-bit cells that products run on are f32, or pairs of bf16 in a tier that multiplies those: it
-// defines CELL_INPUTS as 2 and the cells_* functions before including this.
+// defines CELL_INPUTS as 2, the cells_* functions and cells_store (n lanes as bf16) before including
+// this.
 //
 // Easy to get wrong: in bf16 both factors must be rounded, F32 and F16 weights too.
 #ifndef IV_KERNELS_PRODUCT_LANES_H
@@ -63,10 +64,13 @@ ALWAYS_INLINE lanes cells_fma(lanes sum, lanes x, lanes w)
 // Stores n lanes of v as elements [i, i + n) of a prepared row.
 ALWAYS_INLINE void form_store(uint8_t *row, size_t i, lanes v, enum form form, size_t n)
 {
-    if (form == FORM_BF16)
-        lanes_store_bf16_n(row + 2 * i, v, n);
-    else
-        lanes_store_n(row + 4 * i, form == FORM_ROUNDED ? lanes_round_bf16(v) : v, n);
+#if CELL_INPUTS == 2
+    if (form == FORM_BF16) {
+        cells_store(row + 2 * i, v, n);
+        return;
+    }
+#endif
+    lanes_store_n(row + 4 * i, form == FORM_ROUNDED ? lanes_round_bf16(v) : v, n);
 }
 
 // Element i of a prepared row in every lane.
@@ -105,7 +109,15 @@ struct dots {
     size_t x_stride;  // bytes
     const uint8_t *w[4];
     size_t k;
+    size_t
+        ahead; // bytes from a weight row to the one that takes its place in the next group; 0 = quiet
 };
+
+// Into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
+ALWAYS_INLINE void dots_prefetch(const uint8_t *w, size_t ahead)
+{
+    __builtin_prefetch((const void *)((uintptr_t)w + ahead), 0, 2);
+}
 
 // sums[row of x][row of w] of M <= 4 rows of x and 4 of w.
 ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, size_t n, int M,
@@ -140,6 +152,12 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
     for (size_t i = 0; i < full; i += DOTS_INPUTS) {
         DOTS_STEP(cells_weights(w0, t, round), cells_weights(w1, t, round),
                   cells_weights(w2, t, round), cells_weights(w3, t, round));
+        if (a->ahead != 0) {
+            dots_prefetch(w0, a->ahead);
+            dots_prefetch(w1, a->ahead);
+            dots_prefetch(w2, a->ahead);
+            dots_prefetch(w3, a->ahead);
+        }
         w0 += step;
         w1 += step;
         w2 += step;
@@ -186,6 +204,7 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
         for (size_t r = 0; r < j->m;) {
             size_t left = j->m - r;
             a.x = (const uint8_t *)j->x + r * a.x_stride;
+            a.ahead = r == 0 ? 4 * row_bytes : 0;
             if (FEW_X >= 4 && left >= 4) {
                 dots_body(&a, sums[r], 4, 4, 4, t, round);
                 r += 4;
@@ -218,10 +237,12 @@ ALWAYS_INLINE void few_lanes(const struct product_kernels *p, const struct produ
 
 // ---- attention's pieces
 
-// exp(old - now), all of it in lane 0; old <= now.
+// exp(s - max) is 2^(s log2 e - max log2 e), one fused step from the score; the rounding of the second
+// term is the same for a whole step and part of the returned factor, so it cancels.
 ALWAYS_INLINE float soft_step_form(uint8_t *p, const float *s, size_t n, size_t n_pad, float *max,
                                    float *sum, enum form form)
 {
+    const float log2e = 1.44269504f;
     size_t full = n - n % LANES, tail = n % LANES;
     lanes top = lanes_set(*max);
     for (size_t i = 0; i < full; i += LANES)
@@ -229,16 +250,16 @@ ALWAYS_INLINE float soft_step_form(uint8_t *p, const float *s, size_t n, size_t 
     float now = lanes_max_of(top);
     for (size_t i = full; i < n; i++)
         now = s[i] > now ? s[i] : now;
-    lanes shift = lanes_set(now), total = lanes_zero();
+    lanes scale = lanes_set(log2e), shift = lanes_set(-now * log2e), total = lanes_zero();
     for (size_t i = 0; i < full; i += LANES) {
-        lanes e = lanes_exp(lanes_sub(lanes_load(s + i), shift));
+        lanes e = lanes_exp2(lanes_fma(lanes_load(s + i), scale, shift));
         total = lanes_add(total, e);
         form_store(p, i, e, form, LANES);
     }
     size_t at = full;
     if (tail != 0) {
         float part[LANES];
-        lanes_store(part, lanes_exp(lanes_sub(lanes_load_n(s + full, tail), shift)));
+        lanes_store(part, lanes_exp2(lanes_fma(lanes_load_n(s + full, tail), scale, shift)));
         lanes e = lanes_load_n(part, tail);
         total = lanes_add(total, e);
         form_store(p, full, e, form, LANES);
@@ -247,7 +268,7 @@ ALWAYS_INLINE float soft_step_form(uint8_t *p, const float *s, size_t n, size_t 
     size_t elem = form == FORM_BF16 ? 2 : 4;
     if (at < n_pad)
         memset(p + at * elem, 0, (n_pad - at) * elem);
-    float factor = lanes_first_of(lanes_exp(lanes_set(*max - now)));
+    float factor = lanes_first_of(lanes_exp2(lanes_set(*max * log2e - now * log2e)));
     *max = now;
     *sum = *sum * factor + lanes_sum(total);
     return factor;

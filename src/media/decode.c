@@ -24,6 +24,7 @@
 #include <libswscale/swscale.h>
 
 #include "base/mem.h"
+#include "base/size.h"
 #include "media/nal.h"
 #include "media/rotate.h"
 
@@ -51,7 +52,10 @@ static const enum AVCodecID RANDOM_ACCESS[] = {
     AV_CODEC_ID_FFVHUFF,  AV_CODEC_ID_PRORES,     AV_CODEC_ID_DNXHD,      AV_CODEC_ID_THEORA,
     AV_CODEC_ID_MSMPEG4V3};
 
-enum { IO_BYTES = 64 << 10 };
+enum {
+    IO_BYTES = 64 << 10,
+    ERRORS_MAX = 64, // in a row from one decoder
+};
 
 struct kind {
     int width, height, format, space, range;
@@ -173,12 +177,21 @@ static int best_stream(const AVFormatContext *f)
     return best;
 }
 
+// The limit as decoders apply it: to buffers with aligned sides.
+static size_t buffer_pixels(const struct decode_options *o)
+{
+    size_t n;
+    return mul_size(o->max_side, 256, &n) && add_size(n, o->max_pixels, &n) && n < INT64_MAX
+               ? n
+               : (size_t)INT64_MAX;
+}
+
 // Reads until the streams are known. This decodes a little, so the picture limit is told here, too.
 static int find_streams(struct decode *d, struct err *e)
 {
     unsigned n = d->format->nb_streams;
     char limit[32];
-    snprintf(limit, sizeof limit, "%zu", d->o.max_pixels);
+    snprintf(limit, sizeof limit, "%zu", buffer_pixels(&d->o));
     AVDictionary **each = mem_calloc(n, sizeof *each);
     if (!each)
         return err_set(e, ERR_LIMIT, "%s: out of memory for %u streams", d->o.name, n);
@@ -266,16 +279,19 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
             break;
     }
     const AVPacket *a = d->packet;
+    if (av_packet_get_side_data(a, AV_PKT_DATA_ENCRYPTION_INFO, NULL))
+        return err_set(e, ERR_MEDIA, "%s: the video is encrypted", d->o.name);
     *p = (struct packet){.pts = a->pts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->pts,
+                         .dts = a->dts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->dts,
                          .pos = a->pos,
                          .size = (uint32_t)a->size,
                          .entry = entry_kind(a, d->format->streams[d->stream]->codecpar)};
     return 1;
 }
 
-bool decode_seek(struct decode *d, int64_t pts)
+bool decode_seek(struct decode *d, int64_t dts)
 {
-    return d->format && av_seek_frame(d->format, d->stream, pts, AVSEEK_FLAG_BACKWARD) >= 0;
+    return d->format && av_seek_frame(d->format, d->stream, dts, AVSEEK_FLAG_BACKWARD) >= 0;
 }
 
 // ---- what the headers tell
@@ -321,8 +337,9 @@ static int fill_info(struct decode *d, struct err *e)
     t->broadcast = av_match_list(t->format, "mpegts,mpeg", ',') > 0;
     t->codec = codec ? codec->name : "unknown";
     if (w <= 0 || h <= 0)
-        return err_set(e, ERR_MEDIA, "%s: the %s stream does not tell its picture size", d->o.name,
-                       t->codec);
+        return err_set(e, ERR_MEDIA,
+                       "%s: the %s stream tells no picture size, or one above %zu pixels",
+                       d->o.name, t->codec, d->o.max_pixels);
     if ((size_t)w > d->o.max_side || (size_t)h > d->o.max_side ||
         (size_t)w * (size_t)h > d->o.max_pixels)
         return err_set(e, ERR_LIMIT, "%s: pictures of %dx%d, at most %zu a side and %zu in all",
@@ -362,7 +379,7 @@ int decode_restart(struct decode *d, struct err *e)
         return err_set(e, ERR_LIMIT, "%s: out of memory for the %s decoder", d->o.name,
                        d->info.codec);
     d->decoder->thread_count = (int)d->o.n_thread;
-    d->decoder->max_pixels = (int64_t)d->o.max_pixels;
+    d->decoder->max_pixels = (int64_t)buffer_pixels(&d->o);
     int k = avcodec_open2(d->decoder, codec, &options);
     av_dict_free(&options);
     return k < 0 ? failed(d, ERR_MEDIA, "damaged: the video decoder cannot start", e) : 0;
@@ -396,12 +413,19 @@ int decode_send_end(struct decode *d, struct err *e)
 
 int decode_picture(struct decode *d, int64_t *rank, struct err *e)
 {
+    int k = 0;
     *rank = -1;
-    int k = avcodec_receive_frame(d->decoder, d->frame);
-    if (k < 0) // nothing more now, the end, or damage
-        return said(d, k, e);
-    *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
-    return 1;
+    // damage in one packet is told here, too, and good pictures of other threads may follow
+    for (unsigned n_error = 0; n_error <= ERRORS_MAX; n_error++) {
+        k = avcodec_receive_frame(d->decoder, d->frame);
+        if (k >= 0) {
+            *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
+            return 1;
+        }
+        if (k == AVERROR(EAGAIN) || k == AVERROR_EOF || k == AVERROR(ENOMEM))
+            break;
+    }
+    return said(d, k, e);
 }
 
 // ---- colours

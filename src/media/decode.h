@@ -52,9 +52,9 @@ const struct decode_info *decode_info(struct decode *d);
 // Reads the next packet of the stream and keeps it; tells all but its rank. 1, 0 at the end (a damaged
 // tail is an end), or a negative code.
 int decode_packet(struct decode *d, struct packet *p, struct err *e);
-// Moves near the key packet of this pts, if the container can; which packet comes next is to be found out.
+// Moves near the key packet of this dts, if the container can; which packet comes next is to be found out.
 // After false the position is undefined: decode_rewind.
-bool decode_seek(struct decode *d, int64_t pts);
+bool decode_seek(struct decode *d, int64_t dts);
 
 // A decoder that remembers nothing: anew as after decode_open, or merely emptied.
 int decode_restart(struct decode *d, struct err *e);

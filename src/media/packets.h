@@ -19,10 +19,10 @@
 enum packet_entry { ENTRY_NO, ENTRY_SOON, ENTRY_EXACT };
 
 struct packet {
-    int64_t pts;   // in the stream's time base
-    int64_t pos;   // byte offset in the file, -1 = unknown
-    uint32_t size; // bytes
-    uint32_t rank; // position in presentation order
+    int64_t pts, dts; // in the stream's time base
+    int64_t pos;      // byte offset in the file, -1 = unknown
+    uint32_t size;    // bytes
+    uint32_t rank;    // position in presentation order
     enum packet_entry entry;
 };
 

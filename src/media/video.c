@@ -157,8 +157,10 @@ static bool try_seek(struct video *v, size_t to)
 {
     struct packet p;
     const struct packet *target = &v->packets.at[to];
+    // not later than the key packet in any container; one key packet too early costs little
+    int64_t when = target->dts == PACKET_NO_TIME ? target->pts : target->dts;
     v->lost = true;
-    if (!v->packets.timed || target->pos < 0 || !decode_seek(v->decode, target->pts) ||
+    if (!v->packets.timed || target->pos < 0 || !decode_seek(v->decode, when) ||
         decode_packet(v->decode, &p, NULL) <= 0)
         return false;
     for (size_t i = to + 1; i-- > 0;) {

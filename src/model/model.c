@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "model/dims.h"
 
 static const char POS_EMBED[] = "vision_encoder.pos_embed";
@@ -65,8 +66,12 @@ int model_open(struct model *m, const char *dir, struct err *e)
     TRY(binder_init(&b, m->weights, size, l->lora_r, scale, e));
     TRY(vit_bind(&m->vit, &m->config.vit, n_frame_pos, &b, e));
     TRY(qformer_bind(&m->qformer, &m->config.qformer, &b, e));
+    m->n_order_vision = b.n_order;
     TRY(llm_bind(&m->llm, l, &b, e));
     TRY(bind_check_unused(&b, e));
+    m->order = b.order;
+    m->n_order = b.n_order;
+    b.order = NULL;
     binder_free(&b);
     return 0;
 fail:
@@ -80,6 +85,7 @@ void model_close(struct model *m)
     vit_free(&m->vit);
     qformer_free(&m->qformer);
     llm_free(&m->llm);
+    mem_free(m->order);
     weights_close(m->weights);
     memset(m, 0, sizeof *m);
 }

@@ -16,6 +16,8 @@ struct model {
     struct vit vit;
     struct qformer qformer;
     struct llm llm;
+    const struct tensor **order;    // [n_order] the tensors in the order of first use:
+    size_t n_order, n_order_vision; // those of video transformer and Q-Former come first
 };
 
 // Opens dir (config.json and safetensors), binds every tensor and refuses missing, wrongly shaped and

@@ -83,14 +83,6 @@ static const struct bind_row cross_rows[] = {
     {"crossattention.output.LayerNorm.bias", BIND_TENSOR, 0, LAYER(cross.norm.b), 1, {DIM_QF}},
 };
 
-// [1, rows, cols] -> [rows, cols]: the leading 1 is PyTorch's batch.
-static void drop_batch(struct tensor *t)
-{
-    t->dim[0] = t->dim[1];
-    t->dim[1] = t->dim[2];
-    t->rank = 2;
-}
-
 int qformer_bind(struct qformer *q, const struct qformer_config *c, struct binder *b, struct err *e)
 {
     int rc;
@@ -100,8 +92,8 @@ int qformer_bind(struct qformer *q, const struct qformer_config *c, struct binde
     if (!q->layer)
         return err_set(e, ERR_LIMIT, "Q-Former: out of memory for %zu layers", c->n_layer);
     TRY(bind_rows(b, qformer_rows, COUNT(qformer_rows), "", q, e));
-    drop_batch(&q->query_tokens);
-    drop_batch(&q->extra_query_tokens);
+    tensor_drop_batch(&q->query_tokens);
+    tensor_drop_batch(&q->extra_query_tokens);
     for (size_t i = 0; i < c->n_layer; i++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "qformer.bert.encoder.layer.%zu.", i);

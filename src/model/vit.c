@@ -57,14 +57,6 @@ static const struct bind_row vit_rows[] = {
 };
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
 
-// [1, rows, cols] -> [rows, cols]: the leading 1 is PyTorch's batch.
-static void drop_batch(struct tensor *t)
-{
-    t->dim[0] = t->dim[1];
-    t->dim[1] = t->dim[2];
-    t->rank = 2;
-}
-
 int vit_bind(struct vit *v, const struct vit_config *c, size_t n_frame_pos, struct binder *b,
              struct err *e)
 {
@@ -76,9 +68,9 @@ int vit_bind(struct vit *v, const struct vit_config *c, size_t n_frame_pos, stru
     if (!v->block)
         return err_set(e, ERR_LIMIT, "video transformer: out of memory for %zu blocks", c->n_layer);
     TRY(bind_rows(b, vit_rows, COUNT(vit_rows), "", v, e));
-    drop_batch(&v->cls_token);
-    drop_batch(&v->pos_embed);
-    drop_batch(&v->img_pos_embed);
+    tensor_drop_batch(&v->cls_token);
+    tensor_drop_batch(&v->pos_embed);
+    tensor_drop_batch(&v->img_pos_embed);
     for (size_t i = 0; i < c->n_layer; i++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "vision_encoder.blocks.%zu.", i);

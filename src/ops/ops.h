@@ -65,16 +65,18 @@ int ops_open_cpu(const struct ops_options *opt, struct ops **out, struct err *e)
 int ops_open_plan(const struct ops_options *opt, struct ops **out, struct err *e);
 void ops_close(struct ops *o);
 
-// What a planned run took since the last ops_plan_reset.
+// What a run took since the last ops_plan_reset, planned or real: the same numbers for the same calls
+// with the same options and tap.
 struct ops_plan {
     size_t arena_bytes;  // peak of the scratch arena
     double flops;        // multiply-adds counted twice, products and attention only
-    double weight_bytes; // weights read
+    double weight_bytes; // weights read, as they lie in the file
 };
 struct ops_plan ops_plan_result(const struct ops *o);
 void ops_plan_reset(struct ops *o);
 
-// Makes the arena at least bytes large. Only while it is empty. ERR_LIMIT when memory is short.
+// Makes the arena at least bytes large. Only while it is empty. ERR_LIMIT when memory is short: the
+// arena then has no bytes.
 int ops_reserve(struct ops *o, size_t bytes, struct err *e);
 size_t ops_reserved(const struct ops *o);
 // 0, or the first failure since the last ops_clear, with its message.
@@ -99,7 +101,8 @@ void op_download(struct ops *o, float *dst, struct mat src);
 // Hands m to the tap, if there is one, as a tensor of the given shape (product = rows * cols).
 void op_tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank);
 
-// dst = src, converted to dst's dtype. Same shape; no overlap.
+// dst = src, converted to dst's dtype. Same shape; no overlap. src may belong to another stream of the
+// same backend.
 void op_copy(struct ops *o, struct mat dst, struct mat src);
 // x += y
 void op_add(struct ops *o, struct mat x, struct mat y);

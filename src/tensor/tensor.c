@@ -2,6 +2,7 @@
 // Text of shapes for messages. A shape that does not fit is cut, never overrun: dims come from files.
 #include "tensor/tensor.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 const char *shape_text(const size_t *dim, unsigned rank, char *out, size_t cap)
@@ -16,4 +17,12 @@ const char *shape_text(const size_t *dim, unsigned rank, char *out, size_t cap)
         n += k < 0 ? cap : (size_t)k;
     }
     return out;
+}
+
+void tensor_drop_batch(struct tensor *t)
+{
+    assert(t->rank == 3 && t->dim[0] == 1);
+    t->dim[0] = t->dim[1];
+    t->dim[1] = t->dim[2];
+    t->rank = 2;
 }

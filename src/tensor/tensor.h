@@ -35,6 +35,9 @@ static inline bool tensor_present(const struct tensor *t)
     return t->data != NULL;
 }
 
+// [1, rows, cols] -> [rows, cols]: drops PyTorch's batch dimension.
+void tensor_drop_batch(struct tensor *t);
+
 // Writes "[a,b,c]" (truncated to cap bytes with the zero) and returns out.
 const char *shape_text(const size_t *dim, unsigned rank, char *out, size_t cap);
 

@@ -147,7 +147,7 @@ int bpe_encode(struct bpe *w, const struct tokenizer *t, const char *p, size_t n
         struct bpe_join j = heap_pop(w);
         uint32_t left = (uint32_t)j.key; // the low half
         struct bpe_symbol *a = &w->symbol[left], *b = &w->symbol[j.right];
-        if (!a->len || !b->len || a->next != j.right || a->len + b->len != j.len)
+        if (!a->len || !b->len || a->len + b->len != j.len)
             continue;
         a->len = j.len;
         a->id = j.id;

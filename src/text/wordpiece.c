@@ -156,9 +156,8 @@ static size_t longest_piece(const struct encoder *c, size_t at, int32_t *id)
     size_t mark = at ? 2 : 0;
     size_t n = min_size(word->n - at, c->w->vocab.longest);
     memcpy(key + mark, word->p + at, n);
-    for (; n; n--) {
-        bool whole = at + n == word->n || ((unsigned char)word->p[at + n] & 0xC0) != 0x80;
-        *id = whole ? vocab_find(&c->w->vocab, key, mark + n) : -1;
+    for (; n; n--) { // pieces are valid UTF-8, so none ends inside a character
+        *id = vocab_find(&c->w->vocab, key, mark + n);
         if (*id >= 0)
             break;
     }
@@ -179,7 +178,7 @@ static int end_word(struct encoder *c, struct err *e)
         n_id++;
         at += len;
     }
-    bool built = c->word.n_char <= WORD_MAX && at == n;
+    bool built = at == n;
     for (size_t i = 0; built && i < n_id; i++)
         TRY(add_token(c, id[i], e));
     if (!built)

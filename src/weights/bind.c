@@ -58,7 +58,10 @@ static int tensor_take(struct binder *b, const char *prefix, const char *name, c
         return err_set(e, ERR_MODEL, "%s: expected %s, %s has %s", full,
                        shape_text(x->dim, x->rank, want, sizeof want), weights_file(b->weights, t),
                        shape_text(t->dim, t->rank, have, sizeof have));
-    b->used[weights_index(b->weights, t)] = 1;
+    size_t index = weights_index(b->weights, t);
+    if (!b->used[index] && !x->any_type)
+        b->order[b->n_order++] = t;
+    b->used[index] = 1;
     *out = *t;
     return 0;
 }
@@ -172,14 +175,17 @@ int binder_init(struct binder *b, const struct weights *w, const size_t *size, u
 {
     *b = (struct binder){.weights = w, .size = size, .lora_r = lora_r, .lora_scale = lora_scale};
     b->used = mem_calloc(weights_count(w), 1);
-    if (!b->used)
-        return err_set(e, ERR_LIMIT, "out of memory for %zu tensors", weights_count(w));
-    return 0;
+    b->order = mem_calloc(weights_count(w), sizeof *b->order);
+    if (b->used && b->order)
+        return 0;
+    binder_free(b);
+    return err_set(e, ERR_LIMIT, "out of memory for %zu tensors", weights_count(w));
 }
 
 void binder_free(struct binder *b)
 {
     mem_free(b->used);
+    mem_free(b->order);
     memset(b, 0, sizeof *b);
 }
 

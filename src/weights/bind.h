@@ -36,9 +36,12 @@ struct binder {
     unsigned lora_r;     // expected LoRA rank (0 = none expected: LoRA tensors are an error)
     float lora_scale;    // put into linear layers that have a pair
     unsigned char *used; // one per tensor of weights; set by binding
+    // The tensors bound to fields, in the order of binding, which is the order of first use.
+    const struct tensor **order; // [n_order], room for all of weights
+    size_t n_order;
 };
 
-// used[] is allocated here; binder_free releases it (also of a zeroed binder). w and size are borrowed
+// used[] and order[] are allocated here; binder_free releases them (also of a zeroed binder). w and size are borrowed
 // and must outlive b.
 int binder_init(struct binder *b, const struct weights *w, const size_t *size, unsigned lora_r,
                 float lora_scale, struct err *e);

@@ -114,6 +114,12 @@ static void run(const struct product_kernels *p, const struct task *t, bool few,
     struct shape s = t->s;
     a->px = guarded_new(s.m * product_x_stride(p, s.k), 64);
     p->prepare(p, a->px.data, t->x.data, t->x_stride, s.m, s.k);
+    for (size_t i = 0; i < s.m; i++) {
+        size_t stride = product_x_stride(p, s.k);
+        const uint8_t *row = (const uint8_t *)a->px.data + i * stride;
+        for (size_t b = s.k * p->x_elem; b < stride; b++)
+            assert_true(row[b] == 0);
+    }
     a->y = guarded_new(s.m ? ((s.m - 1) * t->y_stride + s.n) * sizeof(float) : 0, sizeof(float));
     float *y = a->y.data;
     for (size_t i = 0; add && i < s.m; i++)
@@ -223,7 +229,7 @@ static void model_sizes(void **state)
     struct rng r = {13};
     static const struct shape shapes[] = {
         {1, 70, 4096},  {4, 37, 14336}, {9, 70, 6144}, {11, 66, 1408},
-        {13, 130, 588}, {8, 100, 768},  {2, 300, 16},
+        {13, 130, 588}, {8, 100, 768},  {2, 300, 16},  {401, 20, 70},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int round = 0; round < 2; round++)
@@ -328,7 +334,44 @@ static void timed_few(void *arg)
     t->p->few(t->p, &t->j);
 }
 
-static void bench_shape(const struct kernels *k, bool round, struct shape s, enum dtype type)
+static void timed_tile(void *arg)
+{
+    const struct timed *t = arg;
+    for (int i = 0; i < 1000; i++)
+        t->p->tile(t->scratch);
+}
+
+// GFLOP/s of the tile kernel on data that stay in L1: what the tier can reach on this core.
+static double tile_rate(const struct product_kernels *p)
+{
+    enum { ROWS = 6, DEPTH = 96 };
+    struct guarded x = guarded_new(ROWS * product_x_stride(p, DEPTH), 64);
+    struct guarded panel = guarded_new(p->panel * DEPTH * p->x_elem, 64);
+    struct guarded y = guarded_new(ROWS * p->panel * sizeof(float), 64);
+    memset(x.data, 0, x.bytes);
+    memset(panel.data, 0, panel.bytes);
+    struct tile_job tile = {.y = y.data, .y_stride = p->panel, .x = x.data, .panel = panel.data};
+    tile.x_stride = product_x_stride(p, DEPTH);
+    tile.m = ROWS;
+    tile.n = p->panel;
+    tile.k = DEPTH;
+    struct timed t = {.p = p, .scratch = &tile};
+    double sec = time_best(timed_tile, &t);
+    guarded_free(&x);
+    guarded_free(&panel);
+    guarded_free(&y);
+    return 2e-6 * ROWS * (double)p->panel * DEPTH / sec;
+}
+
+static void timed_read(void *arg)
+{
+    const struct guarded *g = arg;
+    if (memchr(g->data, 1, g->bytes))
+        puts("unexpected byte");
+}
+
+static void bench_shape(const struct kernels *k, bool round, double best, struct shape s,
+                        enum dtype type)
 {
     const struct product_kernels *p = round ? &k->bf16 : &k->f32;
     size_t bytes = s.m * product_x_stride(p, s.k);
@@ -341,11 +384,16 @@ static void bench_shape(const struct kernels *k, bool round, struct shape s, enu
         p, {y.data, s.n, x.data, w.data, s.k, type, s.m, s.n, s.k, NULL, false}, scratch.data};
     bool few = s.m <= KERNEL_FEW_ROWS;
     double sec = time_best(few ? timed_few : timed_many, &t);
-    printf(
-        "%-10s %-4s %-4s m %4zu n %5zu k %5zu %-4s %8.2f ms %7.1f GFLOP/s %6.1f GB/s of weights\n",
-        cpu_tier_name(k->tier), round ? "bf16" : "f32", few ? "few" : "many", s.m, s.n, s.k,
-        dtype_name(type), sec * 1e3, 2e-9 * (double)s.m * (double)s.n * (double)s.k / sec,
-        (double)w.bytes * 1e-9 / sec);
+    double rate = 2e-9 * (double)s.m * (double)s.n * (double)s.k / sec;
+    printf("%-10s %-4s %-4s m %4zu n %5zu k %5zu %-4s %8.2f ms %7.1f GFLOP/s",
+           cpu_tier_name(k->tier), round ? "bf16" : "f32", few ? "few" : "many", s.m, s.n, s.k,
+           dtype_name(type), sec * 1e3, rate);
+    if (few)
+        printf(" %6.1f GB/s of weights\n", (double)w.bytes * 1e-9 / sec);
+    else if (best > 0)
+        printf(" %5.1f %% of the tile's\n", 100 * rate / best);
+    else
+        putchar('\n');
     guarded_free(&x);
     guarded_free(&w);
     guarded_free(&y);
@@ -354,14 +402,24 @@ static void bench_shape(const struct kernels *k, bool round, struct shape s, enu
 
 static int bench(void)
 {
+    struct guarded memory = guarded_new((size_t)256 << 20, 64);
+    memset(memory.data, 0, memory.bytes);
+    printf("memory read by one thread: %.1f GB/s\n",
+           (double)memory.bytes * 1e-9 / time_best(timed_read, &memory));
+    guarded_free(&memory);
+    for (int round = 0; round < 2; round++)
+        bench_shape(&all.k[0], round, 0, (struct shape){9, 64, 4096}, DT_BF16);
     for (size_t i = 1; i < all.n; i++) {
         for (int round = 0; round < 2; round++) {
-            bench_shape(&all.k[i], round, (struct shape){322, 2048, 4096}, DT_BF16);
-            bench_shape(&all.k[i], round, (struct shape){2049, 512, 1408}, DT_F32);
-            bench_shape(&all.k[i], round, (struct shape){2049, 256, 6144}, DT_F32);
-            bench_shape(&all.k[i], round, (struct shape){96, 3072, 768}, DT_F32);
+            double best = tile_rate(round ? &all.k[i].bf16 : &all.k[i].f32);
+            printf("%-10s %-4s tile in L1 %.1f GFLOP/s\n", cpu_tier_name(all.k[i].tier),
+                   round ? "bf16" : "f32", best);
+            bench_shape(&all.k[i], round, best, (struct shape){322, 2048, 4096}, DT_BF16);
+            bench_shape(&all.k[i], round, best, (struct shape){2049, 512, 1408}, DT_F32);
+            bench_shape(&all.k[i], round, best, (struct shape){2049, 256, 6144}, DT_F32);
+            bench_shape(&all.k[i], round, best, (struct shape){96, 3072, 768}, DT_F32);
             for (size_t m = 1; m <= 8; m *= 2)
-                bench_shape(&all.k[i], round, (struct shape){m, 16384, 4096}, DT_BF16);
+                bench_shape(&all.k[i], round, best, (struct shape){m, 16384, 4096}, DT_BF16);
         }
     }
     return 0;

@@ -24,7 +24,7 @@ struct guarded guarded_new(size_t bytes, size_t align)
     g.map = map;
     g.data = g.map + (body - bytes) / align * align;
     memset(g.map, CANARY, body);
-    memset(g.data, 0xa5, bytes);
+    memset(g.data, 0xff, bytes);
     return g;
 }
 

@@ -15,7 +15,7 @@ struct guarded {
 };
 
 // Exits the test program when memory cannot be had. align is a power of two, 1 for "as close as can be".
-// The data are filled with 0xa5.
+// The data are filled with 0xff, a NaN in every float type.
 struct guarded guarded_new(size_t bytes, size_t align);
 // 1 when no byte around the data was written.
 int guarded_intact(const struct guarded *g);

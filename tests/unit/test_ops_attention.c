@@ -139,13 +139,19 @@ static void definition(struct fixture *f)
 {
     static const struct setting s[] = {
         // n_q n_k n_head n_kv d first gap causal bf16
-        {1, 1, 1, 1, 2, 0, 0, false, false},      {1, 300, 4, 2, 16, 299, 0, true, true},
-        {1, 77, 8, 8, 22, 0, 1, false, false},    {8, 40, 4, 1, 6, 32, 3, true, false},
-        {5, 33, 6, 3, 10, 0, 0, true, true},      {9, 9, 2, 2, 88, 0, 0, false, false},
-        {37, 37, 4, 2, 64, 0, 2, true, true},     {20, 300, 8, 2, 32, 280, 0, true, true},
-        {150, 150, 2, 1, 14, 0, 1, true, false},  {33, 7, 3, 3, 128, 0, 0, false, true},
+        {1, 1, 1, 1, 2, 0, 0, false, false},
+        {1, 300, 4, 2, 16, 299, 0, true, true},
+        {1, 77, 8, 8, 22, 0, 1, false, false},
+        {8, 40, 4, 1, 6, 32, 3, true, false},
+        {5, 33, 6, 3, 10, 0, 0, true, true},
+        {9, 9, 2, 2, 88, 0, 0, false, false},
+        {37, 37, 4, 2, 64, 0, 2, true, true},
+        {20, 300, 8, 2, 32, 280, 0, true, true},
+        {150, 150, 2, 1, 14, 0, 1, true, false},
+        {33, 7, 3, 3, 128, 0, 0, false, true},
         {11, 5, 2, 1, 12, 2, 0, true, false}, // fewer keys than positions
         {140, 270, 2, 2, 24, 0, 0, false, false},
+        {64, 300, 2, 1, 128, 0, 0, false, true}, // scratch full to its end
     };
     for (size_t i = 0; i < sizeof s / sizeof s[0]; i++)
         check_setting(f, &s[i]);

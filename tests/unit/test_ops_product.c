@@ -245,6 +245,29 @@ static void patches(struct fixture *f)
     check_patches(f, 1, 35, 1, 3, true); // 1225 rows: more than one block
 }
 
+// 41 frames of 25 patches: the last block has a single row, which must not be computed as if the whole
+// op had so few.
+static void last_block(struct fixture *f)
+{
+    enum { N_FRAME = 41, SIZE = 15, PATCH = 3, D = 7, ROWS = 25 };
+    size_t pixels_of_frame = 3 * SIZE * SIZE;
+    struct linear w = {.w = fixture_tensor(f, DT_F32, 0.5f, D, 3, 1, PATCH, PATCH)};
+    float *pixels = fixture_alloc(f, N_FRAME * pixels_of_frame, sizeof *pixels);
+    for (size_t i = 0; i < N_FRAME * pixels_of_frame; i++)
+        pixels[i] = fixture_random(f);
+    struct mat all = ops_mat(f->ops, N_FRAME * ROWS, D), last = ops_mat(f->ops, ROWS, D);
+    op_patch_embed(f->ops, all, pixels, N_FRAME, SIZE, PATCH, &w);
+    op_patch_embed(f->ops, last, pixels + (N_FRAME - 1) * pixels_of_frame, 1, SIZE, PATCH, &w);
+    assert_memory_equal(fixture_get(f, mat_rows(all, (N_FRAME - 1) * ROWS, ROWS)),
+                        fixture_get(f, last), ROWS * D * sizeof(float));
+}
+
+static void patch_blocks_do_not_show(void **state)
+{
+    (void)state;
+    each_setting(last_block, 2);
+}
+
 static void patch_embed(void **state)
 {
     (void)state;
@@ -259,6 +282,7 @@ int main(void)
         cmocka_unit_test(rows_do_not_depend_on_others),
         cmocka_unit_test(threads_do_not_show),
         cmocka_unit_test(patch_embed),
+        cmocka_unit_test(patch_blocks_do_not_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -239,7 +239,8 @@ static void embeddings(void **state)
 static void embed_checks_ids(void **state)
 {
     (void)state;
-    static const int32_t bad[][2] = {{3, 5}, {-1, 0}, {INT32_MIN, 0}, {0, INT32_MAX}};
+    static const int32_t bad[][2] = {{3, 5}, {-1, 7}, {INT32_MIN, -5}, {0, INT32_MAX}};
+    static const char *const where[] = {"5 at 1", "-1 at 0", "-2147483648 at 0", "2147483647 at 1"};
     struct fixture f;
     struct err e;
     fixture_open(&f, CPU_REF, 1, COMPUTE_F32, NULL);
@@ -248,6 +249,7 @@ static void embed_checks_ids(void **state)
         op_embed(f.ops, ops_mat(f.ops, 2, 4), &table, bad[i]);
         assert_int_equal(ops_status(f.ops, &e), ERR_FAIL);
         assert_non_null(strstr(e.msg, "5 rows"));
+        assert_non_null(strstr(e.msg, where[i])); // the first of them
         ops_clear(f.ops);
     }
     op_embed(f.ops, ops_mat(f.ops, 6, 4), &table, NULL);

@@ -152,6 +152,48 @@ static void several_callers(void **state)
     pool_close(p);
 }
 
+// A batch that ends only when another caller's batch has ended.
+struct pair {
+    struct pool *pool;
+    struct batch *batch;
+    _Atomic int begun, ended;
+};
+
+static void await_other(void *ctx, size_t task, unsigned thread)
+{
+    struct pair *p = ctx;
+    (void)task;
+    (void)thread;
+    atomic_fetch_add(&p->begun, 1);
+    while (!atomic_load(&p->ended))
+        sched_yield();
+}
+
+static void *run_second(void *arg)
+{
+    struct pair *p = arg;
+    while (atomic_load(&p->begun) < 2) // every thread of the pool is taken
+        sched_yield();
+    pool_run(p->pool, count_task, p->batch, 100);
+    atomic_store(&p->ended, 1);
+    return NULL;
+}
+
+static void a_busy_pool_keeps_nobody(void **state)
+{
+    (void)state;
+    struct pair p = {.batch = mem_calloc(1, sizeof *p.batch)};
+    pthread_t second;
+    p.batch->n_threads = 1; // the second caller is alone
+    assert_int_equal(pool_open(2, &p.pool, NULL), 0);
+    assert_int_equal(pthread_create(&second, NULL, run_second, &p), 0);
+    pool_run(p.pool, await_other, &p, 2);
+    pthread_join(second, NULL);
+    check_batch(p.batch, 100, 1);
+    mem_free(p.batch);
+    pool_close(p.pool);
+}
+
 struct mask_seen {
     _Atomic int here;
     int blocked[2];
@@ -331,6 +373,7 @@ int main(void)
         cmocka_unit_test(null_is_the_caller),
         cmocka_unit_test(sleepers_wake),
         cmocka_unit_test(several_callers),
+        cmocka_unit_test(a_busy_pool_keeps_nobody),
         cmocka_unit_test(workers_block_signals),
         cmocka_unit_test(refuses),
         cmocka_unit_test(count_is_within_affinity),

@@ -100,6 +100,8 @@ static void json_merges(void **state)
     json_with("\"a bc\"", "[\"a\",7]", "merge 6 is not a pair of pieces");
     json_with("\"a bc\"", "7", "merge 6 is not a pair of pieces");
     json_with("\"a bc\"", "\"ab c\"", "merge 6 repeats merge 5");
+    json_with("\"added_tokens\":[", "\"added_tokens\":[{\"id\":271,\"content\":\"abc\"},",
+              "merge 5, \"ab\" and \"c\": a half or the whole is no ordinary piece");
     json_with("\"a bc\"", "\"<s> a\"", "merge 6, \"<s>\" and \"a\"");
     json_with("\"merges\":[", "\"m\":[", "model.merges is no list");
     struct err e;
@@ -137,6 +139,8 @@ static void json_rest(void **state)
               "added token 4: lstrip is not supported");
     json_with("\"content\":\"[/INST]\"", "\"content\":\"abc\"",
               "id 4 is \"abc\" in added_tokens, \"[/INST]\" in model.vocab");
+    json_with("\"content\":\"[/INST]\"", "\"content\":\"[/INST\"",
+              "id 4 is \"[/INST\" in added_tokens, \"[/INST]\" in model.vocab");
     json_says("", 0, "invalid JSON");
     json_says("[]", 2, "model.type is missing");
     json_says("{\"model\":\xFF}", 10, "invalid JSON");
@@ -225,6 +229,7 @@ static void model_pieces(void **state)
     model_with("<0x-1>", 6, 0, 6, "byte piece 274 is \"<0x-1>\", not <0x00> to <0xFF>");
     model_with("<0xZZ>", 6, 0, 6, "byte piece 274 is \"<0xZZ>\"");
     model_with("<0x\0\0>", 6, 0, 6, "byte piece 274 is \"<0x");
+    model_with("<0x41>>", 7, 0, 6, "byte piece 274 is \"<0x41>>\"");
     model_with("<0x410>", 7, 0, 6, "byte piece 274 is \"<0x410>\"");
     model_with("<0x41>", 6, 0, 6, "piece 274 repeats piece 70 \"<0x41>\"");
     model_with("", 0, 0, 0, "piece 274 is empty");
@@ -347,6 +352,65 @@ static void configs(void **state)
     buf_free(&m);
 }
 
+// Opens a model with `extra` pieces at its end and a configuration, or says why not.
+static struct tokenizer *renamed(const struct buf *extra, const char *config, const char *message)
+{
+    struct buf m = {0};
+    struct err e;
+    struct tokenizer *t;
+    fixture_model(&m, true);
+    buf_add(&m, extra->data, extra->len);
+    int rc = tokenizer_open_model(m.data, m.len, config, strlen(config), "m", TOKENIZER_INTERNLM2,
+                                  &t, &e);
+    says(rc, message ? ERR_MODEL : 0, &e, message ? message : "");
+    buf_free(&m);
+    return t;
+}
+
+static void encodes(const struct tokenizer *t, const struct text_span *span, size_t n_span,
+                    const int32_t *want, size_t n)
+{
+    struct err e;
+    struct ids out = {0};
+    says(tokenizer_encode(t, span, n_span, &out, &e), 0, &e, "");
+    assert_int_equal(out.n, n + 1); // and BOS
+    assert_memory_equal(out.v + 1, want, n * sizeof *want);
+    ids_free(&out);
+}
+
+static void renamed_pieces(void **state)
+{
+    (void)state;
+    struct buf none = {0}, empty = {0};
+    buf_add(&none, "", 0);
+    fixture_piece(&empty, "", 0, 0, 4);
+    // 275 = FX_DASHES, 277 = FX_IM_END, 279 = the piece after the last
+    assert_null(renamed(&empty,
+                        "{\"added_tokens_decoder\":{\"277\":{\"content\":\"<|im_end|>\"},"
+                        "\"279\":{\"content\":\"x\"}}}",
+                        "m: user-defined piece 279: 0 bytes"));
+    struct tokenizer *t = renamed(&none,
+                                  "{\"added_tokens_decoder\":{\"277\":{\"content\":\"<|im_end|>\"},"
+                                  "\"274\":{\"content\":\"[\xC3\xA9\"},"
+                                  "\"271\":{\"content\":\"abc\"}}}",
+                                  NULL);
+    // an ordinary piece that is an added token is one only where that is allowed, not by merging either
+    encodes(t, &(struct text_span){"abc", 3, true}, 1, (const int32_t[]){FX_ABC}, 1);
+    encodes(t, &(struct text_span){"abc", 3, false}, 1, (const int32_t[]){FX_AB, FX_C}, 2);
+    // a token of which one byte is plain is plain, also when that byte is within a character
+    struct text_span half[] = {{"[\xC3", 2, true}, {"\xA9", 1, true}};
+    encodes(t, half, 2, (const int32_t[]){FX_DASH}, 1);
+    half[1].special = false;
+    encodes(t, half, 2, (const int32_t[]){FX_BYTE + '[', FX_E_ACUTE}, 2);
+    // "--" has become an added token; where it may match, the longer "----" still goes first
+    encodes(t, &(struct text_span){"------", 6, true}, 1, (const int32_t[]){FX_DASHES, FX_DASH}, 2);
+    encodes(t, &(struct text_span){"------", 6, false}, 1,
+            (const int32_t[]){FX_DASHES, FX_BYTE + '-', FX_BYTE + '-'}, 3);
+    tokenizer_close(t);
+    buf_free(&none);
+    buf_free(&empty);
+}
+
 // ---- arrays, as from GGUF
 
 static void pieces(void **state)
@@ -376,6 +440,20 @@ static void pieces(void **state)
     ids_free(&a);
     ids_free(&b);
     tokenizer_close(u);
+    says(tokenizer_open_pieces(p, FX_COUNT, "x.gguf", TOKENIZER_INTERNLM2, &u, &e), ERR_MODEL, &e,
+         "x.gguf: there is no <|im_end|>");
+    // equal scores: the leftmost goes first, whichever piece has the lower id
+    p[FX_AB].score = p[FX_BC].score = 1;
+    p[FX_ABC].p = "zzz";
+    for (int swap = 0; swap < 2; swap++) {
+        struct tokenizer_piece other = p[FX_AB];
+        says(tokenizer_open_pieces(p, FX_COUNT, "x.gguf", TOKENIZER_MISTRAL, &u, &e), 0, &e, "");
+        encodes(u, &(struct text_span){"dabcd", 5, true}, 1,
+                (const int32_t[]){FX_SPACE, FX_D, swap ? FX_BC : FX_AB, FX_C, FX_D}, 5);
+        tokenizer_close(u);
+        p[FX_AB] = p[FX_BC];
+        p[FX_BC] = other;
+    }
     p[FX_A].type = PIECE_UNUSED;
     says(tokenizer_open_pieces(p, FX_COUNT, "x.gguf", TOKENIZER_MISTRAL, &u, &e), ERR_MODEL, &e,
          "x.gguf: piece 262 has type 5, not supported");
@@ -414,12 +492,16 @@ static void directories(void **state)
     says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), 0, &e, "");
     assert_int_equal(tokenizer_size(t), FX_COUNT);
     tokenizer_close(t);
+    tempdir_write_text(&d, "tokenizer_config.json", "{}");
+    says(tokenizer_open(d.path, TOKENIZER_INTERNLM2, &t, &e), 0, &e, ""); // not of this kind
+    assert_int_equal(tokenizer_size(t), FX_COUNT_INTERNLM2);
+    tokenizer_close(t);
     tempdir_write_text(&d, "tokenizer.json", "");
     says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e,
          "tokenizer.json: invalid JSON");
     tempdir_delete(&d, "tokenizer.json");
     assert_int_equal(mkdir(tempdir_path(&d, "tokenizer.json"), 0700), 0);
-    says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e, "directory");
+    says(tokenizer_open(d.path, TOKENIZER_MISTRAL, &t, &e), ERR_MODEL, &e, "/tokenizer.json: ");
     assert_int_equal(rmdir(tempdir_path(&d, "tokenizer.json")), 0);
     tempdir_remove(&d);
     buf_free(&j);
@@ -433,8 +515,8 @@ int main(void)
         cmocka_unit_test(json_merges),     cmocka_unit_test(json_rest),
         cmocka_unit_test(model_truncated), cmocka_unit_test(model_flipped),
         cmocka_unit_test(model_pieces),    cmocka_unit_test(model_fields),
-        cmocka_unit_test(configs),         cmocka_unit_test(pieces),
-        cmocka_unit_test(directories),
+        cmocka_unit_test(configs),         cmocka_unit_test(renamed_pieces),
+        cmocka_unit_test(pieces),          cmocka_unit_test(directories),
     };
     return cmocka_run_group_tests(test, NULL, NULL);
 }

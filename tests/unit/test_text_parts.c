@@ -171,6 +171,34 @@ static void table(void **state)
     assert_int_equal(piece_shown("\x80\x80", 2), 2);
 }
 
+// A file made to collide is refused instead of walked through quadratically.
+static void colliding_pieces(void **state)
+{
+    (void)state;
+    enum { CAP = 2000, N_SLOT = 4096, WINDOW = 64 };
+    struct vocab one, all;
+    struct err e = {0};
+    char name[32];
+    int rc = vocab_init(&all, CAP, CAP * sizeof name, "v", &e);
+    assert_int_equal(rc, 0);
+    for (int i = 0; rc == 0; i++) {
+        int n = snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(vocab_init(&one, CAP, sizeof name, "v", &e), 0);
+        assert_int_equal(one.n_slot, N_SLOT);
+        assert_int_equal(vocab_add(&one, name, (size_t)n, "v", &e), 0);
+        bool near = false;
+        for (size_t k = 0; k < WINDOW; k++)
+            near = near || one.slot[k];
+        vocab_free(&one);
+        if (near)
+            rc = vocab_add(&all, name, (size_t)n, "v", &e);
+    }
+    assert_int_equal(rc, ERR_MODEL);
+    assert_non_null(strstr(e.msg, "v: more than 1024 pieces collide at piece 1"));
+    assert_true(all.n > 1024 && all.n < 1024 + WINDOW + 64);
+    vocab_free(&all);
+}
+
 static void id_array(void **state)
 {
     (void)state;
@@ -243,8 +271,8 @@ int main(void)
     const struct CMUnitTest test[] = {
         cmocka_unit_test(every_character), cmocka_unit_test(every_sequence),
         cmocka_unit_test(classes),         cmocka_unit_test(matcher),
-        cmocka_unit_test(table),           cmocka_unit_test(id_array),
-        cmocka_unit_test(clean_up),
+        cmocka_unit_test(table),           cmocka_unit_test(colliding_pieces),
+        cmocka_unit_test(id_array),        cmocka_unit_test(clean_up),
     };
     return cmocka_run_group_tests(test, NULL, NULL);
 }

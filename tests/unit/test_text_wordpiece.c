@@ -187,6 +187,7 @@ static void long_words_and_texts(void **state)
     for (int i = 1; i < 510; i++)
         assert_int_equal(out.v[i], 1038);
     assert_int_equal(out.v[510], 1039);
+    assert_in_range(out.cap, WORDPIECE_IDS_MAX, 10000); // and does not need room for all
     // 510 tokens fit exactly; output is appended
     must(wordpiece_encode(bert,
                           &(struct text_span){b.data + b.len - 1 - 2 * 509, 2 * 509 + 1, true}, 1,
@@ -194,6 +195,12 @@ static void long_words_and_texts(void **state)
          &e);
     assert_int_equal(out.n, 2 * WORDPIECE_IDS_MAX);
     assert_memory_equal(out.v, out.v + 512, 512 * sizeof *out.v);
+    must(wordpiece_encode(bert,
+                          &(struct text_span){b.data + b.len - 1 - 2 * 510, 2 * 510 + 1, true}, 1,
+                          &out, &e),
+         &e);
+    assert_int_equal(out.n, 3 * WORDPIECE_IDS_MAX); // 511 do not
+    out.n = 2 * WORDPIECE_IDS_MAX;
     out.max = 1026;
     assert_int_equal(wordpiece_encode(bert, &(struct text_span){"a", 1, true}, 1, &out, &e),
                      ERR_LIMIT);
@@ -239,7 +246,7 @@ static void own_vocabulary(void **state)
     (void)state;
     struct err e;
     struct wordpiece *w;
-    static const char text[] = "[SEP]\n[CLS]\r\n[UNK]\n[PAD]\na\n##b\nab\nabc";
+    static const char text[] = "[SEP]\n[CLS]\r\n[UNK]\n[PAD]\na\n##b\nab\nlongest";
     must(wordpiece_open_text(text, sizeof text - 1, "vocab.txt", &w, &e), &e);
     assert_int_equal(wordpiece_size(w), 9); // no newline at the end, no [MASK], [DEC] added
     assert_int_equal(wordpiece_find(w, "[DEC]", 5), 8);
@@ -248,9 +255,9 @@ static void own_vocabulary(void **state)
     assert_memory_equal(wordpiece_piece(w, 1, &n), "[CLS]", 5);
     assert_int_equal(n, 5);
     assert_null(wordpiece_piece(w, 9, &n));
-    // longest first; "abb" = ab ##b; "abcb" begins with abc
-    encodes_span(w, "abb abcb abd b [MASK]", 21, true,
-                 (const int32_t[]){1, 6, 5, 7, 5, 2, 2, 2, 2, 2, 0}, 11);
+    // longest first: "abb" = ab ##b; the longest piece of all has to be reached
+    encodes_span(w, "abb longest longestb abd b [MASK]", 33, true,
+                 (const int32_t[]){1, 6, 5, 7, 7, 5, 2, 2, 2, 2, 2, 0}, 12);
     encodes_span(w, "[DEC]a", 6, true, (const int32_t[]){1, 8, 4, 0}, 4);
     wordpiece_close(w);
     // a file that has [DEC] keeps its place

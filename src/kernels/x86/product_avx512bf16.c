@@ -45,6 +45,17 @@ static inline lanes cells_fma(lanes sum, lanes x, lanes w)
     return _mm512_dpbf16_ps(sum, xb, wb);
 }
 
+static inline void cells_store(void *p, lanes v, size_t n)
+{
+    __m256bh h = _mm512_cvtneps_pbh(v);
+    __m256i bits;
+    memcpy(&bits, &h, sizeof bits);
+    if (n == LANES)
+        _mm256_storeu_si256(p, bits);
+    else
+        _mm256_mask_storeu_epi16(p, lanes_first(n), bits);
+}
+
 // The 16-bit elements of two rows, alternating.
 static inline lanes cells_column(const uint8_t *w, const uint8_t *next, enum dtype t, bool round,
                                  size_t n)

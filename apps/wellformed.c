@@ -14,9 +14,9 @@
 //
 // Easy to get wrong: only the second byte has bounds that depend on the first.
 
-#include "utf8.h"
+#include "wellformed.h"
 
-size_t utf8_sequence(const char *text, size_t n)
+size_t wellformed_sequence(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x80)
@@ -38,11 +38,11 @@ size_t utf8_sequence(const char *text, size_t n)
     return len;
 }
 
-size_t utf8_valid(const char *s, size_t n)
+size_t wellformed_length(const char *s, size_t n)
 {
     size_t i = 0;
     while (i < n) {
-        size_t len = utf8_sequence(s + i, n - i);
+        size_t len = wellformed_sequence(s + i, n - i);
         if (len == 0)
             break;
         i += len;
