@@ -132,6 +132,7 @@ static int spool(int from, int to, const struct source_options *o, const char *n
             goto fail;
         }
         *size += (uint64_t)n;
+        hooks_progress(o->hooks, "read", (size_t)*size, 0);
     }
 fail:
     mem_free(piece);

@@ -22,7 +22,7 @@ int deadline_check(const struct deadline *d, const struct hooks *hooks, const ch
                    struct err *e);
 
 struct source_options {
-    const struct hooks *hooks; // abort; may be NULL
+    const struct hooks *hooks; // abort, progress "read" (bytes of a pipe); may be NULL
     struct deadline deadline;
     uint64_t max_bytes;  // of a regular file
     uint64_t max_stored; // of what a pipe may give

@@ -16,7 +16,7 @@
 
 // The limits end in ERR_LIMIT with the number; 0 = the default in brackets.
 struct video_options {
-    struct hooks hooks;  // progress "decode" (packets found, then packets decoded), abort
+    struct hooks hooks;  // abort; progress "read" (bytes of a pipe), "decode" (packets)
     unsigned n_thread;   // decoder threads [2], at most 16; never changes the pictures
     double max_seconds;  // wall clock of one call [1800]
     uint64_t max_bytes;  // of a file [2^40]
