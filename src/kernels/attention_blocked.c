@@ -11,9 +11,8 @@
 // and y /= sum at the end. y itself holds the unnormalised sums.
 //
 // Easy to get wrong: block borders are fixed multiples, or a row's result would depend on its
-// neighbours; a causal row that sees no key of a block must be left out of it (its softmax step would
-// be empty), and since later rows see more, such rows are the first ones; masked keys inside a block
-// take part with probability zero.
+// neighbours; masked keys inside a block take part with probability zero; every row sees key 0, so its
+// maximum is set in the first block and a later block of which it sees nothing leaves it as it is.
 #include "kernels/tiers.h"
 
 #include <math.h>
@@ -136,10 +135,7 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
             .k = j->d,
         };
         p->few(p, &dots);
-        size_t r0 = 0; // first row that sees any of these keys
-        while (seen_by(j, (first + r0) / j->group, k0, n) == 0)
-            r0++;
-        for (size_t r = r0; r < m; r++) {
+        for (size_t r = 0; r < m; r++) {
             size_t seen = seen_by(j, (first + r) / j->group, k0, n);
             float f = p->soft_step(u->px + r * u->px_stride, u->s + r * KEYS, seen, round_up(n, 32),
                                    &u->max[r], &u->sum[r]);
@@ -147,14 +143,14 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
                 p->scale(u->acc + r * j->d, f, j->d);
         }
         struct mix_job mix = {
-            .y = u->acc + r0 * j->d,
+            .y = u->acc,
             .y_stride = j->d,
-            .x = u->px + r0 * u->px_stride,
+            .x = u->px,
             .x_stride = u->px_stride,
             .v = (const uint8_t *)j->v + k0 * j->v_stride * kv_bytes,
             .v_stride = j->v_stride,
             .v_type = j->kv_type,
-            .m = m - r0,
+            .m = m,
             .n = n,
             .d = j->d,
         };
@@ -237,7 +233,7 @@ static void many_rows(const struct product_kernels *p, const struct attention_jo
         if (n == 0)
             break;
         pack_keys(p, j, u, k0, n);
-        size_t i0 = 0; // first row that sees any of these keys
+        size_t i0 = 0; // first row that sees any of these keys: those before it are no work
         while (seen_by(j, i0, k0, n) == 0)
             i0++;
         for (size_t h = 0; h < j->group; h++)
