@@ -109,7 +109,7 @@ struct product_kernels {
     void (*attention)(const struct product_kernels *p, const struct attention_job *j,
                       void *scratch);
 
-    // ---- building blocks of `many` and `attention` in tiers that have them; not called from outside
+    // Building blocks of `many` and `attention` in tiers that have them; not called from outside
     // panel = k (<= depth) inputs of n (<= panel) weight rows at w, converted and laid out for `tile`
     // with the same n and k. pack_t: the same from a transposed matrix, w [k, n].
     void (*pack)(void *panel, const void *w, size_t w_stride, enum dtype w_type, size_t n,
