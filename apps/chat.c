@@ -8,11 +8,12 @@
 // A cost stands in the turn that paid it: loading and decoding in the first, vision where the
 // features were computed; ttft_ms of the first turn includes opening the media.
 //
-// Easy to get wrong: what the library streamed may be less than the answer (beam search), the rest
-// is written after the call; a failed turn must not leave half a line before the shell's prompt; on a
-// terminal Ctrl-C ends the answer and not the conversation.
+// Easy to get wrong: what the library streamed may be less than the answer (beam search), the
+// rest is written after the call; a failed turn must not leave half a line before the shell's
+// prompt; on a terminal Ctrl-C ends the answer and not the conversation.
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,8 +82,6 @@ static int session_open(struct chat *c)
     return iv_session_open(c->work.engine, c->work.media, &o, &c->session, &c->work.error);
 }
 
-// ---- questions
-
 static void show_prompt(void *user)
 {
     struct chat *c = user;
@@ -134,8 +133,6 @@ static int next_question(struct chat *c, const char **question)
         }
     }
 }
-
-// ---- answers
 
 static void on_text(void *user, const char *piece, size_t n)
 {
@@ -283,8 +280,8 @@ int chat_run(const struct verb *verb, const struct settings *s, struct console *
         if (rc != IV_OK || !question)
             break;
         rc = ask(&c, question);
-        if (rc == IV_ERR_ABORT && c.terminal && !atomic_load(&con->output_lost) &&
-            !atomic_load(&c.work.dump.failed)) {
+        if (rc == IV_ERR_ABORT && c.terminal && signals_caught() == SIGINT &&
+            !atomic_load(&con->output_lost) && !atomic_load(&c.work.dump.failed)) {
             signals_forget();
             rc = IV_OK;
         }

@@ -5,9 +5,10 @@
 //   message shown when     errors always, warnings and timings unless --quiet, others with -v
 //   colour                 "error" on a terminal without NO_COLOR and TERM=dumb
 //
-// Easy to get wrong: the progress bar has to go before any other byte reaches the terminal; a file's
-// name or a model's answer may hold escape sequences; a full disk shows up only when standard output
-// is flushed, so console_close looks; a reader that closed the pipe is not an error worth a line.
+// Easy to get wrong: the progress bar has to go before any other byte reaches the terminal; a
+// file's name or a model's answer may hold escape sequences; a full disk shows up only when
+// standard output is flushed, so console_close looks; a reader that closed the pipe is not an
+// error worth a line.
 
 #include "console.h"
 
@@ -54,8 +55,6 @@ void console_configure(struct console *c, bool verbose, bool quiet, bool json, c
         c->progress.style = c->error_terminal && !dumb_terminal() ? PROGRESS_BAR : PROGRESS_LINES;
     c->progress.eager = strcmp(when, "always") == 0;
 }
-
-// ---- standard error
 
 // Control bytes of a line become \xHH; the copy is cut at LINE.
 static void printable(char out[LINE], const char *line)
@@ -158,8 +157,6 @@ void console_progress(struct console *c, const char *stage, uint64_t done, uint6
     progress_feed(&c->progress, stage, done, total);
 }
 
-// ---- standard output
-
 static bool lose(struct console *c)
 {
     if (!atomic_load(&c->output_lost)) {
@@ -218,8 +215,6 @@ bool console_flush(struct console *c)
     errno = 0;
     return fflush(stdout) == 0 && !ferror(stdout) ? true : lose(c);
 }
-
-// ---- the end
 
 int console_fail(struct console *c, int status, const struct iv_error *e)
 {

@@ -6,8 +6,7 @@
 //   DIR/turn2/...                                                           second turn, and so on
 //
 // A stage that a turn reuses (the video's features) is not computed again and has no file in that
-// turn's folder. The first output of a name in a turn is kept: logits.npy is what the first token of
-// the answer was chosen from.
+// turn's folder. logits.npy is what the first token of the answer was chosen from.
 //
 // Easy to get wrong: the callback cannot fail, so the error waits here and the abort callback ends
 // the call; a name is only used as a file name if it is made of [a-z0-9_].
@@ -53,21 +52,6 @@ int dump_open(struct dump *d, const char *dir, struct iv_error *e)
 void dump_turn(struct dump *d, unsigned turn)
 {
     d->turn = turn;
-    d->n_written = 0;
-}
-
-// Notes the name; false when the turn has it already or it is no file name of ours.
-static bool is_new(struct dump *d, const char *name)
-{
-    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
-    if (n == 0 || name[n] || n >= DUMP_NAME || d->n_written == DUMP_NAMES)
-        return false;
-    for (size_t i = 0; i < d->n_written; i++) {
-        if (strcmp(d->written[i], name) == 0)
-            return false;
-    }
-    memcpy(d->written[d->n_written++], name, n + 1);
-    return true;
 }
 
 void dump_stage(struct dump *d, const char *name, const char *dtype, const void *data,
@@ -75,7 +59,8 @@ void dump_stage(struct dump *d, const char *name, const char *dtype, const void 
 {
     char path[PATH_MAX];
     int rc = IV_OK;
-    if (!d->dir || atomic_load(&d->failed) || !is_new(d, name))
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    if (!d->dir || atomic_load(&d->failed) || n == 0 || name[n] || n > DUMP_NAME)
         return;
     if (d->turn > 1) {
         (void)snprintf(path, sizeof path, "%s/turn%u", d->dir, d->turn);

@@ -10,13 +10,11 @@
 
 #include "ivchat.h"
 
-enum { DUMP_NAMES = 256, DUMP_NAME = 32 };
+enum { DUMP_NAME = 32 }; // longest name of a stage
 
 struct dump {
-    const char *dir;                     // NULL = off
-    unsigned turn;                       // 1 = files in DIR, n > 1 = files in DIR/turn<n>
-    char written[DUMP_NAMES][DUMP_NAME]; // in this turn
-    size_t n_written;
+    const char *dir;    // NULL = off
+    unsigned turn;      // 1 = files in DIR, n > 1 = files in DIR/turn<n>
     atomic_bool failed; // the abort callback reads it
     struct iv_error error;
 };

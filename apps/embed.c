@@ -3,11 +3,11 @@
 //
 //   open engine and media -> iv_media_stage -> .npy or .safetensors, by the name's ending
 //
-// The file appears whole or not at all (savefile.c). The safetensors file holds one tensor named after
-// the stage, and metadata that say where it comes from.
+// The file appears whole or not at all (savefile.c). The safetensors file holds one tensor named
+// after the stage, and metadata that say where it comes from.
 //
-// Easy to get wrong: the output's name is checked before the model is loaded, since loading may take
-// minutes; the features belong to the library and go back with iv_free.
+// Easy to get wrong: the output's name is checked before the model is loaded, since loading may
+// take minutes; the features belong to the library and go back with iv_free.
 
 #include <stdio.h>
 #include <string.h>

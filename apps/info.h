@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The parts of `ivchat info`: each tells its part on standard output, or into the JSON object of --json.
+// The parts of `ivchat info`: each tells its part on standard output, or into the JSON object of
+// --json.
 #ifndef IV_APPS_INFO_H
 #define IV_APPS_INFO_H
 

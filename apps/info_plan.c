@@ -2,12 +2,12 @@
 // `ivchat info --plan`: memory, tokens and time before any work.
 //
 //   frame size: --size, else of the video when the grid depends on it (--padding, --fix-ratio auto)
-//   prompt:     the tokens of -p (else of a question of QUESTION_TOKENS) and of the template, which is
-//               TEMPLATE_TOKENS around the media and TURN_TOKENS around every question (SPEC 6.6)
+//   prompt:     the tokens of -p (else of a question of QUESTION_TOKENS) and of the template:
+//               TEMPLATE_TOKENS around the media, TURN_TOKENS around every question (SPEC 6.6)
 //   time:       vision + prefill + new tokens, from iv_plan's probe of this machine
 //
-// Easy to get wrong: only the modes whose grid depends on the frame size have to know it; the default
-// grid is planned without touching the file.
+// Easy to get wrong: only the modes whose grid depends on the frame size have to know it; the
+// default grid is planned without touching the file.
 
 #include <math.h>
 #include <stdio.h>

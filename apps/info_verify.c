@@ -5,10 +5,10 @@
 //   --video yoga.mp4 (the model card's example): its two questions (SPEC 7.6), greedy, our text
 //          beside the published one, and a hash of every stage
 //
-// The published answers are those of the 8B release in bf16 on a GPU. Other releases answer otherwise,
-// and even the same one may differ in a word (SPEC 4.2), so a difference is shown, not called an
-// error. Hash: FNV-1a, 64 bits, over the stage's elements as they lie in memory; equal input, tier
-// and precision give an equal hash.
+// The published answers are those of the 8B release in bf16 on a GPU. Other releases answer
+// otherwise, and even the same one may differ in a word (SPEC 4.2), so a difference is shown,
+// not called an error. Hash: FNV-1a, 64 bits, over the stage's elements as they lie in memory;
+// equal input, tier and precision give an equal hash.
 //
 // Easy to get wrong: the second question needs our first answer in the history, not the published
 // one.
@@ -36,8 +36,6 @@ static const struct {
     {"What is she wearing?",
      "The woman in the video is wearing a black tank top and grey yoga pants."},
 };
-
-// ---- hashes
 
 static uint64_t fnv1a(const unsigned char *p, size_t n)
 {
@@ -87,8 +85,6 @@ static void tell_hashes(struct work *w, struct json_writer *json)
         jw_end(json);
 }
 
-// ---- files
-
 struct report {
     struct work *w;
     struct json_writer *json;
@@ -126,8 +122,6 @@ int info_verify(struct work *w, struct json_writer *json)
     }
     return rc;
 }
-
-// ---- questions
 
 static size_t first_difference(const char *a, const char *b)
 {

@@ -4,11 +4,12 @@
 // Paths are bytes and may be invalid UTF-8, which JSON cannot hold: every ill-formed byte becomes
 // U+FFFD.
 //
-// U+0085, U+2028 and U+2029 may stand in a JSON string as they are, but many readers take them for the
-// end of a line: they are escaped, so that a line is a line for everyone.
+// U+0085, U+2028 and U+2029 may stand in a JSON string as they are, but many readers take them
+// for the end of a line: they are escaped, so that a line is a line for everyone.
 //
-// Easy to get wrong: jansson's dump gives 17 digits (0.59999999999999998); 15 are asked for, and times
-// are rounded before. A line with a second value behind the first is an error, not two values.
+// Easy to get wrong: jansson's dump gives 17 digits (0.59999999999999998); 15 are asked for, and
+// times are rounded before. A line with a second value behind the first is an error, not two
+// values.
 
 #include "jsontext.h"
 
@@ -70,8 +71,6 @@ static char *dump(const json_t *v, size_t flags)
     heap_free(line);
     return out;
 }
-
-// ---- writing
 
 // Hands v over to the innermost open value; false when that failed.
 static bool put(struct json_writer *w, const char *key, json_t *v)
@@ -164,8 +163,6 @@ char *jw_take(struct json_writer *w)
     *w = (struct json_writer){0};
     return line;
 }
-
-// ---- reading
 
 static json_t *parse(const char *line, size_t n, char why[160])
 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Questions and JSON lines from standard input.
 //
-// Reads whatever read(2) gives, so that a program at the other end of a pipe can wait for the answer
-// to its first line before it sends the second; stdio would be free to ask for more.
+// Reads whatever read(2) gives, so that a program at the other end of a pipe can wait for the
+// answer to its first line before it sends the second; stdio would be free to ask for more.
 //
-// Easy to get wrong: the last line may lack its newline; a line may hold NUL, so its length is told;
-// a read interrupted by Ctrl-C is an answer, not an error.
+// Easy to get wrong: the last line may lack its newline; a line may hold NUL, so its length is
+// told; a read interrupted by Ctrl-C is an answer, not an error.
 
 #include "linereader.h"
 

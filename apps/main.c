@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The `ivchat` program: finds the verb, parses its options, runs it, ends with its exit code.
 //
-//   0 ok, 1 other failure, 2 usage, 3 model, 4 input media, 5 memory or limit, 6 network, 7 part of a
-//   batch, 128 + n stopped by signal n
+//   0 ok, 1 other failure, 2 usage, 3 model, 4 input media, 5 memory or limit, 6 network,
+//   7 part of a batch, 128 + n stopped by signal n
 //
 // Easy to get wrong: a program started with standard output closed would get the next file it
 // opens as descriptor 1 and write answers into it, so closed descriptors are filled first; --help
@@ -100,9 +100,11 @@ int main(int argc, char **argv)
     const struct verb *verb = verb_find(wish);
     if (verb)
         (void)snprintf(who, sizeof who, "ivchat %s", verb->name);
+    // errors of the options themselves have to look right before the options are known
     const char *json = getenv("IVCHAT_LOG_JSON");
     console_open(&con, who,
-                 (json && strcmp(json, "1") == 0) || asks_for(argc, argv, "--log-json", NULL));
+                 (json && *json && !strchr("0fn", *json) && strcmp(json, "off") != 0) ||
+                     asks_for(argc, argv, "--log-json", NULL));
 
     if (is_word(wish, "--version", "-V")) {
         (void)console_print(&con, "ivchat %s\n", iv_version());

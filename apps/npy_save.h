@@ -8,9 +8,9 @@
 
 #include "ivchat.h"
 
-// One array in C order, in the machine's byte order. dtype: "f32", "i32", "u8". dim[n_dim], n_dim <=
-// 8; data has their product of elements. IV_ERR_FAIL for file errors, IV_ERR_USAGE for a dtype or
-// rank it cannot write; the file is then as it was.
+// One array in C order, in the machine's byte order. dtype: "f32", "i32", "u8". dim[n_dim],
+// n_dim <= 8; data has their product of elements. IV_ERR_FAIL for file errors, IV_ERR_USAGE for
+// a dtype or rank it cannot write; the file is then as it was.
 int npy_save(const char *path, const char *dtype, const void *data, const size_t *dim,
              unsigned n_dim, bool durable, struct iv_error *e);
 

@@ -44,9 +44,9 @@ enum option_source { SOURCE_DEFAULT, SOURCE_ENVIRONMENT, SOURCE_ARGUMENT };
 
 enum { OPTION_GROUPS = 10, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
 
-// Fills s from argv[first..], the environment and the defaults. 0; OPTIONS_HELP when --help or -h was
-// found before any error; or -1 with a line without newline in message. s is to be released with
-// options_free in all cases.
+// Fills s from argv[first..], the environment and the defaults. 0; OPTIONS_HELP when --help or
+// -h was found before any error; or -1 with a line without newline in message. s is to be
+// released with options_free in all cases.
 int options_parse(const struct option_group *const *groups, int argc, char *const *argv, int first,
                   struct settings *s, char message[OPTION_MESSAGE]);
 void options_free(struct settings *s);
@@ -54,7 +54,5 @@ void options_free(struct settings *s);
 // Whether a person named the option, as an argument or in the environment. `name` as in the table.
 bool options_given(const struct option_group *const *groups, const struct settings *s,
                    const char *name);
-// IVCHAT_ and the name in capitals, '-' as '_'.
-void options_twin(const char *name, char out[64]);
 
 #endif

@@ -2,7 +2,7 @@
 // Progress of decoding, vision, prefill and generation on standard error.
 //
 //   style    when                       what
-//   bar      terminal, not TERM=dumb    one line, redrawn at most ten times a second, erased in the end
+//   bar      terminal, not TERM=dumb    one line, redrawn ten times a second at most, then erased
 //   lines    elsewhere                  a line once a stage has lasted 2 s, then every 5 s
 //            --progress always          also the first and the last report of each stage
 //   json     --log-json                 as lines, {"event":"progress",...}
@@ -10,9 +10,9 @@
 //
 // rate = units since the stage began / seconds since then; ETA = units left / rate.
 //
-// Easy to get wrong: the bar must be erased before anything else is written to the terminal, standard
-// output included, or it ends up inside an answer; a stage may begin again (the next turn) with the
-// same name and a smaller count.
+// Easy to get wrong: the bar must be erased before anything else is written to the terminal,
+// standard output included, or it ends up inside an answer; a stage may begin again (the next
+// turn) with the same name and a smaller count.
 
 #include "progress.h"
 

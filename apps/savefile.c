@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Output files: temporary file beside the target, write, fsync, rename, fsync of the folder.
 //
-// A crash, a full disk or Ctrl-C leaves the old file or the new one, never a part. Symbolic links are
-// followed, so that the file behind the link is replaced and the link stays.
+// A crash, a full disk or Ctrl-C leaves the old file or the new one, never a part. Symbolic
+// links are followed, so that the file behind the link is replaced and the link stays.
 //
 // Easy to get wrong: renaming onto /dev/null or a pipe would replace it by a file, so what is not a
 // regular file is written directly; close reports errors of network file systems; a rename is only

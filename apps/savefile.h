@@ -25,7 +25,8 @@ int savefile_commit(struct savefile *f, bool durable, struct iv_error *e);
 // Removes what was written.
 void savefile_abandon(struct savefile *f);
 
-// Writes an error of the command line in the library's form: code, printf-style message. Returns code.
+// Writes an error of the command line in the library's form: code, printf-style message. Returns
+// code.
 int app_error(struct iv_error *e, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // What the command line does when a signal arrives.
 //
-//   SIGINT SIGTERM SIGHUP  noted; the library stops within 200 ms, files in the making are removed, exit
-//                          code 128 + number. The second one does not wait: _exit at once.
+//   SIGINT SIGTERM SIGHUP  noted; the library stops within 200 ms, files in the making are removed,
+//                          exit code 128 + number. The second one does not wait: _exit at once.
 //   SIGPIPE                ignored: the failing write tells which stream it was.
 //   SIGBUS                 a mapped weight file (or a video) was truncated under us; nothing can be
 //                          computed from it any more, so one line and exit code 3.
 //
-// Easy to get wrong: handlers are installed without SA_RESTART, since a read that waits for a question
-// must return when Ctrl-C comes; only async-signal-safe calls are made inside them; and a process
-// started with SIGINT ignored (a shell's background job) must go on ignoring it.
+// Easy to get wrong: handlers are installed without SA_RESTART, since a read that waits for a
+// question must return when Ctrl-C comes; only async-signal-safe calls are made inside them; and
+// a process started with SIGINT ignored (a shell's background job) must go on ignoring it.
 
 #include "signals.h"
 

@@ -5,9 +5,9 @@
 
 #include <stdbool.h>
 
-// SIGINT, SIGTERM and SIGHUP are noted, a second one ends the process at once; SIGPIPE is ignored (a write then
-// fails with EPIPE); SIGBUS ends the process with exit code 3. A signal that the parent had set to
-// be ignored stays ignored. Once, before any thread is made.
+// SIGINT, SIGTERM and SIGHUP are noted, a second one ends the process at once; SIGPIPE is
+// ignored (a write then fails with EPIPE); SIGBUS ends the process with exit code 3. A signal
+// that the parent had set to be ignored stays ignored. Once, before any thread is made.
 void signals_install(void);
 // Number of the first signal noted since the start or signals_forget; 0 = none. Any thread.
 int signals_caught(void);

@@ -7,8 +7,8 @@
 //                 padded with blanks to a multiple of 8
 //   8 + n   m     the elements, little-endian
 //
-// Easy to get wrong: every value of the metadata is a string; data_offsets count from the end of the
-// header.
+// Easy to get wrong: every value of the metadata is a string; data_offsets count from the end of
+// the header.
 
 #include "stfile.h"
 

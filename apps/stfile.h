@@ -12,8 +12,8 @@ struct stfile_note {
     const char *key, *value;
 };
 
-// data f32 in C order, dim[n_dim], as tensor `name`. Durable and atomic. IV_ERR_FAIL for file errors,
-// IV_ERR_LIMIT without memory.
+// data f32 in C order, dim[n_dim], as tensor `name`. Durable and atomic. IV_ERR_FAIL for file
+// errors, IV_ERR_LIMIT without memory.
 int stfile_save(const char *path, const char *name, const float *data, const size_t *dim,
                 unsigned n_dim, const struct stfile_note *notes, size_t n_note, struct iv_error *e);
 

@@ -3,12 +3,12 @@
 //
 //   "hello world"  ->  [1,7080,29477,2294]        one output line for each input line, in order
 //
-// A line that is not what it should be ends the work with its number and exit code 1; the lines before
-// it are answered.
+// A line that is not what it should be ends the work with its number and exit code 1; the lines
+// before it are answered.
 //
-// Easy to get wrong: an empty line is an error and not skipped, or the two sides lose step; a text may
-// hold NUL ("\u0000"); answers are flushed whenever the next line is not there yet, so that another
-// program can converse with this one.
+// Easy to get wrong: an empty line is an error and not skipped, or the two sides lose step; a
+// text may hold NUL ("\u0000"); answers are flushed whenever the next line is not there yet, so
+// that another program can converse with this one.
 
 #include <errno.h>
 #include <stdio.h>

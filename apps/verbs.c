@@ -4,8 +4,9 @@
 //
 //   verb = groups of rows; groups are shared, so that an option means the same for every verb
 //
-// Easy to get wrong: a row's type must be the type of the field it fills (options.h lists the pairs);
-// the default is text and must satisfy the row's own range; ranges are told to people as they stand.
+// Easy to get wrong: a row's type must be the type of the field it fills (options.h lists the
+// pairs); the default is text and must satisfy the row's own range; ranges are told to people as
+// they stand.
 
 #include "verbs.h"
 

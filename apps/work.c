@@ -20,8 +20,6 @@
 #include "signals.h"
 #include "wallclock.h"
 
-// ---- callbacks
-
 static void on_log(void *user, enum iv_log_level level, const char *line)
 {
     struct work *w = user;
@@ -59,8 +57,6 @@ struct iv_callbacks work_callbacks(struct work *w)
         .stage = w->dump.dir || w->watch ? on_stage : NULL,
     };
 }
-
-// ---- checks
 
 static bool given(const struct work *w, const char *option)
 {
@@ -144,8 +140,6 @@ int work_check(struct work *w)
         rc = check_model(w);
     return rc;
 }
-
-// ---- opening
 
 int work_open(struct work *w, bool tokenizer_only)
 {
@@ -235,8 +229,6 @@ int work_fail(struct work *w, int status)
     }
     return console_fail(w->con, status, &w->error);
 }
-
-// ---- telling
 
 void work_media_json(const struct work *w, struct json_writer *json, const char *key)
 {

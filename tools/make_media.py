@@ -179,6 +179,9 @@ def damaged():
     ts = read("bframes.ts")
     write("no_key.ts", "bframes.ts without its first key picture", "packets 0-2 and the last two thirds",
           ts[:188 * 3] + ts[len(ts) // 188 // 3 * 188:])
+    ffmpeg("encrypted.mp4", "Common Encryption, key not given",
+           "-c copy -encryption_scheme cenc-aes-ctr -encryption_key " + "1f" * 16 + " -encryption_kid " + "2e" * 16,
+           inputs=["-i two.mp4"])
     write("empty.mp4", "0 bytes", "", b"")
     write("text.mp4", "plain text", "", b"this is not a video\n" * 40)
     write("page.mp4", "the error page of a download", "", b"<!DOCTYPE html>\n<html><body><h1>404 Not Found</h1></body></html>\n")

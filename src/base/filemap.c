@@ -18,7 +18,7 @@ _Static_assert(sizeof(size_t) >= 8, "the weights alone need 64-bit sizes");
 
 static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
 {
-    struct stat st;
+    struct stat st = {0};
     // O_NONBLOCK: opening a FIFO must not wait for a writer
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
@@ -26,7 +26,8 @@ static int open_regular(const char *path, int code, int *fd, size_t *size, struc
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
         *fd = -1;
-        return err_set(e, code, "%s: not a regular file", path);
+        return err_set(e, code, "%s: %s", path,
+                       S_ISDIR(st.st_mode) ? "is a directory" : "not a regular file");
     }
     *size = (size_t)st.st_size;
     return 0;

@@ -38,7 +38,7 @@ struct generate_options {
     int n_logprob; // -1 = none; 0..GENERATE_LOGPROB_MAX = of each token and of that many best ones; not
                    // with beams
     void *user; // of the two callbacks
-    // Pieces of the answer as they become certain, whole UTF-8 characters; beam search gives it at once.
+    // Pieces of the answer as they become certain, whole UTF-8 characters; from beam search all at the end.
     void (*text)(void *user, const char *piece, size_t n);
     // Each chosen token and the model's logits f32 [n_vocab] it was chosen from; not with beams.
     void (*token)(void *user, int32_t id, const float *logits, size_t n_vocab);

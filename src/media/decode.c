@@ -162,21 +162,6 @@ static int demux_probe(struct decode *d, const AVInputFormat **found, struct err
     return 0;
 }
 
-// The stream decord takes; cover art only when there is no other.
-static int best_stream(const AVFormatContext *f)
-{
-    int best =
-        av_find_best_stream((AVFormatContext *)(uintptr_t)f, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0);
-    if (best < 0 || !(f->streams[best]->disposition & AV_DISPOSITION_ATTACHED_PIC))
-        return best;
-    for (unsigned i = 0; i < f->nb_streams; i++) {
-        if (f->streams[i]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO &&
-            !(f->streams[i]->disposition & AV_DISPOSITION_ATTACHED_PIC))
-            return (int)i;
-    }
-    return best;
-}
-
 // The limit as decoders apply it: to buffers with aligned sides.
 static size_t buffer_pixels(const struct decode_options *o)
 {
@@ -231,7 +216,8 @@ static int demux_open(struct decode *d, struct err *e)
         goto fail;
     }
     TRY(find_streams(d, e));
-    d->stream = best_stream(d->format);
+    d->stream =
+        av_find_best_stream(d->format, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0); // as decord does
     if (d->stream < 0) {
         rc = failed(d, ERR_MEDIA, d->format->nb_streams ? "no video stream" : "no streams", e);
         goto fail;
@@ -279,6 +265,8 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
             break;
     }
     const AVPacket *a = d->packet;
+    if (av_packet_get_side_data(a, AV_PKT_DATA_ENCRYPTION_INFO, NULL))
+        return err_set(e, ERR_MEDIA, "%s: the video is encrypted", d->o.name);
     *p = (struct packet){.pts = a->pts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->pts,
                          .dts = a->dts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->dts,
                          .pos = a->pos,

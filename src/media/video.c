@@ -2,9 +2,9 @@
 // Which packets and pictures of a video there are, and how the chosen ones are reached (SPEC 3.2).
 //
 // One pass counts the packets and sorts their timestamps. A second one decodes: packets before the last
-// usable key packet are read and dropped, or jumped over by a seek; after a seek each packet is compared
-// with the list of the first pass, and at any doubt the file is read from the beginning. So the result is
-// always that of decoding everything and taking picture i.
+// usable key packet are read and dropped, or jumped over by a seek; the packet after a seek is looked up in
+// the list of the first pass, and if it is not there the file is read from the beginning. So the result
+// is always that of decoding everything and taking picture i.
 //
 // Easy to get wrong: the decoder holds pictures back, so a picture is given up only LAG packets after
 // its own; a drained decoder takes nothing more until it is emptied; counts in headers are not to be
@@ -42,8 +42,6 @@ struct video {
     size_t next;  // file-order index of the packet that the demuxer gives next
     bool lost;    // nobody knows which one it is: rewind
     bool held;    // it has been given and not been used yet
-    bool compare; // after a seek: packets must be those of the first pass
-    bool no_seek; // they were not, once
     size_t run;   // the decoder got packets run .. next - 1 ...
     bool running; // ... and is ready for more
 };
@@ -130,25 +128,17 @@ static bool same_packet(const struct packet *a, const struct packet *b)
     return a->pts == b->pts && a->pos == b->pos && a->size == b->size;
 }
 
-// Next packet of the list: 1, 0 at the end. A packet that the first pass did not see there ends all
-// seeking: the position is lost.
+// Next packet of the list: 1, 0 at the end.
 static int next_packet(struct video *v, struct err *e)
 {
     struct packet p;
     int k = 1;
-    if (v->held) {
+    if (v->held)
         v->held = false;
-    } else {
+    else
         k = v->next < v->packets.n ? decode_packet(v->decode, &p, e) : 0;
-        if (k < 0)
-            return k;
-        bool same = k > 0 ? same_packet(&p, &v->packets.at[v->next]) : v->next == v->packets.n;
-        if (v->compare && !same) {
-            v->no_seek = v->lost = true;
-            return 0;
-        }
-    }
-    v->next += (size_t)k;
+    if (k > 0)
+        v->next++;
     return k;
 }
 
@@ -166,7 +156,7 @@ static bool try_seek(struct video *v, size_t to)
     for (size_t i = to + 1; i-- > 0;) {
         if (same_packet(&p, &v->packets.at[i])) {
             v->next = i;
-            v->held = v->compare = true;
+            v->held = true;
             v->lost = false;
             return true;
         }
@@ -177,7 +167,7 @@ static bool try_seek(struct video *v, size_t to)
 // Is it worth a seek to come from packet v->next to `to`?
 static bool far_away(const struct video *v, size_t to)
 {
-    if (v->no_seek || v->o.sequential)
+    if (v->o.sequential)
         return false;
     if (to < v->next || v->lost)
         return v->source.size > v->o.seek_bytes;
@@ -196,25 +186,20 @@ static int run_from(struct video *v, size_t to, struct err *e)
         v->held = false;
         (void)try_seek(v, to); // without luck the position is lost, which is seen to below
     }
-    for (;;) {
-        int k = 1;
-        if (v->lost || v->next > to) {
-            v->held = v->compare = false;
-            v->lost = true;
-            TRY(decode_rewind(v->decode, e));
-            v->lost = false;
-            v->next = 0;
-        }
-        while (k > 0 && v->next < to)
-            k = next_packet(v, e);
+    if (v->lost || v->next > to) {
+        v->held = false;
+        v->lost = true;
+        TRY(decode_rewind(v->decode, e));
+        v->lost = false;
+        v->next = 0;
+    }
+    for (int k = 1; k > 0 && v->next < to;) {
+        k = next_packet(v, e);
         if (k < 0)
             return k;
-        if (v->next == to)
-            break;
-        if (!v->lost)
-            return err_set(e, ERR_MEDIA, "%s: had %zu frames, now %zu", v->name, v->packets.n,
-                           v->next);
     }
+    if (v->next < to)
+        return err_set(e, ERR_MEDIA, "%s: had %zu frames, now %zu", v->name, v->packets.n, v->next);
     if (to == 0)
         TRY(decode_restart(v->decode, e));
     else
@@ -238,10 +223,6 @@ static int read_pick(struct video *v, struct job *j, size_t i, struct err *e)
         int k = next_packet(v, e);
         if (k < 0)
             return k;
-        if (v->lost) {
-            TRY(run_from(v, entry, e));
-            continue;
-        }
         TRY(feed(v, j, k == 0, e));
         if (k == 0) { // drained: needs a new start before it takes more
             v->running = false;

@@ -36,7 +36,7 @@ tap.ok(r.code == 2 and r.out == "" and "Usage:" in r.err, "no arguments: usage o
 r = run("--version")
 tap.ok(r.code == 0 and re.match(r"ivchat \d+\.\d+\.\d+\n(.+\n)+", r.out), "--version tells version and build", r)
 
-for wrong, hint in (("caht", "did you mean chat?"), ("tokenise", "did you mean tokenize?"), ("zzzzzz", None)):
+for wrong, hint in (("caht", "did you mean chat?"), ("tokenise", "did you mean tokenize?"), ("hand", None), ("zzzzzz", None)):
     r = run(wrong)
     good = r.code == 2 and r.out == "" and len(r.lines) == 1 and "unknown verb" in r.err and "--help" in r.err
     tap.ok(good and (hint in r.err if hint else "did you mean" not in r.err), "unknown verb " + wrong, r)

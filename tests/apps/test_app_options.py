@@ -128,4 +128,7 @@ for name, text in (("model.gguf", "GGUF models are not available"), ("OpenGVLab/
 r = run("chat", "--log-json", "--topp")
 line = json.loads(r.err)
 tap.ok(r.code == 2 and line["level"] == "error" and "--topp" in line["message"], "--log-json: the error is JSON", r)
+for value, as_json in (("1", True), ("true", True), ("on", True), ("0", False), ("off", False)):
+    r = run("chat", "--topp", env={"IVCHAT_LOG_JSON": value})
+    tap.ok(r.code == 2 and r.err.startswith("{") == as_json, "IVCHAT_LOG_JSON=%s: so is the error" % value, r)
 tap.done()

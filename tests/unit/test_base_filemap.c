@@ -79,7 +79,7 @@ static void refuses_what_is_no_file(void **state)
     (void)state;
     refused(in_folder("missing"), "No such file");
     refused("", "No such file");
-    refused(folder, "not a regular file");
+    refused(folder, "is a directory");
     refused("/dev/zero", "not a regular file");
 }
 

@@ -75,6 +75,7 @@ static void test_bad_files(void **state)
         {"no_moov.mp4", "damaged: the container's header cannot be read"},
         {"half_moov.mp4", "damaged: the container's header cannot be read"},
         {"audio.m4a", "no video stream"},
+        {"encrypted.mp4", "the video is encrypted"},
         {"list.m3u8", "'hls' refers to other files and is refused"},
         {"list.ffconcat", "'concat' refers to other files and is refused"},
         {"list.mpd", "'dash' refers to other files and is refused"},
