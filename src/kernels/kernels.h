@@ -109,7 +109,7 @@ struct product_kernels {
     void (*attention)(const struct product_kernels *p, const struct attention_job *j,
                       void *scratch);
 
-    // ---- building blocks of `many` and `attention` in tiers that have them; not called from outside
+    // Building blocks of `many` and `attention` in tiers that have them; not called from outside
     // panel = k (<= depth) inputs of n (<= panel) weight rows at w, converted and laid out for `tile`
     // with the same n and k. pack_t: the same from a transposed matrix, w [k, n].
     void (*pack)(void *panel, const void *w, size_t w_stride, enum dtype w_type, size_t n,
@@ -119,9 +119,10 @@ struct product_kernels {
     // y [m, n] (+)= x [m, k] panel, x prepared rows at a byte stride. The sum over k runs in order, on
     // from y's old value when add is set.
     void (*tile)(const struct tile_job *j);
-    // One step of the running softmax over a row's scores s [n], n > 0: *max and *sum move on, p (a
-    // prepared row, zeros up to n_pad elements, n_pad % 32 == 0) = exp(s - new max). Returns
-    // exp(old max - new max), the factor for what was summed before. *max starts at -infinity.
+    // One step of the running softmax over a row's scores s [n]: *max and *sum move on, p (a prepared
+    // row, zeros up to n_pad elements, n_pad % 32 == 0) = exp(s - new max). Returns
+    // exp(old max - new max), the factor for what was summed before. *max starts at -infinity; n > 0
+    // as long as it is.
     float (*soft_step)(void *p, const float *s, size_t n, size_t n_pad, float *max, float *sum);
     // y[r][c] += sum over i < n of x[r][i] v[i][c], c < d, in the order of i, r < m <= KERNEL_FEW_ROWS;
     // x prepared rows at a byte stride.

@@ -353,8 +353,6 @@ static void nan_stays(void **state)
     }
 }
 
-// ---- bench
-
 struct timed {
     const struct product_kernels *p;
     struct attention_job j;

@@ -236,8 +236,6 @@ static void model_sizes(void **state)
             check_shape(&r, shapes[i], types[i % 3], round, i % 2 ? DATA_RANDOM : DATA_POSITIVE);
 }
 
-// ---- bits
-
 // y [m, n] of rows [i, i + m) and outputs [o, o + n) of the task equals the same part of the whole.
 static void check_part(const struct product_kernels *p, const struct task *t, bool few,
                        const struct answer *whole, size_t i, size_t m, size_t o, size_t n)
@@ -313,8 +311,6 @@ static void nan_stays(void **state)
         }
     }
 }
-
-// ---- bench
 
 struct timed {
     const struct product_kernels *p;

@@ -46,8 +46,6 @@ static void compare(const char *what, enum cpu_tier tier, size_t n, const float 
     }
 }
 
-// ---- conversions
-
 static float bits_f32(uint32_t u)
 {
     float f;
@@ -141,8 +139,6 @@ static void short_conversions(void **state)
         }
     }
 }
-
-// ---- element by element
 
 static void sums(void **state)
 {
@@ -265,8 +261,6 @@ static void short_activations(void **state)
         guarded_free(&up);
     }
 }
-
-// ---- rows
 
 struct norm_task {
     size_t rows, n, x_stride, y_stride;
@@ -424,8 +418,6 @@ static void rope(void **state)
         check_rope(&r, 32, 128, (enum data)d);
     check_rope(&r, 0, 128, DATA_RANDOM);
 }
-
-// ---- bench
 
 enum { BENCH_N = 1 << 15 };
 

@@ -3,7 +3,7 @@
 // mode the same kernels run on factors rounded to bf16 and kept as f32.
 #include "kernels/arm/lanes_neon.h"
 
-#include "kernels/panel_lanes.h"
+#include "kernels/product_lanes.h"
 
 void product_set_neon(struct product_kernels *f32, struct product_kernels *bf16)
 {

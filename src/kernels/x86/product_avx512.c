@@ -3,7 +3,7 @@
 // same kernels run on factors rounded to bf16 and kept as f32.
 #include "kernels/x86/lanes_avx512.h"
 
-#include "kernels/panel_lanes.h"
+#include "kernels/product_lanes.h"
 
 void product_set_avx512(struct product_kernels *f32, struct product_kernels *bf16)
 {

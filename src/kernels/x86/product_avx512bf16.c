@@ -79,7 +79,9 @@ static inline lanes cells_column(const uint8_t *w, const uint8_t *next, enum dty
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(a), high));
 }
 
-#include "kernels/panel_lanes.h"
+#include "kernels/few_lanes.h"
+#include "kernels/soft_lanes.h"
+#include "kernels/tile_lanes.h"
 
 static void prepare_bf16(const struct product_kernels *p, void *dst, const float *x,
                          size_t x_stride, size_t m, size_t k)

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// Products of a few rows in the vector vocabulary of a lanes_*.h: dot products that read the weight rows
+// where they are, at the speed of memory.
+//
+// A dot product has one accumulator of LANES sums over the inputs (lane l takes cells l, l + LANES,
+// ...) and one tree at its end, so that a row's result is the same beside seven others as alone. Four
+// weight rows are read at once; behind the last row the last one is read again and its sums dropped.
+#ifndef IV_KERNELS_FEW_LANES_H
+#define IV_KERNELS_FEW_LANES_H
+
+#include "kernels/cells_lanes.h"
+
+enum { DOTS_INPUTS = LANES * CELL_INPUTS };
+
+struct dots {
+    const uint8_t *x; // prepared rows
+    size_t x_stride;  // bytes
+    const uint8_t *w[4];
+    size_t k;
+    size_t ahead; // bytes from a weight row to its successor in the next group; 0 = no prefetch
+};
+
+// Into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
+ALWAYS_INLINE void dots_prefetch(const uint8_t *w, size_t ahead)
+{
+    __builtin_prefetch((const void *)((uintptr_t)w + ahead), 0, 2);
+}
+
+// sums[row of x][row of w] of M <= 4 rows of x and 4 of w.
+ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, size_t n, int M,
+                             enum dtype t, bool round)
+{
+    lanes a00 = lanes_zero(), a01 = a00, a02 = a00, a03 = a00;
+    lanes a10 = a00, a11 = a00, a12 = a00, a13 = a00;
+    lanes a20 = a00, a21 = a00, a22 = a00, a23 = a00;
+    lanes a30 = a00, a31 = a00, a32 = a00, a33 = a00;
+    const uint8_t *w0 = a->w[0], *w1 = a->w[1], *w2 = a->w[2], *w3 = a->w[3];
+    const uint8_t *x = a->x;
+    size_t xs = a->x_stride, step = DOTS_INPUTS * (t == DT_F32 ? 4 : 2);
+    size_t tail = a->k % DOTS_INPUTS, full = a->k - tail;
+#define DOTS_STEP(b0, b1, b2, b3)                                                                  \
+    do {                                                                                           \
+        lanes v0 = (b0), v1 = (b1), v2 = (b2), v3 = (b3);                                          \
+        DOTS_ROW(0);                                                                               \
+        DOTS_ROW(1);                                                                               \
+        DOTS_ROW(2);                                                                               \
+        DOTS_ROW(3);                                                                               \
+    } while (0)
+#define DOTS_ROW(r)                                                                                \
+    do {                                                                                           \
+        if (M > r) {                                                                               \
+            lanes u = lanes_load(x + r * xs);                                                      \
+            a##r##0 = cells_fma(a##r##0, u, v0);                                                   \
+            a##r##1 = cells_fma(a##r##1, u, v1);                                                   \
+            a##r##2 = cells_fma(a##r##2, u, v2);                                                   \
+            a##r##3 = cells_fma(a##r##3, u, v3);                                                   \
+        }                                                                                          \
+    } while (0)
+    for (size_t i = 0; i < full; i += DOTS_INPUTS) {
+        DOTS_STEP(cells_weights(w0, t, round), cells_weights(w1, t, round),
+                  cells_weights(w2, t, round), cells_weights(w3, t, round));
+        if (a->ahead != 0) {
+            dots_prefetch(w0, a->ahead);
+            dots_prefetch(w1, a->ahead);
+            dots_prefetch(w2, a->ahead);
+            dots_prefetch(w3, a->ahead);
+        }
+        w0 += step;
+        w1 += step;
+        w2 += step;
+        w3 += step;
+        x += LANES * sizeof(float);
+    }
+    if (tail != 0)
+        DOTS_STEP(cells_weights_n(w0, t, round, tail), cells_weights_n(w1, t, round, tail),
+                  cells_weights_n(w2, t, round, tail), cells_weights_n(w3, t, round, tail));
+#undef DOTS_ROW
+#undef DOTS_STEP
+    lanes_sum4(y, a00, a01, a02, a03, n);
+    if (M > 1)
+        lanes_sum4(y + y_stride, a10, a11, a12, a13, n);
+    if (M > 2)
+        lanes_sum4(y + 2 * y_stride, a20, a21, a22, a23, n);
+    if (M > 3)
+        lanes_sum4(y + 3 * y_stride, a30, a31, a32, a33, n);
+}
+
+// y of one group of up to four outputs, from the sums.
+static inline void few_finish(const struct product_job *j, const float (*sums)[4], size_t o,
+                              size_t n)
+{
+    for (size_t r = 0; r < j->m; r++) {
+        float *y = j->y + r * j->y_stride + o;
+        for (size_t i = 0; i < n; i++) {
+            float v = sums[r][i] + (j->bias ? j->bias[o + i] : 0.0f);
+            y[i] = j->add ? y[i] + v : v;
+        }
+    }
+}
+
+ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct product_job *j,
+                            enum dtype t, bool round)
+{
+    size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
+    struct dots a = {.x_stride = product_x_stride(p, j->k), .k = j->k};
+    for (size_t o = 0; o < j->n; o += 4) {
+        size_t n = min_size(4, j->n - o);
+        for (size_t i = 0; i < 4; i++)
+            a.w[i] = (const uint8_t *)j->w + (o + min_size(i, n - 1)) * row_bytes;
+        float sums[KERNEL_FEW_ROWS][4];
+        for (size_t r = 0; r < j->m;) {
+            size_t left = j->m - r;
+            a.x = (const uint8_t *)j->x + r * a.x_stride;
+            a.ahead = r == 0 ? 4 * row_bytes : 0;
+            if (FEW_X >= 4 && left >= 4) {
+                dots_body(&a, sums[r], 4, 4, 4, t, round);
+                r += 4;
+            } else if (left >= 2) {
+                dots_body(&a, sums[r], 4, 4, 2, t, round);
+                r += 2;
+            } else {
+                dots_body(&a, sums[r], 4, 4, 1, t, round);
+                r += 1;
+            }
+        }
+        few_finish(j, (const float(*)[4])sums, o, n);
+    }
+}
+
+ALWAYS_INLINE void few_lanes(const struct product_kernels *p, const struct product_job *j,
+                             bool round)
+{
+    switch (j->w_type) {
+    case DT_F32:
+        few_type(p, j, DT_F32, round);
+        break;
+    case DT_F16:
+        few_type(p, j, DT_F16, round);
+        break;
+    default:
+        few_type(p, j, DT_BF16, round);
+    }
+}
+
+#endif

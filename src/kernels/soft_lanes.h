@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+// Attention's own kernels in the vector vocabulary of a lanes_*.h: the step of the running softmax, and
+// weighted sums of value rows for a few query rows.
+#ifndef IV_KERNELS_SOFT_LANES_H
+#define IV_KERNELS_SOFT_LANES_H
+
+#include "kernels/cells_lanes.h"
+#include "kernels/exp_lanes.h"
+
+// exp(s - max) is 2^(s log2 e - max log2 e), one fused step from the score; the rounding of the second
+// term is the same for a whole step and part of the returned factor, so it cancels.
+ALWAYS_INLINE float soft_step_form(uint8_t *p, const float *s, size_t n, size_t n_pad, float *max,
+                                   float *sum, enum form form)
+{
+    const float log2e = 1.44269504f;
+    size_t full = n - n % LANES, tail = n % LANES;
+    lanes top = lanes_set(*max);
+    for (size_t i = 0; i < full; i += LANES)
+        top = lanes_max(lanes_load(s + i), top); // a NaN stays out of the maximum
+    float now = lanes_max_of(top);
+    for (size_t i = full; i < n; i++)
+        now = s[i] > now ? s[i] : now;
+    lanes scale = lanes_set(log2e), shift = lanes_set(-now * log2e), total = lanes_zero();
+    for (size_t i = 0; i < full; i += LANES) {
+        lanes e = lanes_exp2(lanes_fma(lanes_load(s + i), scale, shift));
+        total = lanes_add(total, e);
+        form_store(p, i, e, form, LANES);
+    }
+    size_t at = full;
+    if (tail != 0) {
+        float part[LANES];
+        lanes_store(part, lanes_exp2(lanes_fma(lanes_load_n(s + full, tail), scale, shift)));
+        lanes e = lanes_load_n(part, tail);
+        total = lanes_add(total, e);
+        form_store(p, full, e, form, LANES);
+        at += LANES;
+    }
+    size_t elem = form == FORM_BF16 ? 2 : 4;
+    if (at < n_pad)
+        memset(p + at * elem, 0, (n_pad - at) * elem);
+    float factor = lanes_first_of(lanes_exp2(lanes_set(*max * log2e - now * log2e)));
+    *max = now;
+    *sum = *sum * factor + lanes_sum(total);
+    return factor;
+}
+
+// C vectors of columns (the last of them n wide when C is 1) for M rows.
+ALWAYS_INLINE void mix_body(const struct mix_job *j, size_t r0, size_t c0, size_t n, int M, int C,
+                            enum dtype t, bool round, enum form form)
+{
+    size_t elem = t == DT_F32 ? 4 : 2;
+    const uint8_t *v = (const uint8_t *)j->v + c0 * elem;
+    const uint8_t *x = (const uint8_t *)j->x + r0 * j->x_stride;
+    float *y = j->y + r0 * j->y_stride + c0;
+#define MIX_AT(r, c) (y + (size_t)r * j->y_stride + c * LANES)
+#define MIX_LOAD(r, c)                                                                             \
+    (M > r && C > c ? (C == 1 ? lanes_load_n(MIX_AT(r, c), n) : lanes_load(MIX_AT(r, c)))          \
+                    : lanes_zero())
+#define MIX_STORE(r, c)                                                                            \
+    do {                                                                                           \
+        if (M > r && C > c)                                                                        \
+            lanes_store_n(MIX_AT(r, c), a##r##c, C == 1 ? n : LANES);                              \
+    } while (0)
+#define MIX_ROW(r)                                                                                 \
+    do {                                                                                           \
+        if (M > r) {                                                                               \
+            lanes u = form_splat(x + r * j->x_stride, i, form);                                    \
+            a##r##0 = lanes_fma(u, v0, a##r##0);                                                   \
+            if (C > 1)                                                                             \
+                a##r##1 = lanes_fma(u, v1, a##r##1);                                               \
+        }                                                                                          \
+    } while (0)
+    lanes a00 = MIX_LOAD(0, 0), a01 = MIX_LOAD(0, 1), a10 = MIX_LOAD(1, 0), a11 = MIX_LOAD(1, 1);
+    lanes a20 = MIX_LOAD(2, 0), a21 = MIX_LOAD(2, 1), a30 = MIX_LOAD(3, 0), a31 = MIX_LOAD(3, 1);
+    for (size_t i = 0; i < j->n; i++, v += j->v_stride * elem) {
+        lanes v0 = C == 1 ? weight_lanes_n(v, t, round, n) : weight_lanes(v, t, round);
+        lanes v1 = C > 1 ? weight_lanes(v + LANES * elem, t, round) : lanes_zero();
+        MIX_ROW(0);
+        MIX_ROW(1);
+        MIX_ROW(2);
+        MIX_ROW(3);
+    }
+    MIX_STORE(0, 0);
+    MIX_STORE(0, 1);
+    MIX_STORE(1, 0);
+    MIX_STORE(1, 1);
+    MIX_STORE(2, 0);
+    MIX_STORE(2, 1);
+    MIX_STORE(3, 0);
+    MIX_STORE(3, 1);
+#undef MIX_ROW
+#undef MIX_STORE
+#undef MIX_LOAD
+#undef MIX_AT
+}
+
+ALWAYS_INLINE void mix_type(const struct mix_job *j, enum dtype t, bool round, enum form form)
+{
+    size_t wide = j->d - j->d % (2 * LANES);
+    for (size_t r = 0; r < j->m;) {
+        size_t rows = j->m - r >= 4 ? 4 : 1;
+        for (size_t c = 0; c < wide; c += 2 * LANES) {
+            if (rows == 4)
+                mix_body(j, r, c, LANES, 4, 2, t, round, form);
+            else
+                mix_body(j, r, c, LANES, 1, 2, t, round, form);
+        }
+        for (size_t c = wide; c < j->d; c += LANES) {
+            size_t n = min_size(LANES, j->d - c);
+            if (rows == 4)
+                mix_body(j, r, c, n, 4, 1, t, round, form);
+            else
+                mix_body(j, r, c, n, 1, 1, t, round, form);
+        }
+        r += rows;
+    }
+}
+
+ALWAYS_INLINE void mix_form(const struct mix_job *j, bool round, enum form form)
+{
+    if (j->v_type == DT_F32)
+        mix_type(j, DT_F32, round, form);
+    else
+        mix_type(j, DT_BF16, round, form);
+}
+
+#endif
