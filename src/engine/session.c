@@ -248,7 +248,7 @@ static int prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t
     int rc;
     size_t same =
         s->keep_cache ? prompt_common_prefix(s->cached.v, s->cached.n, p->ids.v, p->ids.n) : 0;
-    *n_cached = runner_reusable(same, p->ids.n);
+    *n_cached = runner_reusable(&s->runner, same, p->ids.n);
     s->cached.n = *n_cached; // what a failure leaves
     TRY(runner_prefill(&s->runner,
                        &(struct runner_prompt){.ids = p->ids.v,

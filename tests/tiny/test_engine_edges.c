@@ -56,6 +56,46 @@ static void plans_for_many_threads(void **state)
     }
 }
 
+static void ask_words(iv_session *s, const char *question, int n_new, struct iv_answer *a)
+{
+    struct iv_ask_options o = iv_ask_options_default();
+    struct iv_error e;
+    o.max_new_tokens = n_new;
+    o.ignore_eos = true;
+    if (iv_session_ask(s, question, &o, a, &e) != IV_OK)
+        fail_msg("%s", e.message);
+}
+
+// A first prompt of at most OPS_FEW_ROWS tokens goes through other kernels than a longer one: its keys
+// must not stand in for the beginning of a longer one.
+static void short_prompts_are_not_reused(void **state)
+{
+    static const char *const dtypes[] = {"f32", "bf16"};
+    (void)state;
+    needs_model();
+    for (size_t d = 0; d < 2; d++) {
+        iv_engine *g = open_engine(dtypes[d], NULL, 2, false);
+        uint64_t hash[2];
+        for (int keep = 0; keep < 2; keep++) {
+            struct iv_session_options o = iv_session_options_default();
+            struct iv_error e;
+            struct iv_answer a;
+            iv_session *s;
+            o.keep_cache = keep;
+            assert_int_equal(iv_session_open(g, NULL, &o, &s, &e), IV_OK);
+            ask_words(s, "Hi", 4, &a);
+            assert_true(a.prompt_tokens <= 8);
+            iv_answer_free(&a);
+            ask_words(s, "And then, what happens in the end?", 1, &a);
+            hash[keep] = a.logits_hash;
+            iv_answer_free(&a);
+            iv_session_close(s);
+        }
+        assert_true(hash[0] == hash[1]);
+        iv_engine_close(g);
+    }
+}
+
 // Refused, not counted through.
 static void plans_have_an_end(void **state)
 {
@@ -78,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_for_many_threads),
+        cmocka_unit_test(short_prompts_are_not_reused),
         cmocka_unit_test(plans_have_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
