@@ -195,21 +195,32 @@ static int begin(struct runner *r, size_t bytes, struct err *e)
     return ops_reserve(r->ops, bytes, e);
 }
 
+// Scratch of steps that end at position n_pos: the last one sees most keys and takes most.
+static int plan_steps(struct runner *r, size_t n_pos, size_t n_beam, size_t *bytes, struct err *e)
+{
+    struct ops_plan prefill, step;
+    int rc = runner_plan(r->engine, n_pos - 1, n_pos - 1, n_beam, &prefill, &step, e);
+    *bytes = step.arena_bytes;
+    return rc;
+}
+
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e)
 {
     int rc;
     struct ops_plan prefill, step;
     struct kv *kv = &r->cache[0];
     const float *rows = p->rows;
-    size_t want;
+    size_t want, step_bytes;
     beams_free(r);
     kv_truncate(kv, p->n_reused);
     if (!add_size(p->n, p->max_new, &want) || p->n > r->ctx_limit)
         return err_set(e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p->n,
                        r->ctx_limit);
+    want = min_size(want, r->ctx_limit);
     TRY(runner_plan(r->engine, kv->n, p->n, 1, &prefill, &step, e));
-    TRY(begin(r, max_size(prefill.arena_bytes, step.arena_bytes), e));
-    TRY(kv_reserve(kv, min_size(want, r->ctx_limit), e));
+    TRY(plan_steps(r, want, 1, &step_bytes, e));
+    TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
+    TRY(kv_reserve(kv, want, e));
     for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
         if (p->ids[i] < 0 && rows)
             rows += r->engine->config.llm.d_model;
@@ -231,13 +242,12 @@ fail:
 static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
 {
     int rc;
-    struct ops_plan prefill, step;
-    size_t want = min_size(r->n_prompt + r->max_new, r->ctx_limit);
+    size_t want = min_size(r->n_prompt + r->max_new, r->ctx_limit), step_bytes;
     const struct llm_config *c = &r->engine->config.llm;
     if (n_beam > RUNNER_MAX_BEAM)
         return err_set(e, ERR_USAGE, "%zu beams: at most %d", n_beam, RUNNER_MAX_BEAM);
-    TRY(runner_plan(r->engine, r->n_prompt, r->n_prompt, n_beam, &prefill, &step, e));
-    TRY(begin(r, step.arena_bytes, e));
+    TRY(plan_steps(r, want, n_beam, &step_bytes, e));
+    TRY(begin(r, step_bytes, e));
     for (size_t i = 0; i < n_beam; i++) {
         TRY(kv_init(&r->spare[i], r->ops, c, e));
         if (i > 0)

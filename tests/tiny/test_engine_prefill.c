@@ -145,11 +145,44 @@ static void beyond_trained_positions(void **state)
     cuts_do_not_matter(N_TRAINED);
 }
 
+// Attention's scratch may grow with the keys of a step, up to the last one that was asked for.
+static void last_step_finds_room(void **state)
+{
+    enum { N_NEW = 20000 };
+    (void)state;
+    needs_model();
+    struct tempdir dir;
+    tempdir_make(&dir);
+    iv_engine *g = open_engine(&dir, "ref", 262144);
+    float *logits = mem_calloc(2 * g->config.llm.n_vocab, sizeof *logits);
+    struct iv_callbacks none = {0};
+    struct runner r;
+    struct err e = {0};
+    const int32_t ids[] = {1, 2, 3, 4};
+    const size_t parent[2] = {0};
+    assert_int_equal(runner_init(&r, g, &none, 0, &e), 0);
+    struct runner_prompt p = {.ids = ids, .n = 4, .max_new = N_NEW};
+    assert_int_equal(runner_prefill(&r, &p, logits, &e), 0);
+    r.cache[0].n = 4 + N_NEW - 1; // as if that many steps had been made; the cache is zeroed
+    if (runner_step(&r, ids, 1, logits, &e) != 0)
+        fail_msg("%s", e.msg);
+    assert_int_equal(runner_prefill(&r, &p, logits, &e), 0);
+    assert_int_equal(runner_reorder(&r, parent, 2, &e), 0);
+    r.cache[0].n = r.cache[1].n = 4 + N_NEW - 1;
+    if (runner_step(&r, ids, 2, logits, &e) != 0)
+        fail_msg("%s", e.msg);
+    runner_free(&r);
+    mem_free(logits);
+    iv_engine_close(g);
+    tempdir_remove(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(within_trained_positions),
         cmocka_unit_test(beyond_trained_positions),
+        cmocka_unit_test(last_step_finds_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
