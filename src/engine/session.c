@@ -212,7 +212,9 @@ static int encode_media(iv_session *s, double *vision_ms, double *qformer_ms, st
     size_t n = n_visual(s) * s->engine->config.llm.d_model;
     if (!m || (s->rows && s->keep_cache))
         return 0;
-    pthread_mutex_lock(&m->lock);
+    rc = media_lock(m, &s->callbacks, e);
+    if (rc != 0)
+        return rc;
     if (!s->keep_cache)
         media_forget(m);
     TRY(media_encode(m, s->instruction, &s->callbacks, vision_ms, qformer_ms, e));

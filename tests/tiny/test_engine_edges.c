@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Edges of the engine on a tiny model: plans for any machine and any prompt, short prompts.
+// Edges of the engine on a tiny model: plans for any machine and any prompt, prompts too short for the
+// kernels of many rows, engines without weights, waiting for another session.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,12 +115,71 @@ static void plans_have_an_end(void **state)
     iv_engine_close(g);
 }
 
+// Without weights pixels are all there is.
+static void no_weights_no_stage(void **state)
+{
+    (void)state;
+    needs_model();
+    iv_engine *g = open_engine(NULL, NULL, 1, true);
+    float *px = calloc((size_t)3 * 224 * 224, sizeof *px), *data;
+    struct iv_error e;
+    iv_media *m;
+    size_t dim[6];
+    unsigned rank;
+    assert_int_equal(iv_media_from_pixels(g, px, 1, 1, true, &m, &e), IV_OK);
+    for (int stage = IV_STAGE_VIT; stage <= IV_STAGE_PROJECTED; stage++) {
+        memset(dim, 0xff, sizeof dim);
+        assert_int_equal(iv_media_stage(m, (enum iv_stage)stage, NULL, &data, dim, &rank, &e),
+                         IV_ERR_USAGE);
+        assert_null(data);
+        assert_int_equal(rank, 0);
+        for (size_t i = 0; i < 6; i++)
+            assert_int_equal(dim[i], 0);
+    }
+    iv_media_close(m);
+    iv_engine_close(g);
+    free(px);
+}
+
+static bool third_time(void *user)
+{
+    return ++*(int *)user == 3;
+}
+
+// A session that waits for another's encoding hears its abort. (Without: this hangs.)
+static void waiting_can_be_stopped(void **state)
+{
+    (void)state;
+    needs_model();
+    iv_engine *g = open_engine(NULL, NULL, 1, false);
+    float *px = calloc((size_t)3 * 224 * 224, sizeof *px);
+    struct iv_session_options o = iv_session_options_default();
+    struct iv_ask_options ask = iv_ask_options_default();
+    struct iv_answer a;
+    struct iv_error e;
+    iv_media *m;
+    iv_session *s;
+    int polls = 0;
+    o.callbacks.user = &polls;
+    o.callbacks.abort = third_time;
+    assert_int_equal(iv_media_from_pixels(g, px, 1, 1, true, &m, &e), IV_OK);
+    assert_int_equal(iv_session_open(g, m, &o, &s, &e), IV_OK);
+    pthread_mutex_lock(&m->lock); // the other session
+    assert_int_equal(iv_session_ask(s, "Hi", &ask, &a, &e), IV_ERR_ABORT);
+    pthread_mutex_unlock(&m->lock);
+    assert_int_equal(polls, 3);
+    iv_session_close(s);
+    iv_media_close(m);
+    iv_engine_close(g);
+    free(px);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plans_for_many_threads),
-        cmocka_unit_test(short_prompts_are_not_reused),
-        cmocka_unit_test(plans_have_an_end),
+        cmocka_unit_test(plans_for_many_threads), cmocka_unit_test(short_prompts_are_not_reused),
+        cmocka_unit_test(plans_have_an_end),      cmocka_unit_test(no_weights_no_stage),
+        cmocka_unit_test(waiting_can_be_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
