@@ -55,12 +55,13 @@ enum iv_log_level { IV_LOG_ERROR, IV_LOG_WARN, IV_LOG_INFO, IV_LOG_DEBUG };
 struct iv_callbacks {
     void *user;
     void (*log)(void *user, enum iv_log_level level, const char *line);
-    /* `done` of `total` units (0 = unknown) of "load", "decode", "preprocess", "vision", "qformer",
-     * "prefill" or "generate" */
+    /* `done` of `total` units (0 = unknown) of "decode", "vision", "qformer", "prefill", "generate" or
+     * "verify" */
     void (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
     bool (*abort)(void *user); /* true = stop; the call returns IV_ERR_ABORT within 200 ms */
-    /* every stage's output by name: "frame_indices", "pixels", "vit_block_<i>", "vit", "qformer", "projected",
-     * "input_ids" (0 at visual positions), "logits" (of the prompt's last position). dtype "f32", or "i32" for
+    /* every stage's output by name: "frame_indices", "pixels", "vit_patch" (class token and patches, before
+     * positions), "vit_block_<i>", "vit", "qformer", "projected", "input_ids" (0 at visual positions),
+     * "logits" (of the prompt's last position). dtype "f32", or "i32" for
      * indices and ids; all clips in one call, only when computed; row-major, valid during the call. Costs
      * time: leave NULL in production. */
     void (*stage)(void *user, const char *name, const char *dtype, const void *data,
@@ -266,7 +267,8 @@ struct iv_plan {
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
 };
 /* Without decoding or running anything. media NULL = text only; width, height: of the video (0 = unknown);
- * prompt_tokens: text tokens, those of the template included. */
+ * prompt_tokens: text tokens, those of the template included; IV_ERR_LIMIT when they and the visual ones
+ * pass the model's positions. */
 IV_API int iv_plan(const iv_engine *engine, const struct iv_media_options *media, size_t width,
                    size_t height, size_t prompt_tokens, const struct iv_ask_options *ask,
                    struct iv_plan *out, struct iv_error *e);

@@ -167,6 +167,8 @@ int media_encode(iv_media *media, const char *instruction, const struct iv_callb
     char *copy = NULL;
     int rc = 0;
 
+    if (engine->tokenizer_only)
+        return err_set(e, ERR_USAGE, "the engine was opened without weights");
     if (!template_of(engine->config.variant)->qformer_instruction || (instruction && !*instruction))
         instruction = NULL; // an empty instruction is none (SPEC trap 18)
     if (media->rows && same_text(media->instruction, instruction))
@@ -247,11 +249,14 @@ int iv_media_stage(iv_media *media, enum iv_stage stage, const char *instruction
     int rc = 0;
     *data = NULL;
     *n_dim = 0;
+    memset(dim, 0, sizeof shape[0]);
     if ((unsigned)stage > IV_STAGE_PROJECTED)
         return status_out(err_set(&e, ERR_USAGE, "stage %d is unknown", (int)stage), &e, error);
     for (unsigned i = 0; i < rank[stage]; i++)
         n *= shape[stage][i];
-    pthread_mutex_lock(&media->lock);
+    rc = media_lock(media, &media->callbacks, &e);
+    if (rc != 0)
+        return status_out(rc, &e, error);
     if (stage != IV_STAGE_PIXELS)
         TRY(media_encode(media, instruction, &media->callbacks, &vision_ms, &qformer_ms, &e));
     const float *src[4] = {media->pixels, media->vit, media->queries, media->rows};

@@ -61,6 +61,8 @@ enum { MEDIA_CLIP_MAX = 4096 }; // clips of one media object
 int media_clips_plan(const iv_engine *engine, const struct iv_media_options *o, size_t n_frame,
                      size_t width, size_t height, struct clips_plan *out, struct err *e);
 
+// Takes media->lock. Another session may hold it while it encodes, for minutes: polls cb's abort meanwhile.
+int media_lock(iv_media *media, const struct iv_callbacks *cb, struct err *e);
 // Makes rows (and what they need) for this instruction, NULL = none, if they are not there. The Q-Former
 // reads an instruction only in the variants that send it (SPEC 5.3). cb: progress, abort, stages. The times
 // of what was done now are added to *vision_ms and *qformer_ms (0 when all was there).

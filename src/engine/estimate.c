@@ -40,6 +40,16 @@ static double time_linear(struct ops *o, size_t rows, const struct linear *w)
     return best > 1e-9 ? best : 1e-9;
 }
 
+// w is [PROBE_OUT, PROBE_IN].
+static void time_products(struct ops *o, const struct linear *w, struct probe *out)
+{
+    struct linear part = *w;
+    out->bytes_per_s = (double)w->w.bytes / time_linear(o, 1, w);
+    part.w.dim[0] = PROBE_MANY_OUT;
+    out->flops_per_s =
+        2.0 * PROBE_MANY_OUT * PROBE_IN * PROBE_ROWS / time_linear(o, PROBE_ROWS, &part);
+}
+
 static int probe_machine(const iv_engine *g, struct probe *out, struct err *e)
 {
     int rc;
@@ -57,12 +67,13 @@ static int probe_machine(const iv_engine *g, struct probe *out, struct err *e)
                              .dim = {PROBE_OUT, PROBE_IN},
                              .bytes = bytes,
                              .name = "probe"}};
+    TRY(ops_open_plan(&opt, &o, e)); // how much scratch: it grows with the threads
+    time_products(o, &w, out);
+    size_t scratch = ops_plan_result(o).arena_bytes;
+    ops_close(o);
     TRY(ops_open_cpu(&opt, &o, e));
-    TRY(ops_reserve(o, (size_t)PROBE_ROWS * (PROBE_OUT + 2 * PROBE_IN) * 8 + (1 << 20), e));
-    out->bytes_per_s = (double)bytes / time_linear(o, 1, &w);
-    w.w.dim[0] = PROBE_MANY_OUT;
-    out->flops_per_s =
-        2.0 * PROBE_MANY_OUT * PROBE_IN * PROBE_ROWS / time_linear(o, PROBE_ROWS, &w);
+    TRY(ops_reserve(o, scratch, e));
+    time_products(o, &w, out);
     TRY(ops_status(o, e));
 fail:
     ops_close(o);
@@ -92,6 +103,9 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
         TRY(media_encode_plan(g, clips.n_clip, n_frame, 0, &vision, &qformer, &e));
     }
     size_t n_visual = clips.n_clip * g->config.qformer.n_query, n_prompt = n_visual + prompt_tokens;
+    if (prompt_tokens > g->config.llm.n_ctx_max || n_prompt > g->config.llm.n_ctx_max)
+        TRY(err_set(&e, ERR_LIMIT, "plan: %zu visual and %zu text tokens, the model holds %zu",
+                    n_visual, prompt_tokens, g->config.llm.n_ctx_max));
     TRY(runner_plan(g, 0, n_prompt, n_beam, &prefill, &step, &e));
     TRY(probe_machine(g, &probe, &e));
 

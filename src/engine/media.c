@@ -2,6 +2,7 @@
 // iv_media: a video, images, frames or finished pixels, preprocessed for the engine's variant. Decoded
 // frames are released as soon as they have become pixels; encoded stages are made by encode.c.
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/sha256.h"
@@ -77,6 +78,21 @@ void iv_media_close(iv_media *m)
 const struct iv_media_info *iv_media_info(const iv_media *m)
 {
     return &m->info;
+}
+
+int media_lock(iv_media *m, const struct iv_callbacks *cb, struct err *e)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    if (!cb->abort) {
+        pthread_mutex_lock(&m->lock);
+        return 0;
+    }
+    while (pthread_mutex_trylock(&m->lock) != 0) {
+        if (cb->abort(cb->user))
+            return err_set(e, ERR_ABORT, "stopped while another call encodes the media");
+        nanosleep(&pause, NULL);
+    }
+    return 0;
 }
 
 static int set_path(iv_media *m, const char *path, struct err *e)

@@ -15,9 +15,14 @@ enum {
     CHUNK = 512
 }; // rows: the weights are read once a chunk, scratch is about 250 KB a row at 7B
 
-size_t runner_reusable(size_t n_same, size_t n_prompt)
+size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt)
 {
+    const struct llm_config *c = &r->engine->config.llm;
     size_t tail = OPS_FEW_ROWS + 1;
+    if (llm_rope_theta(c, r->n_prompt) != llm_rope_theta(c, n_prompt))
+        return 0;
+    if (n_same < tail) // perhaps a whole short prompt, which took the kernels for few rows
+        return 0;
     return n_prompt < tail ? 0 : min_size(n_same, n_prompt - tail);
 }
 
@@ -57,10 +62,10 @@ static void forward(struct ops *o, const struct llm *m, struct llm_batch *b, flo
     op_download(o, logits, out);
 }
 
-// n positions of kv from kv->n on.
+// n positions of kv from kv->n on, of a prompt of n_prompt.
 static void prefill_chunk(struct ops *o, const struct llm *m, const int32_t *ids,
-                          const float **rows, struct kv *kv, size_t n, const struct hooks *hooks,
-                          float *logits)
+                          const float **rows, struct kv *kv, size_t n, size_t n_prompt,
+                          const struct hooks *hooks, float *logits)
 {
     uint32_t pos[CHUNK];
     size_t mark = ops_mark(o);
@@ -72,7 +77,8 @@ static void prefill_chunk(struct ops *o, const struct llm *m, const int32_t *ids
                           .n_span = 1,
                           .pos = pos,
                           .hooks = hooks,
-                          .report = true};
+                          .report = true,
+                          .n_pos = n_prompt};
     embed(o, m, ids, rows, b.x);
     forward(o, m, &b, logits);
     ops_pop(o, mark);
@@ -120,7 +126,8 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     while (cache[0].n < n_prompt) {
         const float *rows = NULL;
         size_t before = cache[0].n;
-        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(n_prompt - before), &none, NULL);
+        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(n_prompt - before), n_prompt, &none,
+                      NULL);
         TRY(ops_status(o, e));
     }
     *prefill = ops_plan_result(o);
@@ -188,27 +195,38 @@ static int begin(struct runner *r, size_t bytes, struct err *e)
     return ops_reserve(r->ops, bytes, e);
 }
 
+// Scratch of steps that end at position n_pos: the last one sees most keys and takes most.
+static int plan_steps(struct runner *r, size_t n_pos, size_t n_beam, size_t *bytes, struct err *e)
+{
+    struct ops_plan prefill, step;
+    int rc = runner_plan(r->engine, n_pos - 1, n_pos - 1, n_beam, &prefill, &step, e);
+    *bytes = step.arena_bytes;
+    return rc;
+}
+
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e)
 {
     int rc;
     struct ops_plan prefill, step;
     struct kv *kv = &r->cache[0];
     const float *rows = p->rows;
-    size_t want;
+    size_t want, step_bytes;
     beams_free(r);
     kv_truncate(kv, p->n_reused);
     if (!add_size(p->n, p->max_new, &want) || p->n > r->ctx_limit)
         return err_set(e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p->n,
                        r->ctx_limit);
+    want = min_size(want, r->ctx_limit);
     TRY(runner_plan(r->engine, kv->n, p->n, 1, &prefill, &step, e));
-    TRY(begin(r, max_size(prefill.arena_bytes, step.arena_bytes), e));
-    TRY(kv_reserve(kv, min_size(want, r->ctx_limit), e));
+    TRY(plan_steps(r, want, 1, &step_bytes, e));
+    TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
+    TRY(kv_reserve(kv, want, e));
     for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
         if (p->ids[i] < 0 && rows)
             rows += r->engine->config.llm.d_model;
     while (kv->n < p->n) {
         size_t n = chunk_rows(p->n - kv->n);
-        prefill_chunk(r->ops, &r->engine->model.llm, p->ids + kv->n, &rows, kv, n, &r->hooks,
+        prefill_chunk(r->ops, &r->engine->model.llm, p->ids + kv->n, &rows, kv, n, p->n, &r->hooks,
                       logits);
         TRY(ops_status(r->ops, e));
     }
@@ -224,13 +242,12 @@ fail:
 static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
 {
     int rc;
-    struct ops_plan prefill, step;
-    size_t want = min_size(r->n_prompt + r->max_new, r->ctx_limit);
+    size_t want = min_size(r->n_prompt + r->max_new, r->ctx_limit), step_bytes;
     const struct llm_config *c = &r->engine->config.llm;
     if (n_beam > RUNNER_MAX_BEAM)
         return err_set(e, ERR_USAGE, "%zu beams: at most %d", n_beam, RUNNER_MAX_BEAM);
-    TRY(runner_plan(r->engine, r->n_prompt, r->n_prompt, n_beam, &prefill, &step, e));
-    TRY(begin(r, step.arena_bytes, e));
+    TRY(plan_steps(r, want, n_beam, &step_bytes, e));
+    TRY(begin(r, step_bytes, e));
     for (size_t i = 0; i < n_beam; i++) {
         TRY(kv_init(&r->spare[i], r->ops, c, e));
         if (i > 0)

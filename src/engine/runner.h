@@ -34,9 +34,10 @@ struct runner_prompt {
     size_t max_new;    // room wanted behind the prompt
 };
 
-// Prompt positions that may be kept when the first n_same ids are unchanged: so many that what remains
-// takes the same kernels as a whole prompt would, so that answers do not depend on caching.
-size_t runner_reusable(size_t n_same, size_t n_prompt);
+// Prompt positions that may be kept when the first n_same ids are those of the last prompt: so many that
+// they and what remains take the same kernels and rotary base as a whole prompt would, so that answers do
+// not depend on caching.
+size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt);
 
 // Fills cache[0] from n_reused on; logits, host f32 [n_vocab], of the last position. On failure cache[0]
 // holds at most what it held of the reused part.

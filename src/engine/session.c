@@ -212,7 +212,9 @@ static int encode_media(iv_session *s, double *vision_ms, double *qformer_ms, st
     size_t n = n_visual(s) * s->engine->config.llm.d_model;
     if (!m || (s->rows && s->keep_cache))
         return 0;
-    pthread_mutex_lock(&m->lock);
+    rc = media_lock(m, &s->callbacks, e);
+    if (rc != 0)
+        return rc;
     if (!s->keep_cache)
         media_forget(m);
     TRY(media_encode(m, s->instruction, &s->callbacks, vision_ms, qformer_ms, e));
@@ -248,7 +250,7 @@ static int prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t
     int rc;
     size_t same =
         s->keep_cache ? prompt_common_prefix(s->cached.v, s->cached.n, p->ids.v, p->ids.n) : 0;
-    *n_cached = runner_reusable(same, p->ids.n);
+    *n_cached = runner_reusable(&s->runner, same, p->ids.n);
     s->cached.n = *n_cached; // what a failure leaves
     TRY(runner_prefill(&s->runner,
                        &(struct runner_prompt){.ids = p->ids.v,

@@ -90,8 +90,7 @@ void llm_free(struct llm *m)
     memset(m, 0, sizeof *m);
 }
 
-// Base of the rotary angles once a sequence reaches n_pos positions (SPEC 7.2: dynamic NTK).
-static double rope_theta(const struct llm_config *c, size_t n_pos)
+double llm_rope_theta(const struct llm_config *c, size_t n_pos)
 {
     if (c->ntk_factor <= 0 || n_pos <= c->ntk_from)
         return c->rope_theta;
@@ -165,12 +164,13 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
 
 void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, struct mat logits)
 {
-    size_t mark = ops_mark(o), n_pos = 0;
+    size_t mark = ops_mark(o), n_pos = b->n_pos;
     for (size_t i = 0; i < b->n_span; i++) {
         size_t end = b->span[i].kv->n + b->span[i].n_row;
         n_pos = end > n_pos ? end : n_pos;
     }
-    struct mat rope = op_rope_table(o, b->pos, b->x.rows, m->c.d_head, rope_theta(&m->c, n_pos));
+    struct mat rope =
+        op_rope_table(o, b->pos, b->x.rows, m->c.d_head, llm_rope_theta(&m->c, n_pos));
     for (size_t l = 0; l < m->c.n_layer; l++) {
         layer_forward(o, m, l, b, rope);
         if (ops_status(o, NULL) != 0)

@@ -45,7 +45,14 @@ struct llm_batch {
     const uint32_t *pos;       // host, [rows]: position of each row in its sequence
     const struct hooks *hooks; // progress "prefill" by layers when report is set
     bool report;
+    size_t
+        n_pos; // positions of the whole prompt that this batch is a piece of, 0 = no more than these:
+               // dynamic NTK turns all of them by the base of the last
 };
+
+// Base of the rotary angles of a prompt of n_pos positions (SPEC 7.2: dynamic NTK). Keys of different
+// bases do not belong together.
+double llm_rope_theta(const struct llm_config *c, size_t n_pos);
 
 // logits, f32 [n_span, n_vocab]: of the last row of each span. Failure: ops_status; the caches then still
 // have their old n.

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// Edges of the engine on a tiny model: plans for any machine and any prompt, prompts too short for the
+// kernels of many rows, engines without weights, waiting for another session.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/engine.h"
+
+static const char MODEL[] = TEST_SHARED "/golden/tiny-hd";
+
+static void needs_model(void)
+{
+    if (access(MODEL, R_OK) == 0)
+        return;
+    print_message("SKIP no golden data beside the project\n");
+    skip();
+}
+
+static iv_engine *open_engine(const char *dtype, const char *cpu, int threads, bool tokenizer_only)
+{
+    struct iv_engine_options o = iv_engine_options_default();
+    struct iv_error e;
+    iv_engine *g;
+    o.model = MODEL;
+    o.dtype = dtype;
+    o.cpu = cpu;
+    o.n_threads = threads;
+    o.tokenizer_only = tokenizer_only;
+    if (iv_engine_open(&o, &g, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    return g;
+}
+
+// The probe's scratch grows with the threads.
+static void plans_for_many_threads(void **state)
+{
+    static const char *const dtypes[] = {"f32", "bf16"};
+    (void)state;
+    needs_model();
+    for (size_t d = 0; d < 2; d++) {
+        iv_engine *g = open_engine(dtypes[d], NULL, 64, false);
+        struct iv_ask_options ask = iv_ask_options_default();
+        struct iv_plan plan;
+        struct iv_error e;
+        if (iv_plan(g, NULL, 0, 0, 10, &ask, &plan, &e) != IV_OK)
+            fail_msg("%s", e.message);
+        assert_true(plan.prefill_s > 0 && plan.decode_s_per_token > 0);
+        iv_engine_close(g);
+    }
+}
+
+static void ask_words(iv_session *s, const char *question, int n_new, struct iv_answer *a)
+{
+    struct iv_ask_options o = iv_ask_options_default();
+    struct iv_error e;
+    o.max_new_tokens = n_new;
+    o.ignore_eos = true;
+    if (iv_session_ask(s, question, &o, a, &e) != IV_OK)
+        fail_msg("%s", e.message);
+}
+
+// A first prompt of at most OPS_FEW_ROWS tokens goes through other kernels than a longer one: its keys
+// must not stand in for the beginning of a longer one.
+static void short_prompts_are_not_reused(void **state)
+{
+    static const char *const dtypes[] = {"f32", "bf16"};
+    (void)state;
+    needs_model();
+    for (size_t d = 0; d < 2; d++) {
+        iv_engine *g = open_engine(dtypes[d], NULL, 2, false);
+        uint64_t hash[2];
+        for (int keep = 0; keep < 2; keep++) {
+            struct iv_session_options o = iv_session_options_default();
+            struct iv_error e;
+            struct iv_answer a;
+            iv_session *s;
+            o.keep_cache = keep;
+            assert_int_equal(iv_session_open(g, NULL, &o, &s, &e), IV_OK);
+            ask_words(s, "Hi", 4, &a);
+            assert_true(a.prompt_tokens <= 8);
+            iv_answer_free(&a);
+            ask_words(s, "And then, what happens in the end?", 1, &a);
+            hash[keep] = a.logits_hash;
+            iv_answer_free(&a);
+            iv_session_close(s);
+        }
+        assert_true(hash[0] == hash[1]);
+        iv_engine_close(g);
+    }
+}
+
+// Refused, not counted through.
+static void plans_have_an_end(void **state)
+{
+    (void)state;
+    needs_model();
+    iv_engine *g = open_engine(NULL, NULL, 1, false);
+    struct iv_ask_options ask = iv_ask_options_default();
+    struct iv_media_options media = iv_media_options_default();
+    struct iv_plan plan;
+    struct iv_error e;
+    uint64_t most = iv_engine_info(g)->llm_n_ctx_max;
+    assert_int_equal(iv_plan(g, NULL, 0, 0, most + 1, &ask, &plan, &e), IV_ERR_LIMIT);
+    assert_int_equal(iv_plan(g, &media, 0, 0, most, &ask, &plan, &e), IV_ERR_LIMIT);
+    assert_int_equal(iv_plan(g, &media, 0, 0, SIZE_MAX, &ask, &plan, &e), IV_ERR_LIMIT);
+    assert_int_equal(plan.prompt_tokens, 0);
+    iv_engine_close(g);
+}
+
+// Without weights pixels are all there is.
+static void no_weights_no_stage(void **state)
+{
+    (void)state;
+    needs_model();
+    iv_engine *g = open_engine(NULL, NULL, 1, true);
+    float *px = calloc((size_t)3 * 224 * 224, sizeof *px), *data;
+    struct iv_error e;
+    iv_media *m;
+    size_t dim[6];
+    unsigned rank;
+    assert_int_equal(iv_media_from_pixels(g, px, 1, 1, true, &m, &e), IV_OK);
+    for (int stage = IV_STAGE_VIT; stage <= IV_STAGE_PROJECTED; stage++) {
+        memset(dim, 0xff, sizeof dim);
+        assert_int_equal(iv_media_stage(m, (enum iv_stage)stage, NULL, &data, dim, &rank, &e),
+                         IV_ERR_USAGE);
+        assert_null(data);
+        assert_int_equal(rank, 0);
+        for (size_t i = 0; i < 6; i++)
+            assert_int_equal(dim[i], 0);
+    }
+    iv_media_close(m);
+    iv_engine_close(g);
+    free(px);
+}
+
+static bool third_time(void *user)
+{
+    return ++*(int *)user == 3;
+}
+
+// A session that waits for another's encoding hears its abort. (Without: this hangs.)
+static void waiting_can_be_stopped(void **state)
+{
+    (void)state;
+    needs_model();
+    iv_engine *g = open_engine(NULL, NULL, 1, false);
+    float *px = calloc((size_t)3 * 224 * 224, sizeof *px);
+    struct iv_session_options o = iv_session_options_default();
+    struct iv_ask_options ask = iv_ask_options_default();
+    struct iv_answer a;
+    struct iv_error e;
+    iv_media *m;
+    iv_session *s;
+    int polls = 0;
+    o.callbacks.user = &polls;
+    o.callbacks.abort = third_time;
+    assert_int_equal(iv_media_from_pixels(g, px, 1, 1, true, &m, &e), IV_OK);
+    assert_int_equal(iv_session_open(g, m, &o, &s, &e), IV_OK);
+    pthread_mutex_lock(&m->lock); // the other session
+    assert_int_equal(iv_session_ask(s, "Hi", &ask, &a, &e), IV_ERR_ABORT);
+    pthread_mutex_unlock(&m->lock);
+    assert_int_equal(polls, 3);
+    iv_session_close(s);
+    iv_media_close(m);
+    iv_engine_close(g);
+    free(px);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plans_for_many_threads), cmocka_unit_test(short_prompts_are_not_reused),
+        cmocka_unit_test(plans_have_an_end),      cmocka_unit_test(no_weights_no_stage),
+        cmocka_unit_test(waiting_can_be_stopped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
