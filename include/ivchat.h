@@ -12,7 +12,12 @@
  * fills *e with one line that names the file, tensor or value and the numbers. Output pointers are set to
  * NULL (or zeroed) first and stay so on failure. Strings are UTF-8; paths are bytes. Options are made by the
  * *_default() functions and then changed by name. Pointers inside options are read during the call only,
- * except callbacks, which must stay valid as long as the object they were given to.
+ * except callbacks, which must stay valid as long as the object they were given to. Callbacks run inside
+ * the call that was made: they must not call back into the same media or session. Pointer arguments are
+ * required unless their description says that NULL is allowed.
+ *
+ * Structs of this header may gain members in each minor version; the SONAME (libivchat.so.MAJOR.MINOR)
+ * changes with them, so a program runs with the library it was compiled for.
  */
 #ifndef IVCHAT_H
 #define IVCHAT_H
@@ -171,7 +176,8 @@ struct iv_media_info {
     const char *time_text;      /* the sentence of SPEC 3.9; NULL when fps is unknown */
     double decode_ms, preprocess_ms, vision_ms, qformer_ms; /* 0 until done */
 };
-/* Owned by the media; valid until it is closed. The times change when the media is encoded. */
+/* Owned by the media; valid until it is closed. The times change while the media
+ * is encoded: read them when no other thread is using it. */
 IV_API const struct iv_media_info *iv_media_info(const iv_media *media);
 
 enum iv_stage { IV_STAGE_PIXELS, IV_STAGE_VIT, IV_STAGE_QFORMER, IV_STAGE_PROJECTED };
@@ -186,7 +192,8 @@ IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *inst
 typedef struct iv_session iv_session;
 
 struct iv_session_options {
-    size_t n_ctx; /* positions of the KV cache; 0 = grows as needed up to the model's maximum */
+    size_t
+        n_ctx; /* most positions, at most the model's maximum; 0 = that maximum. Memory grows as needed */
     bool allow_special; /* control-token strings in the caller's texts become control ids, as in the
                                 reference; default false: they stay plain text */
     const char *instruction; /* SPEC 6.1; copied; NULL = none */

@@ -183,6 +183,9 @@ int media_encode(iv_media *media, const char *instruction, const struct iv_callb
             return err_set(e, ERR_LIMIT, "out of memory for the instruction");
         struct text_span span = {instruction, strlen(instruction), false};
         TRY(wordpiece_encode(engine->wordpiece, &span, 1, &text, e));
+        if (text.n > engine->config.qformer.n_pos)
+            TRY(err_set(e, ERR_USAGE, "instruction: %zu tokens, the Q-Former has %zu positions",
+                        text.n, engine->config.qformer.n_pos));
         j.text = text.v;
         j.n_text = text.n;
     }

@@ -76,11 +76,7 @@ static int apply_variant(struct model_config *c, const char *variant, struct err
     if ((v == VARIANT_INTERNLM) != (c->llm.kind == LLM_INTERNLM2))
         return err_set(e, ERR_USAGE, "variant \"%s\": the model's language part is %s", variant,
                        c->llm.kind == LLM_INTERNLM2 ? "InternLM2" : "Mistral");
-    if (v == VARIANT_F16 && c->variant != VARIANT_F16)
-        c->n_frame = 16;
-    else if (v != VARIANT_F16 && c->variant == VARIANT_F16)
-        c->n_frame = 8;
-    c->variant = v;
+    config_set_variant(c, v);
     return 0;
 }
 

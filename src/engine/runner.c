@@ -152,6 +152,8 @@ int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callb
     r->engine = engine;
     r->hooks = callback_hooks(cb);
     r->ctx_limit = n_ctx ? n_ctx : c->n_ctx_max;
+    if (n_ctx > c->n_ctx_max)
+        return err_set(e, ERR_USAGE, "ctx: %zu positions, the model has %zu", n_ctx, c->n_ctx_max);
     struct ops_options opt = engine_ops_options(engine, &r->hooks);
     TRY(ops_open_cpu(&opt, &r->ops, e));
     r->cache = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->cache);

@@ -49,9 +49,16 @@ static void compare_points(struct golden *g, const js_value *c, const char *name
     double max_abs;
     snprintf(at_name, sizeof at_name, "%s_at", name);
     snprintf(values_name, sizeof values_name, "%s_values", name);
-    if (!golden_array(g, c, at_name, &at, NULL, NULL))
+    if (!golden_array(g, c, at_name, &at, NULL, NULL)) {
+        report_result(g, golden_id(c), name, false, "the stored positions cannot be read");
         return;
-    if (golden_array(g, c, values_name, &want, &max_abs, NULL)) {
+    }
+    if (!golden_array(g, c, values_name, &want, &max_abs, NULL)) {
+        report_result(g, golden_id(c), name, false, "the stored values cannot be read");
+    } else if (want.n != at.n) {
+        report_result(g, golden_id(c), name, false, "%zu values at %zu positions", want.n, at.n);
+        npy_free(&want);
+    } else {
         float *got = malloc(want.n * sizeof *got);
         for (size_t i = 0; i < want.n; i++)
             got[i] = canvas ? canvas_at(clips, (size_t)at.i32[i]) : clips->pixels[at.i32[i]];
@@ -251,8 +258,12 @@ static void video_case(struct golden *g, const js_value *c)
         free(text);
         free(want_index);
     } else if (golden_array(g, c, "pixels", &want, &max_abs, &cosine)) {
-        report_distance(g, id, "pixels", golden_distance(clips.pixels, want.f32, want.n), max_abs,
-                        cosine);
+        if (want.n == clips.plan.pixel_floats)
+            report_distance(g, id, "pixels", golden_distance(clips.pixels, want.f32, want.n),
+                            max_abs, cosine);
+        else
+            report_result(g, id, "pixels", false, "%zu values, expected %zu",
+                          clips.plan.pixel_floats, want.n);
         npy_free(&want);
     } else {
         compare_points(g, c, "pixels", &clips, false);

@@ -141,8 +141,10 @@ static void warp_config(struct golden *g, const js_value *c, const js_value *ent
     o.top_k = (int)config_num(config, "top_k", 0);
     o.temperature = config_num(config, "temperature", 1);
     o.repetition_penalty = config_num(config, "repetition_penalty", 1);
-    if (!golden_array(g, c, name, &want, &max_abs, NULL))
+    if (!golden_array(g, c, name, &want, &max_abs, NULL) || want.n != logits->n) {
+        report_result(g, golden_id(c), name, false, "the stored probabilities cannot be read");
         return;
+    }
     if (sampler_init(&s, &o, n_vocab, eos, 1, &e) != 0) {
         report_result(g, golden_id(c), name, false, "%s", e.msg);
         npy_free(&want);
@@ -175,8 +177,10 @@ static void sampling_case(struct golden *g, const js_value *c)
 {
     struct npy logits;
     const js_value *configs = golden_value(c, "configs");
-    if (!golden_array(g, c, "logits", &logits, NULL, NULL))
+    if (!golden_array(g, c, "logits", &logits, NULL, NULL) || js_size(configs) == 0) {
+        report_result(g, golden_id(c), "logits", false, "the stored logits cannot be read");
         return;
+    }
     for (size_t i = 0; i < js_size(configs); i++)
         warp_config(g, c, js_at(configs, i), &logits);
     npy_free(&logits);
