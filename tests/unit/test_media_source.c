@@ -250,7 +250,7 @@ static void test_silent_pipe(void **state)
     o.deadline = deadline_in(0);
     o.hooks = &hooks;
     assert_int_equal(source_open(&s, fifo, &o, &e), ERR_ABORT);
-    assert_true(seconds() - before < 2);
+    assert_true(seconds() - before < 20);
     tempdir_delete(&dir, "silent");
 }
 
