@@ -31,12 +31,10 @@
 // What may be opened. Absent on purpose: formats that refer to other files, capture devices, network
 // protocols, scripts and text renderers; codecs that few videos use and that had memory defects.
 static const char FORMATS[] =
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,"
-    "ogg,"
-    "gif,apng,yuv4mpegpipe,h264,hevc,h263,m4v,vc1,vc1test,av1,obu,ivf,nut,mxf,rm,dv,mjpeg,mjpeg_"
-    "2000,"
-    "wtv,ingenient,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,"
-    "tiff_pipe,mp3,wav,flac,aac,w64,caf,aiff,amr";
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,"
+    "yuv4mpegpipe,h264,hevc,h263,m4v,vc1,vc1test,av1,obu,ivf,nut,mxf,gxf,rm,dv,mjpeg,wtv,ingenient,"
+    "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,ppm_pipe,pgm_pipe,pbm_pipe,pam_pipe,tiff_pipe,gif_pipe,"
+    "mp3,wav,flac,aac,w64,caf,aiff,amr"; // the last line: to say "no video stream"
 static const char CODECS[] =
     "h264,hevc,libdav1d,libaom-av1,av1,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,"
     "msmpeg4v2,msmpeg4,h263,h263p,flv,wmv1,wmv2,wmv3,vc1,theora,vp3,vp6,vp6f,mjpeg,rawvideo,ffv1,"

@@ -56,7 +56,7 @@ static void check(const char *name, const struct video_options *o, int code, con
     int rc = use(path, o, &e);
     if (rc != code || strncmp(e.msg, want, strlen(want)) != 0)
         fail_msg("%s: code %d, %s", name, rc, e.msg);
-    assert_true(seconds() - start < 5);
+    assert_true(seconds() - start < 30);
     int after = dup(0);
     assert_int_equal(before, after - 1); // no descriptor is left open
     close(before);
@@ -124,7 +124,7 @@ static void test_cut_anywhere(void **state)
         assert_int_equal(file_read(media_fixture(names[i]), 1 << 20, ERR_FAIL, &bytes, &n, NULL),
                          0);
         for (size_t cut = 1; cut < n; cut += n / 12) {
-            struct video_options o = {.n_thread = 1, .max_seconds = 5};
+            struct video_options o = {.n_thread = 1, .max_seconds = 60};
             struct err e = {0};
             struct image image;
             int rc = image_read_memory(&image, bytes, cut, "cut", &o, &e);
@@ -137,7 +137,7 @@ static void test_cut_anywhere(void **state)
         mem_free(bytes);
     }
     assert_true(n_good > 20 && n_bad > 10);
-    assert_true(seconds() - start < 20);
+    assert_true(seconds() - start < 90);
 }
 
 // Every allocation of ours that fails ends in an error and leaves nothing behind.
