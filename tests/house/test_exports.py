@@ -55,7 +55,7 @@ def main():
         report.ok(not exported - public, "%s shows nothing but ivchat.h" % name, sorted(exported - public))
         report.ok(not public - exported, "%s has all of ivchat.h" % name, sorted(public - exported))
     soname = re.search(r"SONAME.*\[(.*)\]", output("readelf", "-d", shared))
-    report.ok(soname and re.fullmatch(r"libivchat\.so\.\d+", soname.group(1)), "the shared library has a SONAME",
+    report.ok(soname and re.fullmatch(r"libivchat\.so\.\d+\.\d+", soname.group(1)), "the shared library has a SONAME",
               soname and soname.group(1))
     dynamic = output("readelf", "-d", "-l", "-W", shared)
     report.ok("BIND_NOW" in dynamic or re.search(r"FLAGS.*NOW", dynamic), "symbols are bound at load time")
