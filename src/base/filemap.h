@@ -16,9 +16,8 @@ struct filemap {
 // Maps path. Directories, FIFOs and devices are refused. code = error code to use (ERR_MODEL ...).
 int filemap_open(struct filemap *m, const char *path, int code, struct err *e);
 void filemap_close(struct filemap *m);
-// Asks the system to read n mapped bytes at p ahead of their use. Advice: may block for as long as the
-// queue of the disk is full, never fails. Any thread.
-void filemap_prefetch(const void *p, size_t n);
+// Brings n mapped bytes at p into memory, in order, and returns when they are there. Any thread.
+void filemap_touch(const void *p, size_t n);
 // Reads the whole file (at most max bytes) into *out, zero-terminated; caller owns it (mem_free).
 int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e);
 
