@@ -87,4 +87,4 @@ uninstall:
 	done < $(BUILD)/install_manifest.txt
 
 clean:
-	rm -rf build build-debug build-tsan build-fuzz build-aarch64
+	rm -rf build build-debug build-tsan build-fuzz build-aarch64 build-aarch64-sysroot

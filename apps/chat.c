@@ -26,7 +26,11 @@
 #include "wellformed.h"
 #include "work.h"
 
-enum { QUESTION_MAX = 1 << 20 };
+enum {
+    QUESTION_MAX = 1 << 20,
+    STOPS_MAX = 64, // these two are the library's
+    STOP_BYTES_MAX = 1024,
+};
 
 struct chat {
     struct work work;
@@ -57,14 +61,23 @@ static int check(struct chat *c)
     if (s->msg && s->time_text)
         return app_error(&w->error, IV_ERR_USAGE, "--msg and --time-text exclude each other");
     for (size_t i = 0; i < s->stop.n; i++) {
-        if (!s->stop.item[i][0])
+        size_t n = strlen(s->stop.item[i]);
+        if (n == 0)
             return app_error(&w->error, IV_ERR_USAGE, "--stop: expected a text, got \"\"");
+        if (n > STOP_BYTES_MAX)
+            return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu bytes, at most %d are accepted",
+                             n, STOP_BYTES_MAX);
     }
+    if (s->stop.n > STOPS_MAX)
+        return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu texts, at most %d are accepted",
+                         s->stop.n, STOPS_MAX);
     static const char *const of_sampling[] = {"top-p", "top-k", "seed"};
     for (size_t i = 0; i < 3 && s->temp == 0; i++) {
         if (options_given(w->verb->groups, s, of_sampling[i]))
             console_warn(w->con, "--%s has no effect with --temp 0", of_sampling[i]);
     }
+    if (s->num_beams == 1 && options_given(w->verb->groups, s, "length-penalty"))
+        console_warn(w->con, "--length-penalty has no effect without --num-beams");
     return work_check(w);
 }
 
@@ -76,7 +89,7 @@ static int session_open(struct chat *c)
     o.allow_special = s->allow_special;
     o.instruction = s->instruction;
     o.msg = s->msg;
-    o.time_text = s->time_text;
+    o.time_text = s->time_text && s->video; // an image has no times
     o.keep_cache = s->cache_mib > 0;
     o.callbacks = work_callbacks(&c->work);
     return iv_session_open(c->work.engine, c->work.media, &o, &c->session, &c->work.error);

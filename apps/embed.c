@@ -6,8 +6,8 @@
 // The file appears whole or not at all (savefile.c). The safetensors file holds one tensor named
 // after the stage, and metadata that say where it comes from.
 //
-// Easy to get wrong: the output's name is checked before the model is loaded, since loading may
-// take minutes; the features belong to the library and go back with iv_free.
+// Easy to get wrong: whether the output can be made is checked before the model is loaded, since loading
+// may take minutes and encoding hours; the features belong to the library and go back with iv_free.
 
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +46,8 @@ static int check(struct work *w)
     bool reads_text = strcmp(s->stage, "qformer") == 0 || strcmp(s->stage, "projected") == 0;
     if (s->instruction && !reads_text)
         console_warn(w->con, "--instruction has no effect on stage %s", s->stage);
-    return work_check(w);
+    int rc = work_check(w);
+    return rc == IV_OK ? savefile_check(s->output, &w->error) : rc;
 }
 
 static int compute(struct work *w, struct features *f)
@@ -55,6 +56,8 @@ static int compute(struct work *w, struct features *f)
     static const enum iv_stage stages[] = {IV_STAGE_PIXELS, IV_STAGE_VIT, IV_STAGE_QFORMER,
                                            IV_STAGE_PROJECTED};
     size_t i = 0;
+    if (w->s->instruction && strcmp(iv_engine_info(w->engine)->variant, "8b") == 0)
+        console_warn(w->con, "--instruction has no effect with variant 8b");
     while (i < 3 && strcmp(names[i], w->s->stage) != 0)
         i++;
     return iv_media_stage(w->media, stages[i], w->s->instruction, &f->data, f->dim, &f->n_dim,

@@ -145,6 +145,7 @@ static int tell(struct work *w)
 
 static int check(struct work *w)
 {
+    static const char *const of_session[] = {"ctx", "cache-mib"};
     const struct settings *s = w->s;
     bool media = s->video || s->image.n > 0;
     if (media && !s->verify && !s->plan)
@@ -152,7 +153,12 @@ static int check(struct work *w)
     if (s->verify && s->image.n > 0)
         return app_error(&w->error, IV_ERR_USAGE,
                          "--verify: the published questions are about a video, not an image");
-    return work_check(w);
+    int rc = s->plan ? info_plan_check(w) : IV_OK;
+    for (size_t i = 0; i < 2; i++) {
+        if (options_given(w->verb->groups, s, of_session[i]))
+            console_warn(w->con, "--%s has no effect on info", of_session[i]);
+    }
+    return rc == IV_OK ? work_check(w) : rc;
 }
 
 int info_run(const struct verb *verb, const struct settings *s, struct console *con)

@@ -20,6 +20,8 @@ const struct published *published_find(const char *variant);
 
 // json NULL = as text. Each returns an IV_ERR_* code with the message in w->error.
 int info_plan(struct work *w, struct json_writer *json);
+// Whether the options suffice for info_plan, before any file is read.
+int info_plan_check(struct work *w);
 int info_verify(struct work *w, struct json_writer *json);
 // The published questions about the media that is open.
 int info_ask(struct work *w, struct json_writer *json);

@@ -39,17 +39,27 @@ static int count_tokens(struct work *w, size_t *n)
     return IV_OK;
 }
 
+static bool needs_size(const struct settings *s)
+{
+    return s->padding || s->fix_ratio.cols == 0;
+}
+
+int info_plan_check(struct work *w)
+{
+    const struct settings *s = w->s;
+    if (needs_size(s) && s->size.cols == 0 && !s->video && s->image.n == 0)
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "--plan: the grid depends on the frame size; give --size WxH or --video");
+    return IV_OK;
+}
+
 static int frame_size(struct work *w, size_t *width, size_t *height)
 {
     const struct settings *s = w->s;
     *width = (size_t)s->size.cols;
     *height = (size_t)s->size.rows;
-    bool needed = s->padding || s->fix_ratio.cols == 0;
-    if (*width > 0 || !needed)
+    if (*width > 0 || !needs_size(s))
         return IV_OK;
-    if (!s->video && s->image.n == 0)
-        return app_error(&w->error, IV_ERR_USAGE,
-                         "--plan: the grid depends on the frame size; give --size WxH or --video");
     int rc = w->media ? IV_OK : work_media(w);
     if (rc != IV_OK)
         return rc;

@@ -21,6 +21,8 @@
 #include "heap.h"
 #include "wellformed.h"
 
+enum { VALUES_MAX = 1 << 22 };
+
 static json_t *scrubbed(const char *s, size_t n)
 {
     json_t *v = json_stringn(s, n);
@@ -164,9 +166,27 @@ char *jw_take(struct json_writer *w)
     return line;
 }
 
+// More than this many values? jansson takes up to 270 bytes for two bytes of text ("[],[],..."). Each
+// value but the first follows one of [ { , : and a string, which may hold many of them, is one value.
+static bool too_many_values(const char *line, size_t n)
+{
+    size_t count = 1, i = 0;
+    while (i < n && strchr(" \t\r", line[i]))
+        i++;
+    if (i < n && line[i] == '"')
+        return false;
+    for (; i < n; i++)
+        count += line[i] == '[' || line[i] == '{' || line[i] == ',' || line[i] == ':';
+    return count > VALUES_MAX;
+}
+
 static json_t *parse(const char *line, size_t n, char why[160])
 {
     json_error_t e;
+    if (too_many_values(line, n)) {
+        (void)snprintf(why, 160, "more than %d values", VALUES_MAX);
+        return NULL;
+    }
     json_t *v = json_loadb(line, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &e);
     if (!v)
         (void)snprintf(why, 160, "%.120s (column %d)", e.text, e.column);

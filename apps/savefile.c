@@ -64,6 +64,17 @@ int savefile_open(struct savefile *f, const char *path, struct iv_error *e)
     return f->fd < 0 ? failed(path, e) : IV_OK;
 }
 
+int savefile_check(const char *path, struct iv_error *e)
+{
+    struct savefile f;
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return IV_OK; // opening a pipe and closing it would be the end for its reader
+    int rc = savefile_open(&f, path, e);
+    savefile_abandon(&f);
+    return rc;
+}
+
 int savefile_write(struct savefile *f, const void *data, size_t n, struct iv_error *e)
 {
     const char *p = data;

@@ -18,6 +18,8 @@ struct savefile {
 // Begins the file that will be `path`; an existing one stays as it is until savefile_commit.
 // IV_ERR_FAIL with the path and the reason. On failure nothing is left to release.
 int savefile_open(struct savefile *f, const char *path, struct iv_error *e);
+// Whether savefile_open would succeed now; leaves nothing behind. For a check before long work.
+int savefile_check(const char *path, struct iv_error *e);
 int savefile_write(struct savefile *f, const void *data, size_t n, struct iv_error *e);
 // Puts the file in place; with `durable`, after its bytes have reached the disk. Releases f on
 // success and on failure, when the temporary file is removed.

@@ -78,7 +78,7 @@ static const struct option generation_rows[] = {
      "more than 1 = beam search"},
     {"length-penalty", NULL, 0, OPTION_REAL, FIELD(length_penalty), "X", "[-10,10]", "1", NULL,
      "exponent of the length in beam scores"},
-    {"repetition-penalty", NULL, 0, OPTION_REAL, FIELD(repetition_penalty), "X", "(0,10]", "1",
+    {"repetition-penalty", NULL, 0, OPTION_REAL, FIELD(repetition_penalty), "X", "[0.001,10]", "1",
      NULL, "above 1 = disfavour tokens already generated"},
     {"min-length", NULL, 0, OPTION_INT, FIELD(min_length), "N", "[0,1000000]", "1", NULL,
      "tokens before the answer may end"},
@@ -105,7 +105,7 @@ static const struct option session_rows[] = {
     {"ctx", NULL, 0, OPTION_COUNT, FIELD(ctx), "N", "[0,16777216]", "0", "0 = grows as needed",
      "positions of the conversation's memory"},
     {"cache-mib", NULL, 0, OPTION_COUNT, FIELD(cache_mib), "N", "[0,16777216]", "4096", NULL,
-     "memory for reuse between turns; 0 = recompute everything"},
+     "above 0 = reuse what earlier turns computed; 0 = compute everything anew"},
 };
 GROUP(session, "Conversation");
 

@@ -20,6 +20,8 @@
 #include "signals.h"
 #include "wallclock.h"
 
+enum { TILES_MAX = 64 }; // of the library
+
 static void on_log(void *user, enum iv_log_level level, const char *line)
 {
     struct work *w = user;
@@ -113,6 +115,28 @@ static int check_device(struct work *w)
     return IV_OK;
 }
 
+static void warn_of_media(const struct work *w)
+{
+    static const char *const of_video[] = {"num-frames", "start", "end", "time-text"};
+    static const char *const of_media[][2] = {{"hd-num", "hd-num"},
+                                              {"padding", "padding"},
+                                              {"fix-ratio", "fix-ratio"},
+                                              {"antialias", "no-antialias"},
+                                              {"msg", "msg"}};
+    const struct settings *s = w->s;
+    bool media = s->video || s->image.n > 0 || s->plan;
+    for (size_t i = 0; i < 4 && !s->video && !s->plan; i++) {
+        if (given(w, of_video[i]))
+            console_warn(w->con, "--%s has no effect without --video", of_video[i]);
+    }
+    for (size_t i = 0; i < 5 && !media; i++) {
+        if (given(w, of_media[i][0]))
+            console_warn(w->con, "--%s has no effect without --video or --image", of_media[i][1]);
+    }
+    if (media && given(w, "hd-num") && !s->padding && s->fix_ratio.cols > 0)
+        console_warn(w->con, "--hd-num has no effect without --padding or --fix-ratio auto");
+}
+
 static int check_media(struct work *w)
 {
     const struct settings *s = w->s;
@@ -123,11 +147,11 @@ static int check_media(struct work *w)
     if (s->end_s > 0 && s->end_s <= s->start_s)
         return app_error(&w->error, IV_ERR_USAGE, "--end: %g s is not after --start, %g s",
                          s->end_s, s->start_s);
-    static const char *const of_video[] = {"num-frames", "start", "end", "time-text"};
-    for (size_t i = 0; i < 4 && !s->video; i++) {
-        if (given(w, of_video[i]) && !s->plan)
-            console_warn(w->con, "--%s has no effect without --video", of_video[i]);
-    }
+    if (s->fix_ratio.cols * s->fix_ratio.rows > TILES_MAX)
+        return app_error(
+            &w->error, IV_ERR_USAGE, "--fix-ratio: %dx%d are %d tiles, at most %d are accepted",
+            s->fix_ratio.cols, s->fix_ratio.rows, s->fix_ratio.cols * s->fix_ratio.rows, TILES_MAX);
+    warn_of_media(w);
     return IV_OK;
 }
 

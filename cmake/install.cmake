@@ -30,4 +30,9 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/ivchat-config-version.cmake
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/ivchat-config.cmake ${CMAKE_BINARY_DIR}/ivchat-config-version.cmake
         DESTINATION ${IV_PACKAGE_DIR})
+# of the vocabulary that is built into the library: its licence asks that both go with it
+install(FILES ${CMAKE_SOURCE_DIR}/third_party/bert-base-uncased/LICENSE
+              ${CMAKE_SOURCE_DIR}/third_party/bert-base-uncased/NOTICE
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/bert-base-uncased)
+# last: `make uninstall` removes in this order, a folder once it is empty
 install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

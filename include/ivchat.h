@@ -227,7 +227,7 @@ struct iv_ask_options {
     double repetition_penalty; /* 1 */
     int min_length;            /* 1: end-of-sequence cannot be the first token */
     bool ignore_eos;
-    const char *const *stop; /* n_stop texts that end the answer; not part of it */
+    const char *const *stop; /* n_stop (<= 64) texts of 1..1024 bytes that end the answer */
     size_t n_stop;
     const char *answer_prefix; /* SPEC 6.1 answer_prompt; NULL = none */
     void *user;

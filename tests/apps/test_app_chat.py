@@ -96,6 +96,15 @@ r = run(*ONE, "--json", "--no-antialias", "--top-k", "3", "-p", "Hello")
 tap.ok(r.code == 0 and "warning: --no-antialias has no effect" in r.err and
        "warning: --top-k has no effect with --temp 0" in r.err, "options without effect are told", r)
 
+r = run(*BASE, "--json", "--image", picture, "--time-text", "-p", "Hello")
+tap.ok(r.code == 0 and "warning: --time-text has no effect" in r.err, "--time-text with an image: told, no error", r)
+r = run(*BASE, "-p", "Hello", "--msg", "x", "--padding", "--length-penalty", "2")
+tap.ok(r.code == 0 and all("warning: %s has no effect" % o in r.err for o in ("--msg", "--padding", "--length-penalty")),
+       "options without media or beams are told", r)
+r = run(*ONE, "-p", "Hello", "--hd-num", "12")
+tap.ok(r.code == 0 and "warning: --hd-num has no effect without --padding" in r.err,
+       "--hd-num in the default grid is told", r)
+
 # ---- generation options
 text = turns(run(*BASE, "--json", "-q", "-p", "What happens?"))[0]
 r = run(*BASE, "--json", "-q", "-p", "What happens?", "-n", "1", "-n", "3")

@@ -98,7 +98,9 @@ tap.ok(r.code == 0 and json.loads(r.out)["plan"]["clips"] == 7, "--plan --paddin
 r = run("info", "-m", model, "--plan", "--json", "--padding", "--hd-num", "4", "--video", clip)
 tap.ok(r.code == 0 and json.loads(r.out)["plan"]["clips"] == 5, "--plan: the size comes from the video", r)
 r = run("info", "-m", model, "--plan", "--padding")
-tap.ok(r.code == 2 and "--size" in r.err, "--plan: a size that is needed and not given", r)
+tap.ok(r.code == 2 and "--size" in r.err and r.out == "", "--plan: a size that is needed and not given", r)
+r = run("info", "-m", model, "--ctx", "100")
+tap.ok(r.code == 0 and "warning: --ctx has no effect" in r.err, "--ctx is told to have no effect", r)
 r = run("info", "-m", model, "--plan", "--video", path("never opened.mp4"))
 tap.ok(r.code == 0 and "memory" in r.out, "--plan as text; the default grid does not open the video", r)
 

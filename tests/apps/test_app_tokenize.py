@@ -50,6 +50,7 @@ for what, text, args, why in (
         ("an id that is no number", '[1,"a"]\n', ["--decode"], "line 2: element 1 is not a token id"),
         ("an id of 64 bits", '[4294967297]\n', ["--decode"], "line 2: element 0 is not a token id"),
         ("an id out of the vocabulary", '[99999999]\n', ["--decode"], "line 2"),
+        ("ids without end", "[" + "[]," * (1 << 21) + "[]]\n", ["--decode"], "line 2: more than 4194304 values"),
         ("a negative id", '[-1]\n', ["--decode"], "line 2")):
     good = b"[1]\n" if args else b'"good"\n'
     r = run(*BASE, *args, stdin=good + (text if isinstance(text, bytes) else text.encode()) + good)

@@ -58,7 +58,8 @@ def main():
         lib = os.path.dirname(next((f for f in files if f.endswith("libivchat.a")), "lib/libivchat.a"))
         wanted = ["include/ivchat.h", lib + "/libivchat.a", lib + "/libivchat.so", lib + "/pkgconfig/ivchat.pc", lib + "/pkgconfig/ivchat-static.pc",
                   lib + "/cmake/ivchat/ivchat-config.cmake", lib + "/cmake/ivchat/ivchat-config-version.cmake",
-                  "share/doc/ivchat/LICENSE"] + (["bin/ivchat"] if os.environ.get("IVCHAT") else [])
+                  "share/doc/ivchat/LICENSE", "share/doc/ivchat/bert-base-uncased/LICENSE",
+                  "share/doc/ivchat/bert-base-uncased/NOTICE"] + (["bin/ivchat"] if os.environ.get("IVCHAT") else [])
         report.ok(not set(wanted) - files, "what belongs there is there", sorted(set(wanted) - files))
         headers = [f for f in files if f.endswith(".h")]
         report.ok(headers == ["include/ivchat.h"], "one header and no more", headers)
