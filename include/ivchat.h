@@ -193,7 +193,8 @@ typedef struct iv_session iv_session;
 
 struct iv_session_options {
     size_t
-        n_ctx; /* most positions, at most the model's maximum; 0 = that maximum. Memory grows as needed */
+        n_ctx; /* most positions; 0 = those of the model. Memory grows as needed. More than the model can
+                     address is an error */
     bool allow_special; /* control-token strings in the caller's texts become control ids, as in the
                                 reference; default false: they stay plain text */
     const char *instruction; /* SPEC 6.1; copied; NULL = none */

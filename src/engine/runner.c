@@ -152,8 +152,10 @@ int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callb
     r->engine = engine;
     r->hooks = callback_hooks(cb);
     r->ctx_limit = n_ctx ? n_ctx : c->n_ctx_max;
-    if (n_ctx > c->n_ctx_max)
-        return err_set(e, ERR_USAGE, "ctx: %zu positions, the model has %zu", n_ctx, c->n_ctx_max);
+    // rotary angles that stretch (SPEC 7.2) reach beyond the positions of training
+    size_t most = c->ntk_factor > 1 ? (size_t)(c->ntk_factor * (double)c->n_ctx_max) : c->n_ctx_max;
+    if (n_ctx > most)
+        return err_set(e, ERR_USAGE, "ctx: %zu positions, the model has %zu", n_ctx, most);
     struct ops_options opt = engine_ops_options(engine, &r->hooks);
     TRY(ops_open_cpu(&opt, &r->ops, e));
     r->cache = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->cache);
