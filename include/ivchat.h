@@ -192,9 +192,9 @@ IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *inst
 typedef struct iv_session iv_session;
 
 struct iv_session_options {
-    size_t
-        n_ctx; /* most positions; 0 = those of the model. Memory grows as needed. More than the model can
-                     address is an error */
+    /* most positions; 0 = those of the model; more than the model can address is an error. Memory grows
+     * as needed */
+    size_t n_ctx;
     bool allow_special; /* control-token strings in the caller's texts become control ids, as in the
                                 reference; default false: they stay plain text */
     const char *instruction; /* SPEC 6.1; copied; NULL = none */
