@@ -6,12 +6,19 @@ tests/fixtures with a config.json; media are made here from the standard library
 """
 import array
 import os
+import signal
 import re
 import struct
 import subprocess
 import sys
 import tempfile
 import zlib
+
+# a shell without job control starts background work with SIGINT ignored, and what is ignored stays so in
+# every program below; the tests send signals that must arrive
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IVCHAT = os.environ.get("IVCHAT", os.path.join(ROOT, "build", "ivchat"))
