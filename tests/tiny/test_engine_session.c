@@ -345,8 +345,12 @@ static void limits_are_told(void **state)
 
 int main(void)
 {
-    static const char *const models[] = {TEST_ROOT "/fixtures/tiny-model",
-                                         TEST_SHARED "/golden/tiny-hd"};
+    static const char *const models[] = {
+        TEST_ROOT "/fixtures/tiny-model",
+#ifndef OWN_MODEL_ONLY
+        TEST_SHARED "/golden/tiny-hd",
+#endif
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(caches_do_not_matter),
         cmocka_unit_test(tiers_agree),           cmocka_unit_test(plain_tier_agrees),
