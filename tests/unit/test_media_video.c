@@ -45,8 +45,11 @@ static void test_same_as_decord(void **state)
         if (f.n != n || f.width != width || f.height != height || video_stats(v)->fps != fps)
             fail_msg("%s: %zu frames of %zux%zu at %g", name, f.n, f.width, f.height,
                      video_stats(v)->fps);
+#if defined(                                                                                       \
+    __x86_64__) // the recorded bytes are those of swscale's x86 code; other code rounds otherwise
         if (strcmp(sha256, js_str(js_get(row, "sha256"), NULL)) != 0)
             fail_msg("%s: other pictures than decord's", name);
+#endif
         frames_free(&f);
         video_close(v);
     }
