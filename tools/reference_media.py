@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Video file -> pixels of the model, for reference.py: frame choice, tiling, resizing, normalising (SPEC 3).
+
+Needs PyAV (FFmpeg) for decoding and PyTorch for the resizing. Frames are found by decoding everything in presentation
+order. Easy to get wrong: numpy's rounding (half to even), no antialiasing and no clamping on the HD path, the global view is made from
+the normalised tiles and comes last.
+"""
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZE = 224
+
+
+def frame_indices(n, s):
+    seg = (n - 1) / s
+    return [int(seg / 2) + int(np.rint(seg * i)) for i in range(s)]
+
+
+def time_sentence(indices, fps):
+    times = ', '.join(str(np.round(np.float64(i) / fps, 1)) for i in indices)
+    return 'The video contains %d frames sampled at %s seconds.' % (len(indices), times)
+
+
+def decode(path):
+    """-> u8 [n,H,W,3] of every frame in presentation order, average frame rate."""
+    import av
+    with av.open(path) as f:
+        stream = f.streams.video[0]
+        rotation = 0
+        frames = []
+        for frame in f.decode(stream):
+            rotation = getattr(frame, 'rotation', 0)
+            frames.append((frame.pts, frame.to_ndarray(format='rgb24')))
+        fps = float(stream.average_rate) if stream.average_rate else 0.0
+    frames.sort(key=lambda p: p[0])
+    a = np.stack([x for _, x in frames])
+    return (np.rot90(a, int(rotation) // 90 % 4, (1, 2)).copy() if rotation else a), fps
+
+
+def bicubic(x, h, w):
+    return F.interpolate(x, (h, w), mode='bicubic', align_corners=False)
+
+
+def normalise(x):
+    """f32 [T,3,H,W] in 0..255"""
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (x / 255 - mean) / std
+
+
+def grid_candidates(hd_num):
+    """Order of CPython's set, then by area (SPEC 3.4)."""
+    found = set((i, j) for n in range(1, hd_num + 1) for i in range(1, n + 1) for j in range(1, n + 1) if i * j <= n)
+    return sorted(found, key=lambda g: g[0] * g[1])
+
+
+def closest_grid(w, h, hd_num):
+    best, best_d = (1, 1), float('inf')
+    for i, j in grid_candidates(hd_num):
+        d = abs(w / h - i / j)
+        if d < best_d or (d == best_d and w * h > 0.5 * SIZE * SIZE * i * j):
+            best, best_d = (i, j), d
+    return best
+
+
+def pad_transform(x, hd_num):
+    """SPEC 3.5, quirks included."""
+    h, w = x.shape[2:]
+    turned = w < h
+    if turned:
+        x, w, h = x.flip((2, 3)), h, w
+    ratio, scale = w / h, 1
+    while scale * math.ceil(scale / ratio) <= hd_num:
+        scale += 1
+    new_w = (scale - 1) * SIZE
+    new_h = int(new_w / ratio)
+    x = bicubic(x, new_h, new_w)
+    tall = math.ceil(new_h / SIZE) * SIZE
+    top = (tall - new_h) // 2
+    x = F.pad(x, (0, 0, top, tall - new_h - top), value=255)
+    return x.flip((2, 3)) if turned else x
+
+
+def tiles(x):
+    """Normalised [T,3,H,W], sides multiples of 224 -> [N,T,3,224,224]: tiles by rows, then the global view."""
+    t, _, h, w = x.shape
+    cut = x.reshape(t, 3, h // SIZE, SIZE, w // SIZE, SIZE).permute(2, 4, 0, 1, 3, 5).reshape(-1, t, 3, SIZE, SIZE)
+    return torch.cat([cut, bicubic(x, SIZE, SIZE)[None]])
+
+
+def hd_clips(frames, hd_num=6, padding=False, grid=(2, 1)):
+    """u8 [T,H,W,3] -> f32 [N,T,3,224,224]; grid (columns, rows), None = the closest."""
+    x = torch.as_tensor(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
+    if padding:
+        return tiles(normalise(pad_transform(x, hd_num)))
+    cols, rows = grid or closest_grid(x.shape[3], x.shape[2], hd_num)
+    return tiles(normalise(bicubic(x, SIZE * rows, SIZE * cols)))
+
+
+def plain_clip(frames, antialias=True):
+    """The 8B preprocessing (SPEC 3.8): short side to 224, centre crop -> [1,T,3,224,224]."""
+    x = torch.as_tensor(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+    h, w = x.shape[2:]
+    nh, nw = (SIZE, int(SIZE * w / h)) if h <= w else (int(SIZE * h / w), SIZE)
+    if (nh, nw) != (h, w):
+        x = F.interpolate(x, (nh, nw), mode='bicubic', align_corners=False, antialias=antialias)
+    top, left = round((nh - SIZE) / 2), round((nw - SIZE) / 2)
+    return normalise(x[:, :, top:top + SIZE, left:left + SIZE] * 255)[None]
+
+
+def video_clips(path, n_frame=8, variant='hd', **kw):
+    frames, _ = decode(path)
+    picked = frames[frame_indices(len(frames), n_frame)]
+    return plain_clip(picked, **kw) if variant == '8b' else hd_clips(picked, **kw)
