@@ -22,7 +22,7 @@ RGB = {"red": (214, 38, 40), "orange": (246, 132, 28), "yellow": (250, 218, 48),
        "blue": (36, 86, 220), "purple": (142, 56, 178), "white": (246, 246, 244), "black": (20, 20, 22)}
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart")
 SIZES = ("small", "medium", "large")
-RADIUS = {"small": 0.065, "medium": 0.100, "large": 0.148}
+RADIUS = {"small": 0.078, "medium": 0.115, "large": 0.165}
 TEXTURES = ("plain", "striped", "dotted")
 STRAIGHT = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "up-left": (-1, -1),
             "up-right": (1, -1), "down-left": (-1, 1), "down-right": (1, 1)}

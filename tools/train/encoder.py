@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""S0: the video transformer learns to see. In place of the published masked reconstruction and contrastive stages, which need
+millions of clips, every token is told what its cell of the frame holds: shape, colour, texture, centre and radius of the object, and
+what it does now and in the whole clip. The heads are dropped afterwards.
+
+Tokens are t major, then rows, then columns of a grid of 8 x 8 cells.
+"""
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from world import scene as W
+from world.render import DISTANCE, boxes, placed, render
+
+FINE = 7  # points of a cell's outline, a side
+HEADS = dict(there=1, outline=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, now=len(W.ACTIONS), life=len(W.ACTIONS))
+CLIP_HEADS = dict(count=4, camera=len(W.PANS) + 1)
+MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 1, 3, 1, 1)
+STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 1, 3, 1, 1)
+
+
+class Heads(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.cell = nn.ModuleDict({k: nn.Linear(d, n) for k, n in HEADS.items()})
+        self.clip = nn.ModuleDict({k: nn.Linear(d, n) for k, n in CLIP_HEADS.items()})
+
+
+def to_pixels(frames, rng=None):
+    """uint8 [B,T,H,W,3] -> normalised f32 [B,T,3,H,W]; with rng: noise, brightness and contrast as of a camera and a codec."""
+    x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 1, 4, 2, 3).contiguous().float()
+    scale, shift = 1 / (255 * STD), -MEAN / STD
+    if rng is not None:
+        b = x.shape[0]
+        gain = torch.from_numpy(rng.uniform(0.93, 1.07, (b, 1, 1, 1, 1)).astype(np.float32))
+        shift = shift + torch.from_numpy(rng.uniform(-8, 8, (b, 1, 1, 1, 1)).astype(np.float32)) * scale
+        scale = scale * gain
+    x.mul_(scale).add_(shift)
+    if rng is not None and rng.random() < 0.5:
+        x.add_(torch.randn(1, 1, *x.shape[2:]) * float(rng.uniform(0, 0.08)))
+    return x
+
+
+def lattice(scene, times, grid=8):
+    """What lies in each cell: ids int64 [T, grid * grid] of the object that covers most of it (-1: none covers a fifth), and
+    outline f32 [T, grid * grid, FINE * FINE]: 1 where a point of the cell lies on an object."""
+    w, h = scene.extent
+    n, t = grid * FINE, len(times)
+    at = ((np.arange(n) + 0.5) / n).astype(np.float32)
+    owner = np.full((t, n, n), -1, np.int64)  # objects do not overlap
+    for i, o in enumerate(scene.objects):
+        x, y, r, a = placed(scene, o, times)
+        lo_x, hi_x = np.searchsorted(at, [(x - 1.1 * r).min() / w, (x + 1.1 * r).max() / w])
+        lo_y, hi_y = np.searchsorted(at, [(y - 1.1 * r).min() / h, (y + 1.1 * r).max() / h])
+        px = ((at[lo_x:hi_x] * w)[None] - x[:, None]) / r[:, None]
+        py = ((at[lo_y:hi_y] * h)[None] - y[:, None]) / r[:, None]
+        inside = DISTANCE[o.shape](px.astype(np.float32)[:, None, :], py.astype(np.float32)[:, :, None]) <= 0
+        if a.min() <= 0.5:
+            inside = inside & (a > 0.5)[:, None, None]
+        owner[:, lo_y:hi_y, lo_x:hi_x][inside] = i
+    owner = owner.reshape(t, grid, FINE, grid, FINE).swapaxes(2, 3).reshape(t * grid * grid, -1)
+    k = len(scene.objects) + 1
+    count = np.bincount(((np.arange(len(owner)) * k)[:, None] + owner + 1).ravel(), minlength=len(owner) * k).reshape(-1, k)[:, 1:]
+    best = count.argmax(1)
+    ids = np.where(count[np.arange(len(owner)), best] * 5 >= FINE * FINE, best, -1)
+    return ids.reshape(t, -1), (owner >= 0).astype(np.float32).reshape(t, grid * grid, -1)
+
+
+def targets(scene, times):
+    """Labels of every cell: ids [T,64] of objects (-1 none) and, where there is one, classes and boxes."""
+    ids, outline = lattice(scene, times)
+    n = len(scene.objects)
+    look = np.array([(W.SHAPES.index(o.shape), W.COLOURS.index(o.colour), W.TEXTURES.index(o.texture)) for o in scene.objects])
+    now = np.zeros((len(times), n), np.int64)
+    life = np.zeros((n, len(W.ACTIONS)), np.float32)
+    for i, o in enumerate(scene.objects):
+        for a in o.actions:
+            life[i, W.ACTIONS.index(a)] = 1
+        for e in o.events:
+            now[(times >= e.t0) & (times <= e.t1), i] = W.ACTIONS.index(e.action)
+    box = boxes(scene, times)[:, :, :4]
+    at = np.maximum(ids, 0)
+    t = np.arange(len(times))[:, None]
+    centre = (np.arange(8) + 0.5) / 8
+    cy, cx = (v.reshape(1, -1) for v in np.meshgrid(centre, centre, indexing='ij'))
+    b = box[t, at]
+    b = np.stack([(b[..., 0] - cx) * 4, (b[..., 1] - cy) * 4, b[..., 2] * 8, b[..., 3] * 8], -1)
+    return dict(ids=ids, outline=outline, shape=look[at, 0], colour=look[at, 1], texture=look[at, 2],
+                now=now[t, at], life=life[at], box=b.astype(np.float32))
+
+
+def mirrored(pixels, y):
+    """Still pictures and their mirror images: every shape is its own."""
+    turned = {}
+    for k, v in y.items():
+        grid = v.reshape(*v.shape[:2], 8, 8, *v.shape[3:]).flip(3)
+        if k == 'outline':
+            grid = grid.reshape(*grid.shape[:-1], FINE, FINE).flip(-1)
+        if k == 'box':
+            grid = grid * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+        turned[k] = torch.cat([v, grid.reshape(v.shape)])
+    return torch.cat([pixels, pixels.flip(-1)]), turned
+
+
+def crowd(rng):
+    """A still scene full of objects on a loose grid: many lessons in one picture. Held-out pairs do not occur."""
+    width, height = W.pick(rng, [f for f, _ in W.FORMATS])
+    w, h = W.extent(width, height)
+    pitch = rng.uniform(0.17, 0.36)
+    cols, rows = int(w / pitch), int(h / pitch)
+    colours = rng.permutation(len(W.COLOURS))[:int(rng.integers(1, 5))]
+    things = []
+    for i in range(cols * rows):
+        colour = W.COLOURS[W.pick(rng, colours)]
+        thing = W.make_thing(rng, (colour, W.pick(rng, W.allowed_shapes(colour, False))), '')
+        limit = min(w / cols, h / rows) * 0.47 / W.REACH
+        thing.radius = float(rng.uniform(min(0.068, limit), min(0.19, limit)))
+        slack_x, slack_y = w / cols / 2 - thing.radius * W.REACH, h / rows / 2 - thing.radius * W.REACH
+        thing.x = w / cols * (i % cols + 0.5) + rng.uniform(-1, 1) * slack_x
+        thing.y = h / rows * (i // cols + 0.5) + rng.uniform(-1, 1) * slack_y
+        if thing.radius < 0.09:
+            thing.texture = 'plain'
+        things.append(thing)
+    kept = [o for o in things if rng.random() < 0.85] or things
+    return W.Scene('train', 0, 'whole', width, height, 24, 48, kept, W.make_background(rng, kept, False), 'still', (0.0, 0.0), (0.0, 1.0), [])
+
+
+def batch(rng, seeds, n_frame, crowds=0.0):
+    """Scenes of these seeds, a share of them replaced by crowds -> pixels [B,T,3,224,224], labels stacked, clip labels."""
+    frames, labels, count, camera = [], [], [], []
+    for seed in seeds:
+        s = crowd(rng) if rng.random() < crowds else W.sample_scene(int(seed), 'train')
+        times = W.sample_times(s.n_frames, 8)
+        if n_frame == 1:
+            times = times[rng.integers(8, size=1)]
+        elif n_frame != 8:
+            times = W.sample_times(s.n_frames, n_frame)
+        frames.append(render(s, times, 224, 224, antialias=rng.random() < 0.8))
+        labels.append(targets(s, times))
+        count.append(min(len(s.objects), 4) - 1)
+        camera.append(W.PANS.index(s.camera) if s.camera in W.PANS else len(W.PANS))
+    stacked = {k: torch.from_numpy(np.stack([l[k] for l in labels])) for k in labels[0]}
+    pixels, stacked = mirrored(to_pixels(np.stack(frames), rng), stacked) if n_frame == 1 else (to_pixels(np.stack(frames), rng), stacked)
+    return pixels, stacked, dict(count=torch.tensor(count), camera=torch.tensor(camera))
+
+
+def loss(net, heads, pixels, y, clip):
+    """-> loss, accuracies. Cells without object count for the head "there" only."""
+    v = net.vision_layernorm(net.vision_encoder(pixels))
+    b, t = pixels.shape[:2]
+    cell = v[:, 1:].reshape(b, t, 64, -1)
+    has = y['ids'] >= 0
+    out = {k: head(cell if k in ('there', 'outline') else cell[has]) for k, head in heads.cell.items()}
+    parts = {k: F.cross_entropy(out[k], y[k][has]) for k in ('shape', 'colour', 'texture')}
+    parts['shape'] = 2 * parts['shape']
+    edge = y['outline'].amax(-1) > 0
+    parts['outline'] = 4 * F.binary_cross_entropy_with_logits(out['outline'][edge], y['outline'][edge])
+    parts['there'] = F.binary_cross_entropy_with_logits(out['there'][..., 0], has.float())
+    parts['box'] = F.smooth_l1_loss(out['box'], y['box'][has], beta=0.1)
+    if t > 1:
+        parts['now'] = F.cross_entropy(out['now'], y['now'][has])
+        parts['life'] = F.binary_cross_entropy_with_logits(out['life'], y['life'][has]) * 5
+        parts['camera'] = 0.3 * F.cross_entropy(heads.clip['camera'](v[:, 0]), clip['camera'])
+        parts['count'] = 0.3 * F.cross_entropy(heads.clip['count'](v[:, 0]), clip['count'])
+    with torch.no_grad():
+        seen = {'acc_' + k: float((out[k].argmax(-1) == y[k][has]).float().mean()) for k in ('shape', 'colour', 'texture') + (('now',) if t > 1 else ())}
+        seen['acc_there'] = float(((out['there'][..., 0] > 0) == has).float().mean())
+        seen['box'], seen['outline'] = float(parts['box']), float(parts['outline']) / 4
+        if t > 1:
+            hit = (out['life'] > 0) == (y['life'][has] > 0)
+            seen['acc_life'] = float(hit.all(-1).float().mean())
+            seen['acc_camera'] = float((heads.clip['camera'](v[:, 0]).argmax(-1) == clip['camera']).float().mean())
+            seen['acc_count'] = float((heads.clip['count'](v[:, 0]).argmax(-1) == clip['count']).float().mean())
+    return sum(parts.values()), seen
