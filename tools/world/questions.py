@@ -9,15 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .describe import describe, steps
-from .language import (COUNT_KEYS, NOUNS, NUMBERS, alone, article, capital, choose, except_for, keys_of, listed, plural,
-                       references, size_known, start_place, verb, wrong_actions)
-from .scene import (ACTIONS, COLOURS, HELD_ACTIONS, HELD_PAIRS, MOVES, ORBITS, PANS, SHAPES, SIZES, STRAIGHT, TEXTURES,
-                    camera_shift, trace)
-from .wordings import HELD, IMAGE, OPENERS, PROTOCOL, SHORT_INSTRUCTIONS, TRAIN, VIDEO
+from .describe import describe, make_dialogue_text, steps  # noqa: F401 (callers find all text here)
+from .choices import multiple_choice
+from .language import (COUNT_KEYS, NUMBERS, article, capital, choose, clause_alone, covers, except_for, keys_of, listed,
+                       plural, references, start_place, verb, wrong_actions)
+from .scene import (ACTIONS, COLOURS, HELD_PAIRS, ORBITS, SHAPES, SIZES, STRAIGHT, TEXTURES, camera_shift, trace)
+from .wordings import HELD, IMAGE, OPENERS, SHORT_INSTRUCTIONS, TRAIN, VIDEO, VIDEO_INSTRUCTIONS
 
 HELD_WORDING = 0.25   # of the questions in val and test
-LETTERS = "ABCDE"
 
 
 class Asker:
@@ -51,9 +50,6 @@ class Asker:
         found = references(self.scene, i, avoid, self.rng)
         return self.pick(found) if found else None
 
-    def known(self, shape_or_colour):
-        return shape_or_colour
-
 
 def turn(q, a, accept, reject=()):
     return {"q": q, "a": a, "accept": [list(g) for g in accept], "reject": list(reject)}
@@ -70,7 +66,7 @@ def be(n):
 def colour(k, i=None, q=None):
     if i is None:
         i = k.thing()
-        if i is None or not q and not (r := k.ref(i, "colour")):
+        if i is None or not (r := k.ref(i, "colour")):
             return None
         q = k.word("colour", r=r)
     o = k.scene.objects[i]
@@ -207,7 +203,11 @@ def order(k):
         return None, event_turn(k, k.word(kind), 0 if kind == "first" else last)
     if kind in ("after", "before"):
         n = int(k.rng.integers(last)) + (kind == "before")
-        q = k.word(kind, x=clause(k, *events[n], k.rng))
+        if not clause_alone(k.scene, *events[n]):
+            return None
+        # with two events on that side, only the next one may be meant
+        near = "right_" if last == 2 and n != 1 or k.chance(0.5) else ""
+        q = k.word(near + kind, x=clause(k, *events[n], k.rng))
         return None, event_turn(k, q, n + 1 if kind == "after" else n - 1)
     if kind in ("who_first", "who_last"):
         at = 0 if kind == "who_first" else last
@@ -216,11 +216,14 @@ def order(k):
             return None
         return None, event_turn(k, k.word(kind), at, "{} %s." % kind[4:])
     x, y = sorted(int(v) for v in k.rng.choice(last + 1, 2, replace=False))
+    if not (clause_alone(k.scene, *events[x]) and clause_alone(k.scene, *events[y])):
+        return None
     yes = k.chance(0.5)
     p, q = (x, y) if yes else (y, x)
     first, second = clause(k, *events[p]), clause(k, *events[q])
     a = "Yes, %s before %s." % (first, second) if yes else "No, %s after %s." % (first, second)
-    return None, turn(k.word("earlier", x=first, y=second), a, [["yes" if yes else "no"]], ["no" if yes else "yes"])
+    base = "the %s %s" % (k.scene.objects[events[p][1]].name, verb(events[p][0].action, 1))
+    return None, turn(k.word("earlier", x=first, y=second, xi=base), a, [["yes" if yes else "no"]], ["no" if yes else "yes"])
 
 
 def exist(k):
@@ -230,7 +233,7 @@ def exist(k):
         return None
     if deeds:
         acts = [a for o in things for a in o.actions if a != "still"]
-        fit = acts if yes else except_for(ACTIONS[1:], *acts)
+        fit = acts if yes else [d for d in ACTIONS[1:] if not any(covers(a, d) for a in acts)]
         if not fit:
             return None
         d = k.pick(fit)
@@ -312,7 +315,9 @@ def dialogue(k):
     start = k.pick(("one", "one", "one", "other", "count", "order") if not k.image else ("one", "one", "other", "count"))
     if start == "order" and k.scene.kind == "sequence":
         n = int(k.rng.integers(len(k.scene.events()) - 1))
-        first = k.word("first") if n == 0 else k.word("after", x=clause(k, *k.scene.events()[n - 1]))
+        if n and not clause_alone(k.scene, *k.scene.events()[n - 1]):
+            return None
+        first = k.word("first") if n == 0 else k.word("right_after", x=clause(k, *k.scene.events()[n - 1]))
         return [event_turn(k, first, n), event_turn(k, k.word("next"), n + 1)]
     if start == "count" and things and not appearing(k) and len(things) > 1:
         n = len(things)
@@ -336,8 +341,10 @@ def dialogue(k):
                             o.colour, o.shape)
         return [first, turn(k.word(key), a, accept, reject)]
     o, said = things[i], first["q"].lower() + " " + first["a"].lower()
-    fit = [key for key in FOLLOW if key[3:] != name and not (key == "it_colour" and o.colour in said) and
-           not (key == "it_shape" and o.shape in said)]
+    told = {"it_" + key for key in ("colour", "shape", "size", "texture") if (getattr(o, key) or "-") in said}
+    if " that " in said:
+        told |= {"it_deed", "it_way"}
+    fit = [key for key in FOLLOW if key[3:] != name and key not in told]
     if k.image or k.scene.camera != "still" or not one_event(o) or name == "deed":
         fit = [key for key in fit if key not in ("it_deed", "it_way")]
     if o.actions[0] not in STRAIGHT:
@@ -351,13 +358,8 @@ def dialogue(k):
     return [first, second[1]] if second else None
 
 
-def choice(k):
-    from .choices import multiple_choice
-    return multiple_choice(k)
-
-
 MAKERS = {"colour": colour, "shape": shape, "count": count, "direction": direction, "order": order, "exist": exist,
-          "change": change, "size": size, "texture": texture, "position": position, "camera": camera, "choice": choice,
+          "change": change, "size": size, "texture": texture, "position": position, "camera": camera, "choice": multiple_choice,
           "describe": described, "steps": stepped, "dialogue": dialogue}
 WEIGHTS = {"colour": 9, "shape": 9, "count": 9, "direction": 12, "order": 14, "exist": 8, "change": 6, "size": 5,
            "texture": 5, "position": 5, "camera": 2, "choice": 16, "describe": 8, "steps": 6, "dialogue": 12}
@@ -377,10 +379,13 @@ def make_question(scene, rng, split, kind):
         else:
             item["turns"] = made if isinstance(made, list) else [made[1]]
             if k.chance(0.1):
-                item["instruction"] = k.pick(SHORT_INSTRUCTIONS).replace("video", k.pick(IMAGE) if k.image else "video")
+                item["instruction"] = k.pick(SHORT_INSTRUCTIONS if k.image else SHORT_INSTRUCTIONS + VIDEO_INSTRUCTIONS)
             if k.chance(0.12):
-                first = item["turns"][0]
-                first["q"] = k.pick(OPENERS).format(v=k.pick(IMAGE if k.image else VIDEO)) + first["q"]
+                opener = k.pick(OPENERS).format(v=k.pick(IMAGE if k.image else VIDEO))
+                q = item["turns"][0]["q"]
+                if opener.endswith(", ") and not q.startswith("I "):
+                    q = q[0].lower() + q[1:]
+                item["turns"][0]["q"] = opener + q
         item["heldout"] = scene.heldout + (["wording"] if k.held else [])
         item["seed"] = scene.seed
         return item
@@ -388,7 +393,7 @@ def make_question(scene, rng, split, kind):
 
 
 def make_questions(scene, rng, split, k, types=None):
-    """Up to k items about a scene, of different types while there are such; [] if it has none."""
+    """Up to k items about a scene, mostly of different types."""
     types = list(types or WEIGHTS)
     made = []
     weight = np.array([WEIGHTS[t] for t in types], float)
@@ -399,7 +404,7 @@ def make_questions(scene, rng, split, k, types=None):
             break
         n = int(np.searchsorted(np.cumsum(weight), rng.random() * weight.sum(), side="right"))
         item = make_question(scene, rng, split, types[min(n, len(types) - 1)])
-        weight[n] *= 0.25 if item else 0.05
+        weight[n] *= 0.03 if item else 0.3
         if item and all(item["turns"][0]["q"] != other["turns"][0]["q"] for other in made):
             made.append(item)
     return made

@@ -10,7 +10,7 @@ in "val" and "test" only: HELD_PAIRS and HELD_ACTIONS. Whole trajectories of obj
 each other nor leave the frame, so that nothing ever hides anything.
 
 Easy to get wrong: eight frames are all the model sees. A turn or a hop faster than the samples looks like another
-one, so turns stay below 120 degrees between samples and each hop is checked to be caught in the air.
+one, so turns stay below 125 degrees between samples and hops are checked to be caught in the air.
 """
 import math
 from dataclasses import dataclass, field
@@ -137,7 +137,7 @@ def sample_times(n_frames, n=8):
 
 
 def progress(event, u):
-    s = np.clip((u - event.t0) / (event.t1 - event.t0), 0.0, 1.0)
+    s = np.minimum(np.maximum((u - event.t0) / (event.t1 - event.t0), 0.0), 1.0)
     return s * s * (3 - 2 * s) if event.smooth else s
 
 
@@ -178,8 +178,12 @@ def camera_shift(scene, u):
 def pick(rng, items, weights=None):
     if weights is None:
         return items[int(rng.integers(len(items)))]
-    total = np.cumsum(weights)
-    return items[int(np.searchsorted(total, rng.random() * total[-1], side="right"))]
+    at = rng.random() * sum(weights)
+    for item, weight in zip(items, weights):
+        at -= weight
+        if at < 0:
+            return item
+    return items[-1]
 
 
 def allowed_shapes(colour, held):
@@ -195,8 +199,7 @@ def make_thing(rng, pair, action_hint):
     else:
         size = pick(rng, SIZES, (32, 38, 30))
     texture = "plain" if size == "small" else pick(rng, TEXTURES, (46, 27, 27))
-    jitter = rng.integers(-7, 8, 3)
-    rgb = tuple(int(np.clip(v + j, 0, 255)) for v, j in zip(RGB[colour], jitter))
+    rgb = tuple(min(255, max(0, v + j)) for v, j in zip(RGB[colour], rng.integers(-7, 8, 3).tolist()))
     if colour == "black":
         second = tuple(v + 88 for v in rgb)
     elif colour in ("white", "yellow"):
@@ -220,7 +223,7 @@ def make_event(rng, action, thing, t0, t1, frame):
         e.radius = rng.uniform(0.12, 0.18)
         e.phase = rng.uniform(0, 2 * math.pi)
         full = t1 - t0 > 0.5 and rng.random() < 0.6
-        e.turn = ORBITS[action] * 2 * math.pi * (1.0 if full else 0.75)
+        e.turn = ORBITS[action] * 2 * math.pi * (1.0 if full else 0.75 if t1 - t0 > 0.32 else 0.67)
         e.smooth = False
     elif action == "bounce":
         e.hops = 3 if t1 - t0 > 0.7 and rng.random() < 0.5 else 2
@@ -286,8 +289,13 @@ def plan_sequence(rng, n):
 
 
 def hops_seen(event, times):
-    s = np.clip((times - event.t0) / (event.t1 - event.t0), 0, 1)
-    return (np.abs(np.sin(math.pi * event.hops * s)) > 0.6).sum() >= 2
+    """Do the sampled frames show a bounce and not a glide: up, and in a long event down and up again?"""
+    s = (times - event.t0) / (event.t1 - event.t0)
+    height = np.abs(np.sin(math.pi * event.hops * s[(s > 0) & (s < 1)]))
+    high = np.flatnonzero(height > 0.6)
+    if event.t1 - event.t0 < 0.5:
+        return len(high) >= 1
+    return len(high) >= 2 and (height[high[0]:high[-1]] < 0.4).any()
 
 
 def sweep_times(thing):
@@ -392,7 +400,7 @@ def attempt(rng, split, seed, kind, held, frame):
     """One try at a scene of this kind; None when the plan does not fit into the frame."""
     width, height, fps, n_frames = frame
     size = extent(width, height)
-    n = pick(rng, (1, 2, 3, 4), (30, 35, 20, 15)) if frame else 1
+    n = pick(rng, (1, 2, 3, 4), (30, 35, 20, 15))
     for tries in range(60):
         camera, pan, pan_window = "still", (0.0, 0.0), (0.0, 1.0)
         if kind == "camera":
@@ -418,7 +426,7 @@ def attempt(rng, split, seed, kind, held, frame):
             if n == 4 and tries > 25 and not hint:
                 thing.size, thing.texture = "small", "plain"
                 thing.radius = RADIUS["small"]
-            thing.events = [make_event(rng, *a[:1], thing, *a[1:], size) for a in plan]
+            thing.events = [make_event(rng, action, thing, t0, t1, size) for action, t0, t1 in plan]
             things.append(thing)
         times = sample_times(n_frames)
         if not all(hops_seen(e, times) for o in things for e in o.events if e.action == "bounce"):
