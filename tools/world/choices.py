@@ -95,7 +95,8 @@ def about_size(k):
 def about_texture(k):
     i = k.thing(lambda o: o.size != "small")
     r = i is not None and k.ref(i, "texture")
-    return r and (k.word("texture", r=r), k.scene.objects[i].texture, except_for(TEXTURES, k.scene.objects[i].texture))
+    right = r and k.scene.objects[i].texture
+    return r and (k.word("texture", r=r), right, except_for(TEXTURES, right))
 
 
 def about_camera(k):

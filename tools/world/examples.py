@@ -43,7 +43,8 @@ WANTED = (
      lambda s: s.kind == "camera" and len(s.objects) == 3 and s.width > 300 and s.camera in ("left", "right"),
      "the camera pans, the objects stay where they are"),
 )
-ASKED = {"sequence": ("describe", "order", "steps", "choice", "dialogue"), "camera": ("camera", "describe", "count", "dialogue"),
+ASKED = {"sequence": ("describe", "order", "steps", "choice", "dialogue"),
+         "camera": ("camera", "describe", "count", "dialogue"),
          "whole": ("describe", "direction", "choice", "dialogue")}
 
 
@@ -63,8 +64,9 @@ def told(turn):
 def write_examples(folder):
     """Writes the videos, README.md and questions.jsonl into folder."""
     os.makedirs(folder, exist_ok=True)
-    text = ["# Example videos\n", "Made by `tools/world/make_videos.py --examples`: scenes that no training has seen, with "
-            "questions\nand the answers that are right. Licence: MIT, like the program.\n"]
+    text = ["# Example videos\n",
+            "Made by `tools/world/make_videos.py --examples`: scenes that no training has seen, with questions\n"
+            "and the answers that are right. Licence: MIT, like the program.\n"]
     rows = []
     for name, kind, settings, test, what in WANTED:
         scene = find(test)

@@ -43,6 +43,9 @@ RATES = (12, 15, 16, 20, 24, 25, 30)
 GAP = 0.03      # least distance between two swept discs
 MARGIN = 0.012  # and from the frame's edge
 REACH = 1.08    # corners of a shape reach so far, in radii
+STEPS = np.linspace(0, 1, 7)
+SWEEP = {**dict.fromkeys(ORBITS, np.linspace(0, 1, 15)), **dict.fromkeys(("appear", "vanish"), np.zeros(1)),
+         **dict.fromkeys(("grow", "shrink"), np.array([0.0, 1.0]))}
 FADE = 0.04     # an object appears or vanishes within this time
 
 
@@ -288,9 +291,9 @@ def plan_sequence(rng, n):
     return plans
 
 
-def hops_seen(event, times):
+def hops_seen(event, n_frames):
     """Do the sampled frames show a bounce and not a glide: up, and in a long event down and up again?"""
-    s = (times - event.t0) / (event.t1 - event.t0)
+    s = (sample_times(n_frames) - event.t0) / (event.t1 - event.t0)
     height = np.abs(np.sin(math.pi * event.hops * s[(s > 0) & (s < 1)]))
     high = np.flatnonzero(height > 0.6)
     if event.t1 - event.t0 < 0.5:
@@ -299,8 +302,8 @@ def hops_seen(event, times):
 
 
 def sweep_times(thing):
-    parts = [np.linspace(e.t0, e.t1, 15 if e.action in ORBITS else 7) for e in thing.events]
-    return np.concatenate(parts) if parts else np.zeros(1)
+    """Times that catch all of an object's track; standing still needs one."""
+    return np.concatenate([e.t0 + (e.t1 - e.t0) * SWEEP.get(e.action, STEPS) for e in thing.events])
 
 
 def place(rng, things, frame, pan):
@@ -309,7 +312,10 @@ def place(rng, things, frame, pan):
     taken = np.zeros((0, 3))
     for thing in sorted(things, key=lambda o: -len(o.events) - o.radius):
         thing.x = thing.y = 0.0
-        x, y, r, _ = trace(thing, sweep_times(thing))
+        if thing.events:
+            x, y, r, _ = trace(thing, sweep_times(thing))
+        else:
+            x, y, r = np.zeros(1), np.zeros(1), np.full(1, thing.radius)
         r = r * REACH
         low_x, high_x = (r - x).max() + MARGIN + max(0, -pan[0]), (w - r - x).min() - MARGIN - max(0, pan[0])
         low_y, high_y = (r - y).max() + MARGIN + max(0, -pan[1]), (h - r - y).min() - MARGIN - max(0, pan[1])
@@ -363,34 +369,40 @@ def plant_held(rng, pairs, plans):
 
 def muted(rng):
     hue, sat, val = rng.random() * 6, rng.uniform(0.04, 0.30), rng.uniform(0.42, 0.72)
-    k = (np.array([5, 3, 1]) + hue) % 6
-    return 255 * val * (1 - sat * np.clip(np.minimum(k, 4 - k), 0, 1))
+    k = [(n + hue) % 6 for n in (5, 3, 1)]
+    return [255 * val * (1 - sat * max(0, min(v, 4 - v, 1))) for v in k]
+
+
+def differ(ink, ground):
+    """Does an object of colour ink stand off from ground: far away in RGB, in lightness unless it is colourful?"""
+    d = [a - b for a, b in zip(ink, ground)]
+    light = abs(0.3 * d[0] + 0.59 * d[1] + 0.11 * d[2])
+    return d[0] * d[0] + d[1] * d[1] + d[2] * d[2] > 105 * 105 and light + 0.5 * (max(ink) - min(ink)) > 55
 
 
 def make_background(rng, things, pan):
-    wanted = np.array([o.rgb for o in things], dtype=float)
+    def stands_off(colour):
+        return all(differ(o.rgb, colour) for o in things)
 
-    def stands_off(c):
-        return (np.sqrt(((wanted - c) ** 2).sum(axis=1)) > 105).all() and \
-            (np.abs((wanted - c) @ (0.3, 0.59, 0.11)) + np.ptp(wanted, axis=1) * 0.5 > 55).all()
-
-    first = second = np.array([128.0, 128.0, 128.0])
     for _ in range(60):
         first = muted(rng)
         if stands_off(first):
             break
     else:
-        first = np.array([132.0, 128.0, 124.0])
+        first = [132.0, 128.0, 124.0]
     kind = "noise" if pan else pick(rng, ("flat", "linear", "radial", "noise", "stripes"), (20, 24, 18, 22, 16))
     low = 30 if pan else 14
     for _ in range(60):
-        second = first + rng.uniform(low, 52) * pick(rng, (-1, 1)) + rng.uniform(-12, 12, 3)
         if kind in ("stripes", "flat"):
-            second = first + rng.uniform(12, 22) * pick(rng, (-1, 1))
+            step = rng.uniform(12, 22) * pick(rng, (-1, 1))
+            second = [v + step for v in first]
+        else:
+            step = rng.uniform(low, 52) * pick(rng, (-1, 1))
+            second = [v + step + rng.uniform(-12, 12) for v in first]
         if stands_off(second):
             break
     else:
-        second = first * 0.85
+        second = [0.85 * v for v in first]
     freq = rng.uniform(5, 9) if kind == "noise" else rng.uniform(4, 9)
     return Background(kind, tuple(float(v) for v in first), tuple(float(v) for v in second),
                       float(rng.uniform(0, 2 * math.pi)), float(freq), int(rng.integers(1 << 31)))
@@ -428,8 +440,7 @@ def attempt(rng, split, seed, kind, held, frame):
                 thing.radius = RADIUS["small"]
             thing.events = [make_event(rng, action, thing, t0, t1, size) for action, t0, t1 in plan]
             things.append(thing)
-        times = sample_times(n_frames)
-        if not all(hops_seen(e, times) for o in things for e in o.events if e.action == "bounce"):
+        if not all(hops_seen(e, n_frames) for o in things for e in o.events if e.action == "bounce"):
             continue
         if place(rng, things, size, pan):
             return Scene(split, seed, kind, width, height, fps, n_frames, things,
