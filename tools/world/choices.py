@@ -3,8 +3,8 @@
 
 In half of the items the reply is begun for the model ("Best option:("), so that its answer starts with the letter.
 """
-from .language import NUMBERS, article, capital, except_for, size_known, verb
-from .scene import ACTIONS, COLOURS, HELD_PAIRS, PANS, SHAPES, SIZES, TEXTURES
+from .language import NUMBERS, article, clause_alone, except_for, verb
+from .scene import ACTIONS, COLOURS, HELD_ACTIONS, HELD_PAIRS, PANS, SHAPES, SIZES, TEXTURES
 from .wordings import PROTOCOL
 
 LETTERS = "ABCDE"
@@ -35,9 +35,15 @@ def about_deed(k):
     i = k.thing(lambda o: len(o.events) < 2)
     if i is None or k.scene.camera != "still" or k.image:
         return None
-    action = k.scene.objects[i].actions[0]
+    thing = k.scene.objects[i]
+    action = thing.actions[0]
     return (k.word("deed", r=k.ref(i, "action")), "It " + verb(action),
-            ["It " + verb(a) for a in except_for(ACTIONS, action)])
+            ["It " + verb(a) for a in except_for(ACTIONS, action) if sayable(k, thing, a)])
+
+
+def sayable(k, thing, action):
+    """Training text says nothing held out, not even in a wrong option."""
+    return k.split != "train" or (thing.shape, action) not in HELD_ACTIONS
 
 
 def told(thing, action):
@@ -54,11 +60,13 @@ def about_order(k):
     if kind in ("after", "before"):
         given = int(k.rng.integers(len(events) - 1)) + (kind == "before")
         n = given + (1 if kind == "after" else -1)
-        q = k.word(kind, x=texts[given][0].lower() + texts[given][1:])
+        if not clause_alone(k.scene, *events[given]):
+            return None
+        q = k.word("right_" + kind, x=texts[given][0].lower() + texts[given][1:])
     else:
         q = k.word(kind)
     others = [t for t in texts if t != texts[n]]
-    false = [told(o, a) for o in things for a in ACTIONS[1:] if told(o, a) not in texts]
+    false = [told(o, a) for o in things for a in ACTIONS[1:] if told(o, a) not in texts and sayable(k, o, a)]
     return q, texts[n], (others, false)
 
 
@@ -87,7 +95,8 @@ def about_size(k):
 def about_texture(k):
     i = k.thing(lambda o: o.size != "small")
     r = i is not None and k.ref(i, "texture")
-    return r and (k.word("texture", r=r), k.scene.objects[i].texture, except_for(TEXTURES, k.scene.objects[i].texture))
+    right = r and k.scene.objects[i].texture
+    return r and (k.word("texture", r=r), right, except_for(TEXTURES, right))
 
 
 def about_camera(k):

@@ -110,7 +110,7 @@ def intro(thing, where, style, lead, hidden):
     look = "%s, %s %s" % (thing.size, thing.texture, thing.name) if style == 1 else \
         "%s %s %s" % (thing.size, thing.texture, thing.name)
     if hidden:
-        return "%s %s, which is not there at first, belongs %s" % (lead, article(look), where)
+        return "%s %s that is missing at first and comes in %s" % (lead, article(look), where)
     if style == 0:
         return "%s %s that starts %s" % (lead, article(look), where)
     if style == 1:
@@ -127,29 +127,44 @@ def opening(n, rng):
                         "The scene has {number} {noun}")).format(be=be, number=number, noun=noun)
 
 
-def deed(event, thing, rng):
-    span = choose(rng, ("", " during the clip", " for most of the time"))
+def deed(scene, event, thing, rng):
+    span = choose(rng, ("", " during the clip", " for most of the time")) if len(scene.objects) < 3 else ""
     return "the %s %s%s" % (thing.name, verb(event.action, 0, rng if rng.random() < 0.4 else None),
                             span if event.t1 - event.t0 > 0.5 else "")
 
 
 def make_dialogue_text(scene, rng):
     """All of a scene in 40 to 90 words, so that every question about it can be answered from the text."""
+    for _ in range(8):
+        text = read_aloud(scene, rng)
+        if len(text.split()) <= 90:
+            break
+    return text
+
+
+def read_aloud(scene, rng):
     n = len(scene.objects)
-    style = int(rng.integers(3)) if n < 4 else int(rng.integers(2))
+    style = int(rng.integers(3 if n < 3 else 2 if n < 4 else 1))
     first = []
     for j, i in enumerate(rng.permutation(n)):
         thing = scene.objects[i]
+        where, hidden = place_phrase(scene, thing, rng), thing.actions[0] == "appear"
+        if n == 4:
+            first.append(article("%s %s %s" % (thing.size, thing.texture, thing.name)) +
+                         (" that comes in later " if hidden else " ") + where)
+            continue
         lead = "it is" if n == 1 else ("one is" if j == 0 else choose(rng, ("another is", "there is also")))
-        first.append(intro(thing, place_phrase(scene, thing, rng), style, lead, thing.actions[0] == "appear"))
+        first.append(intro(thing, where, style, lead, hidden))
+    if n == 4:
+        first = [choose(rng, ("they are ", "these are ", "at the start we have ")) + listed(first)]
     second = []
     if scene.camera != "still":
         second = ["the camera moves %s" % verb(scene.camera)[6:], "the objects themselves stay still"]
     elif scene.kind == "sequence":
         leads = ("first ", "then ", "finally ")
-        second = [leads[m] + deed(e, scene.objects[i], rng) for m, (e, i) in enumerate(scene.events())]
+        second = [leads[m] + deed(scene, e, scene.objects[i], rng) for m, (e, i) in enumerate(scene.events())]
     else:
-        second = [deed(e, scene.objects[i], rng) for e, i in scene.events()]
+        second = [deed(scene, e, scene.objects[i], rng) for e, i in scene.events()]
     idle = [o for o in scene.objects if not o.events]
     if idle and scene.camera == "still":
         second.append("%s stay%s still" % (listed("the " + o.name for o in idle), "s" if len(idle) == 1 else ""))

@@ -6,9 +6,9 @@ reply is judged: of each group one phrase must occur.
 """
 import re
 
-from .scene import ACTIONS, MOVES, SHAPES, STRAIGHT, trace
-
 import numpy as np
+
+from .scene import ACTIONS, MOVES, ORBITS, STRAIGHT, trace
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 COUNT_KEYS = {0: ("no", "zero", "none"), 1: ("one", "1"), 2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4"),
@@ -44,7 +44,7 @@ OTHERS = {
     "appear": (("appears", "appear", "appearing"), ("shows up", "show up", "showing up"),
                ("comes into view", "come into view", "coming into view"), ("emerges", "emerge", "emerging")),
     "vanish": (("vanishes", "vanish", "vanishing"), ("disappears", "disappear", "disappearing"),
-               ("fades away", "fade away", "fading away"), ("is removed", "be removed", "being removed")),
+               ("fades away", "fade away", "fading away")),
 }
 KEYS = {a: [[a]] for a in ACTIONS}
 KEYS.update({a: [list(p) for p in ((a.split("-")[0],), (a.split("-")[-1],))] for a in STRAIGHT if "-" in a})
@@ -141,11 +141,23 @@ def action_alone(scene, i):
     if scene.camera != "still" or scene.kind == "image":
         return None
     mine = scene.objects[i].actions
-    every = [a for o in scene.objects for a in o.actions]
-    if len(mine) != 1 or every.count(mine[0]) != 1:
+    others = [a for j, o in enumerate(scene.objects) if j != i for a in o.actions]
+    if len(mine) != 1 or any(covers(a, mine[0]) for a in others):
         return None
-    moved = any(a in MOVES for j, o in enumerate(scene.objects) if j != i for a in o.actions)
-    return None if mine[0] == "still" and not moved and len(every) > 1 else mine[0]
+    # what grows or appears does not move either
+    return None if mine[0] == "still" and not MOVES.issuperset(others) else mine[0]
+
+
+def covers(action, said):
+    """Could somebody who sees action say that it is said? What moves up and to the left also moves up."""
+    if said in STRAIGHT and action in ORBITS or said in ("up", "down") and action == "bounce":
+        return True
+    return said == action or action in STRAIGHT and said in action.split("-")
+
+
+def clause_alone(scene, event, i):
+    """Is "the red circle moves up" said of this event only?"""
+    return not any(e is not event and j == i and covers(e.action, event.action) for e, j in scene.events())
 
 
 def references(scene, i, avoid=(), rng=None):
@@ -171,7 +183,3 @@ def references(scene, i, avoid=(), rng=None):
         if action:
             found.append("the %s that %s" % (noun, verb(action, 0, rng)))
     return found
-
-
-def shape_words():
-    return list(SHAPES) + [plural(s) for s in SHAPES]

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from .describe import describe, steps
-from .language import (COUNT_KEYS, NOUNS, NUMBERS, alone, article, capital, choose, except_for, keys_of, listed, plural,
-                       references, size_known, start_place, verb, wrong_actions)
-from .scene import (ACTIONS, COLOURS, HELD_ACTIONS, HELD_PAIRS, MOVES, ORBITS, PANS, SHAPES, SIZES, STRAIGHT, TEXTURES,
-                    camera_shift, trace)
-from .wordings import HELD, IMAGE, OPENERS, PROTOCOL, SHORT_INSTRUCTIONS, TRAIN, VIDEO
+from .describe import describe, make_dialogue_text, steps  # noqa: F401 (callers find all text here)
+from .choices import multiple_choice
+from .language import (COUNT_KEYS, NUMBERS, article, capital, choose, clause_alone, covers, except_for, keys_of,
+                       listed, plural, references, start_place, verb, wrong_actions)
+from .scene import (ACTIONS, COLOURS, HELD_PAIRS, ORBITS, SHAPES, SIZES, STRAIGHT, TEXTURES, camera_shift, trace)
+from .wordings import (HELD, IMAGE, OPENERS, SHORT_INSTRUCTIONS, TRAIN, VIDEO, VIDEO_INSTRUCTIONS,
+                       wordings)  # noqa: F401
 
 HELD_WORDING = 0.25   # of the questions in val and test
-LETTERS = "ABCDE"
 
 
 class Asker:
@@ -51,9 +51,6 @@ class Asker:
         found = references(self.scene, i, avoid, self.rng)
         return self.pick(found) if found else None
 
-    def known(self, shape_or_colour):
-        return shape_or_colour
-
 
 def turn(q, a, accept, reject=()):
     return {"q": q, "a": a, "accept": [list(g) for g in accept], "reject": list(reject)}
@@ -63,14 +60,14 @@ def numeral_turn(q, n, a):
     return turn(q, a, [COUNT_KEYS[n]], [w for k, ws in COUNT_KEYS.items() if k != n for w in ws])
 
 
-def be(n):
-    return "is" if n == 1 else "are"
+def amount(n, one, many=None):
+    return "There %s %s %s" % ("is" if n == 1 else "are", NUMBERS[n], one if n == 1 else many or plural(one))
 
 
 def colour(k, i=None, q=None):
     if i is None:
         i = k.thing()
-        if i is None or not q and not (r := k.ref(i, "colour")):
+        if i is None or not (r := k.ref(i, "colour")):
             return None
         q = k.word("colour", r=r)
     o = k.scene.objects[i]
@@ -160,21 +157,19 @@ def count(k):
             return None
         key, u = (("count_start", 0.0), ("count_end", 1.0))[kind]
         n = sum(trace(o, np.array([u]))[3][0] > 0.5 for o in things)
-        a = "There %s %s object%s at the %s." % (be(n), NUMBERS[n], "" if n == 1 else "s", key[6:])
+        a = "%s at the %s." % (amount(n, "object"), key[6:])
         return None, numeral_turn(k.word(key), n, a)
     if kind == 0:
         n = len(things)
-        return None, numeral_turn(k.word("count"), n, "There %s %s object%s." % (be(n), NUMBERS[n], "" if n == 1 else "s"))
+        return None, numeral_turn(k.word("count"), n, amount(n, "object") + ".")
     if kind == 1 and things:
         s = k.pick([o.shape for o in things] * 2 + list(SHAPES))
         n = sum(o.shape == s for o in things)
-        word = s if n == 1 else plural(s)
-        return None, numeral_turn(k.word("count_kind", s=plural(s)), n, "There %s %s %s." % (be(n), NUMBERS[n], word))
+        return None, numeral_turn(k.word("count_kind", s=plural(s)), n, amount(n, s) + ".")
     if kind == 2 and things:
         c = k.pick([o.colour for o in things] * 2 + list(COLOURS))
         n = sum(o.colour == c for o in things)
-        return None, numeral_turn(k.word("count_colour", c=c), n,
-                                  "There %s %s %s object%s." % (be(n), NUMBERS[n], c, "" if n == 1 else "s"))
+        return None, numeral_turn(k.word("count_colour", c=c), n, amount(n, c + " object") + ".")
     acts = {a for o in things for a in o.actions}
     if k.image or k.scene.camera != "still" or acts & {"grow", "shrink"}:
         return None
@@ -202,12 +197,16 @@ def order(k):
         return None
     events = k.scene.events()
     last = len(events) - 1
-    kind = k.pick(("first", "last", "after", "before", "after", "before", "who_first", "who_last", "earlier", "earlier"))
+    kind = k.pick(("first", "last", "who_first", "who_last") + ("after", "before", "earlier") * 2)
     if kind in ("first", "last"):
         return None, event_turn(k, k.word(kind), 0 if kind == "first" else last)
     if kind in ("after", "before"):
         n = int(k.rng.integers(last)) + (kind == "before")
-        q = k.word(kind, x=clause(k, *events[n], k.rng))
+        if not clause_alone(k.scene, *events[n]):
+            return None
+        # with two events on that side, only the next one may be meant
+        near = "right_" if last == 2 and n != 1 or k.chance(0.5) else ""
+        q = k.word(near + kind, x=clause(k, *events[n], k.rng))
         return None, event_turn(k, q, n + 1 if kind == "after" else n - 1)
     if kind in ("who_first", "who_last"):
         at = 0 if kind == "who_first" else last
@@ -216,11 +215,14 @@ def order(k):
             return None
         return None, event_turn(k, k.word(kind), at, "{} %s." % kind[4:])
     x, y = sorted(int(v) for v in k.rng.choice(last + 1, 2, replace=False))
+    if not (clause_alone(k.scene, *events[x]) and clause_alone(k.scene, *events[y])):
+        return None
     yes = k.chance(0.5)
     p, q = (x, y) if yes else (y, x)
     first, second = clause(k, *events[p]), clause(k, *events[q])
-    a = "Yes, %s before %s." % (first, second) if yes else "No, %s after %s." % (first, second)
-    return None, turn(k.word("earlier", x=first, y=second), a, [["yes" if yes else "no"]], ["no" if yes else "yes"])
+    a = "%s %s %s" % (first, "before" if yes else "after", second)
+    base = "the %s %s" % (k.scene.objects[events[p][1]].name, verb(events[p][0].action, 1))
+    return None, yes_no(k.word("earlier", x=first, y=second, xi=base), yes, a)
 
 
 def exist(k):
@@ -230,7 +232,7 @@ def exist(k):
         return None
     if deeds:
         acts = [a for o in things for a in o.actions if a != "still"]
-        fit = acts if yes else except_for(ACTIONS[1:], *acts)
+        fit = acts if yes else [d for d in ACTIONS[1:] if not any(covers(a, d) for a in acts)]
         if not fit:
             return None
         d = k.pick(fit)
@@ -250,8 +252,9 @@ def exist(k):
         held = HELD_PAIRS if k.split == "train" else ()
         near = [c + " " + s for c in COLOURS for s in SHAPES if (c, s) not in pairs and (c, s) not in held
                 and (c in colours or s in shapes)]
-        a = k.pick((near or ["red circle"], near or ["red circle"], [c + " object" for c in except_for(COLOURS, *colours)],
-                    except_for(SHAPES, *shapes))[form])
+        near = near or ["red circle"]
+        others = [c + " object" for c in except_for(COLOURS, *colours)]
+        a = k.pick((near, near, others, except_for(SHAPES, *shapes))[form])
     return None, yes_no(k.word("exist", a=article(a)), yes, "there is %s" % (article(a) if yes else "no " + a))
 
 
@@ -272,20 +275,18 @@ def change(k):
         i = k.thing(lambda o: one_event(o) and o.actions[0] in (*STRAIGHT, "grow", "shrink"))
         if i is None:
             return None
-        bigger = k.scene.objects[i].actions[0] in ("grow", "shrink")
-        what = "size" if bigger else "position"
-        return None, turn(k.word("change_kind", r=k.ref(i, "action")),
-                          "The %s of the %s changes." % (what, k.scene.objects[i].name),
-                          [["size"] if bigger else ["position", "place"]], ["position", "place"] if bigger else ["size"])
+        sizes, places = ["size"], ["position", "place"]
+        right, wrong = (sizes, places) if k.scene.objects[i].actions[0] in ("grow", "shrink") else (places, sizes)
+        a = "The %s of the %s changes." % (right[0], k.scene.objects[i].name)
+        return None, turn(k.word("change_kind", r=k.ref(i, "action")), a, [right], wrong)
     want = k.chance(0.5)
     i = k.thing(lambda o: one_event(o) and o.actions[0] not in ("appear", "vanish") and
                 (o.actions[0] in ("grow", "shrink")) == want)
     if i is None:
         return None
     o = k.scene.objects[i]
-    a = "Yes, the %s %s." % (o.name, verb(o.actions[0])) if want else "No, the %s keeps its size." % o.name
-    return None, turn(k.word("change_size", r=k.ref(i, "action")), a, [["yes" if want else "no"]],
-                      ["no" if want else "yes"])
+    what = "the %s %s" % (o.name, verb(o.actions[0]) if want else "keeps its size")
+    return None, yes_no(k.word("change_size", r=k.ref(i, "action")), want, what)
 
 
 def camera(k):
@@ -309,17 +310,19 @@ FOLLOW = {"it_colour": colour, "it_shape": shape, "it_size": size, "it_texture":
 def dialogue(k):
     """Two turns; the second leans on the first. None if the first gives the second away."""
     things = k.scene.objects
-    start = k.pick(("one", "one", "one", "other", "count", "order") if not k.image else ("one", "one", "other", "count"))
+    start = k.pick(("one", "one", "one", "other", "count") + (() if k.image else ("order",)))
     if start == "order" and k.scene.kind == "sequence":
         n = int(k.rng.integers(len(k.scene.events()) - 1))
-        first = k.word("first") if n == 0 else k.word("after", x=clause(k, *k.scene.events()[n - 1]))
+        if n and not clause_alone(k.scene, *k.scene.events()[n - 1]):
+            return None
+        first = k.word("first") if n == 0 else k.word("right_after", x=clause(k, *k.scene.events()[n - 1]))
         return [event_turn(k, first, n), event_turn(k, k.word("next"), n + 1)]
     if start == "count" and things and not appearing(k) and len(things) > 1:
         n = len(things)
         names = listed(article(o.name) for o in things)
-        return [numeral_turn(k.word("count"), n, "There are %s objects." % NUMBERS[n]),
-                turn(k.word("names"), "They are %s." % names, [[o.name] for o in things],
-                     except_for(COLOURS, *(o.colour for o in things)) + except_for(SHAPES, *(o.shape for o in things)))]
+        absent = except_for(COLOURS, *(o.colour for o in things)) + except_for(SHAPES, *(o.shape for o in things))
+        return [numeral_turn(k.word("count"), n, amount(n, "object") + "."),
+                turn(k.word("names"), "They are %s." % names, [[o.name] for o in things], absent)]
     makers = {"colour": colour, "shape": shape, "size": size, "texture": texture, "deed": direction, "side": position}
     name = k.pick([m for m in makers if not (k.image and m == "deed")])
     made = makers[name](k)
@@ -332,12 +335,14 @@ def dialogue(k):
         a = {"other": "The other one is %s." % article(o.name), "other_colour": "The other one is %s." % o.colour,
              "other_shape": "The other one is a %s." % o.shape}[key]
         accept = {"other": [[o.name]], "other_colour": [[o.colour]], "other_shape": [[o.shape]]}[key]
-        reject = except_for(COLOURS if key == "other_colour" else SHAPES if key == "other_shape" else COLOURS + SHAPES,
-                            o.colour, o.shape)
+        reject = {"other": COLOURS + SHAPES, "other_colour": COLOURS, "other_shape": SHAPES}[key]
+        reject = except_for(reject, o.colour, o.shape)
         return [first, turn(k.word(key), a, accept, reject)]
     o, said = things[i], first["q"].lower() + " " + first["a"].lower()
-    fit = [key for key in FOLLOW if key[3:] != name and not (key == "it_colour" and o.colour in said) and
-           not (key == "it_shape" and o.shape in said)]
+    told = {"it_" + key for key in ("colour", "shape", "size", "texture") if (getattr(o, key) or "-") in said}
+    if " that " in said:
+        told |= {"it_deed", "it_way"}
+    fit = [key for key in FOLLOW if key[3:] != name and key not in told]
     if k.image or k.scene.camera != "still" or not one_event(o) or name == "deed":
         fit = [key for key in fit if key not in ("it_deed", "it_way")]
     if o.actions[0] not in STRAIGHT:
@@ -351,14 +356,9 @@ def dialogue(k):
     return [first, second[1]] if second else None
 
 
-def choice(k):
-    from .choices import multiple_choice
-    return multiple_choice(k)
-
-
 MAKERS = {"colour": colour, "shape": shape, "count": count, "direction": direction, "order": order, "exist": exist,
-          "change": change, "size": size, "texture": texture, "position": position, "camera": camera, "choice": choice,
-          "describe": described, "steps": stepped, "dialogue": dialogue}
+          "change": change, "size": size, "texture": texture, "position": position, "camera": camera,
+          "choice": multiple_choice, "describe": described, "steps": stepped, "dialogue": dialogue}
 WEIGHTS = {"colour": 9, "shape": 9, "count": 9, "direction": 12, "order": 14, "exist": 8, "change": 6, "size": 5,
            "texture": 5, "position": 5, "camera": 2, "choice": 16, "describe": 8, "steps": 6, "dialogue": 12}
 IMAGE_TYPES = ("colour", "shape", "count", "exist", "size", "texture", "position", "choice", "describe", "dialogue")
@@ -377,10 +377,13 @@ def make_question(scene, rng, split, kind):
         else:
             item["turns"] = made if isinstance(made, list) else [made[1]]
             if k.chance(0.1):
-                item["instruction"] = k.pick(SHORT_INSTRUCTIONS).replace("video", k.pick(IMAGE) if k.image else "video")
+                item["instruction"] = k.pick(SHORT_INSTRUCTIONS + (() if k.image else VIDEO_INSTRUCTIONS))
             if k.chance(0.12):
-                first = item["turns"][0]
-                first["q"] = k.pick(OPENERS).format(v=k.pick(IMAGE if k.image else VIDEO)) + first["q"]
+                opener = k.pick(OPENERS).format(v=k.pick(IMAGE if k.image else VIDEO))
+                q = item["turns"][0]["q"]
+                if opener.endswith(", ") and not q.startswith("I "):
+                    q = q[0].lower() + q[1:]
+                item["turns"][0]["q"] = opener + q
         item["heldout"] = scene.heldout + (["wording"] if k.held else [])
         item["seed"] = scene.seed
         return item
@@ -388,7 +391,7 @@ def make_question(scene, rng, split, kind):
 
 
 def make_questions(scene, rng, split, k, types=None):
-    """Up to k items about a scene, of different types while there are such; [] if it has none."""
+    """Up to k items about a scene, mostly of different types."""
     types = list(types or WEIGHTS)
     made = []
     weight = np.array([WEIGHTS[t] for t in types], float)
@@ -399,7 +402,7 @@ def make_questions(scene, rng, split, k, types=None):
             break
         n = int(np.searchsorted(np.cumsum(weight), rng.random() * weight.sum(), side="right"))
         item = make_question(scene, rng, split, types[min(n, len(types) - 1)])
-        weight[n] *= 0.25 if item else 0.05
+        weight[n] *= 0.03 if item else 0.3
         if item and all(item["turns"][0]["q"] != other["turns"][0]["q"] for other in made):
             made.append(item)
     return made
@@ -416,7 +419,8 @@ def still_scene(scene, u):
             return None
         if a[0] >= 0.98:
             same = abs(r[0] / o.radius - 1) < 0.02
-            things.append(replace(o, x=x[0] + sx[0], y=y[0] + sy[0], radius=r[0], size=o.size if same else "", events=[]))
+            things.append(replace(o, x=x[0] + sx[0], y=y[0] + sy[0], radius=r[0], size=o.size if same else "",
+                                  events=[]))
     return replace(scene, kind="image", objects=things, camera="still", pan=(0.0, 0.0),
                    heldout=[o.name for o in things if (o.colour, o.shape) in HELD_PAIRS])
 

@@ -10,7 +10,7 @@ in "val" and "test" only: HELD_PAIRS and HELD_ACTIONS. Whole trajectories of obj
 each other nor leave the frame, so that nothing ever hides anything.
 
 Easy to get wrong: eight frames are all the model sees. A turn or a hop faster than the samples looks like another
-one, so turns stay below 120 degrees between samples and each hop is checked to be caught in the air.
+one, so turns stay below 125 degrees between samples and hops are checked to be caught in the air.
 """
 import math
 from dataclasses import dataclass, field
@@ -43,6 +43,9 @@ RATES = (12, 15, 16, 20, 24, 25, 30)
 GAP = 0.03      # least distance between two swept discs
 MARGIN = 0.012  # and from the frame's edge
 REACH = 1.08    # corners of a shape reach so far, in radii
+STEPS = np.linspace(0, 1, 7)
+SWEEP = {**dict.fromkeys(ORBITS, np.linspace(0, 1, 15)), **dict.fromkeys(("appear", "vanish"), np.zeros(1)),
+         **dict.fromkeys(("grow", "shrink"), np.array([0.0, 1.0]))}
 FADE = 0.04     # an object appears or vanishes within this time
 
 
@@ -137,7 +140,7 @@ def sample_times(n_frames, n=8):
 
 
 def progress(event, u):
-    s = np.clip((u - event.t0) / (event.t1 - event.t0), 0.0, 1.0)
+    s = np.minimum(np.maximum((u - event.t0) / (event.t1 - event.t0), 0.0), 1.0)
     return s * s * (3 - 2 * s) if event.smooth else s
 
 
@@ -178,8 +181,12 @@ def camera_shift(scene, u):
 def pick(rng, items, weights=None):
     if weights is None:
         return items[int(rng.integers(len(items)))]
-    total = np.cumsum(weights)
-    return items[int(np.searchsorted(total, rng.random() * total[-1], side="right"))]
+    at = rng.random() * sum(weights)
+    for item, weight in zip(items, weights):
+        at -= weight
+        if at < 0:
+            return item
+    return items[-1]
 
 
 def allowed_shapes(colour, held):
@@ -195,8 +202,7 @@ def make_thing(rng, pair, action_hint):
     else:
         size = pick(rng, SIZES, (32, 38, 30))
     texture = "plain" if size == "small" else pick(rng, TEXTURES, (46, 27, 27))
-    jitter = rng.integers(-7, 8, 3)
-    rgb = tuple(int(np.clip(v + j, 0, 255)) for v, j in zip(RGB[colour], jitter))
+    rgb = tuple(min(255, max(0, v + j)) for v, j in zip(RGB[colour], rng.integers(-7, 8, 3).tolist()))
     if colour == "black":
         second = tuple(v + 88 for v in rgb)
     elif colour in ("white", "yellow"):
@@ -220,7 +226,7 @@ def make_event(rng, action, thing, t0, t1, frame):
         e.radius = rng.uniform(0.12, 0.18)
         e.phase = rng.uniform(0, 2 * math.pi)
         full = t1 - t0 > 0.5 and rng.random() < 0.6
-        e.turn = ORBITS[action] * 2 * math.pi * (1.0 if full else 0.75)
+        e.turn = ORBITS[action] * 2 * math.pi * (1.0 if full else 0.75 if t1 - t0 > 0.32 else 0.67)
         e.smooth = False
     elif action == "bounce":
         e.hops = 3 if t1 - t0 > 0.7 and rng.random() < 0.5 else 2
@@ -285,14 +291,19 @@ def plan_sequence(rng, n):
     return plans
 
 
-def hops_seen(event, times):
-    s = np.clip((times - event.t0) / (event.t1 - event.t0), 0, 1)
-    return (np.abs(np.sin(math.pi * event.hops * s)) > 0.6).sum() >= 2
+def hops_seen(event, n_frames):
+    """Do the sampled frames show a bounce and not a glide: up, and in a long event down and up again?"""
+    s = (sample_times(n_frames) - event.t0) / (event.t1 - event.t0)
+    height = np.abs(np.sin(math.pi * event.hops * s[(s > 0) & (s < 1)]))
+    high = np.flatnonzero(height > 0.6)
+    if event.t1 - event.t0 < 0.5:
+        return len(high) >= 1
+    return len(high) >= 2 and (height[high[0]:high[-1]] < 0.4).any()
 
 
 def sweep_times(thing):
-    parts = [np.linspace(e.t0, e.t1, 15 if e.action in ORBITS else 7) for e in thing.events]
-    return np.concatenate(parts) if parts else np.zeros(1)
+    """Times that catch all of an object's track; standing still needs one."""
+    return np.concatenate([e.t0 + (e.t1 - e.t0) * SWEEP.get(e.action, STEPS) for e in thing.events])
 
 
 def place(rng, things, frame, pan):
@@ -301,7 +312,10 @@ def place(rng, things, frame, pan):
     taken = np.zeros((0, 3))
     for thing in sorted(things, key=lambda o: -len(o.events) - o.radius):
         thing.x = thing.y = 0.0
-        x, y, r, _ = trace(thing, sweep_times(thing))
+        if thing.events:
+            x, y, r, _ = trace(thing, sweep_times(thing))
+        else:
+            x, y, r = np.zeros(1), np.zeros(1), np.full(1, thing.radius)
         r = r * REACH
         low_x, high_x = (r - x).max() + MARGIN + max(0, -pan[0]), (w - r - x).min() - MARGIN - max(0, pan[0])
         low_y, high_y = (r - y).max() + MARGIN + max(0, -pan[1]), (h - r - y).min() - MARGIN - max(0, pan[1])
@@ -355,34 +369,40 @@ def plant_held(rng, pairs, plans):
 
 def muted(rng):
     hue, sat, val = rng.random() * 6, rng.uniform(0.04, 0.30), rng.uniform(0.42, 0.72)
-    k = (np.array([5, 3, 1]) + hue) % 6
-    return 255 * val * (1 - sat * np.clip(np.minimum(k, 4 - k), 0, 1))
+    k = [(n + hue) % 6 for n in (5, 3, 1)]
+    return [255 * val * (1 - sat * max(0, min(v, 4 - v, 1))) for v in k]
+
+
+def differ(ink, ground):
+    """Does an object of colour ink stand off from ground: far away in RGB, in lightness unless it is colourful?"""
+    d = [a - b for a, b in zip(ink, ground)]
+    light = abs(0.3 * d[0] + 0.59 * d[1] + 0.11 * d[2])
+    return d[0] * d[0] + d[1] * d[1] + d[2] * d[2] > 105 * 105 and light + 0.5 * (max(ink) - min(ink)) > 55
 
 
 def make_background(rng, things, pan):
-    wanted = np.array([o.rgb for o in things], dtype=float)
+    def stands_off(colour):
+        return all(differ(o.rgb, colour) for o in things)
 
-    def stands_off(c):
-        return (np.sqrt(((wanted - c) ** 2).sum(axis=1)) > 105).all() and \
-            (np.abs((wanted - c) @ (0.3, 0.59, 0.11)) + np.ptp(wanted, axis=1) * 0.5 > 55).all()
-
-    first = second = np.array([128.0, 128.0, 128.0])
     for _ in range(60):
         first = muted(rng)
         if stands_off(first):
             break
     else:
-        first = np.array([132.0, 128.0, 124.0])
+        first = [132.0, 128.0, 124.0]
     kind = "noise" if pan else pick(rng, ("flat", "linear", "radial", "noise", "stripes"), (20, 24, 18, 22, 16))
     low = 30 if pan else 14
     for _ in range(60):
-        second = first + rng.uniform(low, 52) * pick(rng, (-1, 1)) + rng.uniform(-12, 12, 3)
         if kind in ("stripes", "flat"):
-            second = first + rng.uniform(12, 22) * pick(rng, (-1, 1))
+            step = rng.uniform(12, 22) * pick(rng, (-1, 1))
+            second = [v + step for v in first]
+        else:
+            step = rng.uniform(low, 52) * pick(rng, (-1, 1))
+            second = [v + step + rng.uniform(-12, 12) for v in first]
         if stands_off(second):
             break
     else:
-        second = first * 0.85
+        second = [0.85 * v for v in first]
     freq = rng.uniform(5, 9) if kind == "noise" else rng.uniform(4, 9)
     return Background(kind, tuple(float(v) for v in first), tuple(float(v) for v in second),
                       float(rng.uniform(0, 2 * math.pi)), float(freq), int(rng.integers(1 << 31)))
@@ -392,7 +412,7 @@ def attempt(rng, split, seed, kind, held, frame):
     """One try at a scene of this kind; None when the plan does not fit into the frame."""
     width, height, fps, n_frames = frame
     size = extent(width, height)
-    n = pick(rng, (1, 2, 3, 4), (30, 35, 20, 15)) if frame else 1
+    n = pick(rng, (1, 2, 3, 4), (30, 35, 20, 15))
     for tries in range(60):
         camera, pan, pan_window = "still", (0.0, 0.0), (0.0, 1.0)
         if kind == "camera":
@@ -418,10 +438,9 @@ def attempt(rng, split, seed, kind, held, frame):
             if n == 4 and tries > 25 and not hint:
                 thing.size, thing.texture = "small", "plain"
                 thing.radius = RADIUS["small"]
-            thing.events = [make_event(rng, *a[:1], thing, *a[1:], size) for a in plan]
+            thing.events = [make_event(rng, action, thing, t0, t1, size) for action, t0, t1 in plan]
             things.append(thing)
-        times = sample_times(n_frames)
-        if not all(hops_seen(e, times) for o in things for e in o.events if e.action == "bounce"):
+        if not all(hops_seen(e, n_frames) for o in things for e in o.events if e.action == "bounce"):
             continue
         if place(rng, things, size, pan):
             return Scene(split, seed, kind, width, height, fps, n_frames, things,
