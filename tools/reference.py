@@ -408,7 +408,7 @@ class VideoChat(nn.Module):
         while True:
             s = self.lm.head(self.lm(h, pos, cache=cache)[:, -1])[0]
             if tap and not out:
-                tap('logits', s)
+                tap('logits', s.clone())
             for t in set(out) if repetition_penalty != 1 else ():
                 s[t] = s[t] / repetition_penalty if s[t] > 0 else s[t] * repetition_penalty
             if len(out) < min_length:

@@ -25,20 +25,32 @@ def time_sentence(indices, fps):
     return 'The video contains %d frames sampled at %s seconds.' % (len(indices), times)
 
 
-def decode(path):
-    """-> u8 [n,H,W,3] of every frame in presentation order, average frame rate."""
-    import av
-    with av.open(path) as f:
-        stream = f.streams.video[0]
-        rotation = 0
-        frames = []
-        for frame in f.decode(stream):
-            rotation = getattr(frame, 'rotation', 0)
-            frames.append((frame.pts, frame.to_ndarray(format='rgb24')))
-        fps = float(stream.average_rate) if stream.average_rate else 0.0
-    frames.sort(key=lambda p: p[0])
-    a = np.stack([x for _, x in frames])
-    return (np.rot90(a, int(rotation) // 90 % 4, (1, 2)).copy() if rotation else a), fps
+class Video:
+    """Frames as decord counts them (SPEC 3.2): one per packet of the stream, in the order of their presentation times."""
+
+    def __init__(self, path):
+        import av
+        self.path = path
+        with av.open(path) as f:
+            stream = f.streams.best('video')
+            if stream is None:
+                raise ValueError('%s: no video stream' % path)
+            self.stream, self.fps = stream.index, float(stream.average_rate or 0)
+            self.pts = sorted(p.pts for p in f.demux(stream) if p.pts is not None and p.size)
+        self.n = len(self.pts)
+
+    def read(self, indices):
+        """u8 [n,H,W,3], turned upright; a frame that cannot be decoded is the one before it."""
+        import av
+        wanted, found, last = {self.pts[i] for i in indices}, {}, max(self.pts[i] for i in indices)
+        with av.open(self.path) as f:
+            for frame in f.decode(f.streams[self.stream]):
+                if frame.pts in wanted or not found:
+                    rgb = frame.to_ndarray(format='rgb24', interpolation='BICUBIC')
+                    found[frame.pts] = np.rot90(rgb, int(frame.rotation) // 90 % 4)
+                if frame.pts >= last:
+                    break
+        return np.stack([found[max((t for t in found if t <= self.pts[i]), default=min(found))] for i in indices])
 
 
 def bicubic(x, h, w):
@@ -66,19 +78,22 @@ def closest_grid(w, h, hd_num):
     return best
 
 
-def pad_transform(x, hd_num):
-    """SPEC 3.5, quirks included."""
-    h, w = x.shape[2:]
-    turned = w < h
-    if turned:
-        x, w, h = x.flip((2, 3)), h, w
+def pad_sizes(w, h, hd_num):
+    """Frame size -> new width, new height, height with the padding; w >= h."""
     ratio, scale = w / h, 1
     while scale * math.ceil(scale / ratio) <= hd_num:
         scale += 1
     new_w = (scale - 1) * SIZE
     new_h = int(new_w / ratio)
-    x = bicubic(x, new_h, new_w)
-    tall = math.ceil(new_h / SIZE) * SIZE
+    return new_w, new_h, math.ceil(new_h / SIZE) * SIZE
+
+
+def pad_transform(x, hd_num):
+    """SPEC 3.5, quirks included: a portrait is turned by 180 degrees and squeezed into a landscape."""
+    h, w = x.shape[2:]
+    new_w, new_h, tall = pad_sizes(max(w, h), min(w, h), hd_num)
+    turned = w < h
+    x = bicubic(x.flip((2, 3)) if turned else x, new_h, new_w)
     top = (tall - new_h) // 2
     x = F.pad(x, (0, 0, top, tall - new_h - top), value=255)
     return x.flip((2, 3)) if turned else x
@@ -91,13 +106,18 @@ def tiles(x):
     return torch.cat([cut, bicubic(x, SIZE, SIZE)[None]])
 
 
-def hd_clips(frames, hd_num=6, padding=False, grid=(2, 1)):
-    """u8 [T,H,W,3] -> f32 [N,T,3,224,224]; grid (columns, rows), None = the closest."""
+def hd_canvas(frames, hd_num=6, padding=False, grid=(2, 1)):
+    """u8 [T,H,W,3] -> f32 [T,3,224 * rows,224 * columns] in 0..255; grid (columns, rows), None = the closest."""
     x = torch.as_tensor(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
     if padding:
-        return tiles(normalise(pad_transform(x, hd_num)))
+        return pad_transform(x, hd_num)
     cols, rows = grid or closest_grid(x.shape[3], x.shape[2], hd_num)
-    return tiles(normalise(bicubic(x, SIZE * rows, SIZE * cols)))
+    return bicubic(x, SIZE * rows, SIZE * cols)
+
+
+def hd_clips(frames, hd_num=6, padding=False, grid=(2, 1)):
+    """u8 [T,H,W,3] -> f32 [N,T,3,224,224]"""
+    return tiles(normalise(hd_canvas(frames, hd_num, padding, grid)))
 
 
 def plain_clip(frames, antialias=True):
@@ -112,6 +132,6 @@ def plain_clip(frames, antialias=True):
 
 
 def video_clips(path, n_frame=8, variant='hd', **kw):
-    frames, _ = decode(path)
-    picked = frames[frame_indices(len(frames), n_frame)]
-    return plain_clip(picked, **kw) if variant == '8b' else hd_clips(picked, **kw)
+    video = Video(path)
+    frames = video.read(frame_indices(video.n, n_frame))
+    return plain_clip(frames, **kw) if variant == '8b' else hd_clips(frames, **kw)
