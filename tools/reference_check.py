@@ -158,8 +158,7 @@ class Check:
         if key not in self.rows:
             stages = {}
             pixels = torch.from_numpy(np.ascontiguousarray(self.pixels(key[2])))
-            with torch.no_grad():
-                self.rows[key] = chat.visual(pixels, key[3], lambda n, v: stages.__setitem__(n, v.float().numpy())), stages
+            self.rows[key] = chat.visual(pixels, key[3], lambda n, v: stages.__setitem__(n, v.float().numpy())), stages
         return self.rows[key]
 
     @staticmethod

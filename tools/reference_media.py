@@ -26,7 +26,8 @@ def time_sentence(indices, fps):
 
 
 class Video:
-    """Frames as decord counts them (SPEC 3.2): one per packet of the stream, in the order of their presentation times."""
+    """Frames as decord counts them (SPEC 3.2): as many as the stream has packets, in the order in which the decoder delivers them; an
+    index behind the last is the last one. Damaged streams, where this is not the order of the timestamps, are not its business."""
 
     def __init__(self, path):
         import av
@@ -36,21 +37,30 @@ class Video:
             if stream is None:
                 raise ValueError('%s: no video stream' % path)
             self.stream, self.fps = stream.index, float(stream.average_rate or 0)
-            self.pts = sorted(p.pts for p in f.demux(stream) if p.pts is not None and p.size)
-        self.n = len(self.pts)
+            self.n = sum(1 for p in f.demux(stream) if p.size)
+        if not self.n:
+            raise ValueError('%s: no frames' % path)
 
     def read(self, indices):
-        """u8 [n,H,W,3], turned upright; a frame that cannot be decoded is the one before it."""
+        """u8 [n,H,W,3] at native size, turned upright."""
         import av
-        wanted, found, last = {self.pts[i] for i in indices}, {}, max(self.pts[i] for i in indices)
+        wanted, found = set(indices), {}
         with av.open(self.path) as f:
-            for frame in f.decode(f.streams[self.stream]):
-                if frame.pts in wanted or not found:
-                    rgb = frame.to_ndarray(format='rgb24', interpolation='BICUBIC')
-                    found[frame.pts] = np.rot90(rgb, int(frame.rotation) // 90 % 4)
-                if frame.pts >= last:
+            stream = f.streams[self.stream]
+            # where the swscale behind decord's numbers believed the chroma samples to be
+            place = 'in_h_chr_pos=128:in_v_chr_pos=256' if '420' in stream.format.name else 'in_chroma_loc=center'
+            graph = av.filter.Graph()
+            graph.link_nodes(graph.add_buffer(template=stream), graph.add('scale', 'flags=bilinear:' + place),
+                             graph.add('format', 'rgb24'), graph.add('buffersink')).configure()
+            for i, frame in enumerate(f.decode(stream)):
+                if i in wanted or i == 0:
+                    graph.push(frame)
+                    found[i] = np.rot90(graph.pull().to_ndarray(), int(frame.rotation) // 90 % 4)
+                if i == max(wanted):
                     break
-        return np.stack([found[max((t for t in found if t <= self.pts[i]), default=min(found))] for i in indices])
+        if not found:
+            raise ValueError('%s: no frame can be decoded' % self.path)
+        return np.stack([found[max(i for i in found if i <= k)] for k in indices])
 
 
 def bicubic(x, h, w):
