@@ -7,10 +7,11 @@ position); further turns have input_ids and logits in DIR/turn2 and so on.
 
 `answers` reads DIR/questions.jsonl, lines of {"video", "id", "instruction", "answer_prefix", "turns": [{"q", ...}]}, and writes lines of
 {"id", "turn_ids", "margin", "texts"}: the ids of each turn's answer, a final end of sequence included; for each id the distance
-between the best and the second best score; the answers. A video is seen once, its rows are made once for each instruction.
+between the best and the second best score; the answers. Lines stand by video, in the order in which the videos first occur.
 """
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -34,7 +35,7 @@ def converse(a, tap=lambda turn, name, value: None):
     rows, history = None, []
     if a.video:
         video = media.Video(a.video)
-        indices = media.frame_indices(video.n, a.num_frames)
+        indices = media.frame_indices(video.n, a.num_frames or chat.model.vit_size['n_frame'])
         frames = video.read(indices)
         pixels = media.plain_clip(frames) if chat.variant == '8b' else media.hd_clips(frames)
         tap(1, 'frame_indices', np.array(indices, np.int32))
@@ -57,49 +58,57 @@ def dump(a):
 
 
 class Corpus:
-    """Videos of a folder; the last one's features are kept, for its questions stand together."""
+    """Questions about the videos of a folder."""
 
-    def __init__(self, chat, folder, num_frames):
-        self.chat, self.folder, self.num_frames = chat, folder, num_frames
-        self.name, self.seen, self.rows = None, None, {}
+    def __init__(self, a):
+        self.chat = reference.open_chat(a.model, getattr(torch, a.dtype), a.variant)
+        self.folder, self.max_new_tokens = a.data, a.max_new_tokens
+        self.num_frames = a.num_frames or self.chat.model.vit_size['n_frame']
 
     @torch.no_grad()
-    def visual(self, name, instruction):
-        if name != self.name:
-            pixels = media.video_clips(os.path.join(self.folder, name), self.num_frames, self.chat.variant)
-            self.name, self.seen, self.rows = name, self.chat.model.vision(pixels), {}
-        if instruction not in self.rows:
-            self.rows[instruction] = self.chat.model.project(self.seen, self.chat.instruction_ids(instruction))
-        return self.rows[instruction]
+    def answer_video(self, questions):
+        """Lines for the questions of one video: seen once, its rows made once for each instruction."""
+        model, name, rows = self.chat.model, questions[0].get('video'), {}
+        if name:
+            seen = model.vision(media.video_clips(os.path.join(self.folder, name), self.num_frames, self.chat.variant))
+            for words in {q.get('instruction') for q in questions}:
+                rows[words] = model.project(seen, self.chat.instruction_ids(words))
+        return [self.answer(q, rows.get(q.get('instruction'))) for q in questions]
 
-    def answer(self, question, **options):
-        instruction, history = question.get('instruction'), []
-        out = {'id': question['id'], 'turn_ids': [], 'margin': [], 'texts': []}
-        rows = self.visual(question['video'], instruction) if question.get('video') else None
+    def answer(self, question, rows):
+        history, out = [], {'id': question['id'], 'turn_ids': [], 'margin': [], 'texts': []}
         for turn in question['turns']:
-            answer, ids, best = self.chat.ask(rows, turn['q'], history, instruction=instruction,
-                                              answer_prefix=question.get('answer_prefix'), **options)
+            answer, ids, best = self.chat.ask(rows, turn['q'], history, instruction=question.get('instruction'),
+                                              answer_prefix=question.get('answer_prefix'), max_new_tokens=self.max_new_tokens)
             out['turn_ids'].append(ids)
             out['margin'].append([round(first - second, 6) for first, second in best])
             out['texts'].append(answer)
             history.append((turn['q'], answer))
-        return out
+        return json.dumps(out) + '\n'
+
+
+forked = {}  # the corpus, which worker processes inherit
+
+
+def answer_video(questions):
+    return forked['corpus'].answer_video(questions)
 
 
 def answers(a):
-    corpus = Corpus(reference.open_chat(a.model, getattr(torch, a.dtype), a.variant), a.data, a.num_frames)
+    """One process a thread: the steps of a small model are too short to be worth cutting."""
+    torch.set_num_threads(1)
+    forked['corpus'] = Corpus(a)
+    videos = {}
     with open(os.path.join(a.data, 'questions.jsonl'), encoding='utf-8') as f:
-        questions = [json.loads(line) for line in f]
-    first = {}
-    for q in questions:  # the questions of a video together, videos in the order of the file
-        first.setdefault(q.get('video'), len(first))
-    questions.sort(key=lambda q: first[q.get('video')])
-    start = time.monotonic()
-    with open(a.out + '.tmp', 'w', encoding='utf-8') as out:
-        for n, question in enumerate(questions[:a.limit], 1):
-            out.write(json.dumps(corpus.answer(question, max_new_tokens=a.max_new_tokens)) + '\n')
-            if n % 100 == 0 or n == len(questions):
-                print('%d of %d questions, %.1f s' % (n, len(questions), time.monotonic() - start), file=sys.stderr, flush=True)
+        for question in [json.loads(line) for line in f][:a.limit]:
+            videos.setdefault(question.get('video'), []).append(question)
+    total, done, start = sum(map(len, videos.values())), 0, time.monotonic()
+    with open(a.out + '.tmp', 'w', encoding='utf-8') as out, multiprocessing.get_context('fork').Pool(a.threads) as pool:
+        for n, lines in enumerate(pool.imap(answer_video, videos.values()), 1):
+            out.writelines(lines)
+            done += len(lines)
+            if n % 25 == 0 or done == total:
+                print('%d of %d questions, %.1f s' % (done, total, time.monotonic() - start), file=sys.stderr, flush=True)
     os.replace(a.out + '.tmp', a.out)
 
 
@@ -124,7 +133,7 @@ def parser():
     for v in (*talk, many):
         v.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
         v.add_argument('--variant', choices=('8b', 'hd', 'internlm'), help='default: internlm or hd, by the language model')
-        v.add_argument('--num-frames', type=int, default=8)
+        v.add_argument('--num-frames', type=int, help="default: the model's")
         v.add_argument('--max-new-tokens', type=int, default=200)
     for v in talk:
         v.add_argument('--video')
