@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Video file -> pixels of the model, for reference.py: frame choice, tiling, resizing, normalising (SPEC 3).
 
-Needs PyAV (FFmpeg) for decoding and PyTorch for the resizing. Frames are found by decoding everything in presentation
-order. Easy to get wrong: numpy's rounding (half to even), no antialiasing and no clamping on the HD path, the global view is made from
-the normalised tiles and comes last.
+Needs PyAV for decoding and PyTorch for the resizing. With PyAV 15.1 (FFmpeg 7) all 41 fixtures that decord reads have its bytes; with
+18.1 (FFmpeg 8) all but 4:2:0 of odd height or 10 bits, which another code path of swscale converts there.
+
+Easy to get wrong: numpy's rounding (half to even), no antialiasing and no clamping on the HD path, the global view is made from the
+normalised tiles and comes last; swscale believes chroma samples in the middle of their pixels, whatever the file says.
 """
 import math
 
@@ -47,10 +49,8 @@ class Video:
         wanted, found = set(indices), {}
         with av.open(self.path) as f:
             stream = f.streams[self.stream]
-            # where the swscale behind decord's numbers believed the chroma samples to be
-            place = 'in_h_chr_pos=128:in_v_chr_pos=256' if '420' in stream.format.name else 'in_chroma_loc=center'
-            graph = av.filter.Graph()
-            graph.link_nodes(graph.add_buffer(template=stream), graph.add('scale', 'flags=bilinear:' + place),
+            graph = av.filter.Graph()  # as decord's; unlike VideoFrame.reformat it heeds the file's matrix and range
+            graph.link_nodes(graph.add_buffer(template=stream), graph.add('scale', 'flags=bilinear:in_chroma_loc=center'),
                              graph.add('format', 'rgb24'), graph.add('buffersink')).configure()
             for i, frame in enumerate(f.decode(stream)):
                 if i in wanted or i == 0:
