@@ -15,7 +15,7 @@ Parts (module names are the checkpoint's tensor names, so state_dict() and the s
     lm                Mistral or InternLM2, each linear with an optional LoRA pair (not merged)
 
 It reads and writes the release's layout (config.json with the extension keys, safetensors, tokenizer files). Dimensions come from
-reference_sizes.py, pixels from reference_media.py, ids from reference_text.py; the verbs are in reference_run.py. Precision: f32, or bf16 with the rounding points of the released modules
+reference_sizes.py, pixels from reference_media.py, ids from reference_text.py, tokens from reference_search.py; the verbs are in reference_run.py. Precision: f32, or bf16 with the rounding points of the released modules
 (`model.to(torch.bfloat16)`; plain attention there, fused attention otherwise).
 
 Easy to get wrong: the last of `depth` blocks is not built; q_norm and k_norm span all heads; RMSNorm multiplies by the weight after
@@ -32,6 +32,7 @@ import torch.nn.functional as F
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import reference_media as media  # noqa: F401  reference.media and reference.text serve whoever imports the twin
 import reference_text as text
+from reference_search import process
 from reference_sizes import sizes
 
 
@@ -380,28 +381,33 @@ class VideoChat(nn.Module):
         """pixels [N,T,3,224,224], instruction_ids [L] or None -> rows [N, n_query, d_llm] of N clips."""
         return self.project(self.vision(pixels, tap), instruction_ids, tap)
 
-    @torch.no_grad()
-    def generate(self, ids, rows, max_new_tokens=200, min_length=1, repetition_penalty=1.0, tap=None):
-        """Greedy. ids: -1 where a visual row goes. -> new ids (a final end of sequence included), [best, second] score a step."""
-        ids = torch.as_tensor(ids)[None]
+    def prefill(self, ids, rows):
+        """ids [L], -1 where a visual row goes -> scores of what follows [1,n_vocab], cache."""
+        ids, cache = torch.as_tensor(ids)[None], Cache()
         h = self.lm.embed(ids.clamp(min=0)).clone()
         if (ids < 0).any():
             h[ids < 0] = rows.reshape(-1, rows.shape[-1]).to(h.dtype)
-        cache, out, gaps = Cache(), [], []
-        pos = torch.arange(ids.shape[1])[None]
+        return self.lm.head(self.lm(h, torch.arange(ids.shape[1])[None], cache=cache)[:, -1]), cache
+
+    def step(self, ids, cache):
+        """One new id of each sequence -> scores of what follows [n,n_vocab]"""
+        pos = torch.full((len(ids), 1), cache.n)
+        return self.lm.head(self.lm(self.lm.embed(torch.tensor(ids)[:, None]), pos, cache=cache)[:, -1])
+
+    @torch.no_grad()
+    def generate(self, ids, rows, max_new_tokens=200, min_length=1, repetition_penalty=1.0, tap=None):
+        """Greedy. ids: -1 where a visual row goes. -> new ids (a final end of sequence included), [best, second] score a step."""
+        s, cache = self.prefill(ids, rows)
+        out, best = [], []
+        if tap:
+            tap('logits', s[0].clone())  # process() writes into s
         while True:
-            s = self.lm.head(self.lm(h, pos, cache=cache)[:, -1])[0]
-            if tap and not out:
-                tap('logits', s.clone())
-            for t in set(out) if repetition_penalty != 1 else ():
-                s[t] = s[t] / repetition_penalty if s[t] > 0 else s[t] * repetition_penalty
-            if len(out) < min_length:
-                s[self.llm_size['eos']] = float('-inf')
-            gaps.append(torch.topk(s, 2).values.tolist())
+            s = process(s[0], out, self.llm_size['eos'], min_length, repetition_penalty)
+            best.append(torch.topk(s, 2).values.tolist())
             out.append(int(s.argmax()))
             if out[-1] in self.llm_size['eos'] or len(out) >= max_new_tokens:
-                return out, gaps
-            h, pos = self.lm.embed(torch.tensor([out[-1:]])), torch.tensor([[cache.n]])
+                return out, best
+            s = self.step(out[-1:], cache)
 
 
 # ---------------------------------------------------------------- checkpoints (SPEC 2)

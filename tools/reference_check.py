@@ -2,8 +2,8 @@
 """`reference.py check`: the golden cases of one checkpoint through the twin, every stored array against its own tolerance, ids exactly.
 
 A case belongs to the checkpoint that it names; those without one (frames, resizing, decoding) run for each. The bf16 cases compare
-arrays only: after the first near tie the ids may part. Not run: sampling/* (the twin is greedy). What needs yoga.mp4 is counted as
-"not run" where GOLDEN/../data/upstream has no such file.
+arrays only: after the first near tie the ids may part. What needs yoga.mp4 is counted as "not run" where GOLDEN/../data/upstream has no
+such file.
 
 Easy to get wrong: the stored rows are strided (every 8th or 16th token, the class token among them, the patches without it).
 """
@@ -18,6 +18,7 @@ import torch
 import reference
 import reference_media as media
 import reference_rows
+import reference_search as search
 
 SCORE_LIMIT = 2e-3  # the tolerance of the logits, for the two best scores of each step
 
@@ -173,15 +174,18 @@ class Check:
         n_row = want.size // want.shape[-1] // (x.shape[0] if x.ndim == 3 else 1)
         return x[..., ::-(-x.shape[-2] // n_row), :]
 
-    def chat(self, case):
-        given, values = case['inputs'], case['values']
-        dtype = getattr(torch, given['dtype'])
+    def open(self, case):
+        """The twin as the case wants it -> Chat, rows, stages"""
+        dtype, family = getattr(torch, case['inputs']['dtype']), case['id'].split('/')[0]
         if dtype not in self.models:
             self.models[dtype] = reference.open_chat(self.path, dtype)
-        family = case['id'].split('/')[0]
         chat = self.models[dtype]
         chat.variant = family if family in ('8b', 'internlm') else 'hd'
-        rows, stages = self.visual(chat, dtype, case)
+        return (chat, *self.visual(chat, dtype, case))
+
+    def chat(self, case):
+        given, values = case['inputs'], case['values']
+        chat, rows, stages = self.open(case)
         seen = dict(stages)
         answer, ids, best = chat.ask(rows, given['prompt'], given.get('history') or (), given.get('media_type') == 'image',
                                      given.get('instruction'), given.get('msg') or '', given.get('answer_prompt'),
@@ -191,27 +195,49 @@ class Check:
         for a in case['arrays']:
             want, tolerance = self.array(case, a['name'])
             self.close(case, a['name'], self.stored_part(a['name'], want, seen), want, tolerance)
-        if dtype == torch.float32:
+        if given['dtype'] == 'float32':
             self.same(case, 'ids', ids, values['generated_ids'])
             self.same(case, 'response', answer, values['response'])
             top = [[score for _, score in step[:2]] for step in values['top4_per_step']]
             self.close(case, 'two best', best, top, {'max_abs': SCORE_LIMIT, 'cosine': None})
 
-    def run(self):
+    def beams(self, case):
+        given, values = case['inputs'], case['values']
+        chat, rows, _ = self.open(case)
+        ids = chat.prompt_ids(len(rows), given['prompt'], answer_prefix=given['answer_prompt'])
+        got = search.beam_search(chat.model, ids, rows, given['num_beams'], given['max_new_tokens'],
+                                 repetition_penalty=given.get('repetition_penalty', 1.0), length_penalty=given.get('length_penalty', 1.0))
+        self.same(case, 'ids', [ids for _, ids in got], [h['ids'] for h in values['hypotheses']])
+        self.close(case, 'scores', [score for score, _ in got], [h['score'] for h in values['hypotheses']],
+                   {'max_abs': values['score_tolerance'], 'cosine': None})
+
+    def sampling(self, case):
+        logits = torch.from_numpy(self.array(case, 'logits')[0])
+        for entry in case['values']['configs']:
+            config = dict(entry['config'])
+            penalty = config.pop('repetition_penalty', 1.0)
+            got = [search.probabilities(search.process(row.clone(), out, case['inputs']['eos'], 1, penalty), **config).numpy()
+                   for row, out in zip(logits, case['values']['previous_ids'])]
+            self.close(case, entry['array'], got, *self.array(case, entry['array']))
+
+    def run(self, only=''):
         for name, case in self.case.items():
             family = name.split('/')[0]
+            if only not in name:
+                continue
             own = case['inputs'].get('checkpoint', 'tiny-internlm' if name == 'prompt/internlm' else
                                      'tiny-hd' if family == 'prompt' else self.name)
             if own != self.name:
                 continue
             needs_yoga = family == 'media' or re.match('yoga.mp4|media/yoga_8b', case['inputs'].get('media', ''))
-            if family in ('sampling', 'beams') or needs_yoga and not os.path.exists(self.yoga):
+            if needs_yoga and not os.path.exists(self.yoga):
                 self.missing += 1
             elif family in ('tokenizer', 'prompt'):
                 n, bad = reference_rows.different(self.golden, case, self.path)
                 self.row(case, 'rows', not bad, bad[0] if bad else '%d rows' % n)
             else:
-                {'frames': self.frames, 'resize': self.resize, 'media': self.video}.get(family, self.chat)(case)
+                {'frames': self.frames, 'resize': self.resize, 'media': self.video, 'beams': self.beams,
+                 'sampling': self.sampling}.get(family, self.chat)(case)
         if self.verbose:
             for kind, (n, ratio, d) in sorted(self.worst.items()):
                 print('worst of %3d  %-28s max-abs %-10.3g %.1f %% of the tolerance' % (n, kind, d, 100 * ratio))
@@ -220,5 +246,5 @@ class Check:
         return 1 if self.different or not self.equal else 0
 
 
-def run(model, golden, verbose=False):
-    return Check(model, golden, verbose).run()
+def run(model, golden, verbose=False, only=''):
+    return Check(model, golden, verbose).run(only)

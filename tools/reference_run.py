@@ -114,7 +114,7 @@ def answers(a):
 
 def check(a):
     import reference_check
-    return reference_check.run(a.model, a.golden, a.verbose)
+    return reference_check.run(a.model, a.golden, a.verbose, a.only)
 
 
 def parser():
@@ -147,6 +147,7 @@ def parser():
     many.add_argument('--out', required=True, help='file to write, JSON lines')
     many.add_argument('--limit', type=int, help='the first questions only')
     golden.add_argument('--golden', required=True)
+    golden.add_argument('--only', default='', help='part of the case ids to run')
     golden.add_argument('-v', '--verbose', action='store_true', help='each comparison and the largest distances')
     return p
 
