@@ -15,7 +15,8 @@ Parts (module names are the checkpoint's tensor names, so state_dict() and the s
     lm                Mistral or InternLM2, each linear with an optional LoRA pair (not merged)
 
 It reads and writes the release's layout (config.json with the extension keys, safetensors, tokenizer files). Dimensions come from
-reference_sizes.py, pixels from reference_media.py, ids from reference_text.py, tokens from reference_search.py; the verbs are in reference_run.py. Precision: f32, or bf16 with the rounding points of the released modules
+reference_sizes.py, pixels from reference_media.py, ids from reference_text.py, tokens from reference_search.py; turns are put together
+in reference_chat.py, the verbs are in reference_run.py. Precision: f32, or bf16 with the rounding points of the released modules
 (`model.to(torch.bfloat16)`; plain attention there, fused attention otherwise).
 
 Easy to get wrong: the last of `depth` blocks is not built; q_norm and k_norm span all heads; RMSNorm multiplies by the weight after
@@ -32,6 +33,7 @@ import torch.nn.functional as F
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import reference_media as media  # noqa: F401  reference.media and reference.text serve whoever imports the twin
 import reference_text as text
+from reference_chat import Chat
 from reference_search import process
 from reference_sizes import sizes
 
@@ -466,37 +468,6 @@ def save(model, path, dtype=torch.bfloat16, shard_bytes=5 * 10 ** 9):
         with open(os.path.join(path, name), 'w') as f:
             json.dump(value, f, indent=1, sort_keys=name.startswith('model'))
             f.write('\n')
-
-
-# ---------------------------------------------------------------- conversation (SPEC 6)
-
-class Chat:
-    """chat() of the release: the prompt of every turn is made anew from the texts. variant: 8b, hd (16 frames alike) or internlm."""
-
-    def __init__(self, model, tokenizer, bert, variant):
-        self.model, self.tokenizer, self.bert, self.variant = model, tokenizer, bert, variant
-
-    def instruction_ids(self, instruction):
-        """What the Q-Former reads; the 8B family keeps the instruction from it."""
-        return self.bert.encode(instruction) if instruction and self.variant != '8b' else None
-
-    @torch.no_grad()
-    def visual(self, pixels, instruction=None, tap=None):
-        """pixels [N,T,3,224,224] -> rows"""
-        return self.model.visual(torch.as_tensor(pixels), self.instruction_ids(instruction), tap)
-
-    def prompt_ids(self, n_clip, prompt, history=(), image=False, **parts):
-        s = text.conversation(self.variant, n_clip, prompt, history, image=image, **parts)
-        return text.prompt_ids(self.tokenizer, s, self.model.query_tokens.shape[1] + self.model.extra_query_tokens.shape[1])
-
-    def ask(self, rows, prompt, history=(), image=False, instruction=None, msg='', answer_prefix=None, tap=None, **kw):
-        """-> text, new ids, scores. rows None: no media."""
-        ids = self.prompt_ids(0 if rows is None else len(rows), prompt, history, image, instruction=instruction, msg=msg,
-                              answer_prefix=answer_prefix)
-        if tap:
-            tap('input_ids', torch.tensor(ids))
-        new, gaps = self.model.generate(ids, rows, tap=tap, **kw)
-        return self.tokenizer.decode(new), new, gaps
 
 
 def open_chat(path, dtype=torch.float32, variant=None):
