@@ -12,7 +12,7 @@ PHASES ?=
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all help build-deps deps configure test check lint analyze parity bench fuzz soak debug format \
+.PHONY: all help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak debug format \
         install uninstall clean
 
 all: configure
@@ -26,6 +26,7 @@ help:
 	@echo 'make lint         layers, banned calls, sizes, names, format'
 	@echo 'make analyze      cppcheck and clang-tidy, if installed'
 	@echo 'make parity       the golden cases of ../shared through the built program'
+	@echo 'make parity-reference  the same through tools/reference.py; needs PyTorch (docs/REFERENCE.md)'
 	@echo 'make bench        kernels of this machine, each tier against the plain one'
 	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
 	@echo 'make soak         repeats the plain tests under sanitizers, SOAK_MINUTES=30'
@@ -57,6 +58,13 @@ analyze: configure
 
 parity: all
 	@$(PYTHON) tests/parity/run.py --build $(BUILD)
+
+GOLDEN ?= ../shared/golden
+parity-reference:
+	@$(PYTHON) -c 'import av, safetensors, sentencepiece, torch' || { \
+	    echo 'docs/REFERENCE.md says how to get these modules; then PYTHON=... names that Python' >&2; exit 1; }
+	@for m in tiny-hd tiny-internlm; do echo "$$m"; \
+	    $(PYTHON) tools/reference.py check -m $(GOLDEN)/$$m --golden $(GOLDEN) || exit 1; done
 
 bench: deps configure
 	@cmake --build $(BUILD) --parallel $(JOBS)

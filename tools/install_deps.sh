@@ -43,6 +43,8 @@ if [ "$what" = all ]; then
     have python3 || require python3
     lib cmocka || require libcmocka-dev
     python3 -c 'import numpy' 2>/dev/null || /usr/bin/python3 -c 'import numpy' 2>/dev/null || wish python3-numpy
+    python3 -c 'import sentencepiece' 2>/dev/null || /usr/bin/python3 -c 'import sentencepiece' 2>/dev/null ||
+        wish python3-sentencepiece
     # optional: without one of these its part of the tests says SKIP and why
     have c++ || wish g++
     have clang-format-14 || have clang-format || wish clang-format

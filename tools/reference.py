@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """InternVideo2-Chat in PyTorch: the graph that ivchat runs, once more, in the shortest form that can be read and trained.
 
-    python tools/reference.py chat  -m MODEL --video FILE -p "..." [-p "..."]     answers, greedy
-    python tools/reference.py check -m MODEL --golden DIR                          the golden cases of this checkpoint
+    python tools/reference.py chat    -m MODEL --video FILE -p "..." [-p "..."]           answers, greedy
+    python tools/reference.py dump    -m MODEL --video FILE -p "..." --out DIR            every stage as .npy
+    python tools/reference.py answers -m MODEL --data DIR --out FILE.jsonl                the questions of a corpus
+    python tools/reference.py check   -m MODEL --golden DIR                                the golden cases of this checkpoint
 
 Parts (module names are the checkpoint's tensor names, so state_dict() and the safetensors files agree):
 
@@ -12,16 +14,15 @@ Parts (module names are the checkpoint's tensor names, so state_dict() and the s
     project_up        d_qformer -> d_llm
     lm                Mistral or InternLM2, each linear with an optional LoRA pair (not merged)
 
-It reads and writes the release's layout (config.json with the extension keys, safetensors, tokenizer files). Pixels come from
-reference_media.py, ids from reference_text.py. Precision: f32, or bf16 with the rounding points of the released modules
+It reads and writes the release's layout (config.json with the extension keys, safetensors, tokenizer files). Dimensions come from
+reference_sizes.py, pixels from reference_media.py, ids from reference_text.py, tokens from reference_search.py; turns are put together
+in reference_chat.py, the verbs are in reference_run.py. Precision: f32, or bf16 with the rounding points of the released modules
 (`model.to(torch.bfloat16)`; plain attention there, fused attention otherwise).
 
 Easy to get wrong: the last of `depth` blocks is not built; q_norm and k_norm span all heads; RMSNorm multiplies by the weight after
 rounding; queries get no position embedding; wqkv is grouped by key head; every text piece starts with BOS.
 """
-import argparse
 import json
-import math
 import os
 import sys
 
@@ -30,8 +31,11 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import reference_media as media
+import reference_media as media  # noqa: F401  reference.media and reference.text serve whoever imports the twin
 import reference_text as text
+from reference_chat import Chat
+from reference_search import process
+from reference_sizes import sizes
 
 
 class Tree(nn.Module):
@@ -335,33 +339,6 @@ class Llm(nn.Module):
 
 # ---------------------------------------------------------------- the whole (SPEC 1)
 
-def sizes(config):
-    """config.json -> dimensions of the parts; the release's own where the extension keys are absent."""
-    m = config['model_config']
-    v, b, l, llm = m['vision_encoder'], m['bridge'], m['llm'], m.get('llm_config', {})
-    q = m.get('qformer_config', {})
-    small = any(k in v for k in ('depth', 'num_heads', 'mlp_ratio'))
-    d = v['d_model']
-    internlm = llm.get('model_type', l['name']).startswith('internlm')
-    vit = dict(d_model=d, n_head=v.get('num_heads', 16), d_ffn=int(d * v.get('mlp_ratio', 48 / 11)),
-               n_layer=v.get('depth', 40) + v.get('x_vis_return_idx', -2) + 1, image=224,
-               patch=v['patch_size'] if small else 14, n_frame=v.get('num_frames', 8))
-    qf = dict(d_model=q.get('hidden_size', 768), n_head=q.get('num_attention_heads', 12), d_ffn=q.get('intermediate_size', 3072),
-              n_layer=q.get('num_hidden_layers', 12), n_vocab=q.get('vocab_size', 30522) + 1, n_pos=q.get('max_position_embeddings', 512),
-              eps=q.get('layer_norm_eps', 1e-12), cross_every=q.get('cross_attention_freq', 2), d_vision=d,
-              n_query=b['num_query_token'], n_extra=b['extra_num_query_token'])
-    width = llm.get('hidden_size', 4096)
-    heads = llm.get('num_attention_heads', 32)
-    eos = llm.get('eos_token_id', 2)
-    lm = dict(kind='internlm2' if internlm else 'mistral', d_model=width, n_layer=llm.get('num_hidden_layers', 32), n_head=heads,
-              n_kv=llm.get('num_key_value_heads', 8), d_head=llm.get('head_dim') or width // heads,
-              d_ffn=llm.get('intermediate_size', 14336), n_vocab=llm.get('vocab_size', 92544 if internlm else 32768),
-              theta=llm.get('rope_theta', 5e7 if internlm else 1e6), eps=llm.get('rms_norm_eps', 1e-5),
-              lora_r=l.get('lora_r', 16) if l.get('use_lora', True) else 0, lora_alpha=l.get('lora_alpha', 32),
-              eos=sorted(set((eos if isinstance(eos, list) else [eos]) + ([92542] if internlm else []))))
-    return vit, qf, lm
-
-
 class VideoChat(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -384,40 +361,55 @@ class VideoChat(nn.Module):
     def queries(self, n):
         return torch.cat([self.query_tokens, self.extra_query_tokens], 1).expand(n, -1, -1)
 
-    def visual(self, pixels, instruction_ids=None, tap=None):
-        """pixels [N,T,3,224,224], instruction_ids [L] or None -> rows [N, n_query, d_llm] of N clips."""
+    def vision(self, pixels, tap=None):
+        """pixels [N,T,3,224,224] -> what the Q-Former looks at, [N, 1 + T * n_patch, d_vision]."""
         v = self.vision_layernorm(self.vision_encoder(pixels, tap))
-        ids = None if instruction_ids is None else torch.as_tensor(instruction_ids)[None].expand(len(pixels), -1)
-        query = self.queries(len(pixels))
+        if tap:
+            tap('vit', v)
+        return v
+
+    def project(self, v, instruction_ids=None, tap=None):
+        """v of vision(), instruction_ids [L] or None -> rows [N, n_query, d_llm] of N clips."""
+        ids = None if instruction_ids is None else torch.as_tensor(instruction_ids)[None].expand(len(v), -1)
+        query = self.queries(len(v))
         q = self.qformer(query, v, ids)[:, :query.shape[1]]
         rows = self.project_up(q)
         if tap:
-            for name, value in (('vit', v), ('qformer', q), ('projected', rows.reshape(-1, rows.shape[-1]))):
-                tap(name, value)
+            tap('qformer', q)
+            tap('projected', rows.reshape(-1, rows.shape[-1]))
         return rows
+
+    def visual(self, pixels, instruction_ids=None, tap=None):
+        """pixels [N,T,3,224,224], instruction_ids [L] or None -> rows [N, n_query, d_llm] of N clips."""
+        return self.project(self.vision(pixels, tap), instruction_ids, tap)
+
+    def prefill(self, ids, rows):
+        """ids [L], -1 where a visual row goes -> scores of what follows [1,n_vocab], cache."""
+        ids, cache = torch.as_tensor(ids)[None], Cache()
+        h = self.lm.embed(ids.clamp(min=0)).clone()
+        if (ids < 0).any():
+            h[ids < 0] = rows.reshape(-1, rows.shape[-1]).to(h.dtype)
+        return self.lm.head(self.lm(h, torch.arange(ids.shape[1])[None], cache=cache)[:, -1]), cache
+
+    def step(self, ids, cache):
+        """One new id of each sequence -> scores of what follows [n,n_vocab]"""
+        pos = torch.full((len(ids), 1), cache.n)
+        return self.lm.head(self.lm(self.lm.embed(torch.tensor(ids)[:, None]), pos, cache=cache)[:, -1])
 
     @torch.no_grad()
     def generate(self, ids, rows, max_new_tokens=200, min_length=1, repetition_penalty=1.0, tap=None):
         """Greedy. ids: -1 where a visual row goes. -> new ids (a final end of sequence included), [best, second] score a step."""
-        ids = torch.as_tensor(ids)[None]
-        h = self.lm.embed(ids.clamp(min=0)).clone()
-        if (ids < 0).any():
-            h[ids < 0] = rows.reshape(-1, rows.shape[-1]).to(h.dtype)
-        cache, out, gaps = Cache(), [], []
-        pos = torch.arange(ids.shape[1])[None]
+        s, cache = self.prefill(ids, rows)
+        out, best = [], []
+        if tap:
+            tap('logits', s[0].clone())  # process() writes into s
         while True:
-            s = self.lm.head(self.lm(h, pos, cache=cache)[:, -1])[0]
-            if tap and not out:
-                tap('logits', s)
-            for t in set(out) if repetition_penalty != 1 else ():
-                s[t] = s[t] / repetition_penalty if s[t] > 0 else s[t] * repetition_penalty
-            if len(out) < min_length:
-                s[self.llm_size['eos']] = float('-inf')
-            gaps.append(torch.topk(s, 2).values.tolist())
+            s = process(s[0], out, self.llm_size['eos'], min_length, repetition_penalty)
+            best.append(torch.topk(s, 2).values.tolist())
             out.append(int(s.argmax()))
             if out[-1] in self.llm_size['eos'] or len(out) >= max_new_tokens:
-                return out, gaps
-            h, pos = self.lm.embed(torch.tensor([out[-1:]])), torch.tensor([[cache.n]])
+                return out, best
+            s = self.step(out[-1:], cache)
 
 
 # ---------------------------------------------------------------- checkpoints (SPEC 2)
@@ -446,7 +438,10 @@ def load(path, dtype=torch.float32):
         if isinstance(module, LoraLinear) and module.scale and name + '.lora_A.default.weight' not in state:
             module.scale = 0.0
             del module.lora_A, module.lora_B
-    model.load_state_dict(state, strict=True)
+    missing, unknown = model.load_state_dict(state, strict=False)
+    needed = [k for k in missing if not k.startswith('project_down.') and not k.endswith('position_ids')]
+    if needed or unknown:
+        raise ValueError('%s: missing %s, unknown %s' % (path, needed[:4], unknown[:4]))
     return model.to(dtype).eval()
 
 
@@ -475,66 +470,12 @@ def save(model, path, dtype=torch.bfloat16, shard_bytes=5 * 10 ** 9):
             f.write('\n')
 
 
-# ---------------------------------------------------------------- conversation (SPEC 6)
-
-class Chat:
-    """chat() of the release: the prompt of every turn is made anew from the texts."""
-
-    def __init__(self, model, tokenizer, bert, variant):
-        self.model, self.tokenizer, self.bert, self.variant = model, tokenizer, bert, variant
-
-    def visual(self, pixels, instruction=None, tap=None):
-        """pixels [N,T,3,224,224] -> rows; the 8B family keeps the instruction from the Q-Former."""
-        ids = self.bert.encode(instruction) if instruction and self.variant != '8b' else None
-        return self.model.visual(torch.as_tensor(pixels), ids, tap)
-
-    def prompt_ids(self, n_clip, prompt, history=(), image=False, **parts):
-        s = text.conversation(self.variant, n_clip, prompt, history, image=image, **parts)
-        return text.prompt_ids(self.tokenizer, s, self.model.query_tokens.shape[1] + self.model.extra_query_tokens.shape[1])
-
-    def ask(self, rows, prompt, history=(), image=False, instruction=None, msg='', answer_prefix=None, tap=None, **kw):
-        """-> text, new ids, scores. rows None: no media."""
-        ids = self.prompt_ids(0 if rows is None else len(rows), prompt, history, image, instruction=instruction, msg=msg,
-                              answer_prefix=answer_prefix)
-        if tap:
-            tap('input_ids', torch.tensor(ids))
-        new, gaps = self.model.generate(ids, rows, tap=tap, **kw)
-        return self.tokenizer.decode(new), new, gaps
-
-
 def open_chat(path, dtype=torch.float32, variant=None):
     model = load(path, dtype)
     kind = model.llm_size['kind']
     return Chat(model, text.open_tokenizer(path, kind), text.open_bert(path), variant or ('internlm' if kind == 'internlm2' else 'hd'))
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    sub = p.add_subparsers(dest='verb', required=True)
-    chat, check = sub.add_parser('chat'), sub.add_parser('check')
-    for s in (chat, check):
-        s.add_argument('-m', '--model', required=True)
-        s.add_argument('--dtype', choices=('f32', 'bf16'), default='f32')
-    chat.add_argument('--video')
-    chat.add_argument('--num-frames', type=int, default=8)
-    chat.add_argument('--variant', choices=('8b', 'hd', 'f16', 'internlm'))
-    chat.add_argument('--instruction')
-    chat.add_argument('-p', '--prompt', action='append', required=True)
-    check.add_argument('--golden', required=True)
-    a = p.parse_args()
-    dtype = torch.bfloat16 if a.dtype == 'bf16' else torch.float32
-    if a.verb == 'check':
-        import reference_check
-        return reference_check.run(a.model, a.golden, dtype)
-    c = open_chat(a.model, dtype, a.variant)
-    rows = c.visual(media.video_clips(a.video, a.num_frames, c.variant), a.instruction) if a.video else None
-    history = []
-    for prompt in a.prompt:
-        answer, _, _ = c.ask(rows, prompt, history, instruction=a.instruction)
-        print(answer)
-        history.append((prompt, answer))
-    return 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    import reference_run
+    sys.exit(reference_run.main())

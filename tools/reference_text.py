@@ -114,12 +114,17 @@ class InternlmTokenizer:
         self.sp = sentencepiece.SentencePieceProcessor(model_file=path)
         self.split = re.compile('|'.join(re.escape(t) for t in sorted(self.ADDED, key=len, reverse=True)))
 
+    def chunk(self, s):
+        """Ids of plain text; the piece U+0000 is not used, its byte is (the library itself does so from 0.2 on)."""
+        first, *rest = (self.sp.encode(part) for part in s.split('\0'))
+        return first + [i for part in rest for i in [self.sp.piece_to_id('<0x00>')] + part]
+
     def encode(self, s):
         ids, at = [1], 0
         for m in self.split.finditer(s):
-            ids += self.sp.encode(s[at:m.start()]) + [self.ADDED[m.group()]]
+            ids += self.chunk(s[at:m.start()]) + [self.ADDED[m.group()]]
             at = m.end()
-        return ids + self.sp.encode(s[at:])
+        return ids + self.chunk(s[at:])
 
     def decode(self, ids):
         special = set(self.ADDED.values())
