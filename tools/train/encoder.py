@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """S0: the video transformer learns to see. In place of the published masked reconstruction and contrastive stages, which need
-millions of clips, every token is told what its cell of the frame holds: shape, colour, texture, centre and radius of the object, and
-what it does now and in the whole clip. The heads are dropped afterwards.
+millions of clips, every token is told what its cell of the frame holds: shape, colour, texture, outline, centre and radius of the object,
+where it was a frame ago and will be, what it does now and in the whole clip. The heads are dropped afterwards.
 
 Tokens are t major, then rows, then columns of a grid of 8 x 8 cells.
 """
@@ -14,8 +14,8 @@ from world import scene as W
 from world.render import DISTANCE, boxes, placed, render
 
 FINE = 7  # points of a cell's outline, a side
-HEADS = dict(there=1, outline=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, now=len(W.ACTIONS), life=len(W.ACTIONS))
-CLIP_HEADS = dict(count=4, camera=len(W.PANS) + 1)
+HEADS = dict(there=1, outline=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, flow=6, now=len(W.ACTIONS), life=len(W.ACTIONS))
+CLIP_HEADS = dict(camera=len(W.PANS) + 1)
 MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 1, 3, 1, 1)
 STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 1, 3, 1, 1)
 
@@ -86,7 +86,10 @@ def targets(scene, times):
     cy, cx = (v.reshape(1, -1) for v in np.meshgrid(centre, centre, indexing='ij'))
     b = box[t, at]
     b = np.stack([(b[..., 0] - cx) * 4, (b[..., 1] - cy) * 4, b[..., 2] * 8, b[..., 3] * 8], -1)
-    return dict(ids=ids, outline=outline, shape=look[at, 0], colour=look[at, 1], texture=look[at, 2],
+    every = np.arange(len(times))
+    step = lambda k: (box[np.clip(every + k, 0, len(times) - 1)] - box)[t, at][..., :3] * (10, 10, 20)
+    flow = np.concatenate([step(-1), step(1)], -1)  # where and how large the object was a frame ago and will be
+    return dict(ids=ids, flow=flow.astype(np.float32), outline=outline, shape=look[at, 0], colour=look[at, 1], texture=look[at, 2],
                 now=now[t, at], life=life[at], box=b.astype(np.float32))
 
 
@@ -99,37 +102,85 @@ def mirrored(pixels, y):
             grid = grid.reshape(*grid.shape[:-1], FINE, FINE).flip(-1)
         if k == 'box':
             grid = grid * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+        # flow is zero in still pictures
         turned[k] = torch.cat([v, grid.reshape(v.shape)])
     return torch.cat([pixels, pixels.flip(-1)]), turned
 
 
-def crowd(rng):
-    """A still scene full of objects on a loose grid: many lessons in one picture. Held-out pairs do not occur."""
+def in_place(rng, thing, action, slack):
+    """An event from time 0 to 1 that stays within slack (half widths, x and y) of the object's place."""
+    e = W.Event(action, 0.0, 1.0)
+    if action in W.STRAIGHT:
+        sx, sy = W.STRAIGHT[action]
+        most = min(s for s, way in zip(slack, (sx, sy)) if way) * 2
+        reach = rng.uniform(0.5, 1.0) * min(most, 0.2)
+        e.vec = (sx * reach, sy * reach * (rng.uniform(0.75, 1.0) if sx and sy else 1.0))
+        thing.x, thing.y = thing.x - e.vec[0] / 2, thing.y - e.vec[1] / 2
+    elif action in W.ORBITS:
+        e.radius, e.phase = rng.uniform(0.7, 1.0) * min(slack), rng.uniform(0, 2 * np.pi)
+        e.turn = W.ORBITS[action] * rng.uniform(1.5, 3.9)
+        thing.x, thing.y = thing.x + e.radius * np.cos(e.phase), thing.y + e.radius * np.sin(e.phase)
+    elif action == 'bounce':
+        e.hops, e.height = 1, rng.uniform(0.6, 1.0) * slack[1] * 2
+        thing.y += e.height / 2
+    elif action in ('grow', 'shrink'):
+        e.factor = rng.uniform(1.25, 1.9)
+        small = thing.radius / e.factor
+        if action == 'grow':
+            thing.radius = small
+        else:
+            e.factor = 1 / e.factor
+    elif action in ('appear', 'vanish'):
+        moment = rng.choice((0.25, 0.75))
+        e.t0, e.t1 = moment - 0.25, moment + 0.25
+    return e
+
+
+def crowd(rng, moving=False):
+    """A scene full of objects on a loose grid: many lessons in one picture. moving: each acts within its place from time 0 to 1.
+    Held-out pairs do not occur."""
     width, height = W.pick(rng, [f for f, _ in W.FORMATS])
     w, h = W.extent(width, height)
-    pitch = rng.uniform(0.17, 0.36)
-    cols, rows = int(w / pitch), int(h / pitch)
+    pitch = rng.uniform(0.26, 0.40) if moving else rng.uniform(0.17, 0.36)
+    cols, rows = max(1, int(w / pitch)), max(1, int(h / pitch))
     colours = rng.permutation(len(W.COLOURS))[:int(rng.integers(1, 5))]
     things = []
     for i in range(cols * rows):
         colour = W.COLOURS[W.pick(rng, colours)]
         thing = W.make_thing(rng, (colour, W.pick(rng, W.allowed_shapes(colour, False))), '')
         limit = min(w / cols, h / rows) * 0.47 / W.REACH
-        thing.radius = float(rng.uniform(min(0.068, limit), min(0.19, limit)))
-        slack_x, slack_y = w / cols / 2 - thing.radius * W.REACH, h / rows / 2 - thing.radius * W.REACH
-        thing.x = w / cols * (i % cols + 0.5) + rng.uniform(-1, 1) * slack_x
-        thing.y = h / rows * (i // cols + 0.5) + rng.uniform(-1, 1) * slack_y
+        if moving:
+            action = 'still' if rng.random() < 0.15 else W.pick(rng, W.ACTIONS[1:])
+            while (thing.shape, action) in W.HELD_ACTIONS:
+                action = W.pick(rng, W.ACTIONS[1:])
+            still = action in ('still', 'grow', 'shrink', 'appear', 'vanish')
+            thing.radius = float(rng.uniform(0.068, min(0.17, limit)) if still else rng.uniform(0.055, min(0.1, limit * 0.62)))
+        else:
+            thing.radius = float(rng.uniform(min(0.068, limit), min(0.19, limit)))
+        slack = w / cols / 2 - thing.radius * W.REACH, h / rows / 2 - thing.radius * W.REACH
+        free = rng.uniform(-1, 1, 2) if not moving or still else (0.0, 0.0)
+        thing.x = w / cols * (i % cols + 0.5) + free[0] * slack[0]
+        thing.y = h / rows * (i // cols + 0.5) + free[1] * slack[1]
         if thing.radius < 0.09:
             thing.texture = 'plain'
+        if moving and action != 'still':
+            thing.events = [in_place(rng, thing, action, slack)]
         things.append(thing)
     kept = [o for o in things if rng.random() < 0.85] or things
     return W.Scene('train', 0, 'whole', width, height, 24, 48, kept, W.make_background(rng, kept, False), 'still', (0.0, 0.0), (0.0, 1.0), [])
 
 
 def batch(rng, seeds, n_frame, crowds=0.0):
-    """Scenes of these seeds, a share of them replaced by crowds -> pixels [B,T,3,224,224], labels stacked, clip labels."""
-    frames, labels, count, camera = [], [], [], []
+    """Scenes of these seeds, a share of them replaced by crowds (3 frames: all of them, moving) -> pixels [B,T,3,224,224], labels stacked, clip labels."""
+    frames, labels, camera = [], [], []
+    moving = n_frame == 3
     for seed in seeds:
+        if moving:
+            s, times = crowd(rng, True), np.array([0.0, 0.5, 1.0])
+            frames.append(render(s, times, 224, 224))
+            labels.append(targets(s, times))
+            camera.append(len(W.PANS))
+            continue
         s = crowd(rng) if rng.random() < crowds else W.sample_scene(int(seed), 'train')
         times = W.sample_times(s.n_frames, 8)
         if n_frame == 1:
@@ -138,38 +189,60 @@ def batch(rng, seeds, n_frame, crowds=0.0):
             times = W.sample_times(s.n_frames, n_frame)
         frames.append(render(s, times, 224, 224, antialias=rng.random() < 0.8))
         labels.append(targets(s, times))
-        count.append(min(len(s.objects), 4) - 1)
         camera.append(W.PANS.index(s.camera) if s.camera in W.PANS else len(W.PANS))
     stacked = {k: torch.from_numpy(np.stack([l[k] for l in labels])) for k in labels[0]}
     pixels, stacked = mirrored(to_pixels(np.stack(frames), rng), stacked) if n_frame == 1 else (to_pixels(np.stack(frames), rng), stacked)
-    return pixels, stacked, dict(count=torch.tensor(count), camera=torch.tensor(camera))
+    return pixels, stacked, dict(camera=torch.tensor(camera))
 
 
-def loss(net, heads, pixels, y, clip):
-    """-> loss, accuracies. Cells without object count for the head "there" only."""
-    v = net.vision_layernorm(net.vision_encoder(pixels))
+WINDOWS = (0, 3, 5)  # a clip of three frames stands for frames from one of these on
+
+
+def encode(net, pixels, parts):
+    """Tokens after the last LayerNorm; parts: three frames each; every third of the batch takes the positions of other frames."""
+    vit = net.vision_encoder
+    if not parts:
+        return net.vision_layernorm(vit(pixels))
+    n = vit.n_patch
+    p = torch.cat([torch.cat([vit.pos_embed[:, :1], vit.pos_embed[:, 1 + o * n:1 + (o + 3) * n]], 1) for o in WINDOWS])
+    h = vit.embed(pixels) + p.repeat_interleave(len(pixels) // len(WINDOWS), 0)
+    for block in vit.blocks:
+        h = block(h)
+    return net.vision_layernorm(h)
+
+
+def loss(net, heads, pixels, y, clip, parts=False):
+    """-> loss, accuracies. Cells without object count for the head "there" only; parts of clips do not show a whole life."""
+    v = encode(net, pixels, parts)
     b, t = pixels.shape[:2]
     cell = v[:, 1:].reshape(b, t, 64, -1)
     has = y['ids'] >= 0
     out = {k: head(cell if k in ('there', 'outline') else cell[has]) for k, head in heads.cell.items()}
-    parts = {k: F.cross_entropy(out[k], y[k][has]) for k in ('shape', 'colour', 'texture')}
-    parts['shape'] = 2 * parts['shape']
+    losses = {k: F.cross_entropy(out[k], y[k][has]) for k in ('shape', 'colour', 'texture')}
+    losses['shape'] = 2 * losses['shape']
     edge = y['outline'].amax(-1) > 0
-    parts['outline'] = 4 * F.binary_cross_entropy_with_logits(out['outline'][edge], y['outline'][edge])
-    parts['there'] = F.binary_cross_entropy_with_logits(out['there'][..., 0], has.float())
-    parts['box'] = F.smooth_l1_loss(out['box'], y['box'][has], beta=0.1)
+    losses['outline'] = 4 * F.binary_cross_entropy_with_logits(out['outline'][edge], y['outline'][edge])
+    losses['there'] = F.binary_cross_entropy_with_logits(out['there'][..., 0], has.float())
+    losses['box'] = F.smooth_l1_loss(out['box'], y['box'][has], beta=0.1)
     if t > 1:
-        parts['now'] = F.cross_entropy(out['now'], y['now'][has])
-        parts['life'] = F.binary_cross_entropy_with_logits(out['life'], y['life'][has]) * 5
-        parts['camera'] = 0.3 * F.cross_entropy(heads.clip['camera'](v[:, 0]), clip['camera'])
-        parts['count'] = 0.3 * F.cross_entropy(heads.clip['count'](v[:, 0]), clip['count'])
+        known = torch.ones(b, t, 64, 6, dtype=torch.bool)
+        known[:, 0, :, :3] = known[:, -1, :, 3:] = False  # outside of what is shown
+        losses['flow'] = 4 * F.smooth_l1_loss(out['flow'][known[has]], y['flow'][has][known[has]], beta=0.1)
+        losses['now'] = 2 * F.cross_entropy(out['now'], y['now'][has])
+    if t > 1 and not parts:
+        losses['life'] = F.binary_cross_entropy_with_logits(out['life'], y['life'][has]) * 5
+    if t > 1:
+        losses['camera'] = 0.3 * F.cross_entropy(heads.clip['camera'](v[:, 0]), clip['camera'])
     with torch.no_grad():
         seen = {'acc_' + k: float((out[k].argmax(-1) == y[k][has]).float().mean()) for k in ('shape', 'colour', 'texture') + (('now',) if t > 1 else ())}
         seen['acc_there'] = float(((out['there'][..., 0] > 0) == has).float().mean())
-        seen['box'], seen['outline'] = float(parts['box']), float(parts['outline']) / 4
+        seen['box'], seen['outline'] = float(losses['box']), float(losses['outline']) / 4
         if t > 1:
+            seen['acc_camera'] = float((heads.clip['camera'](v[:, 0]).argmax(-1) == clip['camera']).float().mean())
+            seen['flow'] = float(losses['flow']) / 4
+            busy = y['now'][has] > 0
+            seen['acc_busy'] = float((out['now'].argmax(-1) == y['now'][has])[busy].float().mean())
+        if t > 1 and not parts:
             hit = (out['life'] > 0) == (y['life'][has] > 0)
             seen['acc_life'] = float(hit.all(-1).float().mean())
-            seen['acc_camera'] = float((heads.clip['camera'](v[:, 0]).argmax(-1) == clip['camera']).float().mean())
-            seen['acc_count'] = float((heads.clip['count'](v[:, 0]).argmax(-1) == clip['count']).float().mean())
-    return sum(parts.values()), seen
+    return sum(losses.values()), seen

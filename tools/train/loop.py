@@ -78,7 +78,7 @@ def run(stage, recipe, net, trainable, loss_of, folder, rank):
     average = Averager(params)
     log = open(os.path.join(folder, 'log.jsonl'), 'a', buffering=1) if rank == 0 else None
     saved = began = time.time()
-    sums, count = {}, 0
+    sums, count = {}, {}
     for step in range(first, steps):
         factor = lr_factor(step, steps, recipe.get('warmup', max(20, steps // 20)))
         for g in optimiser.param_groups:
@@ -88,8 +88,7 @@ def run(stage, recipe, net, trainable, loss_of, folder, rank):
             loss, parts = loss_of(step, m)
             (loss / micro).backward()
             for k, v in dict(parts, loss=float(loss.detach())).items():
-                sums[k] = sums.get(k, 0.0) + v
-            count += 1
+                sums[k], count[k] = sums.get(k, 0.0) + v, count.get(k, 0) + 1
         average()
         norm = float(torch.nn.utils.clip_grad_norm_(params, recipe.get('clip', 1.0)))
         if math.isfinite(norm):
@@ -97,10 +96,10 @@ def run(stage, recipe, net, trainable, loss_of, folder, rank):
         every = recipe.get('log_every', 20)
         if rank == 0 and (step % every == every - 1 or step == steps - 1):
             line = dict(stage=stage, step=step + 1, of=steps, seconds=round(time.time() - began, 1), norm=round(norm, 3),
-                        **{k: round(v / count, 4) for k, v in sums.items()})
+                        **{k: round(v / count[k], 4) for k, v in sums.items()})
             print(json.dumps(line), flush=True)
             log.write(json.dumps(line) + '\n')
-            sums, count = {}, 0
+            sums, count = {}, {}
         if rank == 0 and (time.time() - saved > 30 or step == steps - 1):
             torch.save(dict(net=net.state_dict(), optimiser=optimiser.state_dict(), step=step + 1), state_file + '.tmp')
             os.replace(state_file + '.tmp', state_file)

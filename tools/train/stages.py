@@ -26,12 +26,12 @@ def config(recipe):
 
 
 def initialise(model, seed):
-    """Truncated normals; LayerScale one, LoRA B and the extra queries zero."""
+    """Truncated normals; LayerScale one, LoRA B zero (the published extra queries begin at zero too; behind a LayerNorm of eps 1e-12 that explodes)."""
     torch.manual_seed(seed)
     for name, p in model.named_parameters():
         if name.endswith('ls1') or name.endswith('ls2') or 'norm' in name.lower():
             continue
-        if p.ndim == 1 or 'lora_B' in name or name == 'extra_query_tokens':
+        if p.ndim == 1 or 'lora_B' in name:
             torch.nn.init.zeros_(p)
         elif 'patch_embed' in name:
             torch.nn.init.trunc_normal_(p, std=(1.0 / p[0].numel()) ** 0.5)
@@ -48,7 +48,7 @@ def initialise(model, seed):
         pad = lambda x: torch.nn.functional.pad(x, (0, d - x.shape[1]))
         vit.img_pos_embed[0, 1:] += pad(space)
         t0 = (vit.pos_embed.shape[1] - 1) // (g * g)
-        time = torch.nn.functional.pad(wave(t0) * 0.3, (d // 2, 0))
+        time = torch.nn.functional.pad(wave(t0) * 1.5, (d // 2, 0))
         vit.pos_embed[0, 1:] += (pad(space)[None] + pad(time)[:, None]).reshape(-1, d)
 
 
@@ -78,7 +78,7 @@ def run_encoder(stage, recipe, folder, rank):
         setattr(net, part, torch.nn.Identity())
     for earlier in r.get('from', []):
         load_stage(net, folder, earlier)
-    if r.get('from') and r['n_frame'] > 1 and not os.path.exists(os.path.join(folder, 'state-%s.pt' % stage)):
+    if r.get('begins_video') and not os.path.exists(os.path.join(folder, 'state-%s.pt' % stage)):
         with torch.no_grad():  # the video table begins as the image table, frame by frame
             vit = net.vision_encoder
             n, t = vit.n_patch, (vit.pos_embed.shape[1] - 1) // vit.n_patch
@@ -90,9 +90,9 @@ def run_encoder(stage, recipe, folder, rank):
     def loss_of(step, micro):
         rng = rng_of(recipe, stage, step, rank, micro)
         image = r['n_frame'] == 1 or r.get('image_every') and step % r['image_every'] == 0
-        size = r['batch'] if not image or r['n_frame'] == 1 else r['batch'] * 3
-        return encoder.loss(net, net.heads, *encoder.batch(rng, rng.integers(1 << 40, size=size), 1 if image else r['n_frame'],
-                                                            r.get('crowds', 0.0) if image else 0.0))
+        size = r['batch'] if not image or r['n_frame'] == 1 else r.get('images', 16)
+        made = encoder.batch(rng, rng.integers(1 << 40, size=size), 1 if image else r['n_frame'], r.get('crowds', 0.0) if image else 0.0)
+        return encoder.loss(net, net.heads, *made, r['n_frame'] == 3 and not image)
 
     trainable = [(n, p) for n, p in net.named_parameters() if n.startswith(('vision_encoder', 'vision_layernorm', 'heads'))]
     loop.run(stage, r, net, trainable, loss_of, folder, rank)
