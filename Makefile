@@ -83,7 +83,10 @@ uninstall:
 	@test -f $(BUILD)/install_manifest.txt || { echo 'nothing installed from this tree' >&2; exit 1; }
 	while read -r f || [ -n "$$f" ]; do \
 	    rm -f "$(DESTDIR)$$f"; \
-	    case $$f in */ivchat/*) rmdir "$(DESTDIR)$${f%/*}" 2>/dev/null || true;; esac; \
+	    d=$${f%/*}; \
+	    while case $$d in '$(PREFIX)') false;; */ivchat | */ivchat/*) rmdir "$(DESTDIR)$$d" 2>/dev/null;; *) false;; esac; do \
+	        d=$${d%/*}; \
+	    done; \
 	done < $(BUILD)/install_manifest.txt
 
 clean:
