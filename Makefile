@@ -2,6 +2,7 @@
 # What people type. CMake does the work; see CMakePresets.json for the builds behind each word.
 #
 #   make            build/ivchat, build/libivchat.a, build/libivchat.so
+#   make demo       the small model answers two questions about a video
 #   make test       every test: plain, sanitizers, lint, fuzz, other CPUs (about ten minutes)
 #   make help       the rest
 PREFIX ?= /usr/local
@@ -12,7 +13,7 @@ PHASES ?=
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all help build-deps deps configure test check lint analyze parity bench fuzz soak debug format \
+.PHONY: all demo help build-deps deps configure test check lint analyze parity bench fuzz soak debug format \
         install uninstall clean
 
 all: configure
@@ -20,6 +21,7 @@ all: configure
 
 help:
 	@echo 'make              build/ivchat, build/libivchat.a, build/libivchat.so'
+	@echo 'make demo         build, then two questions about a short video, answered by the small model'
 	@echo 'make deps         install what build and tests need (Debian, Ubuntu; elsewhere a list)'
 	@echo 'make test         everything; PHASES="release lint" for a part'
 	@echo 'make check        build and run the plain tests only'
@@ -33,6 +35,10 @@ help:
 	@echo 'make format       clang-format over all sources'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='
 	@echo 'make clean        remove every build folder'
+
+demo: configure
+	@cmake --build $(BUILD) --parallel $(JOBS) --target ivchat_app
+	@sh tools/demo.sh $(BUILD)/ivchat
 
 build-deps:
 	@sh tools/install_deps.sh build
