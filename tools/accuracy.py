@@ -8,6 +8,7 @@
 DIR/questions.jsonl has one object a line:
   {"video": "videos/NAME.mp4", "id": "...", "type": "colour", "instruction": null, "answer_prefix": null,
    "turns": [{"q": "...", "a": "...", "accept": [["red"]], "reject": ["green"]}], "heldout": []}
+"heldout" names what training never saw: "wording", or a combination of attributes.
 The turns of an object are one conversation; it is right when every turn is (tools/scoring.py). Objects do not see
 each other. --black and --shuffle change the video and nothing else: a model that looks must fall to chance, and lose
 what depends on the order of frames.
@@ -16,7 +17,7 @@ The questions go through libivchat, answered greedily; a video is read once for 
 side by side, each with an engine of its own; the answers do not depend on their number.
 
 REF.jsonl has {"id": "...", "turn_ids": [[...]], "margin": [[...]]}: the ids another implementation generated, a final
-end-of-sequence id included, and for each the distance between the best and the second best logit.
+end-of-sequence id included and at most --max-new-tokens of them, and for each the distance between the best and the second best logit.
 
 Exit status: 0 done, 1 a video or a question failed, 2 usage or unusable input, 3 model.
 """
@@ -235,9 +236,10 @@ def summaries(questions, records):
         levels = [sum(guess[q["type"]][i] for q, _ in pairs) / max(1, len(pairs)) for i in (0, 1)]
         return {**counts([r for _, r in pairs]), "chance": levels[0], "constant": levels[1]}
 
-    held = {}
-    if any(q.get("heldout") for q in questions):
-        held = {"held out": of(lambda q: q.get("heldout")), "nothing held out": of(lambda q: not q.get("heldout"))}
+    groups = {"new wording": lambda q: "wording" in (q.get("heldout") or []),
+              "new content": lambda q: set(q.get("heldout") or []) - {"wording"},
+              "nothing new": lambda q: not q.get("heldout")}
+    held = {name: of(keep) for name, keep in groups.items()} if any(q.get("heldout") for q in questions) else {}
     return {"all": of(lambda q: True), "types": {t: of(lambda q, t=t: q["type"] == t) for t in sorted(guess)},
             "heldout": held, "videos": len({q["video"] for q in questions})}
 

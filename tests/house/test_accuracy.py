@@ -139,7 +139,8 @@ def check_runs(report, top):
     report.ok(status == 0 and told == "" and [q["id"] for q in first["questions"]] == ["a1", "a2", "b1"] and
               first["all"]["questions"] == 3 and first["videos"] == 2 and set(first["types"]) == {"colour", "order"} and
               [len(q["turns"]) for q in first["questions"]] == [1, 2, 1] and
-              first["heldout"]["held out"]["questions"] == 1, "a run reports every question", (said, told, first))
+              first["heldout"]["new content"]["questions"] == 1 and
+              first["heldout"]["nothing new"]["questions"] == 2, "a run reports every question", (said, told, first))
     report.ok("colour" in said and first["types"]["colour"]["chance"] == 0.5 and
               first["all"]["right"] == sum(q["right"] for q in first["questions"]), "the table", said)
     if os.environ.get("IVCHAT"):
