@@ -12,16 +12,21 @@ import subprocess
 import sys
 
 import program
-from program import ROOT, Tap, make_image, path, read_npy, run
+from program import ROOT, Tap, make_image, path, read_npy
 
 sys.path.insert(0, os.path.join(ROOT, "tools"))
 import scoring  # noqa: E402
 
 tap = Tap()
 MODEL = os.path.join(ROOT, "models", "ivchat-small")
-EXAMPLES = os.path.join(ROOT, "examples")
+EXAMPLES = os.path.join(ROOT, "examples", "videos")
 MAX_MODEL_BYTES = 12 * 10**6
 MAX_VIDEO_BYTES = 10**6
+
+
+def run(*args, **how):
+    """One thread: other tests run on the other processors, and a model this small would mostly wait for them."""
+    return program.run(*args, env={"IVCHAT_THREADS": "1"} if args[0] != "tokenize" else None, **how)
 
 
 def belongs_to_commit():
@@ -55,9 +60,9 @@ for shard in sorted(n for n in names if n.endswith(".safetensors")):
         header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
     types |= {t["dtype"] for name, t in header.items() if name != "__metadata__"}
 tap.ok(types - {"I64"} == {"BF16"}, "every weight is BF16", types)  # the releases number positions in I64
-videos = sorted(os.listdir(os.path.join(EXAMPLES, "videos"))) if os.path.isdir(os.path.join(EXAMPLES, "videos")) else []
-videos = [v for v in videos if not v.endswith(".md")]
-tap.ok("demo.mp4" in videos and 4 <= len(videos) <= 6 and total(os.path.join(EXAMPLES, "videos")) <= MAX_VIDEO_BYTES,
+videos = sorted(os.listdir(EXAMPLES)) if os.path.isdir(EXAMPLES) else []
+videos = [v for v in videos if not v.endswith((".md", ".jsonl"))]
+tap.ok("demo.mp4" in videos and 4 <= len(videos) <= 6 and total(EXAMPLES) <= MAX_VIDEO_BYTES,
        "four or five example videos below 1 MB", videos)
 
 # ---- without -m it is the model
@@ -71,7 +76,7 @@ tap.ok(r.code == 0 and json.loads(back.out) == "What colour is the circle?" and 
        "its vocabulary has the words", (r, back))
 
 # ---- modes
-DEMO = os.path.join(EXAMPLES, "videos", "demo.mp4")
+DEMO = os.path.join(EXAMPLES, "demo.mp4")
 ASK = ["chat", "-q", "--json", "-n", "100", "-p", "Describe the video."]
 plain = first(run(*ASK, "--video", DEMO))
 MODES = [
@@ -102,17 +107,26 @@ tap.ok(features[0][0] == features[1][0] != [] and features[0][1] != features[1][
 
 # ---- right answers about the example videos
 rows = []
-if tap.ok(os.path.isfile(os.path.join(EXAMPLES, "questions.jsonl")), "examples/questions.jsonl is there"):
+if tap.ok(os.path.isfile(os.path.join(EXAMPLES, "questions.jsonl")), "examples/videos/questions.jsonl is there"):
     with open(os.path.join(EXAMPLES, "questions.jsonl"), encoding="utf-8") as f:
         rows = [json.loads(line) for line in f]
-for q in rows if not program.sanitized() else rows[:2]:
+asked, wrong = {}, []
+for q in rows:
+    asked[q["video"]] = asked.get(q["video"], 0) + 1
+    if asked[q["video"]] > (1 if program.sanitized() else 2):
+        continue
     r = run("chat", "-q", "--json", "--video", os.path.join(EXAMPLES, q["video"]),
-            *[a for t in q["turns"] for a in ("--prompt=" + t["q"],)],
+            *["--prompt=" + t["q"] for t in q["turns"]],
             *(["--instruction=" + q["instruction"]] if q.get("instruction") else []),
             *(["--answer-prefix=" + q["answer_prefix"]] if q.get("answer_prefix") else []))
-    answers = [json.loads(line)["response"] for line in r.out.splitlines()] if r.code == 0 else []
-    tap.ok(scoring.all_right(answers, q["turns"]), "right: %s %s" % (q["id"], q["turns"][0]["q"][:40].replace("\n", " ")),
-           "%s\n%s" % (answers, r))
+    answers = [json.loads(line)["response"] for line in r.out.splitlines()] if r.code == 0 else [r]
+    if not scoring.all_right(answers, q["turns"]):
+        wrong.append("%s: %s" % (q["id"], answers))
 if rows:
-    tap.ok({q["video"] for q in rows} == {"videos/" + v for v in videos}, "every example video has a question", videos)
+    tap.ok(len(wrong) <= 1, "answers about the example videos are right, all but one at most", "\n".join(wrong))
+    r = run("chat", "-q", "--json", "--video", DEMO, "-p", "Describe the action step by step.", "-p", "What happens last?")
+    said = [json.loads(line)["response"] for line in r.out.splitlines()] if r.code == 0 else [""]
+    steps = next((q["turns"][0] for q in rows if q["video"] == "demo.mp4" and q["type"] == "steps"), None)
+    tap.ok(steps and len(said) == 2 and scoring.is_right(said[0], steps), "what make demo shows is right", said)
+    tap.ok({q["video"] for q in rows} == set(videos), "every example video has a question", videos)
 tap.done()
