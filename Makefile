@@ -3,7 +3,7 @@
 #
 #   make            build/ivchat, build/libivchat.a, build/libivchat.so
 #   make demo       the small model answers two questions about a video
-#   make test       every test: plain, sanitizers, lint, fuzz, other CPUs (about ten minutes)
+#   make test       every test: plain, sanitizers, lint, fuzz, other CPUs (about a quarter of an hour)
 #   make help       the rest
 PREFIX ?= /usr/local
 DESTDIR ?=
