@@ -326,7 +326,7 @@ def arguments():
     p.add_argument("--cpu", help="highest instruction set to use")
     p.add_argument("--num-frames", type=int, help="frames of a video; default: the variant's")
     p.add_argument("--padding", action="store_true", help="tiles by the video's shape")
-    p.add_argument("-n", "--max-new-tokens", type=int, default=120)
+    p.add_argument("-n", "--max-new-tokens", type=int, default=200, help="as in chat; default 200")
     p.add_argument("-t", "--threads", type=int, default=1, help="threads of each engine")
     p.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="videos at a time")
     change = p.add_mutually_exclusive_group()
