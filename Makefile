@@ -2,7 +2,8 @@
 # What people type. CMake does the work; see CMakePresets.json for the builds behind each word.
 #
 #   make            build/ivchat, build/libivchat.a, build/libivchat.so
-#   make test       every test: plain, sanitizers, lint, fuzz, other CPUs (about ten minutes)
+#   make demo       the small model answers two questions about a video
+#   make test       every test: plain, sanitizers, lint, fuzz, other CPUs (about a quarter of an hour)
 #   make help       the rest
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -12,14 +13,15 @@ PHASES ?=
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak debug format \
-        install uninstall clean
+.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak debug \
+        format install uninstall clean
 
 all: configure
 	cmake --build $(BUILD) --parallel $(JOBS)
 
 help:
 	@echo 'make              build/ivchat, build/libivchat.a, build/libivchat.so'
+	@echo 'make demo         build, then two questions about a short video, answered by the small model'
 	@echo 'make deps         install what build and tests need (Debian, Ubuntu; elsewhere a list)'
 	@echo 'make test         everything; PHASES="release lint" for a part'
 	@echo 'make check        build and run the plain tests only'
@@ -34,6 +36,10 @@ help:
 	@echo 'make format       clang-format over all sources'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='
 	@echo 'make clean        remove every build folder'
+
+demo: configure
+	@cmake --build $(BUILD) --parallel $(JOBS) --target ivchat_app
+	@sh tools/demo.sh $(BUILD)/ivchat
 
 build-deps:
 	@sh tools/install_deps.sh build
@@ -91,7 +97,10 @@ uninstall:
 	@test -f $(BUILD)/install_manifest.txt || { echo 'nothing installed from this tree' >&2; exit 1; }
 	while read -r f || [ -n "$$f" ]; do \
 	    rm -f "$(DESTDIR)$$f"; \
-	    case $$f in */ivchat/*) rmdir "$(DESTDIR)$${f%/*}" 2>/dev/null || true;; esac; \
+	    d=$${f%/*}; \
+	    while case $$d in '$(PREFIX)') false;; */ivchat | */ivchat/*) rmdir "$(DESTDIR)$$d" 2>/dev/null;; *) false;; esac; do \
+	        d=$${d%/*}; \
+	    done; \
 	done < $(BUILD)/install_manifest.txt
 
 clean:

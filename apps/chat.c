@@ -254,6 +254,7 @@ static int ask(struct chat *c, const char *question)
     c->turn++;
     c->streamed = 0;
     dump_turn(&c->work.dump, c->turn);
+    console_note(c->work.con, "question %u: %s", c->turn, question);
     c->work.con->streaming = !s->json;
     int rc = iv_session_ask(c->session, question, &o, &answer, &c->work.error);
     c->work.con->streaming = false;

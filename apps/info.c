@@ -16,10 +16,22 @@
 #include "heap.h"
 #include "savefile.h"
 
+// A release is told in GiB and G, a small model in MiB and M.
+static void describe_files(struct work *w)
+{
+    const struct iv_engine_info *i = iv_engine_info(w->engine);
+    bool small = i->n_param < 1000000000;
+    (void)console_print(w->con, "files         %llu, %.2f %s, %llu tensors, %.3f %s parameters\n",
+                        (unsigned long long)i->n_file,
+                        ldexp((double)i->file_bytes, small ? -20 : -30), small ? "MiB" : "GiB",
+                        (unsigned long long)i->n_tensor, (double)i->n_param * (small ? 1e-6 : 1e-9),
+                        small ? "M" : "G");
+}
+
 static void describe_text(struct work *w)
 {
     const struct iv_engine_info *i = iv_engine_info(w->engine);
-    const struct published *p = published_find(i->variant);
+    const struct published *p = published_find(i->variant, i->name);
     struct console *c = w->con;
 
     (void)console_print(c, "name          %s\n", i->name);
@@ -45,22 +57,24 @@ static void describe_text(struct work *w)
     (void)console_print(c, "LoRA rank     %llu\n", (unsigned long long)i->lora_r);
     (void)console_print(c, "frames        %llu by default\n",
                         (unsigned long long)i->default_n_frame);
-    (void)console_print(c, "files         %llu, %.2f GiB, %llu tensors, %.3f G parameters\n",
-                        (unsigned long long)i->n_file, ldexp((double)i->file_bytes, -30),
-                        (unsigned long long)i->n_tensor, 1e-9 * (double)i->n_param);
+    describe_files(w);
     (void)console_print(c, "computes      %s on %s (%s), %d threads\n", i->dtype, i->device, i->cpu,
                         i->n_threads);
     if (!p)
         return;
-    (void)console_print(c, "published as  %s\n", p->repository ? p->repository : "(not published)");
+    (void)console_print(c, "published as  %s\n",
+                        p->repository ? p->repository
+                        : p->base     ? "(not published)"
+                                      : "part of ivchat");
     (void)console_print(c, "  licence     %s; access: %s\n", p->licence, p->access);
-    (void)console_print(c, "  made from   %s: %s\n", p->base, p->base_licence);
+    if (p->base)
+        (void)console_print(c, "  made from   %s: %s\n", p->base, p->base_licence);
 }
 
 static void describe_json(struct work *w, struct json_writer *json)
 {
     const struct iv_engine_info *i = iv_engine_info(w->engine);
-    const struct published *p = published_find(i->variant);
+    const struct published *p = published_find(i->variant, i->name);
 
     jw_text(json, "name", i->name);
     jw_text(json, "variant", i->variant);

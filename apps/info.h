@@ -7,16 +7,16 @@
 #include "jsontext.h"
 #include "work.h"
 
-// What is known about the published weights of a variant.
+// What is known about the published weights of a variant, or about the small model.
 struct published {
     const char *variant;
     const char *name, *repository; // repository NULL = none known
     const char *licence, *access;
-    const char *base, *base_licence; // the language model they were made from
+    const char *base, *base_licence; // the language model they were made from; NULL = of none
 };
 
-// NULL for an unknown variant.
-const struct published *published_find(const char *variant);
+// name: of the model's folder. NULL for an unknown variant.
+const struct published *published_find(const char *variant, const char *name);
 
 // json NULL = as text. Each returns an IV_ERR_* code with the message in w->error.
 int info_plan(struct work *w, struct json_writer *json);

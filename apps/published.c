@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Licences and access terms of the published weights, as their model cards and SPEC section 8 give
-// them. ivchat itself contains none of these weights.
+// them; ivchat itself contains none of these weights. And of the small model that ships with it, which
+// is known by the name of its folder.
 //
 // Easy to get wrong: two licences apply, that of the release and that of the language model inside
 // it; a model whose variant is known need not be the published one (the test models are not).
@@ -23,8 +24,14 @@ static const struct published releases[] = {
      "see its model card"},
 };
 
-const struct published *published_find(const char *variant)
+static const struct published shipped = {
+    NULL, "ivchat-small", NULL, "MIT", "free", NULL, NULL,
+};
+
+const struct published *published_find(const char *variant, const char *name)
 {
+    if (strcmp(name, shipped.name) == 0)
+        return &shipped;
     for (size_t i = 0; i < sizeof releases / sizeof *releases; i++) {
         if (strcmp(releases[i].variant, variant) == 0)
             return &releases[i];

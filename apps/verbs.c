@@ -18,7 +18,8 @@
 
 // clang-format off
 static const struct option model_rows[] = {
-    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR", NULL, NULL, NULL,
+    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR", NULL, NULL,
+     "the small one that ships with ivchat",
      "folder of the model: config.json, safetensors, tokenizer"},
     {"variant", NULL, 0, OPTION_CHOICE, FIELD(variant), "NAME", "8b|hd|f16|internlm", NULL,
      "from the model", "preprocessing and prompt family"},
@@ -179,6 +180,7 @@ static const struct verb verbs[] = {
         "Answers go to standard output as they are generated, everything else to standard error.\n"
         "Without --video and --image the conversation is plain text. Without -p the questions are\n"
         "the lines of standard input.",
+        "  ivchat chat --video clip.mp4 -p \"What happens?\"\n"
         "  ivchat chat -m MODEL --video clip.mp4 -p \"Describe the action step by step.\"\n"
         "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" -p \"Who is in it?\"\n"
         "  ivchat chat -m MODEL --image a.jpg --image b.jpg -p \"What differs?\" --json\n"

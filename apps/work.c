@@ -2,7 +2,7 @@
 // From options to an open engine and media.
 //
 //   work_check   contradictions and what this version lacks   exit 2 or 3, before any file is read
-//   work_open    engine                                       IVCHAT_MODEL or -m
+//   work_open    engine                                       -m, IVCHAT_MODEL, else what ships with us
 //   work_media   video or images
 //
 // Easy to get wrong: warnings about options without effect are given only for options that a person
@@ -83,9 +83,8 @@ static int check_model(struct work *w)
 {
     struct stat st;
     const char *model = w->s->model;
-    if (!model)
-        return app_error(&w->error, IV_ERR_USAGE,
-                         "no model given: name its folder with -m DIR or IVCHAT_MODEL");
+    if (!model) // the library has one
+        return IV_OK;
     if (ends_with(model, ".gguf"))
         return app_error(&w->error, IV_ERR_MODEL,
                          "%s: GGUF models are not available in this version; give the folder of a "
@@ -165,6 +164,14 @@ int work_check(struct work *w)
     return rc;
 }
 
+// The library knows where the model that ships with it should be, but not our options.
+static int without_model(struct work *w)
+{
+    char why[sizeof w->error.message];
+    memcpy(why, w->error.message, sizeof why);
+    return app_error(&w->error, IV_ERR_MODEL, "without -m DIR or IVCHAT_MODEL: %s", why);
+}
+
 int work_open(struct work *w, bool tokenizer_only)
 {
     const struct settings *s = w->s;
@@ -182,7 +189,7 @@ int work_open(struct work *w, bool tokenizer_only)
     o.callbacks = work_callbacks(w);
     rc = iv_engine_open(&o, &w->engine, &w->error);
     if (rc != IV_OK)
-        return rc;
+        return rc == IV_ERR_MODEL && !s->model ? without_model(w) : rc;
     const struct iv_engine_info *info = iv_engine_info(w->engine);
     if (!tokenizer_only)
         console_note(w->con, "model %s: variant %s, %s on %s (%s), %d threads, loaded in %.0f ms",

@@ -3,7 +3,6 @@
 #   cc app.c $(pkg-config --cflags --libs ivchat)      and      find_package(ivchat) + ivchat::ivchat
 # work from PREFIX. ivchat-static and ivchat::ivchat_static link libivchat.a with the shared libraries it
 # stands on; `pkg-config --static` would ask for static builds of those too, which Debian does not have.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 if(TARGET ivchat_app)
@@ -34,5 +33,7 @@ install(FILES ${CMAKE_BINARY_DIR}/ivchat-config.cmake ${CMAKE_BINARY_DIR}/ivchat
 install(FILES ${CMAKE_SOURCE_DIR}/third_party/bert-base-uncased/LICENSE
               ${CMAKE_SOURCE_DIR}/third_party/bert-base-uncased/NOTICE
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/bert-base-uncased)
+# the small model, used when none is named (src/engine/shipped.c); its card goes with it
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/ivchat/models OPTIONAL)
 # last: `make uninstall` removes in this order, a folder once it is empty
 install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -83,7 +83,9 @@ IV_API const char *iv_build_info(void);
 typedef struct iv_engine iv_engine;
 
 struct iv_engine_options {
-    const char *model;   /* directory of a snapshot (INTERFACES 1); required */
+    /* directory of a snapshot; NULL = the small model that ships with ivchat: ivchat-small in the folder
+     * that the environment variable IVCHAT_MODELS_DIR names, else the one installed with this library */
+    const char *model;
     const char *variant; /* "8b", "hd", "f16", "internlm"; NULL = from the model */
     const char *device;  /* "cpu" or "auto"; NULL = auto */
     const char *dtype;   /* precision of products: "bf16" or "f32"; NULL = bf16 */

@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "engine/shipped.h"
 
 struct iv_engine_options iv_engine_options_default(void)
 {
@@ -147,6 +148,8 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     struct err e = {0};
     struct hooks hooks;
     unsigned tiers;
+    const char *dir = opt->model;
+    char shipped[SHIPPED_PATH];
     int rc;
     double start = clock_ms();
     *out = NULL;
@@ -156,27 +159,32 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     g->callbacks = opt->callbacks;
     g->tokenizer_only = opt->tokenizer_only;
     hooks = callback_hooks(&g->callbacks);
-    if (!opt->model || !*opt->model)
-        TRY(err_set(&e, ERR_USAGE, "no model given"));
-    copy_name(g->name, sizeof g->name, opt->model);
+    if (dir && !*dir)
+        TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
     TRY(check_device(opt->device, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
     TRY(choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)
         TRY(err_set(&e, ERR_USAGE, "threads: %d", opt->n_threads));
+    if (!dir) {
+        TRY(shipped_find(shipped, &e));
+        dir = shipped;
+        log_line(&hooks, LOG_INFO, "no model given: %s", dir);
+    }
+    copy_name(g->name, sizeof g->name, dir);
     kernels_init(&g->kernels, tiers);
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
     if (g->tokenizer_only) {
-        TRY(config_load(&g->config, opt->model, &e));
+        TRY(config_load(&g->config, dir, &e));
     } else {
-        TRY(model_open(&g->model, opt->model, &e));
+        TRY(model_open(&g->model, dir, &e));
         g->config = g->model.config;
         g->prefetch = prefetch_open(&g->model);
         log_line(&hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
-    TRY(open_text(g, opt->model, &e));
+    TRY(open_text(g, dir, &e));
     fill_info(g);
     g->info.load_ms = clock_ms() - start;
     *out = g;

@@ -57,6 +57,9 @@ tap.ok(re.fullmatch("logits [0-9a-f]{16}", reference.lines[-1]), "-v ends with t
 tap.ok("frame indices: 4 14" in reference.lines and any("tiles: 2x1" in x for x in reference.lines),
        "-v tells frames and tiles", reference.err)
 
+tap.ok([x for x in reference.lines if x.startswith("question ")] ==
+       ["question 1: What happens?", "question 2: Who is in it?"], "-v tells the questions", reference.lines)
+
 # ---- the same conversation by other ways
 ANSWERS = first["response"] + "\n" + second["response"] + "\n"
 r = run(*VIDEO, *ASK)

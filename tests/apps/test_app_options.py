@@ -80,8 +80,6 @@ WRONG = [
     (["chat", *MODEL, "--device", "cuda", "-p", "x"], {}, "--device cuda: not available in this version"),
     (["chat", *MODEL, "--device", "cuda:1", "-p", "x"], {}, "--device cuda:1: not available in this version"),
     (["chat", *MODEL, "--device", "tpu", "-p", "x"], {}, '--device: expected cpu, cuda[:N] or auto, got "tpu"'),
-    (["chat", "-p", "x"], {}, "no model given"),
-    (["tokenize"], {}, "no model given"),
     (["embed", *MODEL, "-o", "a.npy"], {}, "no media given"),
     (["embed", *MODEL, "--video", "a"], {}, "no output given"),
     (["embed", *MODEL, "--video", "a", "-o", "a.txt"], {}, "--output: expected a name that ends in .npy or .safetensors"),
@@ -106,6 +104,8 @@ ACCEPTED = [
     (["chat", *MODEL, "-p", "x", "--top-p", "0.5"], {"IVCHAT_TOP_P": "2"}),
     (["chat", *MODEL, "-p", "x"], {"IVCHAT_TOP_P": ""}),
     (["chat", "-p", "x"], {"IVCHAT_MODEL": MODEL[1]}),
+    (["chat", "-p", "x"], {"IVCHAT_MODELS_DIR": MODEL[1]}),
+    (["chat", "-p", "x"], {"IVCHAT_MODELS_DIR": MODEL[1], "IVCHAT_MODEL": ""}),
     (["chat", *MODEL], {"IVCHAT_PROMPT": "x", "IVCHAT_NO_ANTIALIAS": "yes", "IVCHAT_JSON": "off"}),
     (["chat", *MODEL, "-p", "x", "--device", "auto", "--dtype", "f32", "--cpu", "ref"], {}),
 ]

@@ -49,6 +49,17 @@ def main():
     missing = [(p, n) for p, c in commands() for n in re.findall(r"--preset (\w+)", c) if n not in presets]
     report.ok(not missing, "every preset in the documents exists", missing)
 
+    # what is told in two languages is told twice
+    shape = {}
+    for path, text in documents():
+        if path.startswith("README"):
+            typed = [re.sub(r"\s+#.*", "", line) for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+                     for line in block.splitlines()]
+            links = sorted(re.findall(r"\]\(((?!#|README)[^)]+)\)", text))
+            shape[path] = (typed, links, len(re.findall(r"^## ", text, re.MULTILINE)))
+    report.ok(len(shape) == 2 and len(set(map(repr, shape.values()))) == 1,
+              "README.md and README.ja.md have the same commands, links and sections", shape)
+
     helps = {}
     unknown = []
     calls = [(p, c) for p, c in commands() if re.search(r"\bivchat +[a-z]", c)]
