@@ -45,7 +45,8 @@ GAP = 0.03      # least distance between two swept discs
 MARGIN = 0.012  # and from the frame's edge
 REACH = 1.08    # corners of a shape reach so far, in radii
 STEPS = np.linspace(0, 1, 7)
-SWEEP = {**dict.fromkeys(ORBITS, np.linspace(0, 1, 15)), **dict.fromkeys(("appear", "vanish"), np.zeros(1)),
+SWEEP = {**dict.fromkeys(ORBITS, np.linspace(0, 1, 15)), "bounce": np.linspace(0, 1, 13),  # 13: the peaks, too
+         **dict.fromkeys(("appear", "vanish"), np.zeros(1)),
          **dict.fromkeys(("grow", "shrink"), np.array([0.0, 1.0]))}
 FADE = 0.04     # an object appears or vanishes within this time
 
@@ -293,10 +294,12 @@ def plan_sequence(rng, n, k):
 
 
 def hops_seen(event, n_frames):
-    """Do the sampled frames show a bounce and not a glide: up, and in a long event down and up again?"""
+    """Do the sampled frames show a bounce and not a glide: up and back, in a long event twice?"""
     s = (sample_times(n_frames) - event.t0) / (event.t1 - event.t0)
-    height = np.abs(np.sin(math.pi * event.hops * s[(s > 0) & (s < 1)]))
+    height = np.abs(np.sin(math.pi * event.hops * np.clip(s, 0, 1)))
     high = np.flatnonzero(height > 0.6)
+    if height[0] > 0.45 or height[-1] > 0.45:
+        return False
     if event.t1 - event.t0 < 0.5:
         return len(high) >= 1
     return len(high) >= 2 and (height[high[0]:high[-1]] < 0.4).any()
