@@ -167,7 +167,9 @@ def shows(action, box):
     if action == "bounce":
         return box[:, 1].max() - box[:, 1].min() > 0.08 and max(abs(dx), abs(dy)) < 0.25
     if action in ("clockwise", "anticlockwise"):
-        return np.ptp(box[:, 0]) > 0.05 and np.ptp(box[:, 1]) > 0.05
+        x, y = box[:, 0], box[:, 1]
+        area = (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2  # of the polygon, positive = clockwise
+        return (area if action == "clockwise" else -area) > 0.012
     sx, sy = scene.STRAIGHT[action]
     return all(abs(d) > 0.12 and d * s > 0 if s else abs(d) < 1e-5 for d, s in ((dx, sx), (dy, sy)))
 

@@ -10,7 +10,7 @@ in "val" and "test" only: HELD_PAIRS and HELD_ACTIONS. Whole trajectories of obj
 each other nor leave the frame, so that nothing ever hides anything.
 
 Easy to get wrong: eight frames are all the model sees. A turn or a hop faster than the samples looks like another
-one, so turns stay below 125 degrees between samples and hops are checked to be caught in the air.
+one, so a turn takes at least a third of the clip and hops are checked to be caught in the air.
 """
 import math
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ STRAIGHT = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "up
             "up-right": (1, -1), "down-left": (-1, 1), "down-right": (1, 1)}
 ORBITS = {"clockwise": 1, "anticlockwise": -1}
 ACTIONS = ("still",) + tuple(STRAIGHT) + tuple(ORBITS) + ("grow", "shrink", "bounce", "appear", "vanish")
+DRAWN = tuple(2 if a in ORBITS else 1 for a in ACTIONS[1:])  # weights: short events cannot be turns
 MOVES = frozenset(STRAIGHT) | frozenset(ORBITS) | {"bounce"}
 PANS = ("left", "right", "up", "down")
 SPLITS = ("train", "val", "test")
@@ -44,7 +45,8 @@ GAP = 0.03      # least distance between two swept discs
 MARGIN = 0.012  # and from the frame's edge
 REACH = 1.08    # corners of a shape reach so far, in radii
 STEPS = np.linspace(0, 1, 7)
-SWEEP = {**dict.fromkeys(ORBITS, np.linspace(0, 1, 15)), **dict.fromkeys(("appear", "vanish"), np.zeros(1)),
+SWEEP = {**dict.fromkeys(ORBITS, np.linspace(0, 1, 15)), "bounce": np.linspace(0, 1, 13),  # 13: the peaks, too
+         **dict.fromkeys(("appear", "vanish"), np.zeros(1)),
          **dict.fromkeys(("grow", "shrink"), np.array([0.0, 1.0]))}
 FADE = 0.04     # an object appears or vanishes within this time
 
@@ -226,7 +228,7 @@ def make_event(rng, action, thing, t0, t1, frame):
         e.radius = rng.uniform(0.12, 0.18)
         e.phase = rng.uniform(0, 2 * math.pi)
         full = t1 - t0 > 0.5 and rng.random() < 0.6
-        e.turn = ORBITS[action] * 2 * math.pi * (1.0 if full else 0.75 if t1 - t0 > 0.32 else 0.67)
+        e.turn = ORBITS[action] * 2 * math.pi * (1.0 if full else 0.75)
         e.smooth = False
     elif action == "bounce":
         e.hops = 3 if t1 - t0 > 0.7 and rng.random() < 0.5 else 2
@@ -256,7 +258,7 @@ def plan_whole(rng, n):
         if not acts:
             plans.append([])
             continue
-        action = pick(rng, ACTIONS[1:])
+        action = pick(rng, ACTIONS[1:], DRAWN)
         if action in ("appear", "vanish"):
             mid = rng.uniform(0.32, 0.68)
             plans.append([(action, mid - 0.13, mid + 0.13)])
@@ -272,8 +274,8 @@ def fits(actions, new):
     return not (new in ("grow", "shrink") and {"grow", "shrink"} & set(actions))
 
 
-def plan_sequence(rng, n):
-    k = 3 if rng.random() < 0.5 else 2
+def plan_sequence(rng, n, k):
+    """The same for k events one after another; None if no action was found for one of them."""
     if n > 1 and rng.random() < 0.75:
         order = list(rng.permutation(n)) + [int(i) for i in rng.integers(n, size=3)]
     else:
@@ -282,8 +284,8 @@ def plan_sequence(rng, n):
     for (t0, t1), i in zip(windows(rng, k), order):
         had = [p[0] for p in plans[i]]
         for _ in range(20):
-            action = pick(rng, ACTIONS[1:])
-            if fits(had, action):
+            action = pick(rng, ACTIONS[1:], DRAWN)
+            if fits(had, action) and (action not in ORBITS or t1 - t0 > 0.33):
                 break
         else:
             return None
@@ -292,10 +294,12 @@ def plan_sequence(rng, n):
 
 
 def hops_seen(event, n_frames):
-    """Do the sampled frames show a bounce and not a glide: up, and in a long event down and up again?"""
+    """Do the sampled frames show a bounce and not a glide: up and back, in a long event twice?"""
     s = (sample_times(n_frames) - event.t0) / (event.t1 - event.t0)
-    height = np.abs(np.sin(math.pi * event.hops * s[(s > 0) & (s < 1)]))
+    height = np.abs(np.sin(math.pi * event.hops * np.clip(s, 0, 1)))
     high = np.flatnonzero(height > 0.6)
+    if height[0] > 0.45 or height[-1] > 0.45:
+        return False
     if event.t1 - event.t0 < 0.5:
         return len(high) >= 1
     return len(high) >= 2 and (height[high[0]:high[-1]] < 0.4).any()
@@ -413,6 +417,7 @@ def attempt(rng, split, seed, kind, held, frame):
     width, height, fps, n_frames = frame
     size = extent(width, height)
     n = pick(rng, (1, 2, 3, 4), (30, 35, 20, 15))
+    k = pick(rng, (2, 3))
     for tries in range(60):
         camera, pan, pan_window = "still", (0.0, 0.0), (0.0, 1.0)
         if kind == "camera":
@@ -423,7 +428,7 @@ def attempt(rng, split, seed, kind, held, frame):
             pan = (-way[0] * reach * size[0], -way[1] * reach * size[1])
             pan_window = (rng.uniform(0.0, 0.1), rng.uniform(0.9, 1.0))
         else:
-            plans = plan_whole(rng, n) if kind == "whole" else plan_sequence(rng, n)
+            plans = plan_whole(rng, n) if kind == "whole" else plan_sequence(rng, n, k)
         if plans is None:
             continue
         pairs = choose_pairs(rng, n, False)
