@@ -43,13 +43,29 @@ def initialise(model, seed):
         vit = model.vision_encoder
         d, g = vit.cls_token.shape[2], 224 // vit.patch
         # space and time begin as sums of smooth waves, so that neighbours are near from the start
+        for block in vit.blocks:
+            mimic(block, d, block.attn.n_head)
         wave = lambda n: torch.stack([f(torch.arange(n)[:, None] * (10.0 ** (-torch.arange(d // 8) / (d / 8)))) for f in (torch.sin, torch.cos)], -1).flatten(1)
-        space = torch.cat([wave(g)[:, None].expand(g, g, -1), wave(g)[None].expand(g, g, -1)], -1).reshape(g * g, -1) * 0.3
+        space = torch.cat([wave(g)[:, None].expand(g, g, -1), wave(g)[None].expand(g, g, -1)], -1).reshape(g * g, -1)
         pad = lambda x: torch.nn.functional.pad(x, (0, d - x.shape[1]))
         vit.img_pos_embed[0, 1:] += pad(space)
         t0 = (vit.pos_embed.shape[1] - 1) // (g * g)
-        time = torch.nn.functional.pad(wave(t0) * 1.5, (d // 2, 0))
+        time = torch.nn.functional.pad(wave(t0), (d // 2, 0))
         vit.pos_embed[0, 1:] += (pad(space)[None] + pad(time)[:, None]).reshape(-1, d)
+
+
+def mimic(block, d, n_head):
+    """Attention begins as if trained: queries and keys alike, so that tokens look at what is near and similar (Trockman and Kolter,
+    "Mimetic Initialization of Self-Attention Layers", 2023): Wq' Wk = 0.7 I + noise, Wproj Wv = -0.4 I + noise."""
+    noise = lambda: torch.randn(d, d) * d ** -0.5
+    qkv, w = block.attn.qkv.weight, d // n_head
+    for h in range(n_head):
+        u, s, v = torch.linalg.svd(0.7 * torch.eye(d) + 0.7 * noise())
+        qkv[h * w:(h + 1) * w] = u[:, :w].t() * s[:w, None].sqrt()
+        qkv[d + h * w:d + (h + 1) * w] = v[:w] * s[:w, None].sqrt()
+    u, s, v = torch.linalg.svd(0.4 * noise() - 0.4 * torch.eye(d))
+    qkv[2 * d:] = v * s[:, None].sqrt()
+    block.attn.proj.weight.copy_(u * s.sqrt())
 
 
 def build(recipe):
