@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 // `ivchat list` and `ivchat rm`: the hub's cache on this machine.
 //
-//   OpenGVLab/InternVideo2_chat_8B_HD    19.42 GB
-//       4d1e9a6b21c0  main         19.42 GB  12 files
+//   OpenGVLab/InternVideo2_chat_8B_HD                     19.4 GB
+//       4d1e9a6b21c0  main                                19.4 GB  12 files
 //
 // Easy to get wrong: a repository's size counts what its revisions share once, so it may be less than the
 // sum of theirs.
 
 #include <string.h>
 
+#include "bytesize.h"
 #include "console.h"
 #include "heap.h"
 #include "jsontext.h"
@@ -19,15 +20,16 @@ static void list_text(struct console *con, const struct iv_hub_repo *repo, size_
 {
     for (size_t i = 0; i < n; i++) {
         const struct iv_hub_repo *r = &repo[i];
-        (void)console_print(con, "%-50s %10.2f GB", r->id, 1e-9 * (double)r->bytes);
+        char size[16];
+        (void)console_print(con, "%-50s %10s", r->id, bytesize(r->bytes, size));
         if (r->unfinished || !r->n_revision)
-            (void)console_print(con, "  unfinished: %.2f GB; `ivchat pull %s` goes on",
-                                1e-9 * (double)r->unfinished, r->id);
+            (void)console_print(con, "  %s unfinished, `ivchat pull %s` goes on",
+                                bytesize(r->unfinished, size), r->id);
         (void)console_print(con, "\n");
         for (size_t k = 0; k < r->n_revision; k++) {
             const struct iv_hub_revision *v = &r->revision[k];
-            (void)console_print(con, "    %.12s  %-30s %8.2f GB  %zu files%s\n", v->commit,
-                                *v->refs ? v->refs : "-", 1e-9 * (double)v->bytes, v->n_file,
+            (void)console_print(con, "    %.12s  %-32s %10s  %zu files%s\n", v->commit,
+                                *v->refs ? v->refs : "-", bytesize(v->bytes, size), v->n_file,
                                 v->usable ? "" : ", no complete model");
         }
     }
@@ -94,7 +96,8 @@ int rm_run(const struct verb *verb, const struct settings *s, struct console *co
                      : app_error(&e, IV_ERR_USAGE, "no model given: ivchat rm ORG/REPO");
     if (rc != IV_OK)
         return console_fail(con, rc, &e);
-    console_say(con, "%s: %.2f GB %s", s->repo, 1e-9 * (double)freed,
+    char size[16];
+    console_say(con, "%s: %s %s", s->repo, bytesize(freed, size),
                 s->dry_run ? "would be freed" : "freed");
     return 0;
 }

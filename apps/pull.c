@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "bytesize.h"
 #include "console.h"
 #include "heap.h"
 #include "jsontext.h"
@@ -99,8 +100,8 @@ static void tell_text(struct console *con, const struct settings *s,
         return;
     }
     if (r->missing > 0)
-        console_say(con, "%s: %.2f GB in %zu files, %.2f GB received in %.1f s, verified", s->repo,
-                    1e-9 * (double)r->bytes, r->n_file, 1e-9 * (double)r->fetched, seconds);
+        console_say(con, "%s: %s in %zu files, %s received in %.1f s, verified", s->repo,
+                    bytesize(r->bytes, all), r->n_file, bytesize(r->fetched, now), seconds);
     if (r->folder) // may be longer than a line of console_print
         (void)(console_write(con, r->folder, strlen(r->folder)) && console_write(con, "\n", 1));
 }

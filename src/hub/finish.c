@@ -35,21 +35,16 @@ void finish_close(struct fetch_file *f)
     f->data_fd = f->journal_fd = f->lock_fd = -1;
 }
 
-// What the content must hash to: 64 digits = SHA-256, 40 = git's name, "" = unknown.
-static const char *wanted(const struct fetch_file *f)
+static bool is_large(const struct fetch_file *f)
 {
-    if (*f->remote->sha256)
-        return f->remote->sha256;
-    if (repo_is_sha256(f->etag))
-        return f->etag;
-    return f->remote->oid;
+    return *f->remote->sha256 != 0;
 }
 
 static int begin_sum(struct fetch_file *f, struct err *e)
 {
     char head[40];
     f->sum_begun = true;
-    if (strlen(wanted(f)) == 64)
+    if (is_large(f))
         return sha256_begin(&f->sum, e);
     int rc = sha1_begin(&f->sum, e);
     int n = snprintf(head, sizeof head, "blob %llu", (unsigned long long)f->remote->size);
@@ -59,7 +54,7 @@ static int begin_sum(struct fetch_file *f, struct err *e)
 static int end_sum(struct fetch_file *f, char text[SHA256_TEXT], struct err *e)
 {
     uint8_t digest[SHA256_BYTES];
-    if (strlen(wanted(f)) != 64)
+    if (!is_large(f))
         return sha1_end(&f->sum, text, e);
     int rc = sha256_end(&f->sum, digest, e);
     sha256_text(digest, text);
@@ -88,16 +83,16 @@ static int begin_anew(struct fetch *p, struct fetch_file *f, struct err *e)
 static int conclude(struct fetch *p, struct fetch_file *f, struct err *e)
 {
     char sum[SHA256_TEXT];
-    const char *want = wanted(f);
+    const char *want = is_large(f) ? f->remote->sha256 : f->remote->oid;
     int rc;
     TRY(end_sum(f, sum, e));
-    if (*want && strcmp(sum, want) != 0) {
+    if (strcmp(sum, want) != 0) {
         if (f->resumed)
             return begin_anew(p, f, e);
         (void)unlink(f->place.data);
         (void)unlink(f->place.journal);
         TRY(err_set(e, ERR_NETWORK, "%s: the bytes received have %s %s, expected %s; discarded",
-                    f->remote->path, strlen(want) == 64 ? "SHA-256" : "SHA-1", sum, want));
+                    f->remote->path, is_large(f) ? "SHA-256" : "SHA-1", sum, want));
     }
     if (fdatasync(f->data_fd) != 0)
         TRY(err_set(e, ERR_FAIL, "%s: %s", f->place.data, strerror(errno)));

@@ -9,12 +9,12 @@
 #include "base/err.h"
 #include "hub/repo_name.h"
 
-// A file of a repository at one commit.
+// A file of a repository at one commit: with oid or sha256, which is also its ETag.
 struct remote_file {
     char *path;      // safe (repo_path_is_safe); owned by the listing
     uint64_t size;   // bytes of the file itself
     char oid[41];    // git's name of a file that git holds itself; "" for large files
-    char sha256[65]; // of large files; "" = not said
+    char sha256[65]; // of a large file; else ""
 };
 
 enum { LISTING_MAX_FILES = 1 << 20, LISTING_MAX_JSON = 64 << 20 };

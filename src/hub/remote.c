@@ -219,11 +219,11 @@ static int check_place(const struct remote_file *f, struct http_reply *reply, co
     if (out->size != f->size)
         return err_set(e, ERR_NETWORK, "%s: %llu bytes in the hub's list, %llu where the file lies",
                        f->path, (unsigned long long)f->size, (unsigned long long)out->size);
-    if (*f->sha256 && repo_is_sha256(out->etag) && strcmp(f->sha256, out->etag) != 0)
+    const char *sum = *f->sha256 ? f->sha256 : f->oid;
+    if (strcmp(sum, out->etag) != 0)
         return err_set(e, ERR_NETWORK,
-                       "%s: SHA-256 %.16s... in the hub's list, %.16s... where the file "
-                       "lies",
-                       f->path, f->sha256, out->etag);
+                       "%s: checksum %.16s... in the hub's list, ETag %.16s... where the file lies",
+                       f->path, sum, out->etag);
     if (*reply->commit && strcmp(reply->commit, commit) != 0)
         return err_set(e, ERR_NETWORK, "%s: asked for commit %.12s, the hub answers with %.12s",
                        f->path, commit, reply->commit);
