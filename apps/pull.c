@@ -90,6 +90,7 @@ static int tell_json(struct console *con, const struct settings *s, const struct
 static void tell_text(struct console *con, const struct settings *s,
                       const struct iv_hub_snapshot *r, double seconds)
 {
+    char all[16], now[16];
     for (size_t i = 0; i < r->n_file && s->dry_run; i++)
         (void)console_print(con, "%14llu %s  %s\n", (unsigned long long)r->file[i].size,
                             r->file[i].state == IV_HUB_DONE ? "here" : "load", r->file[i].path);

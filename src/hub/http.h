@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "hub/http_reply.h"
 
-enum { HTTP_URL_MAX = 8192, HTTP_REDIRECTS = 10 };
+enum { HTTP_REDIRECTS = 10 };
 
 struct http_options {
     const char *endpoint; // scheme://host[:port][/path]: the only origin that sees the token
@@ -18,22 +19,6 @@ struct http_options {
     unsigned stall_s;     // a transfer without a byte for so long has failed; > 0
     void *user;
     bool (*stop)(void *user); // true = give up within 100 ms with ERR_ABORT; NULL = never
-};
-
-struct http_reply {
-    long status; // of the last response; 0 = none came
-    bool has_length, has_range;
-    uint64_t length;                              // Content-Length
-    uint64_t range_from, range_to, range_total;   // Content-Range: [from,to) of total
-    char etag[160], linked_etag[160], commit[64]; // ETag, X-Linked-Etag, X-Repo-Commit
-    bool has_linked_size;
-    uint64_t linked_size; // X-Linked-Size
-    char error_code[64], error_message[256];
-    char location[HTTP_URL_MAX]; // of a redirect, absolute; else the URL that answered
-    char next[HTTP_URL_MAX];     // Link rel="next"
-    double retry_after_s;        // 0 = not said
-    bool at_endpoint;            // the answer is the endpoint's own
-    bool may_retry;              // the failure may be gone next time
 };
 
 struct http_request {
