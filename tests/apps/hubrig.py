@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+import time
 
 import program
 
@@ -141,6 +142,14 @@ def sums(folder):
 
 def expected(files, names):
     return {n: hashlib.sha256(files[n]).hexdigest() for n in names}
+
+
+def wait_for(fact, seconds=60):
+    """Looks every 10 ms until fact() is true; its value."""
+    end = time.monotonic() + seconds
+    while not fact() and time.monotonic() < end:
+        time.sleep(0.01)
+    return fact()
 
 
 def leftovers(home):

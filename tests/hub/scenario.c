@@ -60,7 +60,7 @@ static void read_line(const char *key, const char *value, struct scenario *s)
                  {"head-size-lies", &s->head_size_lies}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (!strcmp(key, flags[i].key))
-            *flags[i].flag = atoi(value) != 0;
+            *flags[i].flag = strcmp(value, "0") != 0;
     }
     if (!strcmp(key, "commit"))
         copy(s->commit, sizeof s->commit, value);

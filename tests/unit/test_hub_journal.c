@@ -150,15 +150,15 @@ static int count(void *user, const char *path, bool is_folder, struct err *e)
 
 static void walks_do_not_follow(void **state)
 {
-    char top[4200], path[4300];
+    char folder[4200], path[4300];
     int n[2] = {0, 0};
     (void)state;
-    snprintf(top, sizeof top, "%s/walked", top.path);
-    snprintf(path, sizeof path, "%s/a/b/c", top);
+    snprintf(folder, sizeof folder, "%s/walked", top.path);
+    snprintf(path, sizeof path, "%s/a/b/c", folder);
     assert_int_equal(path_write(path, "x", NULL), 0);
-    snprintf(path, sizeof path, "%s/a/up", top);
+    snprintf(path, sizeof path, "%s/a/up", folder);
     assert_int_equal(path_link("..", path, NULL), 0);
-    assert_int_equal(walk(top, count, n, NULL), 0);
+    assert_int_equal(walk(folder, count, n, NULL), 0);
     assert_true(n[0] == 2 && n[1] == 2);
     assert_int_equal(walk("/nonexistent", count, n, NULL), 0);
 }
