@@ -306,12 +306,12 @@ def journals(home):
 def killed():
     """kill -9 at five moments, then the rest; the 100 moments are in tests/hub/soak_pull.py"""
     files = model_files(2, 9 * MIB + 5)
-    name, home = hub.repo("test/killed", files, throttle=6 * MIB), hub.cache("killed")
+    name, home = hub.repo("test/killed", files, throttle=MIB), hub.cache("killed")
     chance, streams, kills, state = random.Random(5), 3, 0, None
     for _ in range(5):
         p = subprocess.Popen([program.IVCHAT, "pull", name, "--connections", str(streams)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                              env=program.environment(hub.environment(home)))
-        wait_for(lambda s=state: journals(home) not in (s, [])) # something has arrived
+        wait_for(lambda s=state, p=p: p.poll() is not None or journals(home) not in (s, []))  # something has arrived
         time.sleep(0.3 * chance.random())
         state = journals(home)
         kills += p.poll() is None
@@ -335,10 +335,10 @@ def killed():
 @case
 def damaged():
     files = model_files(1, 6 * MIB)
-    name, home = hub.repo("test/damaged", files, throttle=6 * MIB), hub.cache("damaged")
+    name, home = hub.repo("test/damaged", files, throttle=MIB), hub.cache("damaged")
     p = subprocess.Popen([program.IVCHAT, "pull", name, "--connections", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                          env=program.environment(hub.environment(home)))
-    wait_for(lambda: any(b"\1" in j[24:] for j in journals(home)))
+    wait_for(lambda: p.poll() is not None or any(b"\1" in j[24:] for j in journals(home)))
     p.kill()
     p.wait()
     left = [x for x in leftovers(home) if x.endswith(".journal.incomplete")]
@@ -375,17 +375,17 @@ def together():
 
 @case
 def stopped():
-    files = model_files(1, 20 * MIB)
-    name, home = hub.repo("test/stopped", files, throttle=2 * MIB), hub.cache("stopped")
+    home = hub.cache("stopped")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        name = hub.repo("test/stopped%d" % number, model_files(1, 20 * MIB), throttle=2 * MIB)
         p = subprocess.Popen([program.IVCHAT, "pull", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=program.environment(hub.environment(home)))
-        wait_for(lambda: leftovers(home))
+        wait_for(lambda n=name: hub.requests(n) and leftovers(repo_folder(home, n)))
         begun = time.monotonic()
         p.send_signal(number)
         out, err = p.communicate(timeout=20)
         yield p.returncode == code and out == b"" and time.monotonic() - begun < 5, "signal %d stops a download" % number, "%s %s" % (p.returncode, err)
-    r = program.run("rm", name, env=hub.environment(home))
-    yield r.code == 0 and "freed" in r.err and not os.path.exists(repo_folder(home, name)), "rm takes the unfinished away", r
+        r = program.run("rm", name, env=hub.environment(home))
+        yield r.code == 0 and "freed" in r.err and not os.path.exists(repo_folder(home, name)), "rm takes the unfinished away", r
 
 
 @case
@@ -403,7 +403,7 @@ def no_space():
         yield None, "the disk fills up", "no file system of 8 MiB can be mounted here"
         return
     try:
-        full = hub.repo("test/full", model_files(1, 5 * MIB), throttle=4 * MIB)
+        full = hub.repo("test/full", model_files(1, 5 * MIB), throttle=MIB)
         p = subprocess.Popen([program.IVCHAT, "pull", full, "--connections", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              env=program.environment(hub.environment(small)))
         wait_for(lambda: leftovers(small))
@@ -511,9 +511,9 @@ def use_and_remove():
     yield r.code == 3 and "not in the cache" in r.err, "rm of what is not there", r
     r = program.run("list", env=dict(env, HF_HOME="/nonexistent"))
     yield r.code == 0 and r.out == "", "list of no cache", r
-    busy = hub.repo("test/busy", model_files(1, 20 * MIB), throttle=2 * MIB)
+    busy = hub.repo("test/busy", model_files(1, 20 * MIB), throttle=MIB)
     p = subprocess.Popen([program.IVCHAT, "pull", busy], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=program.environment(env))
-    wait_for(lambda: leftovers(repo_folder(home, busy)))
+    wait_for(lambda: leftovers(repo_folder(home, busy)) and len(hub.requests(busy)) > 5)
     r = program.run("rm", busy, env=env)
     yield r.code == 1 and "another process is downloading" in r.err, "rm during a download", r
     p.send_signal(signal.SIGTERM)
@@ -523,7 +523,7 @@ def use_and_remove():
 @case
 def bars():
     import pty
-    name, home = hub.repo("test/bars", model_files(2, 2 * MIB), throttle=3 * MIB), hub.cache("bars")
+    name, home = hub.repo("test/bars", model_files(2, 2 * MIB), throttle=MIB), hub.cache("bars")
     for quiet in (False, True):
         mine, theirs = pty.openpty()
         env = hub.environment(home + str(quiet), TERM="xterm", **({"HF_HUB_DISABLE_PROGRESS_BARS": "1"} if quiet else {}))
