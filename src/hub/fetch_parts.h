@@ -31,7 +31,7 @@ struct fetch_file {
     size_t n_chunk, n_there, first_missing; // no CHUNK_MISSING below first_missing
     bool whole;         // the server ignores ranges: one stream from the beginning
     unsigned n_stream;  // transfers under way
-    unsigned n_refresh; // how often the URL was asked for again
+    unsigned n_refresh; // how often the URL was asked for again since a chunk arrived
     // checksum of [0,summed), by one thread at a time
     struct sha256 sum;
     bool sum_begun, sum_busy;

@@ -158,6 +158,7 @@ static int chunk_arrived(struct span *s, size_t i)
     if (rc == 0 && f->chunk[i] != CHUNK_THERE) {
         f->chunk[i] = CHUNK_THERE;
         f->n_there++;
+        f->n_refresh = 0; // on a slow line addresses expire often
         pthread_cond_broadcast(&s->fetch->change);
     }
     pthread_mutex_unlock(&s->fetch->lock);
