@@ -13,8 +13,8 @@ PHASES ?=
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak debug \
-        format install uninstall clean
+.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak hub-soak \
+        debug format install uninstall clean
 
 all: configure
 	cmake --build $(BUILD) --parallel $(JOBS)
@@ -32,6 +32,7 @@ help:
 	@echo 'make bench        kernels of this machine, each tier against the plain one'
 	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
 	@echo 'make soak         repeats the plain tests under sanitizers, SOAK_MINUTES=30'
+	@echo 'make hub-soak     pull: kill -9 at 100 moments, the hub client on one cache, speed'
 	@echo 'make debug        build-debug/: AddressSanitizer and UBSan'
 	@echo 'make format       clang-format over all sources'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='
@@ -82,6 +83,10 @@ fuzz: deps
 SOAK_MINUTES ?= 30
 soak: deps
 	@$(PYTHON) tests/run_tests.py --soak $(SOAK_MINUTES) sanitize
+
+HUB_PYTHON ?= $(PYTHON)
+hub-soak: deps all
+	@IVCHAT=$(BUILD)/ivchat $(PYTHON) tests/hub/soak_pull.py --python '$(HUB_PYTHON)'
 
 debug: deps
 	@cmake --preset debug --log-level=NOTICE

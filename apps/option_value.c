@@ -222,6 +222,7 @@ int option_value_set(const struct option_sink *p, const struct option *o, const 
         return set_choice(p, o, who, value, field);
     case OPTION_GRID:
         return set_grid(p, o, who, value, field);
+    case OPTION_OPERAND:
     case OPTION_TEXT:
         *(const char **)field = value;
         return check_text(p, o, who, value);

@@ -87,6 +87,8 @@ static int from_environment(const struct parser *p, const struct option *o, uint
     const char *value;
     bool on;
 
+    if (o->type == OPTION_OPERAND)
+        return 0;
     if (o->type == OPTION_FLAG) {
         (void)snprintf(negative, sizeof negative, "no-%s", o->name);
         twin_value(negative, variable, &value);
@@ -117,6 +119,8 @@ static const struct option *find_long(const struct parser *p, const char *name, 
     *negated = false;
     for (size_t i = 0; (o = option_at(p->groups, i)); i++) {
         *index = i;
+        if (o->type == OPTION_OPERAND)
+            continue;
         if (strlen(o->name) == n && memcmp(o->name, name, n) == 0)
             return o;
         if (o->alias && strlen(o->alias) == n && memcmp(o->alias, name, n) == 0)
@@ -157,7 +161,8 @@ static int unknown(const struct parser *p, const char *arg)
     struct nearest near = {.word = name};
     const struct option *o;
     for (size_t i = 0; (o = option_at(p->groups, i)); i++) {
-        nearest_offer(&near, o->name);
+        if (o->type != OPTION_OPERAND)
+            nearest_offer(&near, o->name);
         if (o->alias)
             nearest_offer(&near, o->alias);
     }
@@ -216,6 +221,21 @@ static int from_argument(const struct parser *p, int argc, char *const *argv, in
     return option_value_set(&p->sink, o, who, value);
 }
 
+// A bare argument: the verb's operand, if it has one and it was not given yet.
+static int from_operand(const struct parser *p, const char *arg)
+{
+    const struct option *o;
+    for (size_t i = 0; (o = option_at(p->groups, i)); i++) {
+        if (o->type != OPTION_OPERAND || p->sink.s->source[i] != SOURCE_DEFAULT)
+            continue;
+        p->sink.s->source[i] = SOURCE_ARGUMENT;
+        return option_value_set(&p->sink, o, o->value, arg);
+    }
+    (void)snprintf(p->sink.message, OPTION_MESSAGE, "unexpected argument \"%.*s\"%s",
+                   option_quote_length(arg), arg, strlen(arg) > 60 ? "..." : "");
+    return -1;
+}
+
 int options_parse(const struct option_group *const *groups, int argc, char *const *argv, int first,
                   struct settings *s, char message[OPTION_MESSAGE])
 {
@@ -237,10 +257,7 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
             int rc = from_argument(&p, argc, argv, &i);
             if (rc != 0)
                 return rc;
-        } else {
-            (void)snprintf(message, OPTION_MESSAGE, "unexpected argument \"%.*s\"%s",
-                           option_quote_length(argv[i]), argv[i],
-                           strlen(argv[i]) > 60 ? "..." : "");
+        } else if (from_operand(&p, argv[i]) != 0) {
             return -1;
         }
     }
@@ -256,5 +273,7 @@ void options_free(struct settings *s)
     heap_free(s->image.item);
     heap_free(s->prompt.item);
     heap_free(s->stop.item);
+    heap_free(s->include.item);
+    heap_free(s->exclude.item);
     *s = (struct settings){0};
 }

@@ -18,6 +18,7 @@ enum option_type {
     OPTION_CHOICE, // const char *, one of the words of `range`
     OPTION_GRID,   // struct grid, "WxH" or, if `value` says so, "auto"
     OPTION_LIST,   // struct text_list of the same; repeatable
+    OPTION_OPERAND // const char *, given without a name; one a verb, has no twin
 };
 
 struct option {

@@ -27,7 +27,7 @@
 #define LINES_AFTER 2.0
 #define LINES_EVERY 5.0
 
-static unsigned terminal_columns(void)
+unsigned progress_columns(void)
 {
     struct winsize w;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
@@ -107,7 +107,7 @@ static void print(struct progress *p, uint64_t done, uint64_t total, double now)
     char text[256], time[32];
     switch (p->style) {
     case PROGRESS_BAR:
-        (void)progress_text(text, sizeof text, p, done, total, now, terminal_columns());
+        (void)progress_text(text, sizeof text, p, done, total, now, progress_columns());
         fprintf(stderr, "\r%s\x1b[K", text);
         p->drawn = true;
         break;

@@ -21,6 +21,8 @@ struct progress {
 
 // One report of the library; prints to standard error when it is time to.
 void progress_feed(struct progress *p, const char *stage, uint64_t done, uint64_t total);
+// Width of the terminal that standard error is; 80 when it is none.
+unsigned progress_columns(void);
 // Takes the bar away, so that something else can be written.
 void progress_clear(struct progress *p);
 

@@ -49,6 +49,11 @@ struct settings {
     // tokenize
     const char *kind;
     bool decode;
+    // pull, list, rm
+    const char *repo, *local_dir;
+    struct text_list include, exclude;
+    int connections, retries;
+    bool dry_run;
     // info
     bool plan, verify;
     struct grid size;

@@ -42,6 +42,8 @@ static void option_line(FILE *out, const struct option *o)
         (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
     int n = snprintf(left, sizeof left, "  %s--%s%s%s%s", letter, negative ? "no-" : "", o->name,
                      o->value ? " " : "", o->value ? o->value : "");
+    if (o->type == OPTION_OPERAND)
+        n = snprintf(left, sizeof left, "  %s", o->value);
 
     const char *dflt = o->shown ? o->shown : negative ? NULL : o->initial;
     char note[160] = "";
@@ -64,8 +66,15 @@ static void option_line(FILE *out, const struct option *o)
 
 void usage_verb(FILE *out, const struct verb *verb)
 {
-    fprintf(out, "Usage: ivchat %s [options]\n\n%c%s.\n%s\n", verb->name,
-            verb->summary[0] - 'a' + 'A', verb->summary + 1, verb->about);
+    fprintf(out, "Usage: ivchat %s", verb->name);
+    for (const struct option_group *const *g = verb->groups; *g; g++) {
+        for (size_t i = 0; i < (*g)->n; i++) {
+            if ((*g)->option[i].type == OPTION_OPERAND)
+                fprintf(out, " %s", (*g)->option[i].value);
+        }
+    }
+    fprintf(out, " [options]\n\n%c%s.\n%s\n", verb->summary[0] - 'a' + 'A', verb->summary + 1,
+            verb->about);
     for (const struct option_group *const *g = verb->groups; *g; g++) {
         fprintf(out, "\n%s:\n", (*g)->title);
         for (size_t i = 0; i < (*g)->n; i++)

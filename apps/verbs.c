@@ -18,9 +18,9 @@
 
 // clang-format off
 static const struct option model_rows[] = {
-    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR", NULL, NULL,
-     "the small one that ships with ivchat",
-     "folder of the model: config.json, safetensors, tokenizer"},
+    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR|ORG/REPO", NULL, NULL,
+     "ivchat-small, if installed",
+     "folder of the model, or its name on the hub once `ivchat pull` has loaded it"},
     {"variant", NULL, 0, OPTION_CHOICE, FIELD(variant), "NAME", "8b|hd|f16|internlm", NULL,
      "from the model", "preprocessing and prompt family"},
 };
@@ -160,6 +160,40 @@ static const struct option info_rows[] = {
 };
 GROUP(info, "Information");
 
+static const struct option pull_rows[] = {
+    {"repo", NULL, 0, OPTION_OPERAND, FIELD(repo), "ORG/REPO[@REVISION]", "utf-8", NULL, NULL,
+     "model on the hub, at a branch, tag or commit (default main)"},
+    {"include", NULL, 0, OPTION_LIST, FIELD(include), "GLOB", "utf-8", NULL,
+     "what ivchat reads: weights, index, config, tokenizer", "files to load; repeatable"},
+    {"exclude", NULL, 0, OPTION_LIST, FIELD(exclude), "GLOB", "utf-8", NULL, NULL,
+     "files to leave out; repeatable"},
+    {"local-dir", NULL, 0, OPTION_TEXT, FIELD(local_dir), "DIR", NULL, NULL, NULL,
+     "put plain files there instead of the cache"},
+    {"dry-run", NULL, 0, OPTION_FLAG, FIELD(dry_run), NULL, NULL, NULL, NULL,
+     "tell names and bytes, load nothing"},
+    {"connections", NULL, 0, OPTION_INT, FIELD(connections), "N", "[1,64]", "8", NULL,
+     "transfers at the same time"},
+    {"retries", NULL, 0, OPTION_INT, FIELD(retries), "N", "[0,1000]", "6", NULL,
+     "repetitions of a request that brings nothing, before giving up"},
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "one JSON object on standard output"},
+};
+GROUP(pull, "Download");
+
+static const struct option list_rows[] = {
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "one JSON object on standard output"},
+};
+GROUP(list, "Cache");
+
+static const struct option rm_rows[] = {
+    {"repo", NULL, 0, OPTION_OPERAND, FIELD(repo), "ORG/REPO[@REVISION]", "utf-8", NULL, NULL,
+     "what to remove; with a revision, that one and what no other one uses"},
+    {"dry-run", NULL, 0, OPTION_FLAG, FIELD(dry_run), NULL, NULL, NULL, NULL,
+     "tell what would be freed, remove nothing"},
+};
+GROUP(rm, "Removal");
+
 static const struct option messages_rows[] = {
     {"progress", NULL, 0, OPTION_CHOICE, FIELD(progress), "WHEN", "auto|never|always", "auto", NULL,
      "bars on a terminal, lines elsewhere"},
@@ -222,6 +256,40 @@ static const struct verb verbs[] = {
         "  ivchat info -m MODEL --verify --video yoga.mp4\n",
         {&model, &info, &media, &running, &session, &messages},
         info_run,
+    },
+    {
+        "pull",
+        "download a model from the hub and verify it",
+        "Goes on where an earlier download stopped, whatever stopped it. The files land in the "
+        "cache\n"
+        "of the hub's own client (HF_HOME, HF_HUB_CACHE), which both share; HF_TOKEN opens what "
+        "is\n"
+        "given on request. Prints the model's folder; -m ORG/REPO finds it from then on.",
+        "  ivchat pull OpenGVLab/InternVideo2_chat_8B_HD\n"
+        "  ivchat pull OpenGVLab/InternVideo2_chat_8B_HD --dry-run\n"
+        "  ivchat pull OpenGVLab/InternVideo2_chat_8B_HD@main --local-dir models/hd\n"
+        "  ivchat pull internlm/internlm2_5-7b-chat-1m --include '*.json' --exclude "
+        "'generation*'\n",
+        {&pull, &messages},
+        pull_run,
+    },
+    {
+        "list",
+        "models in the cache, with sizes",
+        "Every model of the hub's cache, also those that other programs loaded.",
+        "  ivchat list\n"
+        "  ivchat list --json\n",
+        {&list, &messages},
+        list_run,
+    },
+    {
+        "rm",
+        "remove a model from the cache",
+        "Other models stay as they are, and with a revision the files that other revisions use.",
+        "  ivchat rm OpenGVLab/InternVideo2_chat_8B_HD\n"
+        "  ivchat rm OpenGVLab/InternVideo2_chat_8B_HD@main --dry-run\n",
+        {&rm, &messages},
+        rm_run,
     },
 };
 

@@ -27,6 +27,9 @@ const struct verb *verb_find(const char *name);
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con);
 int embed_run(const struct verb *verb, const struct settings *s, struct console *con);
 int tokenize_run(const struct verb *verb, const struct settings *s, struct console *con);
+int pull_run(const struct verb *verb, const struct settings *s, struct console *con);
+int list_run(const struct verb *verb, const struct settings *s, struct console *con);
+int rm_run(const struct verb *verb, const struct settings *s, struct console *con);
 int info_run(const struct verb *verb, const struct settings *s, struct console *con);
 
 #endif

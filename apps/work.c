@@ -13,7 +13,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "jsontext.h"
 #include "savefile.h"
@@ -71,17 +70,8 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && strcmp(s + n - m, end) == 0;
 }
 
-// "ORG/REPO" or "ORG/REPO:TYPE", as a hub writes it; a path has more slashes or a dot first.
-static bool is_hub_id(const char *model)
-{
-    const char *slash = strchr(model, '/');
-    return slash && slash > model && slash[1] && !strchr(slash + 1, '/') && model[0] != '.' &&
-           model[0] != '~';
-}
-
 static int check_model(struct work *w)
 {
-    struct stat st;
     const char *model = w->s->model;
     if (!model) // the library has one
         return IV_OK;
@@ -89,11 +79,6 @@ static int check_model(struct work *w)
         return app_error(&w->error, IV_ERR_MODEL,
                          "%s: GGUF models are not available in this version; give the folder of a "
                          "safetensors model",
-                         model);
-    if (stat(model, &st) != 0 && is_hub_id(model))
-        return app_error(&w->error, IV_ERR_MODEL,
-                         "%s: no such folder, and models are not taken from a hub in this version; "
-                         "download the snapshot and give its folder",
                          model);
     return IV_OK;
 }

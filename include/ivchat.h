@@ -83,7 +83,8 @@ IV_API const char *iv_build_info(void);
 typedef struct iv_engine iv_engine;
 
 struct iv_engine_options {
-    /* directory of a snapshot; NULL = the small model that ships with ivchat: ivchat-small in the folder
+    /* directory of a snapshot, or "ORG/REPO[@REVISION]" of the hub's cache (see iv_hub_pull) when there is
+     * no directory of that name; NULL = the small model that ships with ivchat: ivchat-small in the folder
      * that the environment variable IVCHAT_MODELS_DIR names, else the one installed with this library */
     const char *model;
     const char *variant; /* "8b", "hd", "f16", "internlm"; NULL = from the model */
@@ -102,7 +103,7 @@ IV_API int iv_engine_open(const struct iv_engine_options *o, iv_engine **out, st
 IV_API void iv_engine_close(iv_engine *engine);
 
 struct iv_engine_info {
-    const char *name;    /* last component of the model's path */
+    const char *name;    /* last component of the model's path or hub name */
     const char *variant; /* "8b", "hd", "f16", "internlm" */
     const char *family;  /* what the base language model is, e.g. "mistral", "internlm2" */
     const char *dtype;   /* precision of products */
@@ -294,6 +295,87 @@ IV_API int iv_detokenize(const iv_engine *engine, enum iv_tokenizer kind, const 
 
 /* Releases what a function handed over. NULL is allowed. */
 IV_API void iv_free(void *p);
+
+/* ---------------------------------------------------------------- hub */
+
+/* Models of the Hugging Face hub and its cache on this machine, which other programs share. The environment
+ * says where and who, as for the hub's own client: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HF_TOKEN,
+ * HF_TOKEN_PATH, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, SSL_CERT_FILE. Every function here: any thread. A
+ * name is "ORG/REPO" or "ORG/REPO@REVISION" (branch, tag or commit; main by default). */
+
+enum iv_hub_state {
+    IV_HUB_WAITING,
+    IV_HUB_BUSY, /* another process downloads it; taken over when that ends */
+    IV_HUB_RUNNING,
+    IV_HUB_DONE /* in place and verified */
+};
+
+struct iv_hub_file {
+    const char *path; /* in the repository */
+    uint64_t size;
+    uint64_t done; /* bytes here, those of earlier downloads included */
+    enum iv_hub_state state;
+};
+
+struct iv_hub_options {
+    /* patterns in which '*' also matches '/'; none to include = weights, index, configuration and tokenizer
+     * at the top level, what an engine reads */
+    const char *const *include, *const *exclude;
+    size_t n_include, n_exclude;
+    const char *local_dir; /* put plain files there instead of the cache; NULL = cache */
+    int n_connection;      /* 8; at most 64 */
+    int retries;  /* 6; repetitions of a request without progress, after 0.25 s, 0.5 s, ... 8 s */
+    bool dry_run; /* find out what would be downloaded, and no more */
+    struct iv_callbacks callbacks; /* log and abort are used */
+    /* the files under way, ten times a second on the calling thread; callbacks.user is given. NULL = none */
+    void (*files)(void *user, const struct iv_hub_file *file, size_t n_file);
+};
+IV_API struct iv_hub_options iv_hub_options_default(void);
+
+struct iv_hub_snapshot {
+    char *folder;    /* the model's, for iv_engine_options.model; NULL for a dry run without one */
+    char commit[41]; /* "" when HF_HUB_OFFLINE forbade to ask */
+    struct iv_hub_file *file; /* those chosen; done = size for those that were here before */
+    size_t n_file;
+    uint64_t bytes;   /* of the files */
+    uint64_t missing; /* of those that were not here */
+    uint64_t fetched; /* received */
+};
+/* Downloads what is missing, over several connections, and verifies it: size, and SHA-256 (of small files
+ * git's SHA-1). What has arrived is kept when the call fails or the process ends, and the next call goes on
+ * there. Processes that pull the same files at once share the work. IV_ERR_NETWORK for what the hub or the
+ * network refuses. *out is the caller's, to iv_hub_snapshot_free. */
+IV_API int iv_hub_pull(const char *name, const struct iv_hub_options *o,
+                       struct iv_hub_snapshot *out, struct iv_error *e);
+IV_API void iv_hub_snapshot_free(struct iv_hub_snapshot *snapshot);
+
+/* Folder of a complete snapshot in the cache; no network. IV_ERR_MODEL says which command downloads or
+ * finishes it. *folder is the caller's (iv_free). */
+IV_API int iv_hub_find(const char *name, char **folder, struct iv_error *e);
+
+struct iv_hub_revision {
+    char commit[41];
+    char refs[128]; /* "main v1.0", cut to fit; "" = none */
+    uint64_t bytes; /* files shared with other revisions included */
+    size_t n_file;
+    bool usable; /* an engine can be opened: configuration, tokenizer and every weight are here */
+};
+struct iv_hub_repo {
+    char id[100]; /* "ORG/REPO" */
+    char *folder;
+    uint64_t bytes;      /* on disk */
+    uint64_t unfinished; /* of these, in files not yet complete */
+    struct iv_hub_revision *revision;
+    size_t n_revision;
+};
+/* What the cache holds, sorted by name. *repo is the caller's, to iv_hub_list_free. */
+IV_API int iv_hub_list(struct iv_hub_repo **repo, size_t *n, struct iv_error *e);
+IV_API void iv_hub_list_free(struct iv_hub_repo *repo, size_t n);
+
+/* Removes a repository from the cache, or with @REVISION one snapshot and the files that no other snapshot
+ * of it uses. *freed = bytes on disk; with dry_run nothing is removed. IV_ERR_MODEL when it is not in the cache,
+ * IV_ERR_FAIL while a process downloads it. */
+IV_API int iv_hub_remove(const char *name, bool dry_run, uint64_t *freed, struct iv_error *e);
 
 #ifdef __cplusplus
 }

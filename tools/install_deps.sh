@@ -38,6 +38,7 @@ lib libswscale || require libswscale-dev
 lib jansson || require libjansson-dev
 lib libutf8proc || require libutf8proc-dev
 lib libcrypto || require libssl-dev
+lib libcurl || require libcurl4-openssl-dev
 
 if [ "$what" = all ]; then
     have python3 || require python3
@@ -45,6 +46,8 @@ if [ "$what" = all ]; then
     python3 -c 'import numpy' 2>/dev/null || /usr/bin/python3 -c 'import numpy' 2>/dev/null || wish python3-numpy
     python3 -c 'import sentencepiece' 2>/dev/null || /usr/bin/python3 -c 'import sentencepiece' 2>/dev/null ||
         wish python3-sentencepiece
+    lib libmicrohttpd || wish libmicrohttpd-dev
+    lib gnutls || wish libgnutls28-dev
     # optional: without one of these its part of the tests says SKIP and why
     have c++ || wish g++
     have clang-format-14 || have clang-format || wish clang-format
@@ -70,12 +73,13 @@ if ! have apt-get; then
     cat >&2 <<'LIST'
 This is no Debian or Ubuntu; please install with your own package manager:
   a C11 compiler, make, cmake >= 3.25, ninja, pkg-config
-  FFmpeg >= 5.1 (libavformat, libavcodec, libavutil, libswscale), jansson >= 2.13, utf8proc, OpenSSL (libcrypto)
-  for the tests also: python3, cmocka, clang with its sanitizer runtime, clang-format 14, qemu-user,
+  FFmpeg >= 5.1 (libavformat, libavcodec, libavutil, libswscale), jansson >= 2.13, utf8proc, OpenSSL (libcrypto),
+  libcurl >= 7.85
+  for the tests also: python3, cmocka, libmicrohttpd, gnutls, clang with its sanitizer runtime, clang-format 14, qemu-user,
   an aarch64 cross compiler
   Fedora:  gcc make cmake ninja-build pkgconf ffmpeg-free-devel jansson-devel utf8proc-devel openssl-devel
-           python3 libcmocka-devel clang compiler-rt qemu-user
-  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl python cmocka clang qemu-user
+           libcurl-devel python3 libcmocka-devel libmicrohttpd-devel gnutls-devel clang compiler-rt qemu-user
+  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl curl python cmocka libmicrohttpd gnutls clang qemu-user
 LIST
     [ -z "$required" ]
     exit

@@ -44,6 +44,8 @@ DOORS = [
     (r"jansson\.h", [r"src/base/json\.c", r"apps/\w*json\w*\.c", r"tests/.*"]),
     (r"utf8proc\.h", [r"src/text/unicode\.c"]),
     (r"openssl/.*", [r"src/base/sha256\.c"]),
+    (r"curl/.*", [r"src/hub/http\.c"]),
+    (r"microhttpd\.h|gnutls/.*", [r"tests/hub/.*"]),
     (r"\w*intrin\.h", [r"src/kernels/x86/.*"]),
     (r"cpuid\.h", [r"src/base/cpu\.c"]),
     (r"arm_(neon|sve|acle|bf16)\.h", [r"src/kernels/arm/.*"]),

@@ -16,14 +16,24 @@
 
 enum { PIECE = 256 << 10 };
 
-int sha256_begin(struct sha256 *s, struct err *e)
+static int begin(struct sha256 *s, const EVP_MD *kind, const char *name, struct err *e)
 {
     s->ctx = EVP_MD_CTX_new();
     if (!s->ctx)
-        return err_set(e, ERR_LIMIT, "SHA-256: out of memory");
-    if (EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) != 1)
-        return err_set(e, ERR_FAIL, "SHA-256: not offered by this libcrypto");
+        return err_set(e, ERR_LIMIT, "%s: out of memory", name);
+    if (EVP_DigestInit_ex(s->ctx, kind, NULL) != 1)
+        return err_set(e, ERR_FAIL, "%s: not offered by this libcrypto", name);
     return 0;
+}
+
+int sha256_begin(struct sha256 *s, struct err *e)
+{
+    return begin(s, EVP_sha256(), "SHA-256", e);
+}
+
+int sha1_begin(struct sha256 *s, struct err *e)
+{
+    return begin(s, EVP_sha1(), "SHA-1", e);
 }
 
 int sha256_add(struct sha256 *s, const void *bytes, size_t n, struct err *e)
@@ -46,6 +56,30 @@ int sha256_end(struct sha256 *s, uint8_t digest[SHA256_BYTES], struct err *e)
     return rc;
 }
 
+static void hex_text(const uint8_t *digest, size_t n, char *text)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        text[2 * i] = hex[digest[i] >> 4];
+        text[2 * i + 1] = hex[digest[i] & 15];
+    }
+    text[2 * n] = 0;
+}
+
+int sha1_end(struct sha256 *s, char text[SHA1_TEXT], struct err *e)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    int rc = 0;
+    memset(text, 0, SHA1_TEXT);
+    if (EVP_DigestFinal_ex(s->ctx, digest, &n) == 1 && n == (SHA1_TEXT - 1) / 2)
+        hex_text(digest, n, text);
+    else
+        rc = err_set(e, ERR_FAIL, "SHA-1: libcrypto gave %u bytes", n);
+    sha256_drop(s);
+    return rc;
+}
+
 void sha256_drop(struct sha256 *s)
 {
     EVP_MD_CTX_free(s->ctx);
@@ -54,12 +88,7 @@ void sha256_drop(struct sha256 *s)
 
 void sha256_text(const uint8_t digest[SHA256_BYTES], char text[SHA256_TEXT])
 {
-    static const char hex[] = "0123456789abcdef";
-    for (size_t i = 0; i < SHA256_BYTES; i++) {
-        text[2 * i] = hex[digest[i] >> 4];
-        text[2 * i + 1] = hex[digest[i] & 15];
-    }
-    text[2 * SHA256_BYTES] = 0;
+    hex_text(digest, SHA256_BYTES, text);
 }
 
 int sha256_file(const char *path, int code, const struct hooks *hooks, char text[SHA256_TEXT],

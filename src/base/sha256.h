@@ -10,6 +10,7 @@
 #include "base/log.h"
 
 enum { SHA256_BYTES = 32, SHA256_TEXT = 65 }; // digest; 64 lower-case hex digits and a zero
+enum { SHA1_TEXT = 41 };
 
 struct sha256 {
     void *ctx; // libcrypto's; NULL = not begun
@@ -21,6 +22,10 @@ int sha256_begin(struct sha256 *s, struct err *e);
 int sha256_add(struct sha256 *s, const void *bytes, size_t n, struct err *e);
 // Writes the digest and releases s, also on failure (digest zeroed).
 int sha256_end(struct sha256 *s, uint8_t digest[SHA256_BYTES], struct err *e);
+// The same with SHA-1, by which git names what it holds: begin, sha256_add, then end or sha256_drop. text gets
+// 40 lower-case hex digits and a zero.
+int sha1_begin(struct sha256 *s, struct err *e);
+int sha1_end(struct sha256 *s, char text[SHA1_TEXT], struct err *e);
 // Releases without a result; a zeroed struct is allowed.
 void sha256_drop(struct sha256 *s);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/cpu.h"
+#include "hub/http.h"
 #include "ivchat.h"
 #include "media/decode.h"
 
@@ -23,11 +24,13 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void fill(void)
 {
-    char tiers[256], media[256];
+    char tiers[256], media[256], http[128];
     cpu_tiers_text(cpu_detect(), tiers, sizeof tiers);
     decode_describe(media, sizeof media);
-    snprintf(text, sizeof text, "compiler: " COMPILER " %s\ncpu: %s\ndevices: cpu\nmedia: %s\n",
-             __VERSION__, tiers, media);
+    http_describe(http, sizeof http);
+    snprintf(text, sizeof text,
+             "compiler: " COMPILER " %s\ncpu: %s\ndevices: cpu\nmedia: %s\nhub: %s\n", __VERSION__,
+             tiers, media, http);
 }
 
 const char *iv_build_info(void)

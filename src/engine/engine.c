@@ -9,6 +9,9 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "engine/shipped.h"
+#include "hub/hubcache.h"
+#include "hub/repo_name.h"
+#include "hub/snapshot.h"
 
 struct iv_engine_options iv_engine_options_default(void)
 {
@@ -55,7 +58,16 @@ static int choose_tiers(const char *name, unsigned *tiers, struct err *e)
     return 0;
 }
 
-// Last path component without trailing slashes.
+// The folder that `model` names: itself, or a snapshot of the hub's cache. *folder is the caller's.
+static int find_folder(const char *model, bool weights, char **folder, struct err *e)
+{
+    *folder = NULL;
+    if (!path_is_folder(model) && repo_name_is(model))
+        return snapshot_find(model, NULL, weights, folder, e);
+    return path_make(folder, e, "%s", model);
+}
+
+// Last path component without trailing slashes; of a hub name without its revision.
 static void copy_name(char *out, size_t cap, const char *path)
 {
     size_t n = strlen(path);
@@ -65,6 +77,8 @@ static void copy_name(char *out, size_t cap, const char *path)
     while (from > 0 && path[from - 1] != '/')
         from--;
     snprintf(out, cap, "%.*s", (int)(n - from > 255 ? 255 : n - from), path + from);
+    if (!path_is_folder(path) && repo_name_is(path))
+        out[strcspn(out, "@")] = 0;
 }
 
 static int apply_variant(struct model_config *c, const char *variant, struct err *e)
@@ -149,7 +163,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     struct hooks hooks;
     unsigned tiers;
     const char *dir = opt->model;
-    char shipped[SHIPPED_PATH];
+    char shipped[SHIPPED_PATH], *folder = NULL;
     int rc;
     double start = clock_ms();
     *out = NULL;
@@ -171,25 +185,28 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         dir = shipped;
         log_line(&hooks, LOG_INFO, "no model given: %s", dir);
     }
+    TRY(find_folder(dir, !opt->tokenizer_only, &folder, &e));
     copy_name(g->name, sizeof g->name, dir);
     kernels_init(&g->kernels, tiers);
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
     if (g->tokenizer_only) {
-        TRY(config_load(&g->config, dir, &e));
+        TRY(config_load(&g->config, folder, &e));
     } else {
-        TRY(model_open(&g->model, dir, &e));
+        TRY(model_open(&g->model, folder, &e));
         g->config = g->model.config;
         g->prefetch = prefetch_open(&g->model);
         log_line(&hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
-    TRY(open_text(g, dir, &e));
+    TRY(open_text(g, folder, &e));
     fill_info(g);
     g->info.load_ms = clock_ms() - start;
+    mem_free(folder);
     *out = g;
     return IV_OK;
 fail:
+    mem_free(folder);
     iv_engine_close(g);
     return status_out(rc, &e, error);
 }

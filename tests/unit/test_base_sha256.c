@@ -93,12 +93,27 @@ static void test_file(void **state)
     tempdir_remove(&d);
 }
 
+static void test_git(void **state)
+{
+    struct sha256 s = {0};
+    char text[SHA1_TEXT];
+    (void)state;
+    assert_int_equal(sha1_begin(&s, NULL), 0);
+    assert_int_equal(sha256_add(&s, "blob 6\0hello\n", 13, NULL),
+                     0); // two strings to C, 13 bytes to git
+    assert_int_equal(sha1_end(&s, text, NULL), 0);
+    assert_string_equal(
+        text, "ce013625030ba8dba906f756967f9e9ca394464a"); // echo hello | git hash-object --stdin
+    assert_null(s.ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_dropped),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_git),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
