@@ -11,7 +11,7 @@
 
 struct iv_engine_options iv_engine_options_default(void)
 {
-    return (struct iv_engine_options){0};
+    return (struct iv_engine_options){.cache_mib = 4096, .cache_dir_mib = 16384};
 }
 
 struct ops_options engine_ops_options(const iv_engine *engine, const struct hooks *hooks)
@@ -155,6 +155,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         return status_out(err_set(&e, ERR_LIMIT, "out of memory"), &e, error);
     g->callbacks = opt->callbacks;
     g->tokenizer_only = opt->tokenizer_only;
+    g->cache_mib = opt->cache_mib;
     hooks = callback_hooks(&g->callbacks);
     if (!opt->model || !*opt->model)
         TRY(err_set(&e, ERR_USAGE, "no model given"));

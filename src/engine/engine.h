@@ -27,6 +27,7 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
+    uint64_t cache_mib;
     struct iv_callbacks callbacks;
     char name[256];
     struct iv_engine_info info;

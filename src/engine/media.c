@@ -41,7 +41,18 @@ static int check_options(const struct iv_media_options *o, struct err *e)
     if (o->n_frame < 0 || o->n_frame > FRAMES_SEGMENT_MAX)
         return err_set(e, ERR_USAGE, "num-frames: %d is not in 1..%d", o->n_frame,
                        FRAMES_SEGMENT_MAX);
+    if (o->segment_s != 0)
+        return err_set(e, ERR_USAGE, "segments: %g s", o->segment_s);
     return 0;
+}
+
+int iv_media_segment(iv_media *m, size_t i, iv_media **out, struct iv_error *error)
+{
+    struct err e = {0};
+    (void)m;
+    *out = NULL;
+    return status_out(err_set(&e, ERR_USAGE, "segment %zu: the media is not cut in segments", i),
+                      &e, error);
 }
 
 static int media_new(const iv_engine *g, const struct iv_callbacks *cb, iv_media **out,
