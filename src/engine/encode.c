@@ -369,16 +369,19 @@ fail:
     return rc;
 }
 
+const char *media_instruction(const iv_engine *g, const char *instruction)
+{
+    bool reads = template_of(g->config.variant)->qformer_instruction;
+    return reads && instruction && *instruction ? instruction : NULL;
+}
+
 int media_encode(iv_media *m, const struct encode_request *r, struct encode_times *t, struct err *e)
 {
-    const char *instruction = r->instruction;
+    const char *instruction = media_instruction(m->engine, r->instruction);
     struct encode x = {.media = m, .r = r, .times = t};
     *t = (struct encode_times){.cached = true};
     if (m->engine->tokenizer_only)
         return err_set(e, ERR_USAGE, "the engine was opened without weights");
-    if (!template_of(m->engine->config.variant)->qformer_instruction ||
-        (instruction && !*instruction))
-        instruction = NULL; // an empty instruction is none (SPEC trap 18)
     if (m->rows && same_text(m->instruction, instruction) && (m->queries || !r->queries) &&
         (m->vit || !r->vit))
         return 0;

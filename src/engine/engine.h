@@ -101,6 +101,10 @@ int segments_read(iv_media *m, size_t i, struct clips *out, double *ms, struct e
 // Takes media->lock. Another session may hold it while it encodes, for minutes: polls cb's abort meanwhile.
 int media_lock(iv_media *media, const struct iv_callbacks *cb, struct err *e);
 
+// What the Q-Former reads of a caller's instruction: nothing (NULL) in the variants that do not send it
+// (SPEC 5.3), and an empty one is none (SPEC trap 18).
+const char *media_instruction(const iv_engine *engine, const char *instruction);
+
 struct encode_request {
     const char *instruction;       // NULL = none; read only in the variants that send it (SPEC 5.3)
     const struct iv_callbacks *cb; // progress, abort, stages
