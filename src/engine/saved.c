@@ -183,29 +183,38 @@ void saved_put_media(struct buf *b, const struct saved_media *m)
     put_numbers(b, m->segment_s, m->n_segment);
 }
 
-// n numbers that are finite and not negative.
-static int get_numbers(struct fields *f, size_t n, double **out)
+// Memory for n values of `size` bytes, which the bytes that are left must hold.
+static int take_array(struct fields *f, size_t n, size_t size, void *out, const char *name,
+                      struct err *e)
 {
-    *out = n <= f->left / 8 ? mem_calloc(n, sizeof **out) : NULL;
-    if (!*out)
-        return -1;
-    for (size_t i = 0; i < n; i++) {
-        (*out)[i] = fields_f64(f);
-        f->failed = f->failed || !isfinite((*out)[i]) || (*out)[i] < 0;
-    }
+    if (n > f->left / size)
+        return malformed(name, "media", e);
+    void *p = mem_calloc(n, size);
+    if (!p)
+        return err_set(e, ERR_LIMIT, "%s: out of memory for %zu values", name, n);
+    memcpy(out, &p, sizeof p);
     return 0;
 }
 
-static int get_indices(struct fields *f, size_t n, int32_t **out)
+// n numbers that are finite and not negative.
+static int get_numbers(struct fields *f, size_t n, double **out, const char *name, struct err *e)
 {
-    *out = n <= f->left / 4 ? mem_calloc(n, sizeof **out) : NULL;
-    if (!*out)
-        return -1;
-    for (size_t i = 0; i < n; i++) {
+    int rc = take_array(f, n, sizeof **out, out, name, e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        (*out)[i] = fields_f64(f);
+        f->failed = f->failed || !isfinite((*out)[i]) || (*out)[i] < 0;
+    }
+    return rc;
+}
+
+static int get_indices(struct fields *f, size_t n, int32_t **out, const char *name, struct err *e)
+{
+    int rc = take_array(f, n, sizeof **out, out, name, e);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
         (*out)[i] = (int32_t)fields_u32(f);
         f->failed = f->failed || (*out)[i] < 0;
     }
-    return 0;
+    return rc;
 }
 
 static void get_preprocessing(struct fields *f, struct clips_options *o)
@@ -265,13 +274,16 @@ int saved_get_media(struct saved_media *m, const void *bytes, size_t n, const ch
         return malformed(name, "media", e);
     }
     size_t n_frame = (size_t)(m->n_part * m->clip_frames);
-    bool fits = get_indices(&f, n_frame, &m->index) == 0 &&
-                get_numbers(&f, n_frame, &m->frame_s) == 0 &&
-                get_numbers(&f, (size_t)m->n_segment, &m->segment_s) == 0;
-    if (fits && fields_end(&f))
-        return 0;
+    int rc;
+    TRY(get_indices(&f, n_frame, &m->index, name, e));
+    TRY(get_numbers(&f, n_frame, &m->frame_s, name, e));
+    TRY(get_numbers(&f, (size_t)m->n_segment, &m->segment_s, name, e));
+    if (!fields_end(&f))
+        TRY(malformed(name, "media", e));
+    return 0;
+fail:
     saved_media_free(m);
-    return malformed(name, "media", e);
+    return rc;
 }
 
 void saved_media_free(struct saved_media *m)
