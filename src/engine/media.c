@@ -43,8 +43,8 @@ static int check_options(const struct iv_media_options *o, struct err *e)
     if (o->n_frame < 0 || o->n_frame > FRAMES_SEGMENT_MAX)
         return err_set(e, ERR_USAGE, "num-frames: %d is not in 1..%d", o->n_frame,
                        FRAMES_SEGMENT_MAX);
-    if (!isfinite(o->segment_s) || o->segment_s < 0)
-        return err_set(e, ERR_USAGE, "segments: %g s is no length", o->segment_s);
+    if (!isfinite(o->segment_s) || o->segment_s < 0 || (o->segment_s > 0 && o->segment_s < 0.001))
+        return err_set(e, ERR_USAGE, "segments: %g s; at least 0.001 s are accepted", o->segment_s);
     return 0;
 }
 
