@@ -21,27 +21,25 @@ struct iv_ask_options iv_ask_options_default(void)
                                    .min_length = 1};
 }
 
-int session_encode(iv_session *s, double *vision_ms, double *qformer_ms, struct err *e)
+int session_encode(iv_session *s, struct encode_times *t, struct err *e)
 {
-    int rc = 0;
+    int rc;
     iv_media *m = s->media;
-    size_t n = session_n_visual(s) * s->engine->config.llm.d_model;
+    struct encode_request r = {
+        .instruction = s->instruction, .cb = &s->callbacks, .use_cache = s->keep_cache};
+    *t = (struct encode_times){.cached = m != NULL};
     if (!m || (s->rows && s->keep_cache))
         return 0;
-    rc = media_lock(m, &s->callbacks, e);
-    if (rc != 0)
-        return rc;
+    TRY(media_lock(m, &s->callbacks, e));
     if (!s->keep_cache)
         media_forget(m);
-    TRY(media_encode(m, s->instruction, &s->callbacks, vision_ms, qformer_ms, e));
-    if (!s->rows)
-        s->rows = mem_calloc(n, sizeof *s->rows);
-    if (!s->rows)
-        TRY(err_set(e, ERR_LIMIT, "session: out of memory for %zu visual rows",
-                    session_n_visual(s)));
-    memcpy(s->rows, m->rows, n * sizeof *s->rows);
-fail:
+    rc = media_encode(m, &r, t, e);
+    if (rc == 0) {
+        shared_rows_drop(&s->rows);
+        s->rows = shared_rows_hold(m->rows);
+    }
     pthread_mutex_unlock(&m->lock);
+fail:
     return rc;
 }
 
@@ -60,26 +58,27 @@ static int stage_ids(const iv_session *s, const struct ids *ids, struct err *e)
     return 0;
 }
 
-// Fills the KV cache with the prompt and s->logits with its last position; *n_cached positions were there.
-static int prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t *n_cached,
-                   struct err *e)
+int session_prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t *n_cached,
+                    struct err *e)
 {
     int rc;
+    const struct kv *kv = &s->runner.cache[0];
     size_t same =
         s->keep_cache ? prompt_common_prefix(s->cached.v, s->cached.n, p->ids.v, p->ids.n) : 0;
-    *n_cached = runner_reusable(&s->runner, same, p->ids.n);
-    s->cached.n = *n_cached; // what a failure leaves
-    TRY(runner_prefill(&s->runner,
-                       &(struct runner_prompt){.ids = p->ids.v,
-                                               .n = p->ids.n,
-                                               .rows = s->rows,
-                                               .n_reused = *n_cached,
-                                               .max_new = max_new},
-                       s->logits, e));
-    ids_reset(&s->cached);
-    TRY(ids_append(&s->cached, p->ids.v, p->ids.n, e));
-    callback_stage(&s->callbacks, "logits", "f32", s->logits, &s->engine->config.llm.n_vocab, 1);
-fail:
+    *n_cached = runner_reusable(&s->runner, min_size(same, kv->n), p->ids.n);
+    s->cached.n = *n_cached; // should the ids below not fit
+    rc = runner_prefill(&s->runner,
+                        &(struct runner_prompt){.ids = p->ids.v,
+                                                .n = p->ids.n,
+                                                .rows = s->rows ? s->rows->v : NULL,
+                                                .n_reused = *n_cached,
+                                                .max_new = max_new},
+                        s->logits, e);
+    if (kv->n > *n_cached) {
+        ids_reset(&s->cached);
+        int added = ids_append(&s->cached, p->ids.v, min_size(kv->n, p->ids.n), e);
+        rc = rc != 0 ? rc : added;
+    }
     return rc;
 }
 
@@ -203,25 +202,67 @@ static void remember_options(iv_session *s, const struct iv_ask_options *o)
     s->last.text = NULL;
 }
 
+// Media and KV for a prompt that is known to fit; t, *n_cached, *ms: what it took.
+static int prepare(iv_session *s, const struct prompt *p, size_t max_new, struct encode_times *t,
+                   size_t *n_cached, double *ms, struct err *e)
+{
+    int rc;
+    prefetch_until(s->engine->prefetch, s->engine->model.n_order);
+    TRY(session_encode(s, t, e));
+    TRY(stage_ids(s, &p->ids, e));
+    double start = clock_ms();
+    TRY(session_prefill(s, p, max_new, n_cached, e));
+    *ms = clock_ms() - start;
+fail:
+    return rc;
+}
+
+static int check_room(const iv_session *s, size_t n, struct err *e)
+{
+    if (n <= s->runner.ctx_limit)
+        return 0;
+    return err_set(e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", n,
+                   s->runner.ctx_limit);
+}
+
 int iv_session_warm(iv_session *s, struct iv_error *error)
 {
     struct err e = {0};
     struct prompt p = {0};
-    double vision_ms = 0, qformer_ms = 0;
+    struct encode_times t;
     size_t n_cached;
     int rc = 0;
     if (!s->keep_cache)
         return IV_OK;
+    TRY(check_room(s, session_n_visual(s), &e));
     // of a prompt with an empty question the next one keeps what stands in front of the question
     TRY(session_prompt(s, "", NULL, &p, &e));
-    if (p.ids.n > s->runner.ctx_limit)
-        TRY(err_set(&e, ERR_LIMIT, "the history has %zu tokens, the context holds %zu", p.ids.n,
-                    s->runner.ctx_limit));
-    TRY(session_encode(s, &vision_ms, &qformer_ms, &e));
-    TRY(prefill(s, &p, 0, &n_cached, &e));
+    TRY(check_room(s, p.ids.n, &e));
+    TRY(session_wake(s, &e));
+    rc = session_encode(s, &t, &e);
+    if (rc == 0)
+        rc = session_prefill(s, &p, 0, &n_cached, &e);
+    session_rest(s);
 fail:
     prompt_free(&p);
     return status_out(rc, &e, error);
+}
+
+// The turn behind a prompt that is built and fits.
+static int answer(iv_session *s, const struct prompt *p, struct generate_options *g,
+                  struct iv_answer *a, bool *special, struct err *e)
+{
+    struct encode_times t;
+    int rc;
+    TRY(prepare(s, p, (size_t)g->max_new_tokens, &t, &a->cached_tokens, &a->prefill_ms, e));
+    callback_stage(&s->callbacks, "logits", "f32", s->logits, &s->engine->config.llm.n_vocab, 1);
+    a->vision_ms = t.vision_ms;
+    a->qformer_ms = t.qformer_ms;
+    a->media_cached = t.cached;
+    a->prompt_tokens = p->ids.n;
+    TRY(generate(s, g, p->ids.n, a, special, e));
+fail:
+    return rc;
 }
 
 int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_options *o,
@@ -240,18 +281,13 @@ int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_opti
     TRY(generate_options_check(&g, &e));
     if (g.n_beam > RUNNER_MAX_BEAM)
         TRY(err_set(&e, ERR_USAGE, "num-beams: %d is not in 1..%d", g.n_beam, RUNNER_MAX_BEAM));
+    TRY(check_room(s, session_n_visual(s), &e));
     TRY(session_prompt(s, question, o->answer_prefix, &p, &e)); // cheap: before any long work
-    if (p.ids.n > s->runner.ctx_limit)
-        TRY(err_set(&e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p.ids.n,
-                    s->runner.ctx_limit));
-    prefetch_until(s->engine->prefetch, s->engine->model.n_order);
-    TRY(session_encode(s, &a->vision_ms, &a->qformer_ms, &e));
-    TRY(stage_ids(s, &p.ids, &e));
-    double start = clock_ms();
-    TRY(prefill(s, &p, (size_t)o->max_new_tokens, &a->cached_tokens, &e));
-    a->prefill_ms = clock_ms() - start;
-    a->prompt_tokens = p.ids.n;
-    TRY(generate(s, &g, p.ids.n, a, &special, &e));
+    TRY(check_room(s, p.ids.n, &e));
+    TRY(session_wake(s, &e));
+    rc = answer(s, &p, &g, a, &special, &e);
+    session_rest(s);
+    TRY(rc);
     a->ttft_ms = first.ms > 0 ? first.ms : clock_ms() - first.start;
     TRY(session_add_turn(s, question, a->text, a->text_len, special, &e));
     remember_options(s, o);

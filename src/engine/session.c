@@ -52,7 +52,7 @@ int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session
     s->callbacks = o->callbacks;
     s->allow_special = o->allow_special;
     s->time_text = o->time_text;
-    s->keep_cache = o->keep_cache && g->cache_mib > 0;
+    s->keep_cache = o->keep_cache && cache_on(g->cache);
     s->last = iv_ask_options_default();
     if (g->tokenizer_only)
         TRY(err_set(&e, ERR_USAGE, "the engine was opened without weights"));
@@ -68,6 +68,38 @@ int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session
 fail:
     iv_session_close(s);
     return status_out(rc, &e, error);
+}
+
+// Takes the parked KV back, if it is still there.
+static bool take_kv(iv_session *s)
+{
+    struct kv kv;
+    if (!s->runner.cache || !cache_unpark(s->engine->cache, s, &kv))
+        return false;
+    kv_free(&s->runner.cache[0]);
+    s->runner.cache[0] = kv;
+    return true;
+}
+
+int session_wake(iv_session *s, struct err *e)
+{
+    struct kv *kv = &s->runner.cache[0];
+    if (take_kv(s))
+        return 0;
+    s->cached.n = 0;
+    kv_free(kv);
+    return kv_init(kv, s->runner.ops, &s->engine->config.llm, e);
+}
+
+void session_rest(iv_session *s)
+{
+    struct kv *kv = runner_rest(&s->runner, s->keep_cache ? s->cached.n : 0);
+    if (kv->n == 0) {
+        kv_free(kv);
+        return;
+    }
+    cache_park(s->engine->cache, s, kv,
+               kv_bytes(&s->engine->config.llm, s->engine->compute, kv->cap));
 }
 
 static void turn_free(struct turn *t)
@@ -88,10 +120,11 @@ void iv_session_close(iv_session *s)
     if (!s)
         return;
     iv_session_reset(s);
+    take_kv(s);
     runner_free(&s->runner);
     ids_free(&s->cached);
     mem_free(s->turn);
-    mem_free(s->rows);
+    shared_rows_drop(&s->rows);
     mem_free(s->logits);
     mem_free(s->instruction);
     mem_free(s->msg);
@@ -162,8 +195,7 @@ int iv_session_set_media(iv_session *s, iv_media *media, struct iv_error *error)
     if (rc != 0)
         return status_out(rc, &e, error);
     iv_session_reset(s);
-    mem_free(s->rows);
-    s->rows = NULL;
+    shared_rows_drop(&s->rows);
     s->cached.n = 0; // visual positions of different media look the same among the ids
     s->media = media;
     return IV_OK;

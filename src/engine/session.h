@@ -21,9 +21,9 @@ struct iv_session {
     bool allow_special, time_text, keep_cache;
     struct turn *turn;
     size_t n_turn, cap_turn;
-    float *rows; // [n_visual, d_llm], copied from the media
+    struct shared_rows *rows; // [n_visual, d_llm] of the media for the instruction
     struct runner runner;
-    struct ids cached; // ids of the prompt whose keys are in the runner
+    struct ids cached; // ids of the prompt whose keys are in the KV
     float *logits;     // [n_vocab] of the last position of the prompt
     struct iv_ask_options last;
 };
@@ -36,7 +36,15 @@ size_t session_n_visual(const iv_session *s);
 // The ids of the next turn; prompt_free releases them.
 int session_prompt(const iv_session *s, const char *question, const char *answer_prefix,
                    struct prompt *out, struct err *e);
-// s->rows = the encoded media for this session's instruction; the times of what was done now are added.
-int session_encode(iv_session *s, double *vision_ms, double *qformer_ms, struct err *e);
+// s->rows = the encoded media for this session's instruction.
+int session_encode(iv_session *s, struct encode_times *t, struct err *e);
+// Fills the KV cache with the prompt and s->logits with its last position; *n_cached positions were there.
+// Stopped or failed it keeps what it has computed. Between session_wake and session_rest.
+int session_prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t *n_cached,
+                    struct err *e);
+
+// The KV is the engine's while the session is in no call, and may be gone when the next one begins.
+int session_wake(iv_session *s, struct err *e);
+void session_rest(iv_session *s);
 
 #endif
