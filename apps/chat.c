@@ -235,7 +235,7 @@ static struct iv_ask_options ask_options(struct chat *c)
     o.temperature = s->temp;
     o.top_p = s->top_p;
     o.top_k = s->top_k;
-    o.seed = s->seed + c->another;
+    o.seed = s->seed;
     o.num_beams = s->num_beams;
     o.length_penalty = s->length_penalty;
     o.repetition_penalty = s->repetition_penalty;

@@ -23,11 +23,10 @@ struct chat {
     struct iv_session *session;
     struct linereader lines;
     size_t next_prompt;
-    bool terminal;    // questions are typed
-    unsigned turn;    // questions asked
-    uint64_t another; // added to the seed, for another answer to the same question
-    bool media_told;  // the cost of opening the media stands in an earlier turn
-    size_t streamed;  // bytes of the running answer that standard output has
+    bool terminal;   // questions are typed
+    unsigned turn;   // questions asked
+    bool media_told; // the cost of opening the media stands in an earlier turn
+    size_t streamed; // bytes of the running answer that standard output has
     struct chat_costs last;
 };
 

@@ -33,7 +33,6 @@ static void forget_turns(struct talk *t)
     t->question = NULL;
     t->answered = false;
     t->media_used = false;
-    t->c->another = 0;
 }
 
 // Opens what `mine` names and gives it to the session.
@@ -186,7 +185,7 @@ static int run_regen(struct talk *t, const char *argument)
     bool again = t->answered;
     int rc = again ? take_last_turn(t, &answer) : IV_OK;
     if (rc == IV_OK) {
-        c->another += again && t->mine.temp > 0;
+        t->mine.seed += again && t->mine.temp > 0;
         rc = talk_ask(t, t->question);
         if (rc != IV_OK && again)
             t->answered = iv_session_add_turn(c->session, t->question, answer, &ignored) == IV_OK;

@@ -204,7 +204,6 @@ static int obey(struct talk *t, const char *typed)
     if (words.command) {
         rc = talk_command(t, words.command, words.argument);
     } else if (words.question[0]) {
-        c->another = 0;
         rc = talk_ask(t, words.question);
     }
     heap_free(line);

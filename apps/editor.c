@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The line editor of the interactive conversation.
 //
-//   libedit          keys, drawing, history, incremental search (Ctrl-R), ~/.editrc
-//   read_char        bytes of the terminal -> code points; signals and resizing while waiting
+//   libedit          keys, the line, history, incremental search (Ctrl-R), ~/.editrc
+//   linedraw         what is seen: libedit draws into nothing
+//   read_char        bytes of the terminal -> code points; draws, hears signals while it waits
 //   paste            text between ESC[200~ and ESC[201~ enters the line as it is, newlines included
 //   Tab              asks the owner for candidates, completes what they share or lists them
 //
-// Bytes are read in chunks, so lines that were typed or pasted ahead wait here for the next call.
+// Bytes are read one by one, so that what was typed ahead stays with the terminal: for whoever reads
+// after us, and for Ctrl-C to throw away.
 //
 // Easy to get wrong: libedit asks the C library how wide a character is, and that needs a locale
 // with UTF-8 (only its LC_CTYPE, only in this thread: numbers keep their point); a signal between
@@ -29,10 +31,11 @@
 
 #include "candidates.h"
 #include "heap.h"
+#include "linedraw.h"
 #include "signals.h"
 #include "wide.h"
 
-enum { CHUNK = 4096, LISTED = 120, COLUMNS = 80 };
+enum { CHARACTER = 4, LISTED = 120, COLUMNS = 80 };
 
 #define PASTE_BEGINS L"\033[200~"
 #define PASTE_ENDS   L"\033[201~"
@@ -41,11 +44,12 @@ struct editor {
     struct editor_options o;
     EditLine *el;
     HistoryW *history;
-    FILE *screen; // standard error, buffered
+    FILE *screen;  // standard error, buffered
+    FILE *nothing; // where libedit draws
+    struct linedraw draw;
     locale_t locale;
-    wchar_t prompt[64];
-    char in[CHUNK]; // read, not yet handed to libedit: in[begin, end)
-    size_t begin, end;
+    char in[CHARACTER]; // the n bytes of a character that are there
+    size_t n;
     bool ended;
     char *line; // what editor_line returned last
 };
@@ -57,11 +61,6 @@ static struct editor *owner(EditLine *el)
     return ed;
 }
 
-static wchar_t *prompt_of(EditLine *el)
-{
-    return owner(el)->prompt;
-}
-
 static void bracket_pastes(struct editor *ed, bool on)
 {
     fputs(on ? "\033[?2004h" : "\033[?2004l", ed->screen);
@@ -71,24 +70,26 @@ static void bracket_pastes(struct editor *ed, bool on)
 // Ctrl-Z: the terminal as it was, then stop; returns when the shell goes on.
 static void suspend(struct editor *ed)
 {
+    linedraw_leave(&ed->draw);
     bracket_pastes(ed, false);
     (void)el_wset(ed->el, EL_PREP_TERM, 0);
     signals_stop_here();
     (void)el_wset(ed->el, EL_PREP_TERM, 1);
     bracket_pastes(ed, true);
-    (void)el_wset(ed->el, EL_REFRESH);
 }
 
-// More bytes into ed->in. 1, 0 at the end, -1 when a signal wants to be heard.
+static void draw(struct editor *ed)
+{
+    const LineInfoW *info = el_wline(ed->el);
+    linedraw_show(&ed->draw, info->buffer, (size_t)(info->lastchar - info->buffer),
+                  (size_t)(info->cursor - info->buffer));
+}
+
+// One more byte into ed->in. 1, 0 at the end, -1 when a signal wants to be heard.
 static int fill(struct editor *ed)
 {
     struct pollfd fd[2] = {{.fd = STDIN_FILENO, .events = POLLIN},
                            {.fd = signals_wake_fd(), .events = POLLIN}};
-    if (ed->begin > 0) {
-        memmove(ed->in, ed->in + ed->begin, ed->end - ed->begin);
-        ed->end -= ed->begin;
-        ed->begin = 0;
-    }
     for (;;) {
         signals_wake_drain();
         if (signals_caught()) {
@@ -96,9 +97,11 @@ static int fill(struct editor *ed)
             return -1;
         }
         if (signals_take_resized())
-            el_resize(ed->el);
+            linedraw_resized(&ed->draw);
         if (signals_take_suspended())
             suspend(ed);
+        if (poll(fd, 1, 0) == 0) // what is typed faster than drawn is drawn once
+            draw(ed);
         if (poll(fd, 2, -1) < 0) {
             if (errno != EINTR)
                 return 0;
@@ -106,12 +109,12 @@ static int fill(struct editor *ed)
         }
         if (!fd[0].revents)
             continue;
-        ssize_t got = read(STDIN_FILENO, ed->in + ed->end, CHUNK - ed->end);
+        ssize_t got = read(STDIN_FILENO, ed->in + ed->n, 1);
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (got <= 0)
             return 0;
-        ed->end += (size_t)got;
+        ed->n++;
         return 1;
     }
 }
@@ -122,10 +125,11 @@ static int read_char(EditLine *el, wchar_t *out)
     struct editor *ed = owner(el);
     size_t used = 0;
     for (;;) {
-        if (ed->end > ed->begin) {
-            *out = wide_decode(ed->in + ed->begin, ed->end - ed->begin, &used);
+        if (ed->n > 0) {
+            *out = wide_decode(ed->in, ed->n, &used);
             if (used > 0) {
-                ed->begin += used;
+                ed->n -= used;
+                memmove(ed->in, ed->in + used, ed->n);
                 return 1;
             }
         }
@@ -215,6 +219,15 @@ static unsigned char on_paste(EditLine *el, int key)
     return result;
 }
 
+static unsigned char on_clear(EditLine *el, int key)
+{
+    (void)key;
+    struct editor *ed = owner(el);
+    fputs("\033[H\033[2J", ed->screen);
+    linedraw_forget(&ed->draw);
+    return CC_NORM;
+}
+
 static unsigned char on_newline(EditLine *el, int key)
 {
     (void)key;
@@ -230,7 +243,7 @@ static void list(struct editor *ed, const struct candidates *c)
         widest = len > widest ? len : widest;
     }
     size_t per_row = widest + 2 < COLUMNS ? COLUMNS / (widest + 2) : 1;
-    fputc('\n', ed->screen);
+    linedraw_leave(&ed->draw);
     for (size_t i = 0; i < n; i++) {
         size_t k = 0;
         for (; c->text[i][k]; k++)
@@ -271,23 +284,20 @@ static unsigned char on_tab(EditLine *el, int key)
     struct editor *ed = owner(el);
     const LineInfoW *info = el_wline(el);
     struct candidates c = {0};
-    unsigned char result = CC_ERROR;
     size_t n;
     char *line = wide_bytes(info->buffer, (size_t)(info->cursor - info->buffer), &n);
     if (line && ed->o.complete)
         ed->o.complete(ed->o.user, line, n, &c);
     heap_free(line);
-    if (c.n > 0) {
-        candidates_sort(&c);
-        if (type_shared(el, &c)) {
-            result = CC_REFRESH;
-        } else if (c.n > 1) {
+    candidates_sort(&c);
+    if (c.n == 0 || !type_shared(el, &c)) {
+        if (c.n > 1)
             list(ed, &c);
-            result = CC_REDISPLAY;
-        }
+        else
+            fputc('\a', ed->screen);
     }
     candidates_free(&c);
-    return result;
+    return CC_REFRESH;
 }
 
 static void bind_keys(EditLine *el)
@@ -297,6 +307,7 @@ static void bind_keys(EditLine *el)
         {PASTE_BEGINS, L"iv-paste"},
         {L"\033\r", L"iv-newline"},
         {L"\033\n", L"iv-newline"},
+        {L"^L", L"iv-clear"},
         {L"^W", L"ed-delete-prev-word"},
         {L"^R", L"em-inc-search-prev"},
         {L"\033[3~", L"ed-delete-next-char"},
@@ -310,6 +321,7 @@ static void bind_keys(EditLine *el)
     (void)el_wset(el, EL_EDITOR, L"emacs");
     (void)el_wset(el, EL_ADDFN, L"iv-complete", L"complete the word", on_tab);
     (void)el_wset(el, EL_ADDFN, L"iv-paste", L"insert pasted text", on_paste);
+    (void)el_wset(el, EL_ADDFN, L"iv-clear", L"clear the screen", on_clear);
     (void)el_wset(el, EL_ADDFN, L"iv-newline", L"insert a new line", on_newline);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         (void)el_wset(el, EL_BIND, keys[i][0], keys[i][1], NULL);
@@ -319,7 +331,7 @@ bool editor_possible(void)
 {
     const char *term = getenv("TERM");
     return isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1 && term && *term &&
-           strcmp(term, "dumb") != 0;
+           strcmp(term, "dumb") != 0 && strcmp(term, "emacs") != 0;
 }
 
 // A locale whose characters are UTF-8; 0 = this machine has none.
@@ -347,7 +359,12 @@ static bool build(struct editor *ed)
             (void)close(fd);
         return false;
     }
-    ed->el = el_init("ivchat", stdin, ed->screen, ed->screen);
+    ed->nothing = fopen("/dev/null", "w");
+    if (!ed->nothing)
+        return false;
+    ed->draw = (struct linedraw){.screen = ed->screen, .prompt = ed->o.prompt};
+    ed->el = el_init_fd("ivchat", stdin, ed->nothing, ed->nothing, STDIN_FILENO, STDERR_FILENO,
+                        STDERR_FILENO);
     ed->history = history_winit();
     if (!ed->el || !ed->history)
         return false;
@@ -355,7 +372,6 @@ static bool build(struct editor *ed)
     (void)history_w(ed->history, &event, H_SETUNIQUE, 1);
     (void)el_wset(ed->el, EL_CLIENTDATA, ed);
     (void)el_wset(ed->el, EL_SIGNAL, 0);
-    (void)el_wset(ed->el, EL_PROMPT, prompt_of);
     (void)el_wset(ed->el, EL_HIST, history_w, ed->history);
     (void)el_wset(ed->el, EL_GETCFN, read_char);
     bind_keys(ed->el);
@@ -369,8 +385,6 @@ struct editor *editor_open(const struct editor_options *o)
     if (!ed)
         return NULL;
     ed->o = *o;
-    for (size_t i = 0; o->prompt[i] && i + 1 < sizeof ed->prompt / sizeof *ed->prompt; i++)
-        ed->prompt[i] = (unsigned char)o->prompt[i];
     ed->locale = utf8_locale();
     locale_t before = ed->locale ? uselocale(ed->locale) : (locale_t)0;
     bool good = ed->locale && build(ed);
@@ -389,12 +403,12 @@ static enum editor_result without_line(struct editor *ed)
     const LineInfoW *info = el_wline(ed->el);
     bool text = info->lastchar > info->buffer;
     int signo = signals_caught();
-    if (!signo) {
-        fputc('\n', ed->screen);
+    if (signo == SIGINT)
+        fputs("^C", ed->screen);
+    linedraw_leave(&ed->draw);
+    if (!signo)
         return EDITOR_END;
-    }
-    fputs(signo == SIGINT ? "^C\n" : "\n", ed->screen);
-    ed->begin = ed->end = 0; // what was typed ahead goes with it
+    ed->n = 0;
     if (signo != SIGINT || !text)
         return EDITOR_STOPPED;
     signals_forget();
@@ -438,10 +452,14 @@ enum editor_result editor_line(struct editor *ed, const char **line, size_t *n)
     const wchar_t *w = el_wgets(ed->el, &count);
     bracket_pastes(ed, false);
     signals_terminal(false);
-    if (w && count > 0)
+    if (w && count > 0) {
+        size_t shown = (size_t)count - (w[count - 1] == '\n');
+        linedraw_show(&ed->draw, w, shown, shown);
+        linedraw_leave(&ed->draw);
         result = take_line(ed, w, (size_t)count, line, n);
-    else
+    } else {
         result = without_line(ed);
+    }
     (void)fflush(ed->screen);
     (void)uselocale(before);
     return result;
@@ -464,8 +482,11 @@ void editor_close(struct editor *ed)
         history_wend(ed->history);
     if (ed->el)
         el_end(ed->el);
+    if (ed->nothing)
+        (void)fclose(ed->nothing);
     if (ed->screen)
         (void)fclose(ed->screen);
+    linedraw_free(&ed->draw);
     if (ed->locale)
         freelocale(ed->locale);
     heap_free(ed->line);

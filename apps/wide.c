@@ -67,8 +67,9 @@ wchar_t *wide_text(const char *s, size_t n)
     return out;
 }
 
-static size_t encode(char *out, unsigned long c)
+size_t wide_encode(char *out, wchar_t code)
 {
+    unsigned long c = (unsigned long)code;
     if (c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
         c = 0xfffd;
     if (c < 0x80) {
@@ -87,7 +88,7 @@ char *wide_bytes(const wchar_t *s, size_t n, size_t *len)
     size_t k = 0;
     char *out = n < (size_t)-1 / 4 ? heap_calloc(4 * n + 1, 1) : NULL;
     for (size_t i = 0; out && i < n; i++)
-        k += encode(out + k, (unsigned long)s[i]);
+        k += wide_encode(out + k, s[i]);
     *len = k;
     return out;
 }

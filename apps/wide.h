@@ -11,7 +11,9 @@
 wchar_t wide_decode(const char *s, size_t n, size_t *used);
 // The n bytes of s as a zero-terminated wide text, the caller's (heap_free); NULL = out of memory.
 wchar_t *wide_text(const char *s, size_t n);
-// The other way; *len gets the bytes.
+// The other way for one: writes 1 to 4 bytes and returns how many; what is none becomes U+FFFD.
+size_t wide_encode(char *out, wchar_t c);
+// n of them; *len gets the bytes.
 char *wide_bytes(const wchar_t *s, size_t n, size_t *len);
 
 #endif

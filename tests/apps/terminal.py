@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import termios
 import time
@@ -162,7 +163,7 @@ class Terminal:
         self.text += data[:whole].decode("utf-8", "replace")
         return True
 
-    def until(self, pattern, seconds=20):
+    def until(self, pattern, seconds=5):
         """Whether the pattern comes in what was written since the program began."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -170,7 +171,7 @@ class Terminal:
                 return bool(re.search(pattern, self.text))
         return True
 
-    def after(self, pattern, seconds=20):
+    def after(self, pattern, seconds=5):
         """The same, looking behind the last match only; the match is taken."""
         end = time.monotonic() + seconds
         compiled = re.compile(pattern)
@@ -182,7 +183,7 @@ class Terminal:
             if not self.pump(end - time.monotonic()):
                 return False
 
-    def shows(self, pattern, seconds=20):
+    def shows(self, pattern, seconds=5):
         """Whether the screen comes to show the pattern (lines joined by newlines)."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.shown()):
@@ -208,10 +209,17 @@ class Terminal:
         flags = termios.tcgetattr(self.fd)[3]
         return bool(flags & termios.ECHO), bool(flags & termios.ICANON)
 
-    def wait(self, seconds=30):
+    def wait(self, seconds=20):
+        """The exit status; a program that does not end is killed."""
         end = time.monotonic() + seconds
         while self.pump(end - time.monotonic()):
             pass
-        _, status = os.waitpid(self.pid, 0)
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+            time.sleep(0.01)
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)
