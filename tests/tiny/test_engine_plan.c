@@ -147,7 +147,7 @@ static void own_model(void **state)
     static const struct work works[] = {
         {"text", engine_fixture_model, "bf16", NULL, 0, 1, 16, false, 0, 0, 0, 0, 20},
         {"video", engine_fixture_model, "bf16", video, 2, 1, 16, false, 0, 0, 96, 64, 20},
-        {"64 frames", engine_fixture_model, "bf16", video, 64, 1, 16, false, 0, 0, 96, 64, 20},
+        {"24 frames", engine_fixture_model, "bf16", video, 24, 1, 16, false, 0, 0, 96, 64, 20},
         {"segments", engine_fixture_model, "bf16", video, 2, 1, 16, false, 0.125, 4, 96, 64, 20},
         {"long text, beams", engine_fixture_model, "f32", NULL, 0, 8, 24, false, 0, 0, 0, 0, 2000},
     };
@@ -164,8 +164,8 @@ static void golden_model(void **state)
         skip();
     const struct work works[] = {
         {"golden text", model, "bf16", NULL, 0, 1, 8, false, 0, 0, 0, 0, 20},
-        {"golden video", model, "bf16", video, 8, 1, 8, false, 0, 0, 96, 64, 20},
-        {"golden f32 padding", model, "f32", video, 4, 4, 8, true, 0, 0, 96, 64, 20},
+        {"golden video", model, "bf16", video, 4, 1, 8, false, 0, 0, 96, 64, 20},
+        {"golden f32 padding", model, "f32", video, 1, 4, 8, true, 0, 0, 96, 64, 20},
     };
     for (size_t i = 0; i < sizeof works / sizeof *works; i++)
         compare(&works[i]);
