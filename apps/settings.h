@@ -45,7 +45,7 @@ struct settings {
     uint64_t ctx, cache_mib;
     // output
     const char *dump, *output, *stage, *progress;
-    bool json, verbose, quiet, log_json;
+    bool json, verbose, quiet, log_json, history;
     // tokenize
     const char *kind;
     bool decode;

@@ -64,12 +64,17 @@ static void option_line(FILE *out, const struct option *o)
 
 void usage_verb(FILE *out, const struct verb *verb)
 {
+    const char *left, *help;
     fprintf(out, "Usage: ivchat %s [options]\n\n%c%s.\n%s\n", verb->name,
             verb->summary[0] - 'a' + 'A', verb->summary + 1, verb->about);
     for (const struct option_group *const *g = verb->groups; *g; g++) {
         fprintf(out, "\n%s:\n", (*g)->title);
         for (size_t i = 0; i < (*g)->n; i++)
             option_line(out, &(*g)->option[i]);
+        for (size_t i = 0; (*g)->row && (*g)->row(i, &left, &help); i++) {
+            fprintf(out, "      %-*s", COLUMN - 6, left);
+            wrapped(out, help, COLUMN);
+        }
     }
     fprintf(out, "\n  -h, --help%*sthis text\n", COLUMN - 12, "");
     fputs("\nEvery option has an environment twin, --num-frames for example IVCHAT_NUM_FRAMES; the "

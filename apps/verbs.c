@@ -12,9 +12,12 @@
 
 #include <string.h>
 
+#include "chat_talk.h"
+
 #define FIELD(name) offsetof(struct settings, name)
 #define GROUP(id, text)                                                                            \
-    static const struct option_group id = {text, id##_rows, sizeof id##_rows / sizeof *id##_rows}
+    static const struct option_group id = {text, id##_rows, sizeof id##_rows / sizeof *id##_rows,  \
+                                           NULL}
 
 // clang-format off
 static const struct option model_rows[] = {
@@ -117,6 +120,12 @@ static const struct option chat_output_rows[] = {
 };
 GROUP(chat_output, "Output");
 
+static const struct option talk_rows[] = {
+    {"history", NULL, 0, OPTION_FLAG, FIELD(history), NULL, NULL, "1", NULL,
+     "do not keep typed lines for the arrow keys of later conversations"},
+};
+static const struct option_group talk = {"Typed at a terminal", talk_rows, 1, talk_command_row};
+
 static const struct option embed_output_rows[] = {
     {"stage", NULL, 0, OPTION_CHOICE, FIELD(stage), "NAME", "pixels|vit|qformer|projected",
      "projected", NULL, "which features"},
@@ -178,12 +187,13 @@ static const struct verb verbs[] = {
         "ask questions about a video or images",
         "Answers go to standard output as they are generated, everything else to standard error.\n"
         "Without --video and --image the conversation is plain text. Without -p the questions are\n"
-        "the lines of standard input.",
+        "the lines of standard input; on a terminal they are typed, with editing, history and\n"
+        "commands.",
         "  ivchat chat -m MODEL --video clip.mp4 -p \"Describe the action step by step.\"\n"
         "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" -p \"Who is in it?\"\n"
         "  ivchat chat -m MODEL --image a.jpg --image b.jpg -p \"What differs?\" --json\n"
         "  ivchat chat -m MODEL --video - -p \"What is this?\" --temp 0.7 --seed 1 < clip.mkv\n",
-        {&model, &media, &prompt, &generation, &running, &session, &chat_output, &messages},
+        {&model, &media, &prompt, &generation, &running, &session, &chat_output, &talk, &messages},
         chat_run,
     },
     {

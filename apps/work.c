@@ -37,7 +37,8 @@ static void on_progress(void *user, const char *stage, uint64_t done, uint64_t t
 static bool on_abort(void *user)
 {
     struct work *w = user;
-    return signals_caught() || atomic_load(&w->con->output_lost) || atomic_load(&w->dump.failed);
+    return signals_caught() || atomic_load(&w->halt) || atomic_load(&w->con->output_lost) ||
+           atomic_load(&w->dump.failed);
 }
 
 static void on_stage(void *user, const char *name, const char *dtype, const void *data,
@@ -220,19 +221,34 @@ static void warn_of_variant(const struct work *w)
                      iv_engine_info(w->engine)->variant);
 }
 
-int work_media(struct work *w)
+static int open_media(struct work *w, iv_media **out, double *ms)
 {
     const struct settings *s = w->s;
+    *out = NULL;
+    *ms = 0;
     if (!s->video && s->image.n == 0)
         return IV_OK;
     warn_of_variant(w);
     struct iv_media_options o = work_media_options(w);
     double begun = clock_seconds();
-    int rc = s->video ? iv_media_open_video(w->engine, s->video, &o, &w->media, &w->error)
-                      : iv_media_open_images(w->engine, s->image.item, s->image.n, &o, &w->media,
-                                             &w->error);
-    w->media_ms = 1e3 * (clock_seconds() - begun);
-    if (rc == IV_OK)
+    int rc = s->video
+                 ? iv_media_open_video(w->engine, s->video, &o, out, &w->error)
+                 : iv_media_open_images(w->engine, s->image.item, s->image.n, &o, out, &w->error);
+    *ms = 1e3 * (clock_seconds() - begun);
+    return rc;
+}
+
+int work_media_open(struct work *w, iv_media **out, double *ms)
+{
+    *out = NULL;
+    int rc = check_media(w);
+    return rc == IV_OK ? open_media(w, out, ms) : rc;
+}
+
+int work_media(struct work *w)
+{
+    int rc = open_media(w, &w->media, &w->media_ms);
+    if (rc == IV_OK && w->media)
         work_media_note(w);
     return rc;
 }

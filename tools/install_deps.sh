@@ -38,6 +38,7 @@ lib libswscale || require libswscale-dev
 lib jansson || require libjansson-dev
 lib libutf8proc || require libutf8proc-dev
 lib libcrypto || require libssl-dev
+lib libedit || require libedit-dev
 
 if [ "$what" = all ]; then
     have python3 || require python3
@@ -68,12 +69,12 @@ if ! have apt-get; then
     cat >&2 <<'LIST'
 This is no Debian or Ubuntu; please install with your own package manager:
   a C11 compiler, make, cmake >= 3.25, ninja, pkg-config
-  FFmpeg >= 5.1 (libavformat, libavcodec, libavutil, libswscale), jansson >= 2.13, utf8proc, OpenSSL (libcrypto)
+  FFmpeg >= 5.1 (libavformat, libavcodec, libavutil, libswscale), jansson >= 2.13, utf8proc, OpenSSL (libcrypto), libedit
   for the tests also: python3, cmocka, clang with its sanitizer runtime, clang-format 14, qemu-user,
   an aarch64 cross compiler
   Fedora:  gcc make cmake ninja-build pkgconf ffmpeg-free-devel jansson-devel utf8proc-devel openssl-devel
-           python3 libcmocka-devel clang compiler-rt qemu-user
-  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl python cmocka clang qemu-user
+           libedit-devel python3 libcmocka-devel clang compiler-rt qemu-user
+  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl libedit python cmocka clang qemu-user
 LIST
     [ -z "$required" ]
     exit
