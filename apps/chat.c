@@ -64,7 +64,7 @@ static int check(struct chat *c)
                          "--video -: standard input is the video; give the question with -p");
     if (s->msg && s->time_text)
         return app_error(&w->error, IV_ERR_USAGE, "--msg and --time-text exclude each other");
-    if (chat_check_stops(w) != IV_OK)
+    if (chat_check_stops(w) != IV_OK || chat_check_file(w) != IV_OK)
         return w->error.code;
     static const char *const of_sampling[] = {"top-p", "top-k", "seed"};
     for (size_t i = 0; i < 3 && s->temp == 0; i++) {
@@ -90,7 +90,7 @@ struct iv_session_options chat_session_options(struct chat *c)
     return o;
 }
 
-static int session_open(struct chat *c)
+int chat_session_open(struct chat *c)
 {
     struct iv_session_options o = chat_session_options(c);
     return iv_session_open(c->work.engine, c->work.media, &o, &c->session, &c->work.error);
@@ -159,6 +159,16 @@ static void answer_json(const struct chat *c, const struct iv_answer *a, struct 
 
     jw_begin(w);
     jw_count(w, "turn", c->turn);
+    if (c->segment) {
+        jw_object(w, "segment");
+        jw_count(w, "index", c->segment->index);
+        jw_ms(w, "start", c->segment->start_s);
+        if (c->segment->end_s > 0)
+            jw_ms(w, "end", c->segment->end_s);
+        else
+            jw_null(w, "end");
+        jw_end(w);
+    }
     jw_text_n(w, "response", a->text, a->text_len);
     jw_array(w, "token_ids");
     for (size_t i = 0; i < a->n_token; i++)
@@ -289,7 +299,7 @@ static bool typed_next(const struct chat *c)
     return p->n == 0 || (c->next_prompt < p->n && strcmp(p->item[c->next_prompt], "-") == 0);
 }
 
-static int answer_all(struct chat *c)
+int chat_answer_all(struct chat *c)
 {
     const char *question;
     for (;;) {
@@ -307,10 +317,22 @@ static int answer_all(struct chat *c)
     }
 }
 
+static int converse(struct chat *c)
+{
+    const char *save = c->work.s->save;
+    int rc = c->session ? IV_OK : chat_session_open(c);
+    if (rc == IV_OK)
+        rc = chat_answer_all(c);
+    if (rc == IV_OK && save)
+        rc = iv_session_save(c->session, save, &c->work.error);
+    return rc;
+}
+
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con)
 {
+    struct settings mine = *s;
     struct chat c = {
-        .work = {.verb = verb, .s = s, .con = con},
+        .work = {.verb = verb, .s = &mine, .con = con},
         .lines = {.fd = STDIN_FILENO, .max = QUESTION_MAX, .before_wait = before_wait},
         .terminal = reads_input(s) && isatty(STDIN_FILENO) == 1,
     };
@@ -320,11 +342,11 @@ int chat_run(const struct verb *verb, const struct settings *s, struct console *
     if (rc == IV_OK)
         rc = work_open(&c.work, false);
     if (rc == IV_OK)
-        rc = work_media(&c.work);
-    if (rc == IV_OK)
-        rc = session_open(&c);
-    if (rc == IV_OK)
-        rc = answer_all(&c);
+        rc = s->load ? chat_load(&c, &mine) : work_media(&c.work);
+    if (rc == IV_OK && s->each_segment)
+        rc = chat_each_segment(&c);
+    else if (rc == IV_OK)
+        rc = converse(&c);
     int exit_code = rc == IV_OK ? 0 : work_fail(&c.work, rc);
     iv_session_close(c.session);
     work_close(&c.work);

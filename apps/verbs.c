@@ -45,6 +45,8 @@ static const struct option media_rows[] = {
      "begin of the part of the video to look at"},
     {"end", NULL, 0, OPTION_REAL, FIELD(end_s), "SECONDS", "[0,1e9]", "0", "0 = end of the file",
      "end of that part"},
+    {"segments", NULL, 0, OPTION_REAL, FIELD(segments), "SECONDS", "[0,1e9]", "0", "0 = one piece",
+     "cut a long video in pieces of so many seconds, each with its own frames"},
     {"antialias", NULL, 0, OPTION_FLAG, FIELD(antialias), NULL, NULL, "1", NULL,
      "resize without antialiasing (variant 8b only)"},
 };
@@ -108,9 +110,23 @@ static const struct option session_rows[] = {
     {"ctx", NULL, 0, OPTION_COUNT, FIELD(ctx), "N", "[0,16777216]", "0", "0 = grows as needed",
      "positions of the conversation's memory"},
     {"cache-mib", NULL, 0, OPTION_COUNT, FIELD(cache_mib), "N", "[0,16777216]", "4096", NULL,
-     "above 0 = reuse what earlier turns computed; 0 = compute everything anew"},
+     "most MiB of features and KV kept for reuse; 0 = compute everything anew"},
+    {"cache-dir", NULL, 0, OPTION_TEXT, FIELD(cache_dir), "DIR", NULL, NULL, NULL,
+     "keep features of videos there for later runs; made if absent"},
+    {"cache-dir-mib", NULL, 0, OPTION_COUNT, FIELD(cache_dir_mib), "N", "[0,16777216]", "16384",
+     NULL, "most MiB of that folder; the oldest use goes first"},
 };
 GROUP(session, "Conversation");
+
+static const struct option keeping_rows[] = {
+    {"each-segment", NULL, 0, OPTION_FLAG, FIELD(each_segment), NULL, NULL, NULL, NULL,
+     "ask about each of the --segments by itself, not about all in one prompt"},
+    {"save", NULL, 0, OPTION_TEXT, FIELD(save), "FILE", NULL, NULL, NULL,
+     "write the conversation there when it has ended"},
+    {"load", NULL, 0, OPTION_TEXT, FIELD(load), "FILE", NULL, NULL, NULL,
+     "go on with the conversation of that file"},
+};
+GROUP(keeping, "Keeping and cutting");
 
 static const struct option chat_output_rows[] = {
     {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
@@ -192,8 +208,13 @@ static const struct verb verbs[] = {
         "  ivchat chat -m MODEL --video clip.mp4 -p \"Describe the action step by step.\"\n"
         "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" -p \"Who is in it?\"\n"
         "  ivchat chat -m MODEL --image a.jpg --image b.jpg -p \"What differs?\" --json\n"
-        "  ivchat chat -m MODEL --video - -p \"What is this?\" --temp 0.7 --seed 1 < clip.mkv\n",
-        {&model, &media, &prompt, &generation, &running, &session, &chat_output, &talk, &messages},
+        "  ivchat chat -m MODEL --video - -p \"What is this?\" --temp 0.7 --seed 1 < clip.mkv\n"
+        "  ivchat chat -m MODEL --video film.mkv --segments 60 --time-text -p \"What happens "
+        "when?\"\n"
+        "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" --save talk.ivchat\n"
+        "  ivchat chat -m MODEL --load talk.ivchat -p \"And after that?\"\n",
+        {&model, &media, &prompt, &generation, &running, &session, &keeping, &chat_output, &talk,
+         &messages},
         chat_run,
     },
     {

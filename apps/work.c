@@ -20,7 +20,8 @@
 #include "signals.h"
 #include "wallclock.h"
 
-enum { TILES_MAX = 64 }; // of the library
+enum { TILES_MAX = 64 }; // of the library, as the next
+static const double SEGMENT_MIN = 0.001;
 
 static void on_log(void *user, enum iv_log_level level, const char *line)
 {
@@ -118,7 +119,7 @@ static int check_device(struct work *w)
 
 static void warn_of_media(const struct work *w)
 {
-    static const char *const of_video[] = {"num-frames", "start", "end", "time-text"};
+    static const char *const of_video[] = {"num-frames", "start", "end", "time-text", "segments"};
     static const char *const of_media[][2] = {{"hd-num", "hd-num"},
                                               {"padding", "padding"},
                                               {"fix-ratio", "fix-ratio"},
@@ -126,7 +127,7 @@ static void warn_of_media(const struct work *w)
                                               {"msg", "msg"}};
     const struct settings *s = w->s;
     bool media = s->video || s->image.n > 0 || s->plan;
-    for (size_t i = 0; i < 4 && !s->video && !s->plan; i++) {
+    for (size_t i = 0; i < 5 && !s->video && !s->plan; i++) {
         if (given(w, of_video[i]))
             console_warn(w->con, "--%s has no effect without --video", of_video[i]);
     }
@@ -152,6 +153,11 @@ static int check_media(struct work *w)
         return app_error(
             &w->error, IV_ERR_USAGE, "--fix-ratio: %dx%d are %d tiles, at most %d are accepted",
             s->fix_ratio.cols, s->fix_ratio.rows, s->fix_ratio.cols * s->fix_ratio.rows, TILES_MAX);
+    if (s->segments > 0 && s->segments < SEGMENT_MIN)
+        return app_error(&w->error, IV_ERR_USAGE, "--segments: %g s; at least %g s are accepted",
+                         s->segments, SEGMENT_MIN);
+    if (s->segments > 0 && s->dump)
+        return app_error(&w->error, IV_ERR_USAGE, "--segments and --dump exclude each other");
     warn_of_media(w);
     return IV_OK;
 }
@@ -180,6 +186,9 @@ int work_open(struct work *w, bool tokenizer_only)
     o.cpu = s->cpu;
     o.n_threads = s->threads;
     o.tokenizer_only = tokenizer_only;
+    o.cache_mib = s->cache_mib;
+    o.cache_dir = s->cache_dir;
+    o.cache_dir_mib = s->cache_dir_mib;
     o.callbacks = work_callbacks(w);
     rc = iv_engine_open(&o, &w->engine, &w->error);
     if (rc != IV_OK)
@@ -204,6 +213,7 @@ struct iv_media_options work_media_options(struct work *w)
     o.antialias = s->antialias;
     o.start_s = s->start_s;
     o.end_s = s->end_s;
+    o.segment_s = s->segments;
     o.callbacks = work_callbacks(w);
     return o;
 }
@@ -297,6 +307,12 @@ void work_media_json(const struct work *w, struct json_writer *json, const char 
     jw_count(json, NULL, m->rows);
     jw_end(json);
     jw_count(json, "clips", m->n_clip);
+    if (m->n_segment > 0) {
+        jw_array(json, "segments");
+        for (size_t i = 0; i < m->n_segment; i++)
+            jw_ms(json, NULL, m->segment_s[i]);
+        jw_end(json);
+    }
     if (m->image)
         jw_flag(json, "image", true);
     jw_end(json);

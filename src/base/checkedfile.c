@@ -225,8 +225,8 @@ fail:
 
 void checked_abandon(struct checked_writer *w)
 {
-    if (!w->path)
-        return;
+    if (!w->path && !w->temporary)
+        return; // zeroed or finished: fd says nothing
     if (w->fd >= 0)
         close(w->fd);
     if (w->temporary && w->temporary[0])

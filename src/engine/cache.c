@@ -77,6 +77,11 @@ bool cache_on(const struct cache *c)
     return c && c->limit > 0;
 }
 
+uint64_t cache_limit(const struct cache *c)
+{
+    return c->limit;
+}
+
 bool cache_on_disk(const struct cache *c)
 {
     return c && c->dir;

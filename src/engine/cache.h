@@ -34,6 +34,8 @@ int cache_open(const struct cache_options *o, struct cache **out, struct err *e)
 void cache_close(struct cache *c); // NULL is allowed
 // Whether anything is kept.
 bool cache_on(const struct cache *c);
+// Most bytes that it keeps in memory.
+uint64_t cache_limit(const struct cache *c);
 // Whether rows are kept on disk too: keys must then tell one model from another.
 bool cache_on_disk(const struct cache *c);
 

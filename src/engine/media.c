@@ -324,6 +324,25 @@ fail:
     return status_out(rc, &e, error);
 }
 
+// As clips_from_rgb; abort is polled between frames.
+static int put_rgb(struct clips *c, const iv_media *m, const uint8_t *rgb, size_t n_frame,
+                   size_t width, size_t height, struct err *e)
+{
+    struct hooks hooks = callback_hooks(&m->callbacks);
+    struct clips_plan plan;
+    int rc;
+    TRY(clips_plan(&plan, &m->options, n_frame, width, height, e));
+    TRY(clips_init(c, &plan, e));
+    for (size_t i = 0; i < n_frame; i++) {
+        if (hooks_abort(&hooks))
+            TRY(err_set(e, ERR_ABORT, "stopped at frame %zu of %zu", i, n_frame));
+        clips_put(c, i, rgb + i * plan.frame_bytes);
+    }
+    clips_done(c);
+fail:
+    return rc;
+}
+
 int iv_media_from_rgb(const iv_engine *g, const uint8_t *rgb, size_t n_frame, size_t width,
                       size_t height, double fps, const struct iv_media_options *o, iv_media **out,
                       struct iv_error *error)
@@ -337,7 +356,7 @@ int iv_media_from_rgb(const iv_engine *g, const uint8_t *rgb, size_t n_frame, si
     TRY(check_options(o, &e));
     TRY(media_new(g, &o->callbacks, &m, &e));
     m->options = media_clip_options(g, o);
-    TRY(clips_from_rgb(&clips, &m->options, rgb, n_frame, width, height, &e));
+    TRY(put_rgb(&clips, m, rgb, n_frame, width, height, &e));
     media_take_clips(m, &clips);
     TRY(media_set_frames(m, NULL, n_frame, fps, &e));
     m->info.frame_count = n_frame;
