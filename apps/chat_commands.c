@@ -224,8 +224,7 @@ static void adopt_options(struct talk *t)
     s->ignore_eos = o.ignore_eos;
 }
 
-// The last question of the session becomes the one that /regen asks.
-static int adopt_question(struct talk *t)
+int talk_adopt(struct talk *t)
 {
     const char *prompt, *text;
     iv_session *s = t->c->session;
@@ -262,7 +261,7 @@ static int run_load(struct talk *t, const char *argument)
     t->mine.video = NULL;
     t->mine.image.n = t->n_image = 0;
     adopt_options(t);
-    rc = adopt_question(t);
+    rc = talk_adopt(t);
     if (rc == IV_OK)
         console_reply(c->work.con, "loaded %zu turns%s", iv_session_n_turn(session),
                       media ? " and what they are about" : "");

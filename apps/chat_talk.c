@@ -262,7 +262,9 @@ int chat_talk(struct chat *c)
     if (t.editor)
         keep_history(&t);
 
-    int rc = converse(&t);
+    int rc = talk_adopt(&t); // of --load, of earlier -p
+    if (rc == IV_OK)
+        rc = converse(&t);
 
     editor_close(t.editor);
     c->work.s = given;

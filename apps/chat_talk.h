@@ -38,6 +38,8 @@ int chat_talk(struct chat *c);
 
 // A question, asked and counted; the history of the conversation is as before if it fails.
 int talk_ask(struct talk *t, const char *question);
+// The last question of the session becomes the one that /regen asks.
+int talk_adopt(struct talk *t);
 // A copy of text that lives as long as t; NULL = out of memory.
 const char *talk_keep(struct talk *t, const char *text);
 
