@@ -54,6 +54,11 @@ if [ "$what" = all ]; then
     else
         wish libclang-rt-14-dev
     fi
+    for shell in zsh fish; do # their completions
+        have $shell || wish $shell
+    done
+    have mandoc || wish mandoc
+    have tmux || wish tmux
     if [ "$(uname -m)" = x86_64 ]; then
         have qemu-aarch64 || wish qemu-user
         have aarch64-linux-gnu-gcc || wish gcc-aarch64-linux-gnu

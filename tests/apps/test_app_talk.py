@@ -160,6 +160,10 @@ tap.ok(t.end() == 0, "Tab in a question does nothing", bells)
 t = Talk()
 t.prompt()
 tap.ok(t.tell("/help", r"/quit +end"), "/help", t.shown())
+with open(os.path.join(ROOT, "docs", "COMMANDS.md"), encoding="utf-8") as f:
+    docs = set(re.findall(r"`(/[a-z]+)", f.read()))
+listed = set(re.findall(r"^ +(/[a-z]+)", t.text.replace("\r", ""), re.MULTILINE))
+tap.ok(len(listed) > 8 and not listed - docs, "docs/COMMANDS.md has every command of /help", listed - docs)
 tap.ok(t.tell("/vidoe x", r"no command /vidoe, did you mean /video\?") and t.tell("/zzz", r"no command /zzz \(/help"),
        "an unknown command suggests the nearest", t.shown())
 first = t.ask("Hello there")
