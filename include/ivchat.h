@@ -203,9 +203,21 @@ IV_API const struct iv_media_info *iv_media_info(const iv_media *media);
 enum iv_stage { IV_STAGE_PIXELS, IV_STAGE_VIT, IV_STAGE_QFORMER, IV_STAGE_PROJECTED };
 /* Computes (if needed) and copies a stage as f32: pixels [1,n_clip,n_frame,3,224,224], vit
  * [n_clip,1+tokens,d], qformer [n_clip,n_query,d], projected [n_clip*n_query,d_llm]. instruction is for the
- * Q-Former, NULL = none. *data is the caller's (iv_free); dim has room for 6. Any thread. */
+ * Q-Former, NULL = none. *data is the caller's (iv_free); dim has room for 6. Of a media in segments
+ * only qformer and projected. Any thread. */
 IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *instruction,
                           float **data, size_t dim[6], unsigned *n_dim, struct iv_error *e);
+
+/* Encodes now what the first question under this instruction (NULL = none) would wait for. Any thread; does
+ * nothing if it is done. */
+IV_API int iv_media_encode(iv_media *media, const char *instruction, struct iv_error *e);
+/* Writes the encoded media to a file, as a conversation without turns (iv_session_save tells how), and reads
+ * it: *out, the caller's, is a media of rows as iv_session_load makes them. callbacks is copied; NULL = none.
+ * Any thread. */
+IV_API int iv_media_save(iv_media *media, const char *instruction, const char *path,
+                         struct iv_error *e);
+IV_API int iv_media_load(const iv_engine *engine, const char *path,
+                         const struct iv_callbacks *callbacks, iv_media **out, struct iv_error *e);
 
 /* ---------------------------------------------------------------- session */
 

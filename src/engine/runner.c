@@ -196,6 +196,8 @@ struct kv *runner_rest(struct runner *r, size_t n)
 {
     beams_free(r);
     kv_truncate(&r->cache[0], n);
+    ops_clear(r->ops);
+    (void)ops_reserve(r->ops, 0, NULL);
     return &r->cache[0];
 }
 

@@ -249,6 +249,38 @@ static void restored_media_tells_what_it_cannot(void **state)
     iv_engine_close(g);
 }
 
+// A media encoded and saved by itself, asked about in another life.
+static void media_by_itself(void **state)
+{
+    (void)state;
+    struct iv_engine_options eo = engine_fixture_options();
+    iv_engine *g = engine_fixture_open(&eo);
+    iv_media *m = media_fixture_noise(g, 3), *m2;
+    struct iv_session_options o = iv_session_options_default();
+    struct reply want, got;
+    struct iv_error e;
+    o.instruction = "Look.";
+    assert_int_equal(iv_media_encode(m, "Look.", &e), IV_OK);
+    iv_session *s = session_fixture(g, m, &o);
+    ask_fixture(s, "Hi", NULL, &want);
+    assert_true(want.media_cached);
+    iv_session_close(s);
+    assert_int_equal(iv_media_save(m, "Look.", path, &e), IV_OK);
+    iv_media_close(m);
+    assert_int_equal(iv_media_load(g, path, NULL, &m2, &e), IV_OK);
+    s = session_fixture(g, m2, &o);
+    ask_fixture(s, "Hi", NULL, &got);
+    assert_same_reply(&want, &got);
+    iv_session_close(s);
+    iv_media_close(m2);
+    s = session_fixture(g, NULL, NULL);
+    save(s);
+    iv_session_close(s);
+    assert_int_equal(iv_media_load(g, path, NULL, &m2, &e), IV_ERR_USAGE);
+    assert_null(m2);
+    iv_engine_close(g);
+}
+
 static void expect_refused(const iv_engine *g, int code, const char *why)
 {
     struct iv_session_options o = iv_session_options_default();
@@ -410,6 +442,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(other_precision_starts_from_the_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(text_only_and_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(restored_media_tells_what_it_cannot, setup, teardown),
+        cmocka_unit_test_setup_teardown(media_by_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(others_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_save_changes_nothing, setup, teardown),
