@@ -163,7 +163,7 @@ class Terminal:
         self.text += data[:whole].decode("utf-8", "replace")
         return True
 
-    def until(self, pattern, seconds=5):
+    def until(self, pattern, seconds=20):
         """Whether the pattern comes in what was written since the program began."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.text):
@@ -171,7 +171,7 @@ class Terminal:
                 return bool(re.search(pattern, self.text))
         return True
 
-    def after(self, pattern, seconds=5):
+    def after(self, pattern, seconds=20):
         """The same, looking behind the last match only; the match is taken."""
         end = time.monotonic() + seconds
         compiled = re.compile(pattern)
@@ -183,7 +183,7 @@ class Terminal:
             if not self.pump(end - time.monotonic()):
                 return False
 
-    def shows(self, pattern, seconds=5):
+    def shows(self, pattern, seconds=20):
         """Whether the screen comes to show the pattern (lines joined by newlines)."""
         end = time.monotonic() + seconds
         while not re.search(pattern, self.shown()):
