@@ -176,6 +176,19 @@ t.until(r"> \x1b\[J$")
 t.type("\x03")
 tap.ok(t.wait() == 130, "Ctrl-C at the prompt ends it with 130", t.text)
 
+t = Terminal("chat", "-m", model, "--json", "--ignore-eos", "-n", "30000", "-p", "x")
+tap.ok(t.until(r"generate +[\d.k]+/[\d.k]+ \[=*>? *\] +\d+% [\d.k]+/s ETA \d+:\d\d\x1b\[K"), "the bar tells rate and remaining time",
+       t.text[-300:])
+t.type("\x03")
+tap.ok(t.wait() == 130 and "[=" not in t.shown(), "a stopped bar is taken away", t.shown())
+with start("chat", "-m", model, "--json", "--ignore-eos", "-n", "30000", "-p", "x", "--progress", "always") as p:
+    lines = []
+    while not (lines and "ETA" in lines[-1]) and len(lines) < 100:
+        lines.append(p.stderr.readline().decode())
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=60)
+    tap.ok(re.match(r"generate +[\d.k]+/[\d.k]+ +\d+% [\d.k]+/s ETA \d+:\d\d\n", lines[-1]), "so do lines", lines)
+
 # ---- progress elsewhere
 r = run("chat", "-m", model, "-n", "3", "--video", clip, "-p", "x", "--progress", "always")
 tap.ok(re.search(r"^vision +\d+/(\d+) .*%", r.err, re.MULTILINE) and "\x1b" not in r.err and "\r" not in r.err,
