@@ -108,11 +108,6 @@ void signals_forget(void)
     atomic_store(&caught, 0);
 }
 
-int signals_wake_fd(void)
-{
-    return wake_read;
-}
-
 void signals_wake_drain(void)
 {
     char bytes[64];
@@ -144,10 +139,15 @@ static bool make_pipe(void)
     return true;
 }
 
+int signals_wake_fd(void)
+{
+    if (wake_read < 0)
+        (void)make_pipe(); // without it a key is needed to notice a signal
+    return wake_read;
+}
+
 void signals_terminal(bool on)
 {
-    if (on && wake_read < 0)
-        (void)make_pipe(); // without it a key is needed to notice a signal
     if (on && tcgetattr(STDIN_FILENO, &modes) == 0)
         atomic_store(&editing, true);
     else

@@ -157,8 +157,10 @@ t.type("\x15")
 tap.ok(t.end() == 0, "Tab in a question does nothing", bells)
 
 # ---- commands
+os.chmod(state, 0o644)
 t = Talk()
 t.prompt()
+tap.ok(stat.S_IMODE(os.stat(state).st_mode) == 0o600, "a history that others could read is closed to them")
 tap.ok(t.tell("/help", r"/quit +end"), "/help", t.shown())
 with open(os.path.join(ROOT, "docs", "COMMANDS.md"), encoding="utf-8") as f:
     docs = set(re.findall(r"`(/[a-z]+)", f.read()))
@@ -304,7 +306,7 @@ tap.ok(good and t.wait() == 130 and "\x1b" not in t.text, "TERM=dumb: Ctrl-C onc
 t = Terminal(*BASE, env={"NO_COLOR": "1"})
 t.after(PROMPT)
 t.type("/video /absent\r")
-good = t.after("absent: No such file")
+good = t.after("absent: No such file") and t.after(PROMPT)
 t.type("\x04")
 tap.ok(t.wait() == 0 and good and not re.search(r"\x1b\[[\d;]*m", t.text), "NO_COLOR: no colours", t.text)
 for locale in ("C", "POSIX", "xx_XX.UTF-8"):
