@@ -219,11 +219,23 @@ good = t.tell("/load " + saved, "loaded 3 turns") and t.ask("And now?")["token_i
 tap.ok(good and t.end() == 0, "/load in another process", t.shown())
 
 # ---- what stands before the question is prefilled while it is typed
+def until_idle(pid):
+    """Waits until no thread of the program has run for a while."""
+    quiet, end = 0, time.monotonic() + 20
+    while quiet < 5 and time.monotonic() < end:
+        time.sleep(0.05)
+        states = []
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, task), encoding="utf-8", errors="replace") as stat_file:
+                states.append(stat_file.read().rsplit(")", 1)[1].split()[0])
+        quiet = 0 if set(states) & {"R", "D"} else quiet + 1
+
+
 t = Talk(*video)
 t.prompt()
-time.sleep(1)
+until_idle(t.pid)
 first = t.ask("What happens?")
-time.sleep(1)
+until_idle(t.pid)
 second = t.ask("And then?")
 t.end()
 tap.ok(first["cached_tokens"] > 0 and first["timings"]["vision_ms"] == 0 and second["cached_tokens"] > plain["cached_tokens"]
