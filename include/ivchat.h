@@ -2,8 +2,8 @@
  *
  * ivchat: ask questions about videos and images with the InternVideo2-Chat models.
  *
- *   iv_engine   the weights and tokenizers of one model. Opened once, read-only afterwards, shared by any
- *               number of threads. Must outlive its media and sessions.
+ *   iv_engine   the weights and tokenizers of one model, and a cache of what was computed with it. Opened
+ *               once, shared by any number of threads. Must outlive its media and sessions.
  *   iv_media    one video or set of images, decoded and preprocessed, later encoded. May be shared by
  *               several sessions; calls on one media are serialised inside.
  *   iv_session  one conversation. One thread at a time.

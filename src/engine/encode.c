@@ -150,7 +150,7 @@ struct encode {
 static int open_stream(struct encode *x, struct err *e)
 {
     struct ops_plan vision, qformer;
-    int rc;
+    int rc = 0;
     if (!x->ops) {
         struct ops_options opt = engine_ops_options(x->media->engine, &x->job.hooks);
         TRY(ops_open_cpu(&opt, &x->ops, e));
