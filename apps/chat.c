@@ -10,36 +10,23 @@
 //
 // Easy to get wrong: what the library streamed may be less than the answer (beam search), the
 // rest is written after the call; a failed turn must not leave half a line before the shell's
-// prompt; on a terminal Ctrl-C ends the answer and not the conversation.
+// prompt. What is typed at a terminal is the business of chat_talk.c.
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "chat.h"
+#include "chat_talk.h"
 #include "heap.h"
 #include "jsontext.h"
-#include "linereader.h"
 #include "savefile.h"
-#include "signals.h"
 #include "wellformed.h"
-#include "work.h"
 
 enum {
-    QUESTION_MAX = 1 << 20,
     STOPS_MAX = 64, // these two are the library's
     STOP_BYTES_MAX = 1024,
-};
-
-struct chat {
-    struct work work;
-    struct iv_session *session;
-    struct linereader lines;
-    size_t next_prompt;
-    bool terminal; // questions are typed
-    unsigned turn;
-    size_t streamed; // bytes of the running answer that standard output has
 };
 
 static bool reads_input(const struct settings *s)
@@ -51,15 +38,9 @@ static bool reads_input(const struct settings *s)
     return s->prompt.n == 0;
 }
 
-static int check(struct chat *c)
+int chat_check_stops(struct work *w)
 {
-    struct work *w = &c->work;
     const struct settings *s = w->s;
-    if (s->video && strcmp(s->video, "-") == 0 && reads_input(s))
-        return app_error(&w->error, IV_ERR_USAGE,
-                         "--video -: standard input is the video; give the question with -p");
-    if (s->msg && s->time_text)
-        return app_error(&w->error, IV_ERR_USAGE, "--msg and --time-text exclude each other");
     for (size_t i = 0; i < s->stop.n; i++) {
         size_t n = strlen(s->stop.item[i]);
         if (n == 0)
@@ -71,6 +52,20 @@ static int check(struct chat *c)
     if (s->stop.n > STOPS_MAX)
         return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu texts, at most %d are accepted",
                          s->stop.n, STOPS_MAX);
+    return IV_OK;
+}
+
+static int check(struct chat *c)
+{
+    struct work *w = &c->work;
+    const struct settings *s = w->s;
+    if (s->video && strcmp(s->video, "-") == 0 && reads_input(s))
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "--video -: standard input is the video; give the question with -p");
+    if (s->msg && s->time_text)
+        return app_error(&w->error, IV_ERR_USAGE, "--msg and --time-text exclude each other");
+    if (chat_check_stops(w) != IV_OK || chat_check_file(w) != IV_OK)
+        return w->error.code;
     static const char *const of_sampling[] = {"top-p", "top-k", "seed"};
     for (size_t i = 0; i < 3 && s->temp == 0; i++) {
         if (options_given(w->verb->groups, s, of_sampling[i]))
@@ -81,7 +76,7 @@ static int check(struct chat *c)
     return work_check(w);
 }
 
-static int session_open(struct chat *c)
+struct iv_session_options chat_session_options(struct chat *c)
 {
     const struct settings *s = c->work.s;
     struct iv_session_options o = iv_session_options_default();
@@ -92,17 +87,19 @@ static int session_open(struct chat *c)
     o.time_text = s->time_text && s->video; // an image has no times
     o.keep_cache = s->cache_mib > 0;
     o.callbacks = work_callbacks(&c->work);
+    return o;
+}
+
+int chat_session_open(struct chat *c)
+{
+    struct iv_session_options o = chat_session_options(c);
     return iv_session_open(c->work.engine, c->work.media, &o, &c->session, &c->work.error);
 }
 
-static void show_prompt(void *user)
+static void before_wait(void *user)
 {
     struct chat *c = user;
     (void)console_flush(c->work.con);
-    if (c->terminal) {
-        fputs("> ", stderr);
-        (void)fflush(stderr);
-    }
 }
 
 // *question NULL = there are no more.
@@ -158,10 +155,20 @@ static void answer_json(const struct chat *c, const struct iv_answer *a, struct 
 {
     const struct iv_engine_info *info = iv_engine_info(c->work.engine);
     const struct iv_media_info *m = c->work.media ? iv_media_info(c->work.media) : NULL;
-    bool first = c->turn == 1;
+    bool first = c->turn == 1, opened = m && !c->media_told;
 
     jw_begin(w);
     jw_count(w, "turn", c->turn);
+    if (c->segment) {
+        jw_object(w, "segment");
+        jw_count(w, "index", c->segment->index);
+        jw_ms(w, "start", c->segment->start_s);
+        if (c->segment->end_s > 0)
+            jw_ms(w, "end", c->segment->end_s);
+        else
+            jw_null(w, "end");
+        jw_end(w);
+    }
     jw_text_n(w, "response", a->text, a->text_len);
     jw_array(w, "token_ids");
     for (size_t i = 0; i < a->n_token; i++)
@@ -173,13 +180,13 @@ static void answer_json(const struct chat *c, const struct iv_answer *a, struct 
     work_media_json(&c->work, w, "video");
     jw_object(w, "timings");
     jw_ms(w, "load_ms", first ? info->load_ms : 0);
-    jw_ms(w, "decode_video_ms", first && m ? m->decode_ms : 0);
-    jw_ms(w, "preprocess_ms", first && m ? m->preprocess_ms : 0);
+    jw_ms(w, "decode_video_ms", opened ? m->decode_ms : 0);
+    jw_ms(w, "preprocess_ms", opened ? m->preprocess_ms : 0);
     jw_ms(w, "vision_ms", a->vision_ms);
     jw_ms(w, "qformer_ms", a->qformer_ms);
     jw_ms(w, "prefill_ms", a->prefill_ms);
     jw_ms(w, "generate_ms", a->generate_ms);
-    jw_ms(w, "ttft_ms", a->ttft_ms + (first ? c->work.media_ms : 0));
+    jw_ms(w, "ttft_ms", a->ttft_ms + (opened ? c->work.media_ms : 0));
     jw_ms(w, "tokens_per_second", a->tokens_per_second);
     jw_end(w);
     jw_object(w, "model");
@@ -213,10 +220,10 @@ static void tell(const struct chat *c, const struct iv_answer *a)
 {
     struct console *con = c->work.con;
     const struct iv_media_info *m = c->work.media ? iv_media_info(c->work.media) : NULL;
-    bool first = c->turn == 1;
+    bool opened = m && !c->media_told;
     char media[160] = "";
 
-    if (m && first)
+    if (opened)
         (void)snprintf(media, sizeof media, "decode %.0f ms, preprocess %.0f ms, ", m->decode_ms,
                        m->preprocess_ms);
     console_note(con, "turn %u: %zu prompt tokens, %zu of them reused, %zu tokens generated, %s",
@@ -225,15 +232,14 @@ static void tell(const struct chat *c, const struct iv_answer *a)
                 "timings: %svision %.0f ms, qformer %.0f ms, prefill %.0f ms, first token after "
                 "%.0f ms, %zu tokens in %.0f ms (%.2f/s)",
                 media, a->vision_ms, a->qformer_ms, a->prefill_ms,
-                a->ttft_ms + (first ? c->work.media_ms : 0), a->n_token, a->generate_ms,
+                a->ttft_ms + (opened ? c->work.media_ms : 0), a->n_token, a->generate_ms,
                 a->tokens_per_second);
     console_note(con, "logits %016llx", (unsigned long long)a->logits_hash);
 }
 
-static int ask(struct chat *c, const char *question)
+static struct iv_ask_options ask_options(struct chat *c)
 {
     const struct settings *s = c->work.s;
-    struct iv_answer answer = {0};
     struct iv_ask_options o = iv_ask_options_default();
     o.max_new_tokens = s->max_new_tokens;
     o.temperature = s->temp;
@@ -250,18 +256,31 @@ static int ask(struct chat *c, const char *question)
     o.answer_prefix = s->answer_prefix;
     o.user = c;
     o.text = s->json ? NULL : on_text;
+    return o;
+}
+
+int chat_ask(struct chat *c, const char *question)
+{
+    struct iv_answer answer = {0};
+    struct iv_ask_options o = ask_options(c);
 
     c->turn++;
     c->streamed = 0;
     dump_turn(&c->work.dump, c->turn);
     console_note(c->work.con, "question %u: %s", c->turn, question);
-    c->work.con->streaming = !s->json;
+    c->work.con->streaming = !c->work.s->json;
     int rc = iv_session_ask(c->session, question, &o, &answer, &c->work.error);
     c->work.con->streaming = false;
     if (rc == IV_OK) {
         rc = write_answer(c, &answer);
         if (rc == IV_OK)
             tell(c, &answer);
+        c->media_told = true;
+        c->last = (struct chat_costs){.prompt_tokens = answer.prompt_tokens,
+                                      .cached_tokens = answer.cached_tokens,
+                                      .n_token = answer.n_token,
+                                      .ttft_ms = answer.ttft_ms,
+                                      .generate_ms = answer.generate_ms};
     } else if (c->streamed > 0) {
         (void)(console_write(c->work.con, "\n", 1) && console_flush(c->work.con));
     } else if (c->terminal) {
@@ -272,34 +291,63 @@ static int ask(struct chat *c, const char *question)
     return rc;
 }
 
+// Whether it is the turn of questions that a person types.
+static bool typed_next(const struct chat *c)
+{
+    const struct text_list *p = &c->work.s->prompt;
+    if (!c->terminal)
+        return false;
+    return p->n == 0 || (c->next_prompt < p->n && strcmp(p->item[c->next_prompt], "-") == 0);
+}
+
+int chat_answer_all(struct chat *c)
+{
+    const char *question;
+    for (;;) {
+        if (typed_next(c)) {
+            int rc = chat_talk(c);
+            if (rc != IV_OK || ++c->next_prompt >= c->work.s->prompt.n)
+                return rc;
+            continue;
+        }
+        int rc = next_question(c, &question);
+        if (rc == IV_OK && question)
+            rc = chat_ask(c, question);
+        if (rc != IV_OK || !question)
+            return rc;
+    }
+}
+
+static int converse(struct chat *c)
+{
+    const char *save = c->work.s->save;
+    int rc = c->session ? IV_OK : chat_session_open(c);
+    if (rc == IV_OK)
+        rc = chat_answer_all(c);
+    if (rc == IV_OK && save)
+        rc = iv_session_save(c->session, save, &c->work.error);
+    return rc;
+}
+
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con)
 {
+    struct settings mine = *s;
     struct chat c = {
-        .work = {.verb = verb, .s = s, .con = con},
-        .lines = {.fd = STDIN_FILENO, .max = QUESTION_MAX, .before_wait = show_prompt},
+        .work = {.verb = verb, .s = &mine, .con = con},
+        .lines = {.fd = STDIN_FILENO, .max = QUESTION_MAX, .before_wait = before_wait},
         .terminal = reads_input(s) && isatty(STDIN_FILENO) == 1,
     };
-    const char *question;
     c.lines.user = &c;
 
     int rc = check(&c);
     if (rc == IV_OK)
         rc = work_open(&c.work, false);
     if (rc == IV_OK)
-        rc = work_media(&c.work);
-    if (rc == IV_OK)
-        rc = session_open(&c);
-    while (rc == IV_OK) {
-        rc = next_question(&c, &question);
-        if (rc != IV_OK || !question)
-            break;
-        rc = ask(&c, question);
-        if (rc == IV_ERR_ABORT && c.terminal && signals_caught() == SIGINT &&
-            !atomic_load(&con->output_lost) && !atomic_load(&c.work.dump.failed)) {
-            signals_forget();
-            rc = IV_OK;
-        }
-    }
+        rc = s->load ? chat_load(&c, &mine) : work_media(&c.work);
+    if (rc == IV_OK && s->each_segment)
+        rc = chat_each_segment(&c);
+    else if (rc == IV_OK)
+        rc = converse(&c);
     int exit_code = rc == IV_OK ? 0 : work_fail(&c.work, rc);
     iv_session_close(c.session);
     work_close(&c.work);

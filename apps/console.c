@@ -40,6 +40,7 @@ void console_open(struct console *c, const char *who, bool json)
     c->output_terminal = isatty(STDOUT_FILENO) == 1;
     c->color = c->error_terminal && !dumb_terminal() && !(no_color && *no_color);
     atomic_init(&c->output_lost, false);
+    atomic_init(&c->muted, false);
 }
 
 void console_configure(struct console *c, bool verbose, bool quiet, bool json, const char *when)
@@ -104,6 +105,8 @@ static void emit(struct console *c, enum iv_log_level level, const char *line)
 
 void console_line(struct console *c, enum iv_log_level level, const char *line)
 {
+    if (atomic_load(&c->muted))
+        return;
     if (level == IV_LOG_ERROR || (level == IV_LOG_WARN && !c->quiet) || c->verbose)
         emit(c, level, line);
 }
@@ -149,8 +152,20 @@ void console_say(struct console *c, const char *format, ...)
         emit(c, IV_LOG_INFO, line);
 }
 
+void console_reply(struct console *c, const char *format, ...)
+{
+    char line[LINE];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    emit(c, IV_LOG_INFO, line);
+}
+
 void console_progress(struct console *c, const char *stage, uint64_t done, uint64_t total)
 {
+    if (atomic_load(&c->muted))
+        return;
     // the growing answer is its own progress
     if (c->streaming && c->output_terminal && strcmp(stage, "generate") == 0)
         return;

@@ -17,6 +17,7 @@ struct console {
     bool quiet, verbose, log_json;
     bool error_terminal, output_terminal; // what standard error and output are
     bool color;
+    atomic_bool muted; // another thread works unseen: its progress and messages are dropped
     struct progress progress;
     bool streaming;          // answers appear on the terminal while they are generated
     atomic_bool output_lost; // standard output cannot be written any more; any thread may read it
@@ -37,6 +38,9 @@ void console_warn(struct console *c, const char *format, ...) __attribute__((for
 void console_note(struct console *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // A result line that is shown unless --quiet: timings.
 void console_say(struct console *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// What a person asked to be told, --quiet or not.
+void console_reply(struct console *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 // For the library's progress callback.
 void console_progress(struct console *c, const char *stage, uint64_t done, uint64_t total);
 

@@ -159,7 +159,7 @@ static int tell(struct work *w)
 
 static int check(struct work *w)
 {
-    static const char *const of_session[] = {"ctx", "cache-mib"};
+    static const char *const of_session[] = {"ctx", "cache-mib", "cache-dir", "cache-dir-mib"};
     const struct settings *s = w->s;
     bool media = s->video || s->image.n > 0;
     if (media && !s->verify && !s->plan)
@@ -168,7 +168,7 @@ static int check(struct work *w)
         return app_error(&w->error, IV_ERR_USAGE,
                          "--verify: the published questions are about a video, not an image");
     int rc = s->plan ? info_plan_check(w) : IV_OK;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof of_session / sizeof *of_session; i++) {
         if (options_given(w->verb->groups, s, of_session[i]))
             console_warn(w->con, "--%s has no effect on info", of_session[i]);
     }

@@ -47,6 +47,10 @@ static bool needs_size(const struct settings *s)
 int info_plan_check(struct work *w)
 {
     const struct settings *s = w->s;
+    if (s->segments > 0 && s->end_s <= 0 && !s->video)
+        return app_error(&w->error, IV_ERR_USAGE,
+                         "--plan: the number of segments depends on the length; give --end or "
+                         "--video");
     if (needs_size(s) && s->size.cols == 0 && !s->video && s->image.n == 0)
         return app_error(&w->error, IV_ERR_USAGE,
                          "--plan: the grid depends on the frame size; give --size WxH or --video");
@@ -127,6 +131,17 @@ static void tell_json(struct json_writer *j, const struct iv_plan *p, double tot
     jw_end(j);
 }
 
+// With segments the plan must know where the video ends.
+static int length(struct work *w, struct iv_media_options *o)
+{
+    if (o->segment_s <= 0 || o->end_s > 0)
+        return IV_OK;
+    int rc = w->media ? IV_OK : work_media(w);
+    if (rc == IV_OK)
+        o->end_s = iv_media_info(w->media)->duration_s;
+    return rc;
+}
+
 int info_plan(struct work *w, struct json_writer *json)
 {
     const struct settings *s = w->s;
@@ -144,6 +159,8 @@ int info_plan(struct work *w, struct json_writer *json)
     int rc = count_tokens(w, &tokens);
     if (rc == IV_OK)
         rc = frame_size(w, &width, &height);
+    if (rc == IV_OK)
+        rc = length(w, &media);
     if (rc == IV_OK)
         rc = iv_plan(w->engine, &media, width, height, tokens, &ask, &plan, &w->error);
     if (rc != IV_OK)

@@ -10,6 +10,7 @@
 #include "linereader.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -75,8 +76,16 @@ enum linereader_result linereader_next(struct linereader *r, char **line, size_t
             return LINE_FAILED;
         if (r->before_wait)
             r->before_wait(r->user);
+        struct pollfd fd[2] = {{.fd = r->fd, .events = POLLIN},
+                               {.fd = signals_wake_fd(), .events = POLLIN}};
+        signals_wake_drain();
         if (signals_caught())
             return LINE_STOPPED;
+        // a signal from here on makes the second one readable
+        if (poll(fd, 2, -1) < 0 && errno != EINTR)
+            return LINE_FAILED;
+        if (!fd[0].revents)
+            continue;
         ssize_t got = read(r->fd, r->data + r->end, CHUNK);
         if (got < 0 && errno == EINTR)
             continue;

@@ -15,7 +15,10 @@
 #include <unistd.h>
 
 #include "console.h"
+#include "editor.h"
+#include "manpage.h"
 #include "nearest.h"
+#include "shellscript.h"
 #include "signals.h"
 #include "usage.h"
 #include "verbs.h"
@@ -54,6 +57,29 @@ static int print_help(struct console *con, const struct verb *verb)
         usage_verb(stdout, verb);
     else
         usage_program(stdout);
+    return console_close(con, 0);
+}
+
+// --man [VERB]
+static int print_man(struct console *con, const char *name)
+{
+    const struct verb *verb = name ? verb_find(name) : NULL;
+    if (name && !verb) {
+        console_error(con, "--man: no verb is called \"%.60s\"", name);
+        return 2;
+    }
+    manpage_write(stdout, verb);
+    return console_close(con, 0);
+}
+
+// --completion SHELL
+static int print_completion(struct console *con, const char *shell)
+{
+    if (!shell || !shellscript_write(stdout, shell)) {
+        console_error(con, "--completion: expected bash, zsh or fish, got \"%.60s\"",
+                      shell ? shell : "");
+        return 2;
+    }
     return console_close(con, 0);
 }
 
@@ -109,10 +135,17 @@ int main(int argc, char **argv)
     if (is_word(wish, "--version", "-V")) {
         (void)console_print(&con, "ivchat %s\n", iv_version());
         (void)console_write(&con, iv_build_info(), strlen(iv_build_info()));
+        char editor[32];
+        editor_version(editor);
+        (void)console_print(&con, "line editor: %s\n", editor);
         return console_close(&con, 0);
     }
     if (is_word(wish, "--help", "-h"))
         return print_help(&con, NULL);
+    if (strcmp(wish, "--man") == 0)
+        return print_man(&con, argc > 2 ? argv[2] : NULL);
+    if (strcmp(wish, "--completion") == 0)
+        return print_completion(&con, argc > 2 ? argv[2] : NULL);
     if (strcmp(wish, "help") == 0 && (argc == 2 || verb_find(argv[2])))
         return print_help(&con, argc > 2 ? verb_find(argv[2]) : NULL);
     if (argc < 2) {

@@ -241,3 +241,51 @@ int option_value_set(const struct option_sink *p, const struct option *o, const 
     list->item[list->n++] = value;
     return 0;
 }
+
+static void text_of_grid(const struct grid *g, char *out, size_t cap)
+{
+    if (g->cols > 0)
+        (void)snprintf(out, cap, "%dx%d", g->cols, g->rows);
+    else
+        (void)snprintf(out, cap, "auto");
+}
+
+static void text_of_list(const struct text_list *list, char *out, size_t cap)
+{
+    size_t n = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < list->n && n < cap; i++)
+        n += (size_t)snprintf(out + n, cap - n, "%s\"%s\"", i ? " " : "", list->item[i]);
+}
+
+void option_value_text(const struct option *o, const struct settings *s, char *out, size_t cap)
+{
+    const void *field = (const char *)s + o->offset;
+    const char *text;
+    switch (o->type) {
+    case OPTION_FLAG:
+        (void)snprintf(out, cap, "%s", *(const bool *)field ? "on" : "off");
+        break;
+    case OPTION_INT:
+        (void)snprintf(out, cap, "%d", *(const int *)field);
+        break;
+    case OPTION_COUNT:
+        (void)snprintf(out, cap, "%llu", (unsigned long long)*(const uint64_t *)field);
+        break;
+    case OPTION_REAL:
+        (void)snprintf(out, cap, "%g", *(const double *)field);
+        break;
+    case OPTION_TEXT:
+    case OPTION_CHOICE:
+    case OPTION_OPERAND:
+        text = *(const char *const *)field;
+        (void)snprintf(out, cap, text ? "\"%s\"" : "%s", text ? text : "none");
+        break;
+    case OPTION_GRID:
+        text_of_grid(field, out, cap);
+        break;
+    case OPTION_LIST:
+        text_of_list(field, out, cap);
+        break;
+    }
+}

@@ -15,6 +15,8 @@ struct option_sink {
 // -1 with the message written.
 int option_value_set(const struct option_sink *p, const struct option *o, const char *who,
                      const char *value);
+// The option's value as it would be typed, cut at cap - 1 bytes.
+void option_value_text(const struct option *o, const struct settings *s, char *out, size_t cap);
 // Writes "<who>: expected <expected>, got "<value>"" and returns -1.
 int option_refuse(const struct option_sink *p, const char *who, const char *expected,
                   const char *value);

@@ -268,6 +268,59 @@ int options_parse(const struct option_group *const *groups, int argc, char *cons
     return 0;
 }
 
+const struct option *options_find(const struct option_group *const *groups, const char *name,
+                                  const struct option_group **group)
+{
+    for (; *groups; groups++) {
+        for (size_t i = 0; i < (*groups)->n; i++) {
+            const struct option *o = &(*groups)->option[i];
+            if (strcmp(o->name, name) == 0 || (o->alias && strcmp(o->alias, name) == 0)) {
+                *group = *groups;
+                return o;
+            }
+        }
+    }
+    return NULL;
+}
+
+int options_set(const struct option_group *const *groups, struct settings *s, const char *name,
+                const char *value, char message[OPTION_MESSAGE])
+{
+    struct parser p = {groups, {s, OPTION_MAX, message}};
+    const struct settings before = *s;
+    bool negated, on = true;
+    size_t index, had = 0;
+    int rc = 0;
+    message[0] = 0;
+    const struct option *o = find_long(&p, name, strlen(name), &index, &negated);
+    if (!o) {
+        (void)snprintf(message, OPTION_MESSAGE, "no option is called %.60s", name);
+        return -1;
+    }
+    void *field = (char *)s + o->offset;
+    struct text_list *list = o->type == OPTION_LIST ? field : NULL;
+    if (list) {
+        had = list->n;
+        list->n = 0;
+    }
+    if (o->type == OPTION_FLAG) {
+        rc = value ? truth(&p, name, value, &on) : 0;
+        if (rc == 0)
+            *(bool *)field = on != negated;
+    } else if (value || o->initial) {
+        rc = option_value_set(&p.sink, o, name, value ? value : o->initial);
+    } else if (o->type == OPTION_TEXT || o->type == OPTION_CHOICE) {
+        *(const char **)field = NULL;
+    }
+    if (rc == 0)
+        s->source[index] = value || o->type == OPTION_FLAG ? SOURCE_ARGUMENT : SOURCE_DEFAULT;
+    else if (list)
+        list->n = had; // its array may be new: keep it
+    else
+        *s = before;
+    return rc;
+}
+
 void options_free(struct settings *s)
 {
     heap_free(s->image.item);

@@ -39,11 +39,13 @@ struct option_group {
     const char *title;
     const struct option *option;
     size_t n;
+    // more rows of the help, behind the options: row i, false past the last one; NULL = none
+    bool (*row)(size_t i, const char **left, const char **help);
 };
 
 enum option_source { SOURCE_DEFAULT, SOURCE_ENVIRONMENT, SOURCE_ARGUMENT };
 
-enum { OPTION_GROUPS = 10, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
+enum { OPTION_GROUPS = 12, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
 
 // Fills s from argv[first..], the environment and the defaults. 0; OPTIONS_HELP when --help or
 // -h was found before any error; or -1 with a line without newline in message. s is to be
@@ -51,6 +53,14 @@ enum { OPTION_GROUPS = 10, OPTION_MESSAGE = 400, OPTIONS_HELP = 1 };
 int options_parse(const struct option_group *const *groups, int argc, char *const *argv, int first,
                   struct settings *s, char message[OPTION_MESSAGE]);
 void options_free(struct settings *s);
+// One option by its long name, as if it had been an argument; value NULL = back to the default
+// (a flag: on), for a flag on, off, 1 or 0. A list gets the value in place of all it had. 0, or -1
+// with a line in message; s is then as before.
+int options_set(const struct option_group *const *groups, struct settings *s, const char *name,
+                const char *value, char message[OPTION_MESSAGE]);
+// The option of that long name or alias, *group where it stands; NULL = none.
+const struct option *options_find(const struct option_group *const *groups, const char *name,
+                                  const struct option_group **group);
 
 // Whether a person named the option, as an argument or in the environment. `name` as in the table.
 bool options_given(const struct option_group *const *groups, const struct settings *s,

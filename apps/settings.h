@@ -30,6 +30,8 @@ struct settings {
     bool padding, antialias, time_text;
     struct grid fix_ratio;
     double start_s, end_s; // end_s 0 = to the end
+    double segments;       // seconds of each, 0 = one piece
+    bool each_segment;
     // prompt
     struct text_list prompt;
     const char *instruction, *msg, *answer_prefix;
@@ -42,10 +44,11 @@ struct settings {
     // running
     const char *device, *dtype, *cpu;
     int threads;
-    uint64_t ctx, cache_mib;
+    uint64_t ctx, cache_mib, cache_dir_mib;
+    const char *cache_dir, *save, *load;
     // output
     const char *dump, *output, *stage, *progress;
-    bool json, verbose, quiet, log_json;
+    bool json, verbose, quiet, log_json, history;
     // tokenize
     const char *kind;
     bool decode;

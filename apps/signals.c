@@ -6,29 +6,71 @@
 //   SIGPIPE                ignored: the failing write tells which stream it was.
 //   SIGBUS                 a mapped weight file (or a video) was truncated under us; nothing can be
 //                          computed from it any more, so one line and exit code 3.
+//   SIGWINCH SIGTSTP       noted while a line is edited, else the system's own.
 //
 // Easy to get wrong: handlers are installed without SA_RESTART, since a read that waits for a
-// question must return when Ctrl-C comes; only async-signal-safe calls are made inside them; and
-// a process started with SIGINT ignored (a shell's background job) must go on ignoring it.
+// question must return when Ctrl-C comes; only async-signal-safe calls are made inside them; a process
+// started with SIGINT ignored (a shell's background job) must go on ignoring it; a signal that
+// arrives on another thread does not interrupt the main thread's wait, a byte in a pipe does.
 
 #include "signals.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <termios.h>
 #include <unistd.h>
 
-static atomic_int caught; // the handler's only way to speak to the program
+// the handlers' only ways to speak to the program
+static atomic_int caught;
+static atomic_bool resized, suspended;
+static atomic_int wake_write = -1;
+static int wake_read = -1;
+// the terminal's modes to go back to, while editing
+static struct termios modes;
+static atomic_bool editing;
+
+static void wake(void)
+{
+    int fd = atomic_load(&wake_write), saved = errno;
+    if (fd >= 0) {
+        ssize_t n = write(fd, "", 1); // a full pipe wakes as well
+        (void)n;
+    }
+    errno = saved;
+}
+
+static void restore_terminal(void)
+{
+    static const char plain_pastes[] = "\033[?2004l";
+    if (!atomic_load(&editing))
+        return;
+    (void)tcsetattr(STDIN_FILENO, TCSANOW, &modes);
+    ssize_t n = write(STDERR_FILENO, plain_pastes, sizeof plain_pastes - 1);
+    (void)n;
+}
 
 static void note(int signo)
 {
     int none = 0;
-    if (!atomic_compare_exchange_strong(&caught, &none, signo))
+    if (!atomic_compare_exchange_strong(&caught, &none, signo)) {
+        restore_terminal();
         _exit(128 + signo);
+    }
+    wake();
+}
+
+static void note_terminal(int signo)
+{
+    atomic_store(signo == SIGWINCH ? &resized : &suspended, true);
+    wake();
 }
 
 static void mapping_lost(int signo)
 {
+    restore_terminal();
     static const char text[] = "\nivchat: a model or media file changed while it was in use\n";
     (void)signo;
     // nothing is left to do if standard error cannot be written
@@ -64,4 +106,59 @@ int signals_caught(void)
 void signals_forget(void)
 {
     atomic_store(&caught, 0);
+}
+
+void signals_wake_drain(void)
+{
+    char bytes[64];
+    while (wake_read >= 0 && read(wake_read, bytes, sizeof bytes) > 0)
+        continue;
+}
+
+bool signals_take_resized(void)
+{
+    return atomic_exchange(&resized, false);
+}
+
+bool signals_take_suspended(void)
+{
+    return atomic_exchange(&suspended, false);
+}
+
+static bool make_pipe(void)
+{
+    int fd[2];
+    if (pipe(fd) != 0)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        (void)fcntl(fd[i], F_SETFD, FD_CLOEXEC);
+        (void)fcntl(fd[i], F_SETFL, O_NONBLOCK);
+    }
+    wake_read = fd[0];
+    atomic_store(&wake_write, fd[1]);
+    return true;
+}
+
+int signals_wake_fd(void)
+{
+    if (wake_read < 0)
+        (void)make_pipe(); // without it a key is needed to notice a signal
+    return wake_read;
+}
+
+void signals_terminal(bool on)
+{
+    if (on && tcgetattr(STDIN_FILENO, &modes) == 0)
+        atomic_store(&editing, true);
+    else
+        atomic_store(&editing, false);
+    install(SIGWINCH, on ? note_terminal : SIG_DFL);
+    install(SIGTSTP, on ? note_terminal : SIG_DFL);
+}
+
+void signals_stop_here(void)
+{
+    install(SIGTSTP, SIG_DFL);
+    (void)raise(SIGTSTP);
+    install(SIGTSTP, note_terminal);
 }

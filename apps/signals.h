@@ -14,4 +14,18 @@ int signals_caught(void);
 // Forgets it, so that an interactive conversation can go on after Ctrl-C stopped an answer.
 void signals_forget(void);
 
+// For the line editor, which leaves the terminal in a mode of its own while it waits for keys.
+// On: the modes of standard input are remembered (and restored when a signal ends the process), and
+// SIGWINCH and SIGTSTP are noted. Off: as before. Main thread.
+void signals_terminal(bool on);
+// Readable when a signal was noted, for poll(); -1 when there is none. Drain before looking at the
+// flags.
+int signals_wake_fd(void);
+void signals_wake_drain(void);
+// Whether the terminal changed its size, or Ctrl-Z was typed, since the last call.
+bool signals_take_resized(void);
+bool signals_take_suspended(void);
+// Stops the process as Ctrl-Z does; returns when it is continued. Only while signals_terminal is on.
+void signals_stop_here(void);
+
 #endif

@@ -1,13 +1,33 @@
 // SPDX-License-Identifier: MIT
 // What --help prints: the list of verbs, and for a verb its options by group with defaults and
 // ranges, the rule for environment twins, and examples.
-//
-// Easy to get wrong: a flag that is on by default is told by its negative form ("--no-antialias"),
-// since that is what people have to type.
+// The manual pages say the same, from the same texts.
 
 #include "usage.h"
 
 #include <string.h>
+
+#include "option_words.h"
+
+const char usage_program_summary[] = "ask questions about videos and images with the "
+                                     "InternVideo2-Chat models";
+const char usage_twins[] = "Every option has an environment twin, --num-frames for example "
+                           "IVCHAT_NUM_FRAMES; the option wins.\nFlags: 1 or 0.\n";
+// clang-format off
+const char *const usage_exit_codes[][2] = {
+    {"0", "ok"}, {"1", "other failure"}, {"2", "usage"}, {"3", "model"}, {"4", "input media"},
+    {"5", "out of memory or over a stated limit"}, {"6", "network"},
+    {"7", "some items of a batch failed"}, {"130", "stopped by SIGINT"},
+    {"143", "stopped by SIGTERM"}, {NULL, NULL},
+};
+const char *const usage_variables[][2] = {
+    {"NO_COLOR", "set and not empty: no colours"},
+    {"TERM", "dumb: no bars, no line editing, no escape codes"},
+    {"XDG_STATE_HOME", "folder of ivchat/history, the lines typed in conversations; without it ~/.local/state"},
+    {"EDITRC", "key bindings of the line editor, see editrc(5); without it ~/.editrc"},
+    {NULL, NULL},
+};
+// clang-format on
 
 enum { WIDTH = 88, COLUMN = 30 };
 
@@ -35,27 +55,16 @@ static void wrapped(FILE *out, const char *text, size_t at)
 static void option_line(FILE *out, const struct option *o)
 {
     char left[96], right[400];
-    bool negative = o->type == OPTION_FLAG && o->initial;
     char letter[8] = "    ";
 
     if (o->letter)
         (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    int n = snprintf(left, sizeof left, "  %s--%s%s%s%s", letter, negative ? "no-" : "", o->name,
+    int n = snprintf(left, sizeof left, "  %s--%s%s%s%s", letter, option_negation(o), o->name,
                      o->value ? " " : "", o->value ? o->value : "");
     if (o->type == OPTION_OPERAND)
         n = snprintf(left, sizeof left, "  %s", o->value);
 
-    const char *dflt = o->shown ? o->shown : negative ? NULL : o->initial;
-    char note[160] = "";
-    if (o->type == OPTION_CHOICE)
-        (void)snprintf(note, sizeof note, ": %s", o->range);
-    int m = snprintf(right, sizeof right, "%s%s", o->help, note);
-    if (dflt)
-        m += snprintf(right + m, sizeof right - (size_t)m, " (default %s)",
-                      o->shown && o->initial && strstr(o->shown, " = ") ? o->shown : dflt);
-    if (o->alias)
-        (void)snprintf(right + m, sizeof right - (size_t)m, "; also --%s", o->alias);
-
+    option_text(o, right, sizeof right);
     fputs(left, out);
     if (n >= COLUMN - 1)
         fprintf(out, "\n%*s", COLUMN, "");
@@ -66,40 +75,37 @@ static void option_line(FILE *out, const struct option *o)
 
 void usage_verb(FILE *out, const struct verb *verb)
 {
-    fprintf(out, "Usage: ivchat %s", verb->name);
-    for (const struct option_group *const *g = verb->groups; *g; g++) {
-        for (size_t i = 0; i < (*g)->n; i++) {
-            if ((*g)->option[i].type == OPTION_OPERAND)
-                fprintf(out, " %s", (*g)->option[i].value);
-        }
-    }
-    fprintf(out, " [options]\n\n%c%s.\n%s\n", verb->summary[0] - 'a' + 'A', verb->summary + 1,
-            verb->about);
+    const char *left, *help;
+    const char *operand = verb_operand(verb);
+    fprintf(out, "Usage: ivchat %s%s%s [options]\n\n%c%s.\n%s\n", verb->name, operand ? " " : "",
+            operand ? operand : "", verb->summary[0] - 'a' + 'A', verb->summary + 1, verb->about);
     for (const struct option_group *const *g = verb->groups; *g; g++) {
         fprintf(out, "\n%s:\n", (*g)->title);
         for (size_t i = 0; i < (*g)->n; i++)
             option_line(out, &(*g)->option[i]);
+        for (size_t i = 0; (*g)->row && (*g)->row(i, &left, &help); i++) {
+            fprintf(out, "      %-*s", COLUMN - 6, left);
+            wrapped(out, help, COLUMN);
+        }
     }
     fprintf(out, "\n  -h, --help%*sthis text\n", COLUMN - 12, "");
-    fputs("\nEvery option has an environment twin, --num-frames for example IVCHAT_NUM_FRAMES; the "
-          "option wins.\nFlags: 1 or 0.\n\nExamples:\n",
-          out);
+    fprintf(out, "\n%s\nExamples:\n", usage_twins);
     fputs(verb->examples, out);
 }
 
 void usage_program(FILE *out)
 {
     const struct verb *v;
-    fputs("Usage: ivchat VERB [options]\n\nAsk questions about videos and images with the "
-          "InternVideo2-Chat models.\n\nVerbs:\n",
-          out);
+    fprintf(out, "Usage: ivchat VERB [options]\n\n%c%s.\n\nVerbs:\n",
+            usage_program_summary[0] - 'a' + 'A', usage_program_summary + 1);
     for (size_t i = 0; (v = verb_at(i)); i++)
         fprintf(out, "  %-12s%s\n", v->name, v->summary);
-    fputs(
-        "\n  ivchat VERB --help    options and examples of a verb\n"
-        "  ivchat --version      build, processor, libraries\n"
-        "\nExit codes: 0 ok, 1 other failure, 2 usage, 3 model, 4 input media, 5 out of memory or "
-        "over a\nstated limit, 6 network, 7 some items of a batch failed, 130 and 143 stopped by "
-        "SIGINT and SIGTERM.\n",
-        out);
+    fputs("\n  ivchat VERB --help         options and examples of a verb\n"
+          "  ivchat --version           build, processor, libraries\n"
+          "  ivchat --man [VERB]        the manual page, for man -l -\n"
+          "  ivchat --completion SHELL  completions for bash, zsh or fish\n"
+          "\nExit codes:\n",
+          out);
+    for (size_t i = 0; usage_exit_codes[i][0]; i++)
+        fprintf(out, "  %-5s%s\n", usage_exit_codes[i][0], usage_exit_codes[i][1]);
 }

@@ -7,6 +7,12 @@
 
 #include "verbs.h"
 
+// Texts that the manual pages share. Lists end with NULL.
+extern const char usage_program_summary[];
+extern const char usage_twins[];
+extern const char *const usage_exit_codes[][2];
+extern const char *const usage_variables[][2];
+
 void usage_program(FILE *out);
 void usage_verb(FILE *out, const struct verb *verb);
 

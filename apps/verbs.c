@@ -12,9 +12,12 @@
 
 #include <string.h>
 
+#include "chat_talk.h"
+
 #define FIELD(name) offsetof(struct settings, name)
 #define GROUP(id, text)                                                                            \
-    static const struct option_group id = {text, id##_rows, sizeof id##_rows / sizeof *id##_rows}
+    static const struct option_group id = {text, id##_rows, sizeof id##_rows / sizeof *id##_rows,  \
+                                           NULL}
 
 // clang-format off
 static const struct option model_rows[] = {
@@ -43,6 +46,8 @@ static const struct option media_rows[] = {
      "begin of the part of the video to look at"},
     {"end", NULL, 0, OPTION_REAL, FIELD(end_s), "SECONDS", "[0,1e9]", "0", "0 = end of the file",
      "end of that part"},
+    {"segments", NULL, 0, OPTION_REAL, FIELD(segments), "SECONDS", "[0,1e9]", "0", "0 = one piece",
+     "cut a long video in pieces of so many seconds, each with its own frames"},
     {"antialias", NULL, 0, OPTION_FLAG, FIELD(antialias), NULL, NULL, "1", NULL,
      "resize without antialiasing (variant 8b only)"},
 };
@@ -106,9 +111,23 @@ static const struct option session_rows[] = {
     {"ctx", NULL, 0, OPTION_COUNT, FIELD(ctx), "N", "[0,16777216]", "0", "0 = grows as needed",
      "positions of the conversation's memory"},
     {"cache-mib", NULL, 0, OPTION_COUNT, FIELD(cache_mib), "N", "[0,16777216]", "4096", NULL,
-     "above 0 = reuse what earlier turns computed; 0 = compute everything anew"},
+     "most MiB of features and KV kept for reuse; 0 = compute everything anew"},
+    {"cache-dir", NULL, 0, OPTION_TEXT, FIELD(cache_dir), "DIR", NULL, NULL, NULL,
+     "keep features of videos there for later runs; made if absent"},
+    {"cache-dir-mib", NULL, 0, OPTION_COUNT, FIELD(cache_dir_mib), "N", "[0,16777216]", "16384",
+     NULL, "most MiB of that folder; the oldest use goes first"},
 };
 GROUP(session, "Conversation");
+
+static const struct option keeping_rows[] = {
+    {"each-segment", NULL, 0, OPTION_FLAG, FIELD(each_segment), NULL, NULL, NULL, NULL,
+     "ask about each of the --segments by itself, not about all in one prompt"},
+    {"save", NULL, 0, OPTION_TEXT, FIELD(save), "FILE", NULL, NULL, NULL,
+     "write the conversation there when it has ended"},
+    {"load", NULL, 0, OPTION_TEXT, FIELD(load), "FILE", NULL, NULL, NULL,
+     "go on with the conversation of that file"},
+};
+GROUP(keeping, "Keeping and cutting");
 
 static const struct option chat_output_rows[] = {
     {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
@@ -117,6 +136,12 @@ static const struct option chat_output_rows[] = {
      "write every stage's output there as .npy"},
 };
 GROUP(chat_output, "Output");
+
+static const struct option talk_rows[] = {
+    {"history", NULL, 0, OPTION_FLAG, FIELD(history), NULL, NULL, "1", NULL,
+     "do not keep typed lines for the arrow keys of later conversations"},
+};
+static const struct option_group talk = {"Typed at a terminal", talk_rows, 1, talk_command_row};
 
 static const struct option embed_output_rows[] = {
     {"stage", NULL, 0, OPTION_CHOICE, FIELD(stage), "NAME", "pixels|vit|qformer|projected",
@@ -213,13 +238,19 @@ static const struct verb verbs[] = {
         "ask questions about a video or images",
         "Answers go to standard output as they are generated, everything else to standard error.\n"
         "Without --video and --image the conversation is plain text. Without -p the questions are\n"
-        "the lines of standard input.",
+        "the lines of standard input; on a terminal they are typed, with editing, history and\n"
+        "commands.",
         "  ivchat chat --video clip.mp4 -p \"What happens?\"\n"
         "  ivchat chat -m MODEL --video clip.mp4 -p \"Describe the action step by step.\"\n"
         "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" -p \"Who is in it?\"\n"
         "  ivchat chat -m MODEL --image a.jpg --image b.jpg -p \"What differs?\" --json\n"
-        "  ivchat chat -m MODEL --video - -p \"What is this?\" --temp 0.7 --seed 1 < clip.mkv\n",
-        {&model, &media, &prompt, &generation, &running, &session, &chat_output, &messages},
+        "  ivchat chat -m MODEL --video - -p \"What is this?\" --temp 0.7 --seed 1 < clip.mkv\n"
+        "  ivchat chat -m MODEL --video film.mkv --segments 60 --time-text -p \"What happens "
+        "when?\"\n"
+        "  ivchat chat -m MODEL --video clip.mp4 -p \"What happens?\" --save talk.ivchat\n"
+        "  ivchat chat -m MODEL --load talk.ivchat -p \"And after that?\"\n",
+        {&model, &media, &prompt, &generation, &running, &session, &keeping, &chat_output, &talk,
+         &messages},
         chat_run,
     },
     {
@@ -296,6 +327,17 @@ static const struct verb verbs[] = {
 const struct verb *verb_at(size_t i)
 {
     return i < sizeof verbs / sizeof *verbs ? &verbs[i] : NULL;
+}
+
+const char *verb_operand(const struct verb *verb)
+{
+    for (const struct option_group *const *g = verb->groups; *g; g++) {
+        for (size_t i = 0; i < (*g)->n; i++) {
+            if ((*g)->option[i].type == OPTION_OPERAND)
+                return (*g)->option[i].value;
+        }
+    }
+    return NULL;
 }
 
 const struct verb *verb_find(const char *name)

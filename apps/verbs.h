@@ -22,6 +22,8 @@ struct verb {
 // NULL past the last one.
 const struct verb *verb_at(size_t i);
 const struct verb *verb_find(const char *name);
+// How its operand is written in a synopsis; NULL when it takes none.
+const char *verb_operand(const struct verb *verb);
 
 // The work of each verb, one file each.
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con);

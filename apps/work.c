@@ -19,7 +19,8 @@
 #include "signals.h"
 #include "wallclock.h"
 
-enum { TILES_MAX = 64 }; // of the library
+enum { TILES_MAX = 64 }; // of the library, as the next
+static const double SEGMENT_MIN = 0.001;
 
 static void on_log(void *user, enum iv_log_level level, const char *line)
 {
@@ -36,7 +37,8 @@ static void on_progress(void *user, const char *stage, uint64_t done, uint64_t t
 static bool on_abort(void *user)
 {
     struct work *w = user;
-    return signals_caught() || atomic_load(&w->con->output_lost) || atomic_load(&w->dump.failed);
+    return signals_caught() || atomic_load(&w->halt) || atomic_load(&w->con->output_lost) ||
+           atomic_load(&w->dump.failed);
 }
 
 static void on_stage(void *user, const char *name, const char *dtype, const void *data,
@@ -101,7 +103,7 @@ static int check_device(struct work *w)
 
 static void warn_of_media(const struct work *w)
 {
-    static const char *const of_video[] = {"num-frames", "start", "end", "time-text"};
+    static const char *const of_video[] = {"num-frames", "start", "end", "time-text", "segments"};
     static const char *const of_media[][2] = {{"hd-num", "hd-num"},
                                               {"padding", "padding"},
                                               {"fix-ratio", "fix-ratio"},
@@ -109,7 +111,7 @@ static void warn_of_media(const struct work *w)
                                               {"msg", "msg"}};
     const struct settings *s = w->s;
     bool media = s->video || s->image.n > 0 || s->plan;
-    for (size_t i = 0; i < 4 && !s->video && !s->plan; i++) {
+    for (size_t i = 0; i < 5 && !s->video && !s->plan; i++) {
         if (given(w, of_video[i]))
             console_warn(w->con, "--%s has no effect without --video", of_video[i]);
     }
@@ -135,6 +137,11 @@ static int check_media(struct work *w)
         return app_error(
             &w->error, IV_ERR_USAGE, "--fix-ratio: %dx%d are %d tiles, at most %d are accepted",
             s->fix_ratio.cols, s->fix_ratio.rows, s->fix_ratio.cols * s->fix_ratio.rows, TILES_MAX);
+    if (s->segments > 0 && s->segments < SEGMENT_MIN)
+        return app_error(&w->error, IV_ERR_USAGE, "--segments: %g s; at least %g s are accepted",
+                         s->segments, SEGMENT_MIN);
+    if (s->segments > 0 && s->dump)
+        return app_error(&w->error, IV_ERR_USAGE, "--segments and --dump exclude each other");
     warn_of_media(w);
     return IV_OK;
 }
@@ -171,6 +178,9 @@ int work_open(struct work *w, bool tokenizer_only)
     o.cpu = s->cpu;
     o.n_threads = s->threads;
     o.tokenizer_only = tokenizer_only;
+    o.cache_mib = s->cache_mib;
+    o.cache_dir = s->cache_dir;
+    o.cache_dir_mib = s->cache_dir_mib;
     o.callbacks = work_callbacks(w);
     rc = iv_engine_open(&o, &w->engine, &w->error);
     if (rc != IV_OK)
@@ -195,6 +205,7 @@ struct iv_media_options work_media_options(struct work *w)
     o.antialias = s->antialias;
     o.start_s = s->start_s;
     o.end_s = s->end_s;
+    o.segment_s = s->segments;
     o.callbacks = work_callbacks(w);
     return o;
 }
@@ -212,19 +223,34 @@ static void warn_of_variant(const struct work *w)
                      iv_engine_info(w->engine)->variant);
 }
 
-int work_media(struct work *w)
+static int open_media(struct work *w, iv_media **out, double *ms)
 {
     const struct settings *s = w->s;
+    *out = NULL;
+    *ms = 0;
     if (!s->video && s->image.n == 0)
         return IV_OK;
     warn_of_variant(w);
     struct iv_media_options o = work_media_options(w);
     double begun = clock_seconds();
-    int rc = s->video ? iv_media_open_video(w->engine, s->video, &o, &w->media, &w->error)
-                      : iv_media_open_images(w->engine, s->image.item, s->image.n, &o, &w->media,
-                                             &w->error);
-    w->media_ms = 1e3 * (clock_seconds() - begun);
-    if (rc == IV_OK)
+    int rc = s->video
+                 ? iv_media_open_video(w->engine, s->video, &o, out, &w->error)
+                 : iv_media_open_images(w->engine, s->image.item, s->image.n, &o, out, &w->error);
+    *ms = 1e3 * (clock_seconds() - begun);
+    return rc;
+}
+
+int work_media_open(struct work *w, iv_media **out, double *ms)
+{
+    *out = NULL;
+    int rc = check_media(w);
+    return rc == IV_OK ? open_media(w, out, ms) : rc;
+}
+
+int work_media(struct work *w)
+{
+    int rc = open_media(w, &w->media, &w->media_ms);
+    if (rc == IV_OK && w->media)
         work_media_note(w);
     return rc;
 }
@@ -273,6 +299,12 @@ void work_media_json(const struct work *w, struct json_writer *json, const char 
     jw_count(json, NULL, m->rows);
     jw_end(json);
     jw_count(json, "clips", m->n_clip);
+    if (m->n_segment > 0) {
+        jw_array(json, "segments");
+        for (size_t i = 0; i < m->n_segment; i++)
+            jw_ms(json, NULL, m->segment_s[i]);
+        jw_end(json);
+    }
     if (m->image)
         jw_flag(json, "image", true);
     jw_end(json);

@@ -19,6 +19,7 @@ struct work {
     iv_media *media; // NULL = no --video and no --image
     double media_ms; // wall time of opening the media
     struct iv_error error;
+    atomic_bool halt; // stops the running call, as a signal would; any thread may set it
     // sees every stage before the dump does; NULL = none
     void (*watch)(void *user, const char *name, const char *dtype, const void *data,
                   const size_t *dim, unsigned n_dim);
@@ -32,6 +33,9 @@ int work_check(struct work *w);
 int work_open(struct work *w, bool tokenizer_only);
 // Opens the media, if any is named. The engine is open.
 int work_media(struct work *w);
+// The same into *out, NULL when none is named, after the checks of work_check that concern it; the
+// media in w stays. *ms gets the wall time.
+int work_media_open(struct work *w, iv_media **out, double *ms);
 void work_close(struct work *w);
 
 struct iv_callbacks work_callbacks(struct work *w);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# `cmake --install`: program, both libraries, header, pkg-config file and CMake package, so that
+# `cmake --install`: program, its manual pages and completions, both libraries, header, pkg-config file and
+# CMake package, so that
 #   cc app.c $(pkg-config --cflags --libs ivchat)      and      find_package(ivchat) + ivchat::ivchat
 # work from PREFIX. ivchat-static and ivchat::ivchat_static link libivchat.a with the shared libraries it
 # stands on; `pkg-config --static` would ask for static builds of those too, which Debian does not have.
@@ -7,6 +8,12 @@ include(CMakePackageConfigHelpers)
 
 if(TARGET ivchat_app)
   install(TARGETS ivchat_app RUNTIME)
+  if(TARGET help_pages)
+    install(DIRECTORY ${CMAKE_BINARY_DIR}/share/man/ DESTINATION ${CMAKE_INSTALL_MANDIR})
+    foreach(completions bash-completion zsh fish)
+      install(DIRECTORY ${CMAKE_BINARY_DIR}/share/${completions} DESTINATION ${CMAKE_INSTALL_DATADIR})
+    endforeach()
+  endif()
 endif()
 install(TARGETS ivchat_static ivchat_shared EXPORT ivchat_targets
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

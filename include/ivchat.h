@@ -2,8 +2,8 @@
  *
  * ivchat: ask questions about videos and images with the InternVideo2-Chat models.
  *
- *   iv_engine   the weights and tokenizers of one model. Opened once, read-only afterwards, shared by any
- *               number of threads. Must outlive its media and sessions.
+ *   iv_engine   the weights and tokenizers of one model, and a cache of what was computed with it. Opened
+ *               once, shared by any number of threads. Must outlive its media and sessions.
  *   iv_media    one video or set of images, decoded and preprocessed, later encoded. May be shared by
  *               several sessions; calls on one media are serialised inside.
  *   iv_session  one conversation. One thread at a time.
@@ -93,6 +93,15 @@ struct iv_engine_options {
     const char *cpu;     /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best */
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
+    /* MiB of visual rows and of idle conversations' keys and values (KV) that the engine keeps between
+     * calls, 4096; what was used longest ago goes first. 0 = nothing is reused: every turn computes
+     * everything anew. Answers are the same, byte for byte, whatever the number. */
+    uint64_t cache_mib;
+    /* folder, made if absent, where visual rows are kept beyond the life of the engine; NULL = none. Files
+     * there are checked when they are read; those that do not match are removed and computed anew. No effect
+     * with cache_mib 0. */
+    const char *cache_dir;
+    uint64_t cache_dir_mib; /* most MiB of that folder, 16384; the oldest use goes first */
     struct iv_callbacks callbacks;
 };
 
@@ -141,6 +150,10 @@ struct iv_media_options {
         fix_rows;   /* tile grid; 2 x 1; 0 x 0 = auto (closest grid of at most hd_num tiles) */
     bool antialias; /* plain 8B preprocessing only; true */
     double start_s, end_s; /* part of the video, seconds; end_s <= 0 = to the end */
+    /* long videos: cut the part in segments of so many seconds, each with its own n_frame frames and
+     * clips; 0 = one piece. Frames are then decoded segment by segment when they are encoded, so that
+     * memory does not grow with the length; see iv_media_segment. Videos only. */
+    double segment_s;
     struct iv_callbacks callbacks;
 };
 IV_API struct iv_media_options iv_media_options_default(void);
@@ -162,6 +175,11 @@ IV_API int iv_media_from_rgb(const iv_engine *engine, const uint8_t *rgb, size_t
 /* Already preprocessed pixels f32 [n_clip,n_frame,3,224,224] (normalised); copied. image = still images. */
 IV_API int iv_media_from_pixels(const iv_engine *engine, const float *pixels, size_t n_clip,
                                 size_t n_frame, bool image, iv_media **out, struct iv_error *e);
+/* Segment i of a video opened with segment_s as a media of its own, with its own frames and time sentence:
+ * to ask about one segment after the other. Decodes now. Independent of `media` afterwards; *out is the
+ * caller's. IV_ERR_USAGE for a media without segments. Any thread; waits while another call encodes the
+ * media. */
+IV_API int iv_media_segment(iv_media *media, size_t i, iv_media **out, struct iv_error *e);
 IV_API void iv_media_close(iv_media *media);
 
 struct iv_media_info {
@@ -171,11 +189,13 @@ struct iv_media_info {
     uint64_t frame_count;       /* of the video */
     double fps, duration_s;     /* 0 = unknown */
     uint64_t width, height;     /* after rotation */
-    size_t n_frame;             /* sampled */
+    size_t n_frame;             /* sampled, of all segments */
     const int32_t *frame_index; /* [n_frame] */
     const double *frame_s;      /* [n_frame] seconds, frame_index / fps */
     size_t cols, rows;          /* tiles */
-    size_t n_clip;              /* tiles + global view */
+    size_t n_clip;              /* tiles + global view, of all segments */
+    size_t n_segment;           /* 0 = not cut; segments without any frame are left out */
+    const double *segment_s;    /* [n_segment] where each begins, seconds */
     const char *time_text;      /* the sentence of SPEC 3.9; NULL when fps is unknown */
     double decode_ms, preprocess_ms, vision_ms, qformer_ms; /* 0 until done */
 };
@@ -186,9 +206,21 @@ IV_API const struct iv_media_info *iv_media_info(const iv_media *media);
 enum iv_stage { IV_STAGE_PIXELS, IV_STAGE_VIT, IV_STAGE_QFORMER, IV_STAGE_PROJECTED };
 /* Computes (if needed) and copies a stage as f32: pixels [1,n_clip,n_frame,3,224,224], vit
  * [n_clip,1+tokens,d], qformer [n_clip,n_query,d], projected [n_clip*n_query,d_llm]. instruction is for the
- * Q-Former, NULL = none. *data is the caller's (iv_free); dim has room for 6. Any thread. */
+ * Q-Former, NULL = none. *data is the caller's (iv_free); dim has room for 6. Of a media in segments
+ * only qformer and projected. Any thread. */
 IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *instruction,
                           float **data, size_t dim[6], unsigned *n_dim, struct iv_error *e);
+
+/* Encodes now what the first question under this instruction (NULL = none) would wait for. Any thread; does
+ * nothing if it is done. */
+IV_API int iv_media_encode(iv_media *media, const char *instruction, struct iv_error *e);
+/* Writes the encoded media to a file, as a conversation without turns (iv_session_save tells how), and reads
+ * it: *out, the caller's, is a media of rows as iv_session_load makes them. callbacks is copied; NULL = none.
+ * Any thread. */
+IV_API int iv_media_save(iv_media *media, const char *instruction, const char *path,
+                         struct iv_error *e);
+IV_API int iv_media_load(const iv_engine *engine, const char *path,
+                         const struct iv_callbacks *callbacks, iv_media **out, struct iv_error *e);
 
 /* ---------------------------------------------------------------- session */
 
@@ -203,12 +235,14 @@ struct iv_session_options {
     const char *instruction; /* SPEC 6.1; copied; NULL = none */
     const char *msg;         /* copied; NULL = none */
     bool time_text;          /* put the media's time sentence in place of msg */
-    bool keep_cache;         /* true: reuse visual rows and the KV prefix of earlier turns */
+    bool keep_cache;         /* true: use the engine's cache, for visual rows and the KV prefix of
+                                earlier turns; false = as if cache_mib were 0 */
     struct iv_callbacks callbacks;
 };
 IV_API struct iv_session_options iv_session_options_default(void);
 
-/* media may be NULL (text only); it must outlive the session. */
+/* media may be NULL (text only); it must outlive the session, or be replaced by iv_session_set_media before
+ * it is closed. */
 IV_API int iv_session_open(const iv_engine *engine, iv_media *media,
                            const struct iv_session_options *o, iv_session **out,
                            struct iv_error *e);
@@ -219,6 +253,36 @@ IV_API int iv_session_add_turn(iv_session *session, const char *prompt, const ch
                                struct iv_error *e);
 /* Forgets every turn. */
 IV_API void iv_session_reset(iv_session *session);
+/* Removes the last turn, so that its question can be asked again. IV_ERR_USAGE when there is none. */
+IV_API int iv_session_drop_turn(iv_session *session, struct iv_error *e);
+/* The turns, oldest first. *prompt and *answer are owned by the session and valid until the history next
+ * changes. IV_ERR_USAGE (pointers NULL) when i is not below iv_session_n_turn. */
+IV_API size_t iv_session_n_turn(const iv_session *session);
+IV_API int iv_session_turn(const iv_session *session, size_t i, const char **prompt,
+                           const char **answer);
+/* Goes on with another media (NULL = text only), under the same options, and forgets every turn. The old
+ * media is no longer used and stays the caller's, as does the new one, which must outlive the session. On
+ * failure (media of another engine; time_text without a frame rate) nothing has changed. */
+IV_API int iv_session_set_media(iv_session *session, iv_media *media, struct iv_error *e);
+/* Does now what the next question would otherwise wait for: encodes the media if that is not done, and
+ * prefills everything in front of the question (media and history, re-tokenised). For the time in which a
+ * person types. Stopped by the abort callback it keeps what is done. Changes no answer; does nothing
+ * without caches. */
+IV_API int iv_session_warm(iv_session *session, struct iv_error *e);
+
+/* Writes the conversation to a file (docs/FORMATS.md): history, visual rows, KV, the numbers of the last
+ * question's options. The file is written beside `path`, synced and renamed: path holds the old
+ * or the new one, never a part. The media is encoded first if that is not done. On failure path is as before. */
+IV_API int iv_session_save(iv_session *session, const char *path, struct iv_error *e);
+/* Reads such a file: going on gives the same tokens as never having left. Instruction, msg and allow_special
+ * are the file's; of `o` n_ctx, keep_cache and callbacks count. *media is made from the file's
+ * visual rows, without frames: it can be asked about under the same instruction and told about
+ * (iv_media_info), not encoded anew; NULL for a conversation without media. Both are the caller's: close the
+ * session first. On failure both are NULL. IV_ERR_FAIL: the file cannot be read, is damaged or of another
+ * version; IV_ERR_MODEL: it was made with another model or variant; the message says which. */
+IV_API int iv_session_load(const iv_engine *engine, const char *path,
+                           const struct iv_session_options *o, iv_media **media, iv_session **out,
+                           struct iv_error *e);
 
 struct iv_ask_options {
     int max_new_tokens;        /* 200, counts the end-of-sequence token */
@@ -240,6 +304,10 @@ struct iv_ask_options {
     void (*text)(void *user, const char *piece, size_t n);
 };
 IV_API struct iv_ask_options iv_ask_options_default(void);
+/* The options of the session's last answered question, also of one loaded from a file: what must be given
+ * again for the same tokens. Stop texts, answer_prefix and callbacks are left out. The defaults before the
+ * first question. */
+IV_API struct iv_ask_options iv_session_last_options(const iv_session *session);
 
 struct iv_answer {
     char *text; /* zero-terminated */
@@ -248,6 +316,7 @@ struct iv_answer {
     size_t n_token;
     const char *finish_reason; /* "stop" or "length" */
     size_t prompt_tokens, cached_tokens;
+    bool media_cached; /* the visual rows were there already */
     double vision_ms, qformer_ms, prefill_ms, generate_ms, ttft_ms, tokens_per_second;
     double score;         /* beam search: of the answer */
     uint64_t logits_hash; /* of the last logits: equal for equal input, tier and precision */
@@ -277,7 +346,8 @@ struct iv_plan {
     double vision_flop, prefill_flop, decode_bytes_per_token;
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
 };
-/* Without decoding or running anything. media NULL = text only; width, height: of the video (0 = unknown);
+/* Without decoding or running anything. media NULL = text only; with segment_s, end_s must tell the length;
+ * width, height: of the video (0 = unknown);
  * prompt_tokens: text tokens, those of the template included; IV_ERR_LIMIT when they and the visual ones
  * pass the model's positions. */
 IV_API int iv_plan(const iv_engine *engine, const struct iv_media_options *media, size_t width,

@@ -39,6 +39,7 @@ lib jansson || require libjansson-dev
 lib libutf8proc || require libutf8proc-dev
 lib libcrypto || require libssl-dev
 lib libcurl || require libcurl4-openssl-dev
+lib libedit || require libedit-dev
 
 if [ "$what" = all ]; then
     have python3 || require python3
@@ -58,6 +59,11 @@ if [ "$what" = all ]; then
     else
         wish libclang-rt-14-dev
     fi
+    for shell in zsh fish; do # their completions
+        have $shell || wish $shell
+    done
+    have mandoc || wish mandoc
+    have tmux || wish tmux
     if [ "$(uname -m)" = x86_64 ]; then
         have qemu-aarch64 || wish qemu-user
         have aarch64-linux-gnu-gcc || wish gcc-aarch64-linux-gnu
@@ -74,12 +80,12 @@ if ! have apt-get; then
 This is no Debian or Ubuntu; please install with your own package manager:
   a C11 compiler, make, cmake >= 3.25, ninja, pkg-config
   FFmpeg >= 5.1 (libavformat, libavcodec, libavutil, libswscale), jansson >= 2.13, utf8proc, OpenSSL (libcrypto),
-  libcurl >= 7.85
+  libcurl >= 7.85, libedit
   for the tests also: python3, cmocka, libmicrohttpd, gnutls, clang with its sanitizer runtime, clang-format 14, qemu-user,
   an aarch64 cross compiler
   Fedora:  gcc make cmake ninja-build pkgconf ffmpeg-free-devel jansson-devel utf8proc-devel openssl-devel
-           libcurl-devel python3 libcmocka-devel libmicrohttpd-devel gnutls-devel clang compiler-rt qemu-user
-  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl curl python cmocka libmicrohttpd gnutls clang qemu-user
+           libcurl-devel libedit-devel python3 libcmocka-devel libmicrohttpd-devel gnutls-devel clang compiler-rt qemu-user
+  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl curl libedit python cmocka libmicrohttpd gnutls clang qemu-user
 LIST
     [ -z "$required" ]
     exit

@@ -42,6 +42,7 @@ ROOMS = {
 DOORS = [
     (r"lib(av|sw)\w+/.*", [r"src/media/decode\.c"]),
     (r"jansson\.h", [r"src/base/json\.c", r"apps/\w*json\w*\.c", r"tests/.*"]),
+    (r"histedit\.h", [r"apps/editor\.c"]),
     (r"utf8proc\.h", [r"src/text/unicode\.c"]),
     (r"openssl/.*", [r"src/base/sha256\.c"]),
     (r"curl/.*", [r"src/hub/http\.c"]),

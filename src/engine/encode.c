@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // pixels -> video transformer -> Q-Former -> rows for the language model, kept in the media object so
-// that every later question finds them. (SPEC 7.6: rows depend only on media and instruction)
+// that every later question finds them, and in the engine's cache. (SPEC 7.6: rows depend only on media
+// and instruction)
+//
+//   for each part (the whole media, or a segment):  cache, or decode -> vision -> Q-Former -> cache
+//   rows of all parts, one behind the other
 //
 // The same code runs first on the planner, which says how large the scratch arena must be, then on the
 // real backend; nothing is allocated while it runs.
@@ -9,11 +13,12 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "engine/engine.h"
+#include "engine/identity.h"
 #include "text/ids.h"
 
 struct encode_job {
     const iv_engine *engine;
-    struct hooks hooks;
+    struct hooks hooks; // of the part: progress counts through all of them
     size_t n_clip, n_frame, n_tok, n_row;
     const float *pixels; // NULL when planning
     float *position;     // [n_tok, d_vit]
@@ -106,48 +111,198 @@ static int host_rows(float **out, size_t rows, size_t cols, const char *what, st
     return *out ? 0 : err_set(e, ERR_LIMIT, "%s: out of memory for [%zu,%zu]", what, rows, cols);
 }
 
-static int encode_vision(iv_media *media, struct encode_job *j, struct ops *o, double *ms,
-                         struct err *e)
+// ---- progress of several parts as that of one
+
+struct part_progress {
+    const struct iv_callbacks *cb;
+    size_t part, n_part;
+};
+
+static void report_part(void *user, const char *stage, size_t done, size_t total)
+{
+    const struct part_progress *p = user;
+    if (p->cb->progress)
+        p->cb->progress(p->cb->user, stage, p->part * total + done, p->n_part * total);
+}
+
+static bool abort_part(void *user)
+{
+    const struct part_progress *p = user;
+    return p->cb->abort && p->cb->abort(p->cb->user);
+}
+
+// ---- one part
+
+struct encode {
+    iv_media *media;
+    const struct encode_request *r;
+    struct encode_times *times;
+    struct encode_job job;
+    struct part_progress progress;
+    struct ops *ops;
+    bool planned; // the arena is large enough
+    struct ids text;
+    float *queries;    // of all parts
+    size_t n_computed; // parts that were not in the cache
+    struct shared_rows *rows;
+};
+
+static int open_stream(struct encode *x, struct err *e)
+{
+    struct ops_plan vision, qformer;
+    int rc = 0;
+    if (!x->ops) {
+        struct ops_options opt = engine_ops_options(x->media->engine, &x->job.hooks);
+        TRY(ops_open_cpu(&opt, &x->ops, e));
+        TRY(plan_job(&x->job, &vision, &qformer, e));
+        TRY(ops_reserve(x->ops,
+                        max_size(x->media->vit ? 0 : vision.arena_bytes, qformer.arena_bytes), e));
+    }
+    ops_clear(x->ops);
+    ops_set_tap(x->ops, callback_tap(x->r->cb));
+fail:
+    return rc;
+}
+
+static int encode_vision(struct encode *x, const float *pixels, float **vit, struct err *e)
 {
     int rc;
+    struct encode_job *j = &x->job;
     double start = clock_ms();
-    float *vit = NULL;
-    const struct vit *v = &media->engine->model.vit;
-    TRY(host_rows(&vit, j->n_clip * j->n_tok, v->c.d_model, "vision rows", e));
+    size_t side = j->engine->config.vit.image_size;
+    const struct vit *v = &j->engine->model.vit;
+    callback_stage(x->r->cb, "pixels", "f32", pixels,
+                   (const size_t[]){1, j->n_clip, j->n_frame, 3, side, side}, 6);
+    TRY(host_rows(vit, j->n_clip * j->n_tok, v->c.d_model, "vision rows", e));
     TRY(host_rows(&j->position, j->n_tok, v->c.d_model, "position table", e));
     vit_position(v, j->n_frame, j->position);
-    run_vision(o, j, vit);
-    TRY(ops_status(o, e));
-    media->vit = vit;
-    vit = NULL;
-    *ms += clock_ms() - start;
+    j->pixels = pixels;
+    run_vision(x->ops, j, *vit);
+    TRY(ops_status(x->ops, e));
+    ops_clear(x->ops);
+    x->times->vision_ms += clock_ms() - start;
 fail:
     mem_free(j->position);
     j->position = NULL;
+    return rc;
+}
+
+// Decodes the frames if that is not done and runs the video transformer. *vit is the caller's.
+static int part_vision(struct encode *x, size_t i, float **vit, struct err *e)
+{
+    struct clips clips = {0};
+    iv_media *m = x->media;
+    int rc = 0;
+    const float *pixels = m->pixels;
+    if (!pixels) {
+        double start = clock_ms(), ms = 0;
+        m->decode_cb = *x->r->cb;
+        TRY(segments_read(m, i, &clips, &ms, e));
+        pixels = clips.pixels;
+        m->info.preprocess_ms += ms;
+        m->info.decode_ms += clock_ms() - start - ms;
+    }
+    TRY(encode_vision(x, pixels, vit, e));
+fail:
+    clips_free(&clips);
+    return rc;
+}
+
+// rows, queries: where the part's go.
+static int encode_part(struct encode *x, size_t i, float *queries, float *rows, struct err *e)
+{
+    int rc;
+    float *vit = NULL;
+    bool whole = x->media->n_part == 1;
+    TRY(open_stream(x, e));
+    if (!x->media->vit) {
+        TRY(part_vision(x, i, &vit, e));
+        if (whole && x->media->pixels) { // another instruction will want it
+            x->media->vit = vit;
+            vit = NULL;
+        }
+    }
+    double start = clock_ms();
+    run_qformer(x->ops, &x->job, x->media->vit ? x->media->vit : vit, queries, rows);
+    TRY(ops_status(x->ops, e));
+    x->times->qformer_ms += clock_ms() - start;
+    x->times->cached = false;
+    x->n_computed++;
+fail:
     mem_free(vit);
     return rc;
 }
 
-static int encode_rows(iv_media *media, struct encode_job *j, struct ops *o, double *ms,
-                       struct err *e)
+static int part_key(struct encode *x, size_t i, struct cache_key *key, struct err *e)
 {
-    int rc;
-    double start = clock_ms();
-    const struct model *m = &media->engine->model;
-    float *queries = NULL, *rows = NULL;
-    TRY(host_rows(&queries, j->n_row, m->qformer.c.d_model, "Q-Former rows", e));
-    TRY(host_rows(&rows, j->n_row, m->llm.c.d_model, "projected rows", e));
-    run_qformer(o, j, media->vit, queries, rows);
-    TRY(ops_status(o, e));
-    mem_free(media->queries);
-    mem_free(media->rows);
-    media->queries = queries;
-    media->rows = rows;
-    queries = rows = NULL;
-    *ms += clock_ms() - start;
+    iv_media *m = x->media;
+    int rc = 0;
+    if (!m->content_known) {
+        size_t n = m->info.n_clip * m->clip_frames * 3, side = x->job.engine->config.vit.image_size;
+        TRY(identity_of_floats(m->pixels, n * side * side, &x->job.hooks, m->content, e));
+        m->content_known = m->content_of_pixels = true;
+    }
+    struct rows_source s = {.content = m->content,
+                            .options = &m->options,
+                            .image = m->info.image,
+                            .pixels = m->content_of_pixels,
+                            .n_clip = m->part_clips,
+                            .n_frame = m->clip_frames,
+                            .frame_index = m->frame_index + i * m->clip_frames,
+                            .text = x->text.v,
+                            .n_text = x->text.n};
+    rc = identity_of_rows(m->engine, &s, key, e);
 fail:
-    mem_free(queries);
-    mem_free(rows);
+    return rc;
+}
+
+// The part's rows: from the cache, else computed and kept there.
+static int part_rows(struct encode *x, size_t i, struct shared_rows **out, struct err *e)
+{
+    const struct model_config *c = &x->media->engine->config;
+    struct cache *cache = x->media->engine->cache;
+    struct shared_rows *r = NULL;
+    struct cache_key key;
+    bool stages = x->r->cb->stage || x->r->vit || x->r->queries; // want the work itself
+    bool use = x->r->use_cache && cache_on(cache);
+    int rc = 0;
+    x->progress.part = i;
+    if (use)
+        TRY(part_key(x, i, &key, e));
+    if (use && !stages)
+        r = cache_find(cache, &key, x->job.n_row, c->llm.d_model);
+    if (!r) {
+        float *queries = x->queries + i * x->job.n_row * c->qformer.d_model;
+        TRY(shared_rows_new(x->job.n_row, c->llm.d_model, &r, e));
+        TRY(encode_part(x, i, queries, r->v, e));
+        if (use)
+            cache_keep(cache, &key, r);
+    }
+    *out = r;
+    return 0;
+fail:
+    shared_rows_drop(&r);
+    return rc;
+}
+
+// ---- all parts
+
+static int all_rows(struct encode *x, struct err *e)
+{
+    const struct model_config *c = &x->media->engine->config;
+    size_t n = x->media->n_part, part = x->job.n_row * c->llm.d_model;
+    int rc;
+    TRY(host_rows(&x->queries, n * x->job.n_row, c->qformer.d_model, "Q-Former rows", e));
+    if (n == 1)
+        return part_rows(x, 0, &x->rows, e);
+    TRY(shared_rows_new(n * x->job.n_row, c->llm.d_model, &x->rows, e));
+    for (size_t i = 0; i < n; i++) {
+        struct shared_rows *r;
+        TRY(part_rows(x, i, &r, e));
+        memcpy(x->rows->v + i * part, r->v, shared_rows_bytes(r));
+        shared_rows_drop(&r);
+    }
+fail:
     return rc;
 }
 
@@ -156,117 +311,100 @@ static bool same_text(const char *a, const char *b)
     return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }
 
-int media_encode(iv_media *media, const char *instruction, const struct iv_callbacks *cb,
-                 double *vision_ms, double *qformer_ms, struct err *e)
+// The ids that the Q-Former reads of the instruction.
+static int instruction_ids(struct encode *x, const char *instruction, struct err *e)
 {
-    const iv_engine *engine = media->engine;
-    struct ids text = {0};
-    struct ops *o = NULL;
-    struct ops_plan vision, qformer;
-    struct encode_job j;
-    char *copy = NULL;
+    const iv_engine *g = x->media->engine;
+    struct text_span span = {instruction, instruction ? strlen(instruction) : 0, false};
     int rc = 0;
-
-    if (engine->tokenizer_only)
-        return err_set(e, ERR_USAGE, "the engine was opened without weights");
-    if (!template_of(engine->config.variant)->qformer_instruction || (instruction && !*instruction))
-        instruction = NULL; // an empty instruction is none (SPEC trap 18)
-    if (media->rows && same_text(media->instruction, instruction))
+    if (!instruction)
         return 0;
-    prefetch_until(engine->prefetch, engine->model.n_order_vision);
-    job_init(&j, engine, media->info.n_clip, media->info.n_frame);
-    j.hooks = callback_hooks(cb);
-    j.pixels = media->pixels;
+    TRY(wordpiece_encode(g->wordpiece, &span, 1, &x->text, e));
+    if (x->text.n > g->config.qformer.n_pos)
+        TRY(err_set(e, ERR_USAGE, "instruction: %zu tokens, the Q-Former has %zu positions",
+                    x->text.n, g->config.qformer.n_pos));
+    x->job.text = x->text.v;
+    x->job.n_text = x->text.n;
+fail:
+    return rc;
+}
+
+static int encode(struct encode *x, const char *instruction, struct err *e)
+{
+    iv_media *m = x->media;
+    char *copy = NULL;
+    int rc;
+    job_init(&x->job, m->engine, m->part_clips, m->clip_frames);
+    x->job.hooks = callback_hooks(x->r->cb);
+    if (m->n_part > 1) {
+        x->progress = (struct part_progress){.cb = x->r->cb, .n_part = m->n_part};
+        x->job.hooks.user = &x->progress;
+        x->job.hooks.progress = report_part;
+        x->job.hooks.abort = x->job.hooks.abort ? abort_part : NULL;
+        x->job.hooks.log = NULL;
+    }
     if (instruction) {
         copy = mem_strndup(instruction, strlen(instruction));
         if (!copy)
-            return err_set(e, ERR_LIMIT, "out of memory for the instruction");
-        struct text_span span = {instruction, strlen(instruction), false};
-        TRY(wordpiece_encode(engine->wordpiece, &span, 1, &text, e));
-        if (text.n > engine->config.qformer.n_pos)
-            TRY(err_set(e, ERR_USAGE, "instruction: %zu tokens, the Q-Former has %zu positions",
-                        text.n, engine->config.qformer.n_pos));
-        j.text = text.v;
-        j.n_text = text.n;
+            TRY(err_set(e, ERR_LIMIT, "out of memory for the instruction"));
     }
-    struct ops_options opt = engine_ops_options(engine, &j.hooks);
-    TRY(ops_open_cpu(&opt, &o, e));
-    TRY(plan_job(&j, &vision, &qformer, e));
-    TRY(ops_reserve(o, max_size(media->vit ? 0 : vision.arena_bytes, qformer.arena_bytes), e));
-    ops_set_tap(o, callback_tap(cb));
-    if (!media->vit) {
-        callback_stage(cb, "pixels", "f32", media->pixels,
-                       (const size_t[]){1, j.n_clip, j.n_frame, 3, engine->config.vit.image_size,
-                                        engine->config.vit.image_size},
-                       6);
-        TRY(encode_vision(media, &j, o, vision_ms, e));
-        ops_clear(o);
+    TRY(instruction_ids(x, instruction, e));
+    prefetch_until(m->engine->prefetch, m->engine->model.n_order_vision);
+    TRY(all_rows(x, e));
+    shared_rows_drop(&m->rows);
+    mem_free(m->queries);
+    mem_free(m->instruction);
+    m->rows = shared_rows_hold(x->rows);
+    m->queries = NULL;
+    if (x->n_computed == m->n_part) {
+        m->queries = x->queries;
+        x->queries = NULL;
     }
-    TRY(encode_rows(media, &j, o, qformer_ms, e));
-    mem_free(media->instruction);
-    media->instruction = copy;
+    m->instruction = copy;
     copy = NULL;
-    media->info.vision_ms += *vision_ms;
-    media->info.qformer_ms += *qformer_ms;
+    m->info.vision_ms += x->times->vision_ms;
+    m->info.qformer_ms += x->times->qformer_ms;
 fail:
-    ops_close(o);
-    ids_free(&text);
     mem_free(copy);
     return rc;
 }
 
-void media_forget(iv_media *media)
+const char *media_instruction(const iv_engine *g, const char *instruction)
 {
-    mem_free(media->vit);
-    mem_free(media->queries);
-    mem_free(media->rows);
-    mem_free(media->instruction);
-    media->vit = media->queries = media->rows = NULL;
-    media->instruction = NULL;
+    bool reads = template_of(g->config.variant)->qformer_instruction;
+    return reads && instruction && *instruction ? instruction : NULL;
 }
 
-// A copy of n floats for the caller.
-static int copy_stage(const float *src, size_t n, float **out, struct err *e)
+int media_encode(iv_media *m, const struct encode_request *r, struct encode_times *t, struct err *e)
 {
-    size_t bytes;
-    *out = mul_size(n, sizeof *src, &bytes) ? mem_calloc(n, sizeof *src) : NULL;
-    if (!*out)
-        return err_set(e, ERR_LIMIT, "stage: out of memory for %zu values", n);
-    memcpy(*out, src, bytes);
-    return 0;
+    const char *instruction = media_instruction(m->engine, r->instruction);
+    struct encode x = {.media = m, .r = r, .times = t};
+    *t = (struct encode_times){.cached = true};
+    if (m->engine->tokenizer_only)
+        return err_set(e, ERR_USAGE, "the engine was opened without weights");
+    if (m->rows && same_text(m->instruction, instruction) && (m->queries || !r->queries) &&
+        (m->vit || !r->vit))
+        return 0;
+    if (m->restored)
+        return err_set(e, ERR_USAGE,
+                       "%s: restored without its frames, so it cannot be encoded anew",
+                       m->path ? m->path : "the media");
+    int rc = encode(&x, instruction, e);
+    ops_close(x.ops);
+    ids_free(&x.text);
+    mem_free(x.queries);
+    shared_rows_drop(&x.rows);
+    return rc;
 }
 
-int iv_media_stage(iv_media *media, enum iv_stage stage, const char *instruction, float **data,
-                   size_t dim[6], unsigned *n_dim, struct iv_error *error)
+void media_forget(iv_media *m)
 {
-    struct err e = {0};
-    const struct model_config *c = &media->engine->config;
-    const struct iv_media_info *info = &media->info;
-    size_t n_query = c->qformer.n_query, side = c->vit.image_size, n = 1;
-    size_t shape[4][6] = {{1, info->n_clip, info->n_frame, 3, side, side},
-                          {info->n_clip, vit_tokens(&c->vit, info->n_frame), c->vit.d_model},
-                          {info->n_clip, n_query, c->qformer.d_model},
-                          {info->n_clip * n_query, c->llm.d_model}};
-    static const unsigned rank[4] = {6, 3, 3, 2};
-    double vision_ms = 0, qformer_ms = 0;
-    int rc = 0;
-    *data = NULL;
-    *n_dim = 0;
-    memset(dim, 0, sizeof shape[0]);
-    if ((unsigned)stage > IV_STAGE_PROJECTED)
-        return status_out(err_set(&e, ERR_USAGE, "stage %d is unknown", (int)stage), &e, error);
-    for (unsigned i = 0; i < rank[stage]; i++)
-        n *= shape[stage][i];
-    rc = media_lock(media, &media->callbacks, &e);
-    if (rc != 0)
-        return status_out(rc, &e, error);
-    if (stage != IV_STAGE_PIXELS)
-        TRY(media_encode(media, instruction, &media->callbacks, &vision_ms, &qformer_ms, &e));
-    const float *src[4] = {media->pixels, media->vit, media->queries, media->rows};
-    TRY(copy_stage(src[stage], n, data, &e));
-    memcpy(dim, shape[stage], sizeof shape[stage]);
-    *n_dim = rank[stage];
-fail:
-    pthread_mutex_unlock(&media->lock);
-    return status_out(rc, &e, error);
+    if (m->restored)
+        return;
+    mem_free(m->vit);
+    mem_free(m->queries);
+    mem_free(m->instruction);
+    shared_rows_drop(&m->rows);
+    m->vit = m->queries = NULL;
+    m->instruction = NULL;
 }

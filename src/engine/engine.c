@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "engine/identity.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
@@ -15,7 +16,7 @@
 
 struct iv_engine_options iv_engine_options_default(void)
 {
-    return (struct iv_engine_options){0};
+    return (struct iv_engine_options){.cache_mib = 4096, .cache_dir_mib = 16384};
 }
 
 struct ops_options engine_ops_options(const iv_engine *engine, const struct hooks *hooks)
@@ -157,10 +158,23 @@ static void fill_info(iv_engine *g)
     }
 }
 
+static int open_cache(iv_engine *g, const struct iv_engine_options *o, struct err *e)
+{
+    enum { MIB_MAX = 1 << 24 };
+    if (o->cache_mib > MIB_MAX || o->cache_dir_mib > MIB_MAX)
+        return err_set(e, ERR_USAGE, "cache: %llu and %llu MiB, at most %d are possible",
+                       (unsigned long long)o->cache_mib, (unsigned long long)o->cache_dir_mib,
+                       (int)MIB_MAX);
+    struct cache_options c = {.bytes = o->cache_mib << 20,
+                              .dir = o->tokenizer_only ? NULL : o->cache_dir,
+                              .dir_bytes = o->cache_dir_mib << 20,
+                              .hooks = &g->hooks};
+    return cache_open(&c, &g->cache, e);
+}
+
 int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct iv_error *error)
 {
     struct err e = {0};
-    struct hooks hooks;
     unsigned tiers;
     const char *dir = opt->model;
     char shipped[SHIPPED_PATH], *folder = NULL;
@@ -172,7 +186,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         return status_out(err_set(&e, ERR_LIMIT, "out of memory"), &e, error);
     g->callbacks = opt->callbacks;
     g->tokenizer_only = opt->tokenizer_only;
-    hooks = callback_hooks(&g->callbacks);
+    g->hooks = callback_hooks(&g->callbacks);
     if (dir && !*dir)
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
     TRY(check_device(opt->device, &e));
@@ -183,23 +197,27 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     if (!dir) {
         TRY(shipped_find(shipped, &e));
         dir = shipped;
-        log_line(&hooks, LOG_INFO, "no model given: %s", dir);
+        log_line(&g->hooks, LOG_INFO, "no model given: %s", dir);
     }
     TRY(find_folder(dir, !opt->tokenizer_only, &folder, &e));
     copy_name(g->name, sizeof g->name, dir);
     kernels_init(&g->kernels, tiers);
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
+    TRY(identity_open(&g->identity, &e));
+    TRY(open_cache(g, opt, &e));
     if (g->tokenizer_only) {
         TRY(config_load(&g->config, folder, &e));
     } else {
         TRY(model_open(&g->model, folder, &e));
         g->config = g->model.config;
         g->prefetch = prefetch_open(&g->model);
-        log_line(&hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
+        log_line(&g->hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
     TRY(open_text(g, folder, &e));
+    if (hooks_abort(&g->hooks))
+        TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
     fill_info(g);
     g->info.load_ms = clock_ms() - start;
     mem_free(folder);
@@ -216,6 +234,8 @@ void iv_engine_close(iv_engine *g)
     if (!g)
         return;
     prefetch_close(g->prefetch);
+    cache_close(g->cache);
+    identity_close(g->identity);
     model_close(&g->model);
     tokenizer_close(g->tokenizer);
     wordpiece_close(g->wordpiece);

@@ -7,7 +7,9 @@
 
 #include "base/pool.h"
 #include "chat/template.h"
+#include "engine/cache.h"
 #include "engine/prefetch.h"
+#include "engine/shared_rows.h"
 #include "engine/status.h"
 #include "ivchat.h"
 #include "kernels/kernels.h"
@@ -27,6 +29,9 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
+    struct cache *cache; // has its own lock, as has identity
+    struct identity *identity;
+    struct hooks hooks; // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
     struct iv_engine_info info;
@@ -35,7 +40,11 @@ struct iv_engine {
 // Options for an ops of this engine; hooks must outlive it.
 struct ops_options engine_ops_options(const iv_engine *engine, const struct hooks *hooks);
 
-// One video or set of images. pixels are kept; encoded stages are made on demand under lock.
+struct identity;
+struct video;
+
+// One video or set of images. Pixels are kept, those of a video cut in segments are decoded when they are
+// encoded; encoded stages are made on demand under lock.
 struct iv_media {
     const iv_engine *engine;
     struct iv_callbacks callbacks;
@@ -43,33 +52,73 @@ struct iv_media {
     char *path, *time_text;
     char sha256[SHA256_TEXT];
     int32_t *frame_index;
-    double *frame_s;
-    const float *pixels; // f32 [n_clip, n_frame, 3, size, size]: of clips, or given
+    double *frame_s, *segment_s;
+    size_t clip_frames; // frames of a clip
+    size_t part_clips;  // clips that are encoded together: all, or those of a segment
+    size_t n_part;      // 1, or the segments
+    const float
+        *pixels; // f32 [n_clip, clip_frames, 3, size, size]: of clips, or given; NULL with segments
     struct clips clips;
     float *given;
+    struct clips_options options;
+    bool restored; // from a file: rows only
 
-    pthread_mutex_t lock; // guards what follows and the times in info
-    float *vit;           // f32 [n_clip * n_tok, d_vit], after vision_layernorm
-    float *queries;       // f32 [n_clip * n_query, d_qformer], for `instruction`
-    float *rows;          // f32 [n_clip * n_query, d_llm], for `instruction`
-    char *instruction;    // NULL = none
+    pthread_mutex_t lock;          // guards what follows and the times in info
+    struct video *video;           // of segments
+    struct iv_callbacks decode_cb; // of video: those of the call that encodes
+    uint8_t content[SHA256_BYTES]; // names the media's bytes, once known
+    bool content_known, content_of_pixels;
+    float *vit;     // f32 [n_clip * n_tok, d_vit], after vision_layernorm; not with segments
+    float *queries; // f32 [n_clip * n_query, d_qformer], for `instruction`; may lack
+    struct shared_rows *rows; // [n_clip * n_query, d_llm], for `instruction`
+    char *instruction;        // NULL = none
 };
 
-enum { MEDIA_CLIP_MAX = 4096 }; // clips of one media object
+enum { MEDIA_CLIP_MAX = 4096 }; // clips of one media object without segments
 
 // Tiles, clips and bytes for these options; width or height 0 = unknown.
 int media_clips_plan(const iv_engine *engine, const struct iv_media_options *o, size_t n_frame,
                      size_t width, size_t height, struct clips_plan *out, struct err *e);
+// Preprocessing for the engine's variant.
+struct clips_options media_clip_options(const iv_engine *engine, const struct iv_media_options *o);
+int media_new(const iv_engine *engine, const struct iv_callbacks *cb, iv_media **out,
+              struct err *e);
+int media_set_path(iv_media *m, const char *path, struct err *e);
+// Frame numbers [n] (NULL = 0, 1, 2 ...), their times and the time sentence; fps <= 0 = unknown.
+int media_set_frames(iv_media *m, const int32_t *index, size_t n, double fps, struct err *e);
+// Takes c over.
+void media_take_clips(iv_media *m, struct clips *c);
+// Decodes n frames of v into new pixels, *ms being the time of the preprocessing; clips_free releases.
+int media_read_clips(struct video *v, const struct clips_plan *plan, const int32_t *index, size_t n,
+                     struct clips *out, double *ms, struct err *e);
+
+// Cuts frames [first, first + n) of m's video; m->video is set.
+int segments_cut(iv_media *m, const struct iv_media_options *o, size_t first, size_t n,
+                 struct err *e);
+// Pixels of a segment. Caller holds m->lock; m->decode_cb is set.
+int segments_read(iv_media *m, size_t i, struct clips *out, double *ms, struct err *e);
 
 // Takes media->lock. Another session may hold it while it encodes, for minutes: polls cb's abort meanwhile.
 int media_lock(iv_media *media, const struct iv_callbacks *cb, struct err *e);
-// Makes rows (and what they need) for this instruction, NULL = none, if they are not there. The Q-Former
-// reads an instruction only in the variants that send it (SPEC 5.3). cb: progress, abort, stages. The times
-// of what was done now are added to *vision_ms and *qformer_ms (0 when all was there).
-// Caller holds media->lock.
-int media_encode(iv_media *media, const char *instruction, const struct iv_callbacks *cb,
-                 double *vision_ms, double *qformer_ms, struct err *e);
-// Drops everything encoded. Caller holds media->lock.
+
+// What the Q-Former reads of a caller's instruction: nothing (NULL) in the variants that do not send it
+// (SPEC 5.3), and an empty one is none (SPEC trap 18).
+const char *media_instruction(const iv_engine *engine, const char *instruction);
+
+struct encode_request {
+    const char *instruction;       // NULL = none; read only in the variants that send it (SPEC 5.3)
+    const struct iv_callbacks *cb; // progress, abort, stages
+    bool use_cache;                // the engine's, if no stage is asked for
+    bool vit, queries;             // these stages too, not only rows
+};
+struct encode_times {
+    double vision_ms, qformer_ms; // of what was done now
+    bool cached;                  // nothing was
+};
+// Makes rows (and what they need) if they are not there. Caller holds media->lock.
+int media_encode(iv_media *media, const struct encode_request *r, struct encode_times *t,
+                 struct err *e);
+// Drops everything encoded that can be made again. Caller holds media->lock.
 void media_forget(iv_media *media);
 // Scratch arena that encoding n_clip clips of n_frame frames with n_text instruction ids takes, and the
 // arithmetic; nothing is run.

@@ -2,6 +2,7 @@
 // iv_plan: memory, tokens and time of a turn before anything is decoded or allocated. Sizes come from
 // the planner running the very forward code; times from a probe of this machine (one product of many
 // rows for arithmetic, one of a single row for memory).
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -9,8 +10,8 @@
 #include "engine/engine.h"
 #include "engine/runner.h"
 
-// Code, libraries, tokenizers and the decoder's own buffers, measured on the tiny models.
-static const uint64_t PROCESS_BYTES = (uint64_t)48 << 20;
+// Code, libraries and tokenizers; a decoder's own buffers: measured on the tiny models.
+static const uint64_t PROCESS_BYTES = (uint64_t)16 << 20, DECODER_BYTES = (uint64_t)16 << 20;
 
 enum {
     PROBE_OUT = 8192, // 64 MiB of bf16 weights: past every cache
@@ -81,53 +82,99 @@ fail:
     return rc;
 }
 
+// What a media takes, and the scratch of encoding it.
+struct media_plan {
+    struct clips_plan clips; // of a part
+    size_t n_part, n_clip, n_visual;
+    struct ops_plan vision, qformer; // of a part
+    uint64_t bytes;
+};
+
+// Segments of a video from start_s to end_s.
+static int plan_parts(const struct iv_media_options *o, size_t *n, struct err *e)
+{
+    *n = 1;
+    if (o->segment_s == 0)
+        return 0;
+    double length = o->end_s - (o->start_s > 0 ? o->start_s : 0);
+    if (!(o->segment_s >= 0.001) || !(length > 0) || !(length / o->segment_s < 1e9))
+        return err_set(e, ERR_USAGE, "plan: segments of %g s of a video until %g s", o->segment_s,
+                       o->end_s);
+    *n = (size_t)ceil(length / o->segment_s);
+    return 0;
+}
+
+static int plan_media(const iv_engine *g, const struct iv_media_options *o, size_t width,
+                      size_t height, struct media_plan *p, struct err *e)
+{
+    const struct model_config *c = &g->config;
+    size_t n_frame = o->n_frame > 0 ? (size_t)o->n_frame : c->n_frame, rows;
+    uint64_t part, kept;
+    int rc;
+    TRY(plan_parts(o, &p->n_part, e));
+    TRY(media_clips_plan(g, o, n_frame, width, height, &p->clips, e));
+    TRY(media_encode_plan(g, p->clips.n_clip, n_frame, 0, &p->vision, &p->qformer, e));
+    if (!mul_size(p->clips.n_clip, p->n_part, &p->n_clip) ||
+        !mul_size(p->n_clip, c->qformer.n_query, &p->n_visual) ||
+        !mul_size(p->n_visual, 4 * (c->qformer.d_model + 2 * c->llm.d_model), &rows))
+        TRY(err_set(e, ERR_LIMIT, "plan: %zu segments of %zu clips", p->n_part, p->clips.n_clip));
+    part = p->clips.frame_bytes + p->clips.pixel_bytes +
+           4 * p->clips.n_clip * vit_tokens(&c->vit, n_frame) * c->vit.d_model;
+    rows = 4 * p->n_visual * c->llm.d_model;
+    // one copy of rows; the cache keeps those of segments one by one beside it
+    kept = p->n_part > 1 ? cache_limit(g->cache) : 0;
+    p->bytes = part + 4 * p->n_visual * c->qformer.d_model + rows + (kept < rows ? kept : rows);
+fail:
+    return rc;
+}
+
+static int check_request(const iv_engine *g, const struct iv_ask_options *ask, struct err *e)
+{
+    if (g->tokenizer_only)
+        return err_set(e, ERR_USAGE, "the engine was opened without weights");
+    if (ask->max_new_tokens < 1 || ask->num_beams < 1 || ask->num_beams > RUNNER_MAX_BEAM)
+        return err_set(e, ERR_USAGE, "plan: max_new_tokens %d, num_beams %d", ask->max_new_tokens,
+                       ask->num_beams);
+    return 0;
+}
+
 int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width, size_t height,
             size_t prompt_tokens, const struct iv_ask_options *ask, struct iv_plan *out,
             struct iv_error *error)
 {
     struct err e = {0};
-    struct ops_plan vision = {0}, qformer = {0}, prefill = {0}, step = {0};
-    struct clips_plan clips = {0};
+    struct ops_plan prefill = {0}, step = {0};
+    struct media_plan m = {0};
     struct probe probe = {0};
     int rc;
     memset(out, 0, sizeof *out);
-    if (g->tokenizer_only)
-        TRY(err_set(&e, ERR_USAGE, "the engine was opened without weights"));
-    if (ask->max_new_tokens < 1 || ask->num_beams < 1 || ask->num_beams > RUNNER_MAX_BEAM)
-        TRY(err_set(&e, ERR_USAGE, "plan: max_new_tokens %d, num_beams %d", ask->max_new_tokens,
-                    ask->num_beams));
-    size_t n_frame = 0, n_beam = (size_t)ask->num_beams;
-    if (mo) {
-        n_frame = mo->n_frame > 0 ? (size_t)mo->n_frame : g->config.n_frame;
-        TRY(media_clips_plan(g, mo, n_frame, width, height, &clips, &e));
-        TRY(media_encode_plan(g, clips.n_clip, n_frame, 0, &vision, &qformer, &e));
-    }
-    size_t n_visual = clips.n_clip * g->config.qformer.n_query, n_prompt = n_visual + prompt_tokens;
-    if (prompt_tokens > g->config.llm.n_ctx_max || n_prompt > g->config.llm.n_ctx_max)
+    TRY(check_request(g, ask, &e));
+    if (mo)
+        TRY(plan_media(g, mo, width, height, &m, &e));
+    size_t n_beam = (size_t)ask->num_beams, n_prompt = m.n_visual + prompt_tokens;
+    if (prompt_tokens > g->config.llm.n_ctx_max || m.n_visual > g->config.llm.n_ctx_max ||
+        n_prompt > g->config.llm.n_ctx_max)
         TRY(err_set(&e, ERR_LIMIT, "plan: %zu visual and %zu text tokens, the model holds %zu",
-                    n_visual, prompt_tokens, g->config.llm.n_ctx_max));
+                    m.n_visual, prompt_tokens, g->config.llm.n_ctx_max));
     TRY(runner_plan(g, 0, n_prompt, n_beam, &prefill, &step, &e));
     TRY(probe_machine(g, &probe, &e));
 
     size_t n_pos = n_prompt + (size_t)ask->max_new_tokens;
     size_t n_cache = n_beam > 1 ? 2 * n_beam : 1;
-    size_t n_tok = n_frame ? vit_tokens(&g->config.vit, n_frame) : 0;
+    size_t vision_bytes = max_size(m.vision.arena_bytes, m.qformer.arena_bytes);
+    size_t text_bytes = max_size(prefill.arena_bytes, step.arena_bytes);
     out->weight_bytes = g->info.file_bytes;
     out->kv_bytes = n_cache * kv_bytes(&g->config.llm, g->compute, n_pos);
-    out->media_bytes = clips.frame_bytes + clips.pixel_bytes +
-                       4 * (clips.n_clip * n_tok * g->config.vit.d_model +
-                            n_visual * (g->config.qformer.d_model + 2 * g->config.llm.d_model));
-    out->work_bytes = max_size(max_size(vision.arena_bytes, qformer.arena_bytes),
-                               max_size(prefill.arena_bytes, step.arena_bytes));
+    out->media_bytes = m.bytes;
+    out->work_bytes = max_size(vision_bytes, text_bytes);
     // scratch of vision is given back before the KV cache is made
     out->peak_bytes = out->weight_bytes + out->media_bytes + PROCESS_BYTES +
-                      max_size(max_size(vision.arena_bytes, qformer.arena_bytes),
-                               max_size(prefill.arena_bytes, step.arena_bytes) + out->kv_bytes);
-    out->n_clip = clips.n_clip;
-    out->visual_tokens = n_visual;
+                      (mo ? DECODER_BYTES : 0) + max_size(vision_bytes, text_bytes + out->kv_bytes);
+    out->n_clip = m.n_clip;
+    out->visual_tokens = m.n_visual;
     out->prompt_tokens = n_prompt;
     out->max_new_tokens = (uint64_t)ask->max_new_tokens;
-    out->vision_flop = vision.flops + qformer.flops;
+    out->vision_flop = (double)m.n_part * (m.vision.flops + m.qformer.flops);
     out->prefill_flop = prefill.flops;
     out->decode_bytes_per_token = step.weight_bytes;
     out->vision_s = out->vision_flop / probe.flops_per_s;

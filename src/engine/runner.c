@@ -192,6 +192,15 @@ void runner_free(struct runner *r)
     memset(r, 0, sizeof *r);
 }
 
+struct kv *runner_rest(struct runner *r, size_t n)
+{
+    beams_free(r);
+    kv_truncate(&r->cache[0], n);
+    ops_clear(r->ops);
+    (void)ops_reserve(r->ops, 0, NULL);
+    return &r->cache[0];
+}
+
 // Ready for work that plans to take `bytes`.
 static int begin(struct runner *r, size_t bytes, struct err *e)
 {
@@ -221,6 +230,8 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
         return err_set(e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p->n,
                        r->ctx_limit);
     want = min_size(want, r->ctx_limit);
+    r->n_prompt = p->n;
+    r->max_new = p->max_new;
     TRY(runner_plan(r->engine, kv->n, p->n, 1, &prefill, &step, e));
     TRY(plan_steps(r, want, 1, &step_bytes, e));
     TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
@@ -234,11 +245,7 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
                       logits);
         TRY(ops_status(r->ops, e));
     }
-    r->n_prompt = p->n;
-    r->max_new = p->max_new;
-    return 0;
 fail:
-    kv_truncate(kv, p->n_reused);
     return rc;
 }
 

@@ -25,6 +25,9 @@ struct runner {
 int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callbacks *cb,
                 size_t n_ctx, struct err *e);
 void runner_free(struct runner *r);
+// Frees the beams and the scratch, and forgets what lies behind the first n positions of cache[0], which is returned: while
+// the runner is idle its owner may take it away, and puts it or an empty one back.
+struct kv *runner_rest(struct runner *r, size_t n);
 
 struct runner_prompt {
     const int32_t *ids; // -1 = the next row of `rows`
@@ -40,7 +43,7 @@ struct runner_prompt {
 size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt);
 
 // Fills cache[0] from n_reused on; logits, host f32 [n_vocab], of the last position. On failure cache[0]
-// holds at most what it held of the reused part.
+// holds the positions up to cache[0].n, as many as had been computed.
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e);
 // One more token for each of n_beam sequences; logits, host f32 [n_beam, n_vocab].
 int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logits, struct err *e);

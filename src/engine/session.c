@@ -1,54 +1,19 @@
 // SPDX-License-Identifier: MIT
-// iv_session: one conversation. Each turn builds the whole prompt anew (history is re-tokenised text,
-// SPEC 6.2 and 7.6), reuses the KV prefix whose ids are unchanged, and generates.
-//
-// Easy to get wrong: keys of generated tokens are never reused, since the answer's text may re-tokenise
-// differently; the rows of the media are copied once, so a second session with another instruction on the
-// same media does not disturb this one.
+// iv_session: a conversation's life, its turns and the prompt they make. Each turn builds the whole prompt anew
+// (history is re-tokenised text, SPEC 6.2 and 7.6); asking is in ask.c.
+#include "engine/session.h"
+
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/size.h"
-#include "chat/generate.h"
-#include "chat/prompt.h"
-#include "engine/engine.h"
-#include "engine/runner.h"
+#include "chat/template.h"
 
 enum { MAX_TURNS = 1 << 16 };
-
-struct turn {
-    char *question, *answer;
-    size_t answer_len;   // an answer may hold NUL
-    bool answer_special; // the model generated control tokens in it
-};
-
-struct iv_session {
-    const iv_engine *engine;
-    iv_media *media; // borrowed, may be NULL
-    struct iv_callbacks callbacks;
-    char *instruction, *msg;
-    bool allow_special, keep_cache;
-    struct turn *turn;
-    size_t n_turn, cap_turn;
-    float *rows; // [n_visual, d_llm], copied from the media
-    struct runner runner;
-    struct ids cached; // ids of the prompt whose keys are in the runner
-    float *logits;     // [n_vocab] of the last position of the prompt
-};
 
 struct iv_session_options iv_session_options_default(void)
 {
     return (struct iv_session_options){.keep_cache = true};
-}
-
-struct iv_ask_options iv_ask_options_default(void)
-{
-    return (struct iv_ask_options){.max_new_tokens = 200,
-                                   .top_p = 0.9,
-                                   .num_beams = 1,
-                                   .length_penalty = 1,
-                                   .repetition_penalty = 1,
-                                   .min_length = 1};
 }
 
 static int copy_bytes(char **out, const char *s, size_t n, struct err *e)
@@ -61,6 +26,16 @@ static int copy_text(char **out, const char *s, struct err *e)
 {
     *out = NULL;
     return s ? copy_bytes(out, s, strlen(s), e) : 0;
+}
+
+// Whether s can talk about media (NULL = none).
+static int check_media(const iv_session *s, const iv_media *media, struct err *e)
+{
+    if (media && media->engine != s->engine)
+        return err_set(e, ERR_USAGE, "the media was opened with another engine");
+    if (s->time_text && media && !media->time_text)
+        return err_set(e, ERR_USAGE, "time text: the media has no frame rate");
+    return 0;
 }
 
 int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session_options *o,
@@ -76,15 +51,14 @@ int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session
     s->media = media;
     s->callbacks = o->callbacks;
     s->allow_special = o->allow_special;
-    s->keep_cache = o->keep_cache;
+    s->time_text = o->time_text;
+    s->keep_cache = o->keep_cache && cache_on(g->cache);
+    s->last = iv_ask_options_default();
     if (g->tokenizer_only)
         TRY(err_set(&e, ERR_USAGE, "the engine was opened without weights"));
-    if (media && media->engine != g)
-        TRY(err_set(&e, ERR_USAGE, "the media was opened with another engine"));
+    TRY(check_media(s, media, &e));
     TRY(copy_text(&s->instruction, o->instruction, &e));
-    if (o->time_text && media && !media->time_text)
-        TRY(err_set(&e, ERR_USAGE, "time text: the media has no frame rate"));
-    TRY(copy_text(&s->msg, o->time_text && media ? media->time_text : o->msg, &e));
+    TRY(copy_text(&s->msg, o->msg, &e));
     s->logits = mem_calloc(g->config.llm.n_vocab, sizeof *s->logits);
     if (!s->logits)
         TRY(err_set(&e, ERR_LIMIT, "session: out of memory for %zu logits", g->config.llm.n_vocab));
@@ -94,6 +68,38 @@ int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session
 fail:
     iv_session_close(s);
     return status_out(rc, &e, error);
+}
+
+// Takes the parked KV back, if it is still there.
+static bool take_kv(iv_session *s)
+{
+    struct kv kv;
+    if (!s->runner.cache || !cache_unpark(s->engine->cache, s, &kv))
+        return false;
+    kv_free(&s->runner.cache[0]);
+    s->runner.cache[0] = kv;
+    return true;
+}
+
+int session_wake(iv_session *s, struct err *e)
+{
+    struct kv *kv = &s->runner.cache[0];
+    if (take_kv(s))
+        return 0;
+    s->cached.n = 0;
+    kv_free(kv);
+    return kv_init(kv, s->runner.ops, &s->engine->config.llm, e);
+}
+
+void session_rest(iv_session *s)
+{
+    struct kv *kv = runner_rest(&s->runner, s->keep_cache ? s->cached.n : 0);
+    if (kv->n == 0) {
+        kv_free(kv);
+        return;
+    }
+    cache_park(s->engine->cache, s, kv,
+               kv_bytes(&s->engine->config.llm, s->engine->compute, kv->cap));
 }
 
 static void turn_free(struct turn *t)
@@ -114,18 +120,19 @@ void iv_session_close(iv_session *s)
     if (!s)
         return;
     iv_session_reset(s);
+    take_kv(s);
     runner_free(&s->runner);
     ids_free(&s->cached);
     mem_free(s->turn);
-    mem_free(s->rows);
+    shared_rows_drop(&s->rows);
     mem_free(s->logits);
     mem_free(s->instruction);
     mem_free(s->msg);
     mem_free(s);
 }
 
-static int add_turn(iv_session *s, const char *question, const char *answer, size_t answer_len,
-                    bool special, struct err *e)
+int session_add_turn(iv_session *s, const char *question, const char *answer, size_t answer_len,
+                     bool special, struct err *e)
 {
     struct turn t = {.answer_len = answer_len, .answer_special = special};
     int rc;
@@ -150,17 +157,65 @@ int iv_session_add_turn(iv_session *s, const char *prompt, const char *answer,
                         struct iv_error *error)
 {
     struct err e = {0};
-    return status_out(add_turn(s, prompt, answer, strlen(answer), false, &e), &e, error);
+    return status_out(session_add_turn(s, prompt, answer, strlen(answer), false, &e), &e, error);
 }
 
-static size_t n_visual(const iv_session *s)
+int iv_session_drop_turn(iv_session *s, struct iv_error *error)
+{
+    struct err e = {0};
+    if (s->n_turn == 0)
+        return status_out(err_set(&e, ERR_USAGE, "the conversation has no turn to remove"), &e,
+                          error);
+    turn_free(&s->turn[--s->n_turn]);
+    return IV_OK;
+}
+
+size_t iv_session_n_turn(const iv_session *s)
+{
+    return s->n_turn;
+}
+
+int iv_session_turn(const iv_session *s, size_t i, const char **prompt, const char **answer)
+{
+    bool there = i < s->n_turn;
+    *prompt = there ? s->turn[i].question : NULL;
+    *answer = there ? s->turn[i].answer : NULL;
+    return there ? IV_OK : IV_ERR_USAGE;
+}
+
+struct iv_ask_options iv_session_last_options(const iv_session *s)
+{
+    return s->last;
+}
+
+int iv_session_set_media(iv_session *s, iv_media *media, struct iv_error *error)
+{
+    struct err e = {0};
+    int rc = check_media(s, media, &e);
+    if (rc != 0)
+        return status_out(rc, &e, error);
+    iv_session_reset(s);
+    shared_rows_drop(&s->rows);
+    s->cached.n = 0; // visual positions of different media look the same among the ids
+    s->media = media;
+    return IV_OK;
+}
+
+size_t session_n_visual(const iv_session *s)
 {
     return s->media ? s->media->info.n_clip * s->engine->config.qformer.n_query : 0;
 }
 
-// The ids of the next turn.
-static int build_prompt(const iv_session *s, const char *question, const char *answer_prefix,
-                        struct prompt *out, struct err *e)
+// The text in the media turn: the media's time sentence takes the place of the caller's msg.
+static const char *msg_of(const iv_session *s)
+{
+    if (!s->media)
+        return NULL;
+    return s->time_text ? s->media->time_text : s->msg;
+}
+
+int session_prompt(const iv_session *s, const char *question, const char *answer_prefix,
+                   struct prompt *out, struct err *e)
 {
     struct prompt_turn *turn = mem_calloc(s->n_turn, sizeof *turn);
     if (!turn)
@@ -176,7 +231,7 @@ static int build_prompt(const iv_session *s, const char *question, const char *a
                                .n_clip = s->media ? s->media->info.n_clip : 0,
                                .n_query = s->engine->config.qformer.n_query,
                                .instruction = prompt_text_of(s->instruction),
-                               .msg = s->media ? prompt_text_of(s->msg) : (struct prompt_text){0},
+                               .msg = prompt_text_of(msg_of(s)),
                                .question = prompt_text_of(question),
                                .answer_prefix = prompt_text_of(answer_prefix),
                                .turn = turn,
@@ -194,7 +249,7 @@ int iv_session_prompt_ids(iv_session *s, const char *prompt, const char *answer_
     struct prompt p = {0};
     *ids = NULL;
     *n = 0;
-    int rc = build_prompt(s, prompt, answer_prefix, &p, &e);
+    int rc = session_prompt(s, prompt, answer_prefix, &p, &e);
     if (rc == 0) {
         *ids = p.ids.v;
         *n = p.ids.n;
@@ -202,223 +257,4 @@ int iv_session_prompt_ids(iv_session *s, const char *prompt, const char *answer_
     }
     prompt_free(&p);
     return status_out(rc, &e, error);
-}
-
-// s->rows = the encoded media for this session's instruction.
-static int encode_media(iv_session *s, double *vision_ms, double *qformer_ms, struct err *e)
-{
-    int rc = 0;
-    iv_media *m = s->media;
-    size_t n = n_visual(s) * s->engine->config.llm.d_model;
-    if (!m || (s->rows && s->keep_cache))
-        return 0;
-    rc = media_lock(m, &s->callbacks, e);
-    if (rc != 0)
-        return rc;
-    if (!s->keep_cache)
-        media_forget(m);
-    TRY(media_encode(m, s->instruction, &s->callbacks, vision_ms, qformer_ms, e));
-    if (!s->rows)
-        s->rows = mem_calloc(n, sizeof *s->rows);
-    if (!s->rows)
-        TRY(err_set(e, ERR_LIMIT, "session: out of memory for %zu visual rows", n_visual(s)));
-    memcpy(s->rows, m->rows, n * sizeof *s->rows);
-fail:
-    pthread_mutex_unlock(&m->lock);
-    return rc;
-}
-
-// Ids as the reference's input_ids: visual positions hold 0 there (SPEC 6.4).
-static int stage_ids(const iv_session *s, const struct ids *ids, struct err *e)
-{
-    if (!s->callbacks.stage)
-        return 0;
-    int32_t *v = mem_calloc(ids->n, sizeof *v);
-    if (!v)
-        return err_set(e, ERR_LIMIT, "session: out of memory for %zu ids", ids->n);
-    for (size_t i = 0; i < ids->n; i++)
-        v[i] = ids->v[i] < 0 ? 0 : ids->v[i];
-    callback_stage(&s->callbacks, "input_ids", "i32", v, &ids->n, 1);
-    mem_free(v);
-    return 0;
-}
-
-// Fills the KV cache with the prompt and s->logits with its last position; *n_cached positions were there.
-static int prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t *n_cached,
-                   struct err *e)
-{
-    int rc;
-    size_t same =
-        s->keep_cache ? prompt_common_prefix(s->cached.v, s->cached.n, p->ids.v, p->ids.n) : 0;
-    *n_cached = runner_reusable(&s->runner, same, p->ids.n);
-    s->cached.n = *n_cached; // what a failure leaves
-    TRY(runner_prefill(&s->runner,
-                       &(struct runner_prompt){.ids = p->ids.v,
-                                               .n = p->ids.n,
-                                               .rows = s->rows,
-                                               .n_reused = *n_cached,
-                                               .max_new = max_new},
-                       s->logits, e));
-    ids_reset(&s->cached);
-    TRY(ids_append(&s->cached, p->ids.v, p->ids.n, e));
-    callback_stage(&s->callbacks, "logits", "f32", s->logits, &s->engine->config.llm.n_vocab, 1);
-fail:
-    return rc;
-}
-
-static int decoder_step(void *self, const int32_t *ids, size_t n, float *logits, struct err *e)
-{
-    return runner_step(self, ids, n, logits, e);
-}
-
-static int decoder_reorder(void *self, const size_t *parent, size_t n, struct err *e)
-{
-    return runner_reorder(self, parent, n, e);
-}
-
-// FNV-1a over the bits of the last logits: a fingerprint to compare runs by.
-static uint64_t hash_logits(const float *logits, size_t n)
-{
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < n * sizeof *logits; i++)
-        h = (h ^ ((const unsigned char *)logits)[i]) * 1099511628211u;
-    return h;
-}
-
-static struct generate_options generate_settings(const struct iv_ask_options *o,
-                                                 const struct hooks *hooks)
-{
-    struct generate_options g = generate_options_default();
-    g.sampler.do_sample = o->temperature != 0;
-    if (g.sampler.do_sample)
-        g.sampler.temperature = o->temperature;
-    g.sampler.top_p = o->top_p;
-    g.sampler.top_k = o->top_k;
-    g.sampler.seed = o->seed;
-    g.sampler.repetition_penalty = o->repetition_penalty;
-    g.sampler.min_length = o->min_length;
-    g.sampler.ignore_eos = o->ignore_eos;
-    g.max_new_tokens = o->max_new_tokens;
-    g.n_beam = o->num_beams;
-    g.length_penalty = o->length_penalty;
-    g.stop = o->stop;
-    g.n_stop = o->n_stop;
-    g.user = o->user;
-    g.text = o->text;
-    g.hooks = hooks;
-    return g;
-}
-
-static int fill_answer(struct iv_answer *a, struct generation *g, struct err *e)
-{
-    a->text_len = g->text.len;
-    a->text = buf_take(&g->text);
-    if (!a->text)
-        return err_set(e, ERR_LIMIT, "session: out of memory for the answer");
-    a->token_ids = g->ids.v;
-    a->n_token = g->ids.n;
-    g->ids = (struct ids){0};
-    a->finish_reason = finish_reason_name(g->finish);
-    a->score = g->n_beam > 0 ? g->beam[0].score : 0;
-    return 0;
-}
-
-// Notes when the first token came and passes text on.
-struct first_token {
-    const struct iv_ask_options *ask;
-    double start, ms;
-};
-
-static void note_token(void *user, int32_t id, const float *logits, size_t n_vocab)
-{
-    struct first_token *f = user;
-    (void)id, (void)logits, (void)n_vocab;
-    if (f->ms == 0)
-        f->ms = clock_ms() - f->start;
-}
-
-static void pass_text(void *user, const char *piece, size_t n)
-{
-    const struct first_token *f = user;
-    if (f->ask->text)
-        f->ask->text(f->ask->user, piece, n);
-}
-
-// Generates behind the prefilled prompt into *a.
-static int generate(iv_session *s, struct generate_options *g, size_t n_prompt, struct iv_answer *a,
-                    bool *special, struct err *e)
-{
-    int rc;
-    const struct llm_config *c = &s->engine->config.llm;
-    struct generate_model model = {s->engine->tokenizer, c->n_vocab, c->eos, c->n_eos};
-    struct decoder d = {.self = &s->runner, .step = decoder_step, .reorder = decoder_reorder};
-    struct generation out = {0};
-    size_t n, room = s->runner.ctx_limit - n_prompt + 1; // the last token is not fed back
-    double start = clock_ms();
-    float *logits = NULL;
-    if ((size_t)g->max_new_tokens > room)
-        g->max_new_tokens = (int)room;
-    if (mul_size((size_t)g->n_beam, c->n_vocab, &n))
-        logits = mem_calloc(n, sizeof *logits);
-    if (!logits)
-        return err_set(e, ERR_LIMIT, "session: out of memory for %d rows of logits", g->n_beam);
-    memcpy(logits, s->logits, c->n_vocab * sizeof *logits);
-    TRY(generate_run(&model, &d, g, logits, &out, e));
-    a->generate_ms = clock_ms() - start;
-    a->logits_hash = hash_logits(logits, c->n_vocab);
-    *special = out.has_control;
-    TRY(fill_answer(a, &out, e));
-    if (a->generate_ms > 0)
-        a->tokens_per_second = (double)a->n_token * 1e3 / a->generate_ms;
-fail:
-    generation_free(&out);
-    mem_free(logits);
-    return rc;
-}
-
-int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_options *o,
-                   struct iv_answer *a, struct iv_error *error)
-{
-    struct err e = {0};
-    struct prompt p = {0};
-    struct first_token first = {.ask = o, .start = clock_ms()};
-    struct generate_options g = generate_settings(o, &s->runner.hooks);
-    bool special = false;
-    int rc;
-    memset(a, 0, sizeof *a);
-    g.user = &first;
-    g.text = pass_text;
-    g.token = g.n_beam == 1 ? note_token : NULL;
-    TRY(generate_options_check(&g, &e));
-    if (g.n_beam > RUNNER_MAX_BEAM)
-        TRY(err_set(&e, ERR_USAGE, "num-beams: %d is not in 1..%d", g.n_beam, RUNNER_MAX_BEAM));
-    TRY(build_prompt(s, question, o->answer_prefix, &p, &e)); // cheap: before any long work
-    if (p.ids.n > s->runner.ctx_limit)
-        TRY(err_set(&e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p.ids.n,
-                    s->runner.ctx_limit));
-    prefetch_until(s->engine->prefetch, s->engine->model.n_order);
-    TRY(encode_media(s, &a->vision_ms, &a->qformer_ms, &e));
-    TRY(stage_ids(s, &p.ids, &e));
-    double start = clock_ms();
-    TRY(prefill(s, &p, (size_t)o->max_new_tokens, &a->cached_tokens, &e));
-    a->prefill_ms = clock_ms() - start;
-    a->prompt_tokens = p.ids.n;
-    TRY(generate(s, &g, p.ids.n, a, &special, &e));
-    a->ttft_ms = first.ms > 0 ? first.ms : clock_ms() - first.start;
-    TRY(add_turn(s, question, a->text, a->text_len, special, &e));
-    prompt_free(&p);
-    return IV_OK;
-fail:
-    prompt_free(&p);
-    iv_answer_free(a);
-    return status_out(rc, &e, error);
-}
-
-void iv_answer_free(struct iv_answer *a)
-{
-    if (!a)
-        return;
-    mem_free(a->text);
-    mem_free(a->token_ids);
-    memset(a, 0, sizeof *a);
 }

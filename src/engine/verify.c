@@ -8,10 +8,13 @@
 #include "base/size.h"
 #include "engine/engine.h"
 
-enum { CHUNK = 4096 }; // elements converted at a time
+enum {
+    CHUNK = 4096,   // elements converted at a time
+    POLL = 1 << 20, // elements between two looks at abort
+};
 
-// Index of the first NaN or infinity of t, or t's element count.
-static size_t first_bad(const struct tensor *t)
+// Index of the first NaN or infinity of t, or t's element count; stops when asked to.
+static size_t first_bad(const struct tensor *t, const struct hooks *hooks)
 {
     float x[CHUNK];
     size_t size = dtype_bytes(t->dtype), n = t->bytes / size;
@@ -20,6 +23,8 @@ static size_t first_bad(const struct tensor *t)
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t m = min_size(CHUNK, n - i);
         dtype_to_f32(x, (const char *)t->data + i * size, t->dtype, m);
+        if (i % POLL == 0 && hooks_abort(hooks))
+            return n;
         float sum = 0; // 0 * x is 0 for every finite x, NaN otherwise
         for (size_t k = 0; k < m; k++)
             sum += 0.0f * x[k];
@@ -46,7 +51,7 @@ int iv_engine_verify(const iv_engine *g, void (*report)(void *user, const char *
                           error);
     for (size_t i = 0; i < weights_count(w); i++) {
         const struct tensor *t = weights_at(w, i);
-        size_t at = first_bad(t);
+        size_t at = first_bad(t, &hooks);
         if (at < t->bytes / dtype_bytes(t->dtype)) {
             snprintf(line, sizeof line, "%s: element %zu is not finite", t->name, at);
             report(user, line);

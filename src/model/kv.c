@@ -83,6 +83,43 @@ void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from)
     dst->n = src->n;
 }
 
+static enum dtype dtype_of(const struct kv *kv)
+{
+    return kv_dtype(ops_compute(kv->ops));
+}
+
+size_t kv_row_bytes(const struct kv *kv)
+{
+    return kv->d * dtype_bytes(dtype_of(kv));
+}
+
+void kv_export(const struct kv *kv, size_t layer, bool values, size_t from, size_t n,
+               float *scratch, void *out)
+{
+    struct mat m = values ? kv->layer[layer].v : kv->layer[layer].k;
+    char *to = out;
+    for (size_t i = 0; i < n; i++, to += kv_row_bytes(kv)) {
+        op_download(kv->ops, scratch, mat_rows(m, from + i, 1));
+        if (m.dtype == DT_F32)
+            memcpy(to, scratch, kv_row_bytes(kv));
+        for (size_t k = 0; m.dtype == DT_BF16 && k < kv->d; k++) {
+            uint16_t h = f32_to_bf16(scratch[k]);
+            memcpy(to + k * sizeof h, &h, sizeof h);
+        }
+    }
+}
+
+void kv_import(struct kv *kv, size_t layer, bool values, size_t from, size_t n, float *scratch,
+               const void *in)
+{
+    struct mat m = values ? kv->layer[layer].v : kv->layer[layer].k;
+    const char *at = in;
+    for (size_t i = 0; i < n; i++, at += kv_row_bytes(kv)) {
+        dtype_to_f32(scratch, at, m.dtype, kv->d);
+        op_upload(kv->ops, mat_rows(m, from + i, 1), scratch);
+    }
+}
+
 struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos)
 {
     size_t d = c->n_kv * c->d_head;

@@ -3,6 +3,7 @@
 #ifndef IV_MODEL_KV_H
 #define IV_MODEL_KV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "model/config.h"
@@ -29,6 +30,14 @@ void kv_truncate(struct kv *kv, size_t n);
 // dst = positions [from, src->n) of src; positions below `from` are equal already (beams share a prompt).
 // dst must have room.
 void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from);
+// Bytes of one position's keys (or values) in one layer.
+size_t kv_row_bytes(const struct kv *kv);
+// Positions [from, from + n) of a layer's keys or values, from < kv->cap, out of or into host memory, in the
+// cache's own type (bf16 or f32, exact). scratch: f32 [kv->d]. Failure: ops_status.
+void kv_export(const struct kv *kv, size_t layer, bool values, size_t from, size_t n,
+               float *scratch, void *out);
+void kv_import(struct kv *kv, size_t layer, bool values, size_t from, size_t n, float *scratch,
+               const void *in);
 // Shape of one layer's keys (or values) for n_pos positions, without memory: for planning.
 struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos);
 // Bytes that a cache of n_pos positions holds.

@@ -112,10 +112,10 @@ float *cpu_tap_scratch(struct ops *o, struct mat m)
 static int reserve(struct ops *o, size_t bytes, struct err *e)
 {
     struct cpu *c = (struct cpu *)o;
-    if (bytes <= c->arena.cap)
+    if (bytes > 0 && bytes <= c->arena.cap)
         return 0;
     arena_free(&c->arena); // first, so that both never exist at once
-    return arena_init(&c->arena, bytes, "scratch", e);
+    return bytes == 0 ? 0 : arena_init(&c->arena, bytes, "scratch", e);
 }
 
 static size_t reserved(const struct ops *o)

@@ -75,8 +75,8 @@ struct ops_plan {
 struct ops_plan ops_plan_result(const struct ops *o);
 void ops_plan_reset(struct ops *o);
 
-// Makes the arena at least bytes large. Only while it is empty. ERR_LIMIT when memory is short: the
-// arena then has no bytes.
+// Makes the arena at least bytes large; 0 = gives its memory back. Only while it is empty. ERR_LIMIT
+// when memory is short: the arena then has no bytes.
 int ops_reserve(struct ops *o, size_t bytes, struct err *e);
 size_t ops_reserved(const struct ops *o);
 // 0, or the first failure since the last ops_clear, with its message.

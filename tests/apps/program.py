@@ -65,8 +65,9 @@ class Result:
 
 
 def environment(extra=None):
-    """Ours without any IVCHAT_ option, plus extra."""
+    """Ours without any IVCHAT_ option, plus extra; nothing is kept in the folders of who runs the tests."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("IVCHAT_") and k != "NO_COLOR"}
+    env.update({"XDG_STATE_HOME": path("state"), "EDITRC": path("editrc"), "LC_ALL": "C.UTF-8"})
     env.update(extra or {})
     return env
 

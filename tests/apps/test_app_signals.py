@@ -3,9 +3,7 @@
 """Signals, closed streams and terminals: exit codes, nothing lost, nothing garbled."""
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -13,6 +11,7 @@ import time
 
 import program
 from program import IVCHAT, NO_MODEL, Tap, environment, make_video, path, run
+from terminal import Terminal
 
 tap = Tap()
 
@@ -140,72 +139,15 @@ else:
 
 
 # ---- terminals
-class Terminal:
-    """The program on a pseudo-terminal; text gathers what it shows."""
-
-    def __init__(self, *args, env=None, columns=80):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ.clear()
-            os.environ.update(environment({"TERM": "xterm", **(env or {})}))
-            os.execv(IVCHAT, [IVCHAT, *args])
-        import fcntl
-        import struct
-        import termios
-        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.text = ""
-
-    def until(self, pattern, seconds=60):
-        end = time.monotonic() + seconds
-        while not re.search(pattern, self.text):
-            ready, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
-            if not ready:
-                return False
-            try:
-                data = os.read(self.fd, 65536)
-            except OSError:  # the other end is closed
-                data = b""
-            if not data:
-                return bool(re.search(pattern, self.text))
-            self.text += data.decode("utf-8", "replace")
-        return True
-
-    def type(self, text):
-        os.write(self.fd, text.encode())
-
-    def wait(self):
-        self.until("(?!)", 60)
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(status)
-
-
-def screen(text):
-    """The lines a terminal shows after text with carriage returns and erasures to the end of the line."""
-    lines, column = [""], 0
-    for token in re.findall(r"\x1b\[\d*[A-Za-z]|\r\n|\n|\r|[^\x1b\r\n]+", text):
-        if token in ("\r\n", "\n"):
-            lines.append("")
-            column = 0
-        elif token == "\r":
-            column = 0
-        elif token == "\x1b[K":
-            lines[-1] = lines[-1][:column]
-        elif not token.startswith("\x1b"):
-            lines[-1] = lines[-1][:column].ljust(column) + token + lines[-1][column + len(token):]
-            column += len(token)
-    return lines
-
-
 answer = run("chat", "-m", model, "-q", "-n", "8", "--video", clip, "-p", "x").out
 t = Terminal("chat", "-m", model, "-n", "8", "--video", clip, "-p", "x")
 code = t.wait()
-shown = "\n".join(screen(t.text))
+shown = t.shown()
 tap.ok(code == 0 and re.search(r"vision +\d+/\d+ \[[=> ]+\] +\d+%", t.text) and "\x1b[K" in t.text, "a bar on a terminal", t.text)
 tap.ok("\n".join(answer.split("\n")[:-1]) in shown and "[=" not in shown, "the bar is gone from the answer", shown)
 t = Terminal("chat", "-m", model, "-n", "8", "--video", clip, "-p", "x", "--progress", "never")
 t.wait()
-tap.ok("vision " not in "".join(screen(t.text)[:1]) and "\x1b[K" not in t.text, "--progress never: no bar", t.text)
+tap.ok("vision " not in t.shown().split("\n")[0] and "\x1b[K" not in t.text, "--progress never: no bar", t.text)
 t = Terminal("chat", "-m", model, "-n", "8", "--video", clip, "-p", "x", env={"TERM": "dumb"})
 t.wait()
 tap.ok("\x1b" not in t.text, "TERM=dumb: no escape sequences", t.text)
@@ -215,24 +157,37 @@ for env, colour in (({}, True), ({"NO_COLOR": "1"}, False)):
     tap.ok(code == 3 and ("\x1b[31m" in t.text) == colour, "errors %s colour" % ("in" if colour else "without"), t.text)
 
 t = Terminal("chat", "-m", model, "--ignore-eos", "-n", "20000")
-good = t.until("> $")
+good = t.until(r"> \x1b\[J$")
 t.type("first question\n")
 good = good and t.until(r"\x1b\[K[^\r\x1b]{20}")
 t.type("\x03")
-good = good and t.until(r"\n> $")
+good = good and t.until(r"stopped.*\n.*> \x1b\[J$")
 tap.ok(good, "Ctrl-C on a terminal stops the answer and asks again", t.text[-500:])
 t.type("\x04")
 tap.ok(t.wait() == 0, "Ctrl-D ends the conversation", t.text[-200:])
 t = Terminal("chat", "-m", model, "--ignore-eos", "-n", "20000")
-t.until("> $")
+t.until(r"> \x1b\[J$")
 t.type("question\n")
 t.until(r"\x1b\[K[^\r\x1b]{20}")
 os.kill(t.pid, signal.SIGTERM)
 tap.ok(t.wait() == 143, "SIGTERM on a terminal ends the conversation", t.text[-200:])
 t = Terminal("chat", "-m", model)
-t.until("> $")
+t.until(r"> \x1b\[J$")
 t.type("\x03")
 tap.ok(t.wait() == 130, "Ctrl-C at the prompt ends it with 130", t.text)
+
+t = Terminal("chat", "-m", model, "--json", "--ignore-eos", "-n", "30000", "-p", "x")
+tap.ok(t.until(r"generate +[\d.k]+/[\d.k]+ \[=*>? *\] +\d+% [\d.k]+/s ETA \d+:\d\d\x1b\[K"), "the bar tells rate and remaining time",
+       t.text[-300:])
+t.type("\x03")
+tap.ok(t.wait() == 130 and "[=" not in t.shown(), "a stopped bar is taken away", t.shown())
+with start("chat", "-m", model, "--json", "--ignore-eos", "-n", "30000", "-p", "x", "--progress", "always") as p:
+    lines = []
+    while not (lines and "ETA" in lines[-1]) and len(lines) < 100:
+        lines.append(p.stderr.readline().decode())
+    p.send_signal(signal.SIGINT)
+    p.communicate(timeout=60)
+    tap.ok(re.match(r"generate +[\d.k]+/[\d.k]+ +\d+% [\d.k]+/s ETA \d+:\d\d\n", lines[-1]), "so do lines", lines)
 
 # ---- progress elsewhere
 r = run("chat", "-m", model, "-n", "3", "--video", clip, "-p", "x", "--progress", "always")

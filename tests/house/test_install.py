@@ -14,6 +14,9 @@ import tap  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("IVCHAT_TEST_BUILD", os.path.join(ROOT, "build"))
+PAGES = ["bin/ivchat", "share/man/man1/ivchat.1", "share/man/man1/ivchat-chat.1", "share/man/man1/ivchat-info.1",
+         "share/bash-completion/completions/ivchat", "share/zsh/site-functions/_ivchat",
+         "share/fish/vendor_completions.d/ivchat.fish"]
 PROGRAM = r"""
 #include <ivchat.h>
 #include <stdio.h>
@@ -59,7 +62,7 @@ def main():
         wanted = ["include/ivchat.h", lib + "/libivchat.a", lib + "/libivchat.so", lib + "/pkgconfig/ivchat.pc", lib + "/pkgconfig/ivchat-static.pc",
                   lib + "/cmake/ivchat/ivchat-config.cmake", lib + "/cmake/ivchat/ivchat-config-version.cmake",
                   "share/doc/ivchat/LICENSE", "share/doc/ivchat/bert-base-uncased/LICENSE",
-                  "share/doc/ivchat/bert-base-uncased/NOTICE"] + (["bin/ivchat"] if os.environ.get("IVCHAT") else [])
+                  "share/doc/ivchat/bert-base-uncased/NOTICE"] + (PAGES if os.environ.get("IVCHAT") else [])
         report.ok(not set(wanted) - files, "what belongs there is there", sorted(set(wanted) - files))
         headers = [f for f in files if f.endswith(".h")]
         report.ok(headers == ["include/ivchat.h"], "one header and no more", headers)

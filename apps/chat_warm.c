@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The thread that works while a person types.
+//
+// Its progress, messages and failures are not shown: what it could not do the question does, and
+// says so then. Its stages are computed, so with --dump there is no such thread.
+//
+// Easy to get wrong: a signal is for the main thread, which waits for keys, so it is blocked here.
+
+#include "chat_warm.h"
+
+#include <signal.h>
+
+#include "chat.h"
+
+static void *run(void *user)
+{
+    struct chat *c = user;
+    struct iv_error ignored;
+    (void)iv_session_warm(c->session, &ignored);
+    return NULL;
+}
+
+void chat_warm_begin(struct chat_warm *w, struct chat *c)
+{
+    sigset_t all, before;
+    *w = (struct chat_warm){.c = c};
+    if (c->work.s->cache_mib == 0 || c->work.dump.dir)
+        return;
+    atomic_store(&c->work.halt, false);
+    atomic_store(&c->work.con->muted, true);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, &before);
+    w->running = pthread_create(&w->thread, NULL, run, c) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!w->running)
+        atomic_store(&c->work.con->muted, false);
+}
+
+void chat_warm_end(struct chat_warm *w)
+{
+    if (!w->running)
+        return;
+    atomic_store(&w->c->work.halt, true);
+    (void)pthread_join(w->thread, NULL);
+    atomic_store(&w->c->work.halt, false);
+    atomic_store(&w->c->work.con->muted, false);
+    w->running = false;
+}

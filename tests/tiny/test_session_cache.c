@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT
+// The engine's cache: answers are those without it, whoever asks about what in which order; it keeps its
+// limits; what is kept on disk survives and is checked; every parameter that matters is part of the key.
+#include <dirent.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/engine.h"
+#include "engine_fixture.h"
+#include "tempdir.h"
+
+enum { N_VIDEO = 50, N_TURN = 2, N_THREAD = 4, N_OPEN = 6, SIDE = 224 };
+
+static const char *const questions[N_TURN] = {"What happens?", "And then?"};
+static struct reply want[N_VIDEO][N_TURN]; // without caches, one after the other
+
+// One clip of two frames.
+static iv_media *video(const iv_engine *g, unsigned seed)
+{
+    size_t n = (size_t)2 * 3 * SIDE * SIDE;
+    float *px = malloc(n * sizeof *px);
+    uint32_t x = seed * 2654435761u + 17;
+    iv_media *m;
+    struct iv_error e;
+    for (size_t i = 0; i < n; i++) {
+        x = x * 1664525u + 1013904223u;
+        px[i] = (float)(x >> 8) / 8388608.0f - 1.0f;
+    }
+    if (iv_media_from_pixels(g, px, 1, 2, false, &m, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    free(px);
+    return m;
+}
+
+static void answers_without_caches(void)
+{
+    struct iv_engine_options o = engine_fixture_options();
+    o.cache_mib = 0;
+    iv_engine *g = engine_fixture_open(&o);
+    for (unsigned v = 0; v < N_VIDEO; v++) {
+        iv_media *m = video(g, v);
+        iv_session *s = session_fixture(g, m, NULL);
+        for (size_t t = 0; t < N_TURN; t++) {
+            ask_fixture(s, questions[t], NULL, &want[v][t]);
+            assert_true(want[v][t].cached == 0 && !want[v][t].media_cached);
+        }
+        iv_session_close(s);
+        iv_media_close(m);
+    }
+    iv_engine_close(g);
+    assert_true(memcmp(&want[0][0].hash, &want[1][0].hash, sizeof want[0][0].hash) != 0);
+}
+
+struct asker {
+    const iv_engine *engine;
+    iv_media **shared; // [N_VIDEO / 2]: of the even videos
+    unsigned first;
+    size_t n_wrong, n_media_hit, n_kv_hit, n_kv_gone;
+    uint64_t most; // bytes seen in the cache
+};
+
+struct open_talk {
+    iv_media *media; // own
+    iv_session *session;
+    unsigned v;
+};
+
+static bool same(const struct reply *a, const struct reply *b)
+{
+    return a->n == b->n && memcmp(a->ids, b->ids, sizeof a->ids) == 0 &&
+           strcmp(a->text, b->text) == 0 && a->hash == b->hash;
+}
+
+// cmocka's asserts belong to the main thread: failures are counted.
+static bool ask(struct asker *k, iv_session *s, unsigned v, size_t turn)
+{
+    struct iv_ask_options o = iv_ask_options_default();
+    struct iv_answer a;
+    struct reply r = {0};
+    o.max_new_tokens = FIXTURE_NEW;
+    if (iv_session_ask(s, questions[turn], &o, &a, NULL) != IV_OK)
+        return false;
+    snprintf(r.text, sizeof r.text, "%s", a.text);
+    memcpy(r.ids, a.token_ids, a.n_token * sizeof a.token_ids[0]);
+    r.n = a.n_token;
+    r.hash = a.logits_hash;
+    if (turn == 0)
+        k->n_media_hit += a.media_cached;
+    else
+        *(a.cached_tokens > 0 ? &k->n_kv_hit : &k->n_kv_gone) += 1;
+    iv_answer_free(&a);
+    return same(&r, &want[v][turn]);
+}
+
+static void end_talk(struct asker *k, struct open_talk *t)
+{
+    if (!t->session)
+        return;
+    if (!ask(k, t->session, t->v, 1))
+        k->n_wrong++;
+    iv_session_close(t->session);
+    iv_media_close(t->media);
+    *t = (struct open_talk){0};
+}
+
+// Begins a conversation about each video, N_OPEN of them at a time, and ends the oldest one.
+static void *interleave(void *arg)
+{
+    struct asker *k = arg;
+    struct iv_session_options o = iv_session_options_default();
+    struct open_talk talk[N_OPEN] = {{0}};
+    for (unsigned i = 0; i < N_VIDEO; i++) {
+        struct open_talk *t = &talk[i % N_OPEN];
+        unsigned v = (k->first + i * 7) % N_VIDEO;
+        end_talk(k, t);
+        t->v = v;
+        t->media = v % 2 ? video(k->engine, v) : NULL;
+        if (iv_session_open(k->engine, t->media ? t->media : k->shared[v / 2], &o, &t->session,
+                            NULL) != IV_OK) {
+            k->n_wrong++;
+            break;
+        }
+        if (!ask(k, t->session, v, 0))
+            k->n_wrong++;
+        uint64_t bytes = cache_usage(k->engine->cache).bytes;
+        k->most = bytes > k->most ? bytes : k->most;
+    }
+    for (size_t i = 0; i < N_OPEN; i++)
+        end_talk(k, &talk[i]);
+    return NULL;
+}
+
+static void fifty_videos_on_four_threads(void **state)
+{
+    (void)state;
+    struct iv_engine_options o = engine_fixture_options();
+    o.cache_mib = 1; // some 20 KV or 40 videos' rows: things come and go
+    iv_engine *g = engine_fixture_open(&o);
+    iv_media *shared[N_VIDEO / 2];
+    struct asker k[N_THREAD];
+    pthread_t thread[N_THREAD];
+    size_t n_media_hit = 0, n_kv_hit = 0, n_kv_gone = 0;
+    answers_without_caches();
+    for (unsigned v = 0; v < N_VIDEO; v += 2)
+        shared[v / 2] = video(g, v);
+    for (unsigned i = 0; i < N_THREAD; i++) {
+        k[i] = (struct asker){.engine = g, .shared = shared, .first = 11 * i};
+        assert_int_equal(pthread_create(&thread[i], NULL, interleave, &k[i]), 0);
+    }
+    for (size_t i = 0; i < N_THREAD; i++) {
+        pthread_join(thread[i], NULL);
+        assert_int_equal(k[i].n_wrong, 0);
+        assert_true(k[i].most > 0 && k[i].most <= 1 << 20);
+        n_media_hit += k[i].n_media_hit;
+        n_kv_hit += k[i].n_kv_hit;
+        n_kv_gone += k[i].n_kv_gone;
+    }
+    print_message("# rows found %zu times of %d; KV found %zu times, gone %zu times\n", n_media_hit,
+                  N_THREAD * N_VIDEO, n_kv_hit, n_kv_gone);
+    assert_true(n_media_hit > 0 && n_kv_hit > 0 && n_kv_gone > 0);
+    for (size_t i = 0; i < N_VIDEO / 2; i++)
+        iv_media_close(shared[i]);
+    assert_int_equal(cache_usage(g->cache).n_kv, 0); // closed sessions take theirs along
+    iv_engine_close(g);
+}
+
+// ---- disk
+
+static struct tempdir dir;
+
+static int setup(void **state)
+{
+    (void)state;
+    tempdir_make(&dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tempdir_remove(&dir);
+    return 0;
+}
+
+struct told {
+    char line[400];
+    size_t n;
+};
+
+static void on_log(void *user, enum iv_log_level level, const char *line)
+{
+    struct told *t = user;
+    if (level != IV_LOG_WARN)
+        return;
+    t->n++;
+    snprintf(t->line, sizeof t->line, "%s", line);
+}
+
+static char cache_path[300];
+
+static iv_engine *open_with_dir(struct told *told)
+{
+    struct iv_engine_options o = engine_fixture_options();
+    snprintf(cache_path, sizeof cache_path, "%s/rows", dir.path);
+    o.cache_dir = cache_path;
+    o.cache_dir_mib = 1;
+    if (told) {
+        o.callbacks.user = told;
+        o.callbacks.log = on_log;
+    }
+    return engine_fixture_open(&o);
+}
+
+static void ask_about(const iv_engine *g, unsigned v, struct reply *r)
+{
+    iv_media *m = video(g, v);
+    iv_session *s = session_fixture(g, m, NULL);
+    ask_fixture(s, questions[0], NULL, r);
+    iv_session_close(s);
+    iv_media_close(m);
+}
+
+// Name of some file of the folder and how many bytes all have.
+static size_t dir_bytes(char name[300], size_t *n)
+{
+    size_t sum = 0;
+    struct dirent *x;
+    struct stat st;
+    DIR *d = opendir(cache_path);
+    assert_non_null(d);
+    *n = 0;
+    while ((x = readdir(d))) {
+        if (x->d_name[0] == '.')
+            continue;
+        assert_int_equal(fstatat(dirfd(d), x->d_name, &st, 0), 0);
+        snprintf(name, 300, "%s", x->d_name);
+        sum += (size_t)st.st_size;
+        ++*n;
+    }
+    closedir(d);
+    return sum;
+}
+
+static void flip(const char *name, long at)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", cache_path, name);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, at, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, at, SEEK_SET);
+    fputc(c ^ 0x10, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void disk_survives_and_is_checked(void **state)
+{
+    static const long where[] = {3, 9, 40, 1070, 1090, 1120, 1152, 9999};
+    struct told told = {.n = 0};
+    struct reply first, again;
+    char name[300];
+    size_t n;
+    (void)state;
+    iv_engine *g = open_with_dir(&told);
+    ask_about(g, 1, &first);
+    assert_false(first.media_cached);
+    iv_engine_close(g);
+    for (size_t i = 0; i < sizeof where / sizeof *where; i++) {
+        g = open_with_dir(&told);
+        ask_about(g, 1, &again);
+        assert_true(again.media_cached);
+        assert_same_reply(&first, &again);
+        iv_engine_close(g);
+        dir_bytes(name, &n);
+        assert_int_equal(n, 1);
+        flip(name, where[i]);
+        assert_int_equal(told.n, i);
+        g = open_with_dir(&told);
+        ask_about(g, 1, &again);
+        assert_false(again.media_cached);
+        assert_same_reply(&first, &again);
+        assert_int_equal(told.n, i + 1);
+        assert_non_null(strstr(told.line, name));
+        iv_engine_close(g);
+    }
+}
+
+static void disk_keeps_its_limit(void **state)
+{
+    struct reply r;
+    char name[300];
+    size_t n;
+    (void)state;
+    iv_engine *g = open_with_dir(NULL);
+    for (unsigned v = 0; v < 45; v++) // 26 KB each
+        ask_about(g, v, &r);
+    iv_engine_close(g);
+    size_t bytes = dir_bytes(name, &n);
+    assert_true(bytes <= 1 << 20 && bytes > 900 << 10);
+    g = open_with_dir(NULL);
+    ask_about(g, 44, &r);
+    assert_true(r.media_cached);
+    ask_about(g, 0, &r);
+    assert_false(r.media_cached); // the oldest went
+    iv_engine_close(g);
+}
+
+static void folders_that_cannot_be(void **state)
+{
+    struct iv_engine_options o = engine_fixture_options();
+    struct iv_error e;
+    iv_engine *g;
+    (void)state;
+    o.cache_dir = tempdir_write_text(&dir, "file", "x");
+    assert_int_equal(iv_engine_open(&o, &g, &e), IV_ERR_USAGE);
+    assert_non_null(strstr(e.message, "not a folder"));
+    o.cache_dir = "/nowhere at all/x";
+    assert_int_equal(iv_engine_open(&o, &g, &e), IV_ERR_USAGE);
+    o.cache_dir = NULL;
+    o.cache_mib = UINT64_MAX;
+    assert_int_equal(iv_engine_open(&o, &g, &e), IV_ERR_USAGE);
+}
+
+// ---- keys
+
+struct look {
+    struct iv_media_options o;
+    const char *path, *instruction;
+    bool image;
+};
+
+// Whether the rows for these options were there already.
+static bool was_kept(const iv_engine *g, const struct look *l)
+{
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_error e;
+    struct reply r;
+    iv_media *m;
+    int rc = l->image ? iv_media_open_images(g, &l->path, 1, &l->o, &m, &e)
+                      : iv_media_open_video(g, l->path, &l->o, &m, &e);
+    if (rc != IV_OK)
+        fail_msg("%s", e.message);
+    so.instruction = l->instruction;
+    iv_session *s = session_fixture(g, m, &so);
+    ask_fixture(s, "Hi", NULL, &r);
+    iv_session_close(s);
+    iv_media_close(m);
+    return r.media_cached;
+}
+
+static void every_parameter_is_in_the_key(void **state)
+{
+    struct iv_engine_options eo = engine_fixture_options();
+    iv_engine *g = engine_fixture_open(&eo);
+    struct look l[10];
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        l[i] = (struct look){.o = iv_media_options_default(),
+                             .path = TEST_ROOT "/fixtures/media/bframes.mp4"};
+    for (size_t i = 0; i < 10; i++)
+        l[i].o.n_frame = 2;
+    l[1].o.n_frame = 1;
+    l[2].o.start_s = 1;
+    l[3].o.padding = true;
+    l[4].o.fix_cols = 1;
+    l[5].instruction = "Look.";
+    l[6].instruction = "Look!";
+    l[7].path = TEST_ROOT "/fixtures/media/bframes.mkv"; // the same pictures in other bytes
+    l[8].o.padding = true;
+    l[8].o.hd_num = 2;
+    l[9].image = true;
+    for (size_t i = 0; i < 10; i++)
+        if (was_kept(g, &l[i]))
+            fail_msg("option %zu is not in the key", i);
+    for (size_t i = 0; i < 10; i++)
+        assert_true(was_kept(g, &l[i]));
+    // segments share what a media of the same part made
+    struct look part = l[0];
+    part.o.end_s = 1.5;
+    assert_false(was_kept(g, &part));
+    part.o.end_s = 0;
+    part.o.segment_s = 1.5;
+    assert_false(was_kept(g, &part)); // not all of them
+    part.o.segment_s = 0;
+    part.o.start_s = 1.5;
+    part.o.end_s = 3;
+    assert_true(was_kept(g, &part));
+    iv_engine_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fifty_videos_on_four_threads),
+        cmocka_unit_test_setup_teardown(disk_survives_and_is_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(disk_keeps_its_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(folders_that_cannot_be, setup, teardown),
+        cmocka_unit_test(every_parameter_is_in_the_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
