@@ -94,8 +94,9 @@ def check_scores(report, items):
                     if language.score(mine["a"], other):
                         bad.append((mine["a"], other))
     report.ok(tried > 5000 and not bad, "another answer of the type is not right", bad[:2])
-    hedged = [(mine["a"], other["a"]) for kind in ("colour", "shape", "count", "size", "texture", "position")
-              for some in [[i["turns"][0] for _, i in items if i["type"] == kind][:40]] for mine in some for other in some
+    kinds = ("colour", "shape", "count", "size", "texture", "position")
+    sets = [[i["turns"][0] for _, i in items if i["type"] == kind][:40] for kind in kinds]
+    hedged = [(mine["a"], other["a"]) for some in sets for mine in some for other in some
               if mine["accept"] != other["accept"] and language.score(mine["a"] + " " + other["a"], mine)]
     report.ok(not hedged, "nor are two answers at once", hedged[:2])
     report.ok(language.occurs("red", "Red, I say") and not language.occurs("red", "reddish") and
@@ -311,7 +312,8 @@ def main():
     check_images(report, test[:100])
     check_choices(report, items)
     wordy = [s for s in train if len(s.objects) > 2 and len(s.events()) == 3]
-    lengths = [len(describe.make_dialogue_text(s, np.random.default_rng(s.seed)).split()) for s in train[:200] + wordy]
+    texts = [describe.make_dialogue_text(s, np.random.default_rng(s.seed)) for s in train[:200] + wordy]
+    lengths = [len(t.split()) for t in texts]
     report.ok(40 <= min(lengths) and max(lengths) <= 90, "a full text has 40 to 90 words",
               (min(lengths), max(lengths)))
     asked = dict.fromkeys(questions.MAKERS, 0)
