@@ -94,10 +94,11 @@ def check_scores(report, items):
                     if language.score(mine["a"], other):
                         bad.append((mine["a"], other))
     report.ok(tried > 5000 and not bad, "another answer of the type is not right", bad[:2])
-    both = [(mine["a"], other["accept"]) for kind in ("colour", "shape", "count", "size", "texture") for some in
-            [[i["turns"][0] for _, i in items if i["type"] == kind][:60]] for mine in some for other in some
-            if mine["accept"] != other["accept"] and language.score(mine["a"], other)]
-    report.ok(not both, "nor is one that says more", both[:2])
+    kinds = ("colour", "shape", "count", "size", "texture", "position")
+    sets = [[i["turns"][0] for _, i in items if i["type"] == kind][:40] for kind in kinds]
+    hedged = [(mine["a"], other["a"]) for some in sets for mine in some for other in some
+              if mine["accept"] != other["accept"] and language.score(mine["a"] + " " + other["a"], mine)]
+    report.ok(not hedged, "nor are two answers at once", hedged[:2])
     report.ok(language.occurs("red", "Red, I say") and not language.occurs("red", "reddish") and
               not language.occurs("clockwise", "anti-clockwise"), "a phrase counts as whole words")
 
@@ -111,6 +112,8 @@ def fits_phrase(thing, phrase):
     head, _, deed = phrase.partition(" that ")
     if not set(head.split()[1:]) <= attributes(thing):
         return False
+    if deed == language.verb("still"):
+        return not scene.MOVES & set(thing.actions)  # what grows does not move either
     return not deed or any(language.verb(a).startswith(deed) for a in thing.actions)
 
 
@@ -308,13 +311,15 @@ def main():
     check_pictures(report, train[:40] + test[:20])
     check_images(report, test[:100])
     check_choices(report, items)
-    lengths = [len(describe.make_dialogue_text(s, np.random.default_rng(1)).split()) for s in train[:300]]
+    wordy = [s for s in train if len(s.objects) > 2 and len(s.events()) == 3]
+    texts = [describe.make_dialogue_text(s, np.random.default_rng(s.seed)) for s in train[:200] + wordy]
+    lengths = [len(t.split()) for t in texts]
     report.ok(40 <= min(lengths) and max(lengths) <= 90, "a full text has 40 to 90 words",
               (min(lengths), max(lengths)))
     asked = dict.fromkeys(questions.MAKERS, 0)
     for s in test[:100]:
         make_videos.ask(s, "test", 5, asked)
-    report.ok(min(asked.values()) >= 25 and sum(asked.values()) == 500, "a set of questions has enough of each type",
+    report.ok(min(asked.values()) >= 20 and sum(asked.values()) == 500, "a set of questions has enough of each type",
               asked)
     report.ok(math.isclose(sum(c for _, c in scene.FORMATS), 100), "the shares of the formats add up")
     return report.done()

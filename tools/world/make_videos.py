@@ -32,6 +32,7 @@ KINDS = {
     "mkv": ("mkv", "libx264", {"crf": "22", "preset": "veryfast", "bf": "2"}),
     "mpeg4": ("avi", "mpeg4", {"qscale": "3"}),
 }
+STILL_CAMERA = 0.2  # share of the scenes without a moving camera that may be asked about it
 CYCLE = ("h264", "vp9", "h264", "mkv", "h264", "mpeg4")
 
 
@@ -61,8 +62,14 @@ def ask(scene, split, n, asked):
     """n items about a scene; asked = {type: questions so far}, which this brings up to date."""
     rng = np.random.default_rng([53, SPLITS.index(split), scene.seed])
     made, texts = [], set()
-    for again in range(2):
-        for kind in sorted(MAKERS, key=lambda t: asked[t] + 3 * rng.random()):
+    for _ in range(2):
+        kinds = sorted(MAKERS, key=lambda t: asked[t] + 3 * rng.random())
+        # a moving camera is rare: else nearly every answer about the camera would be the same
+        if scene.camera != "still":
+            kinds = ["camera", "camera"] + kinds
+        elif rng.random() > STILL_CAMERA:
+            kinds.remove("camera")
+        for kind in kinds:
             if len(made) == n:
                 return made
             item = make_question(scene, rng, split, kind)

@@ -271,6 +271,9 @@ def change(k):
         if len(events) != 1 or events[0][0].action in ORBITS or events[0][0].action == "bounce":
             return None
         return None, event_turn(k, k.word("change"), 0)
+    # few objects change their size: the others are asked less, or "no" and "position" would nearly always be right
+    if not any({"grow", "shrink"} & set(o.actions) for o in k.scene.objects) and k.chance(0.75):
+        return None
     if kind == 1:
         i = k.thing(lambda o: one_event(o) and o.actions[0] in (*STRAIGHT, "grow", "shrink"))
         if i is None:
