@@ -37,7 +37,7 @@ enum value_kind option_value_kind(const struct option *o, char *out, size_t cap)
         return VALUE_NONE;
     if (strcmp(o->value, "FILE") == 0)
         return VALUE_FILE;
-    if (strcmp(o->value, "DIR") == 0)
+    if (strcmp(o->value, "DIR") == 0 || strncmp(o->value, "DIR|", 4) == 0)
         return VALUE_FOLDER;
     if (!strchr(text, '|'))
         return VALUE_FREE;

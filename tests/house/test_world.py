@@ -229,6 +229,10 @@ def check_room(report, scenes):
     report.ok(not gaps, "events of a sequence are long enough and apart", gaps[:5])
 
 
+# area of a shape of radius 1
+FILLED = {"circle": 2.66, "square": 2.37, "triangle": 1.52, "heart": 2.0}
+
+
 def check_pictures(report, scenes):
     wrong, off, still = [], [], 0
     for s in scenes:
@@ -245,7 +249,8 @@ def check_pictures(report, scenes):
                     if seen == (np.abs(pixel - o.rgb).max() > 40) and scene.trace(o, times[t:t + 1])[3][0] in (0, 1):
                         wrong.append((s.seed, t, o.name, pixel.tolist()))
                 where = np.argwhere(grid[t] == i)
-                big = rx * ry > 0.006 and o.shape not in ("ring", "star", "cross")
+                # the fullest of the four cells it may lie across gets a quarter at least; a fifth is needed (and sampled)
+                big = rx * ry * FILLED.get(o.shape, 0) / 4 > 1.2 * 0.2 / 64
                 if seen and big and not len(where) or not seen and len(where):
                     off.append((s.seed, t, o.name))
                 for row, column in where:
