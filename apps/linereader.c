@@ -84,7 +84,9 @@ enum linereader_result linereader_next(struct linereader *r, char **line, size_t
         // a signal from here on makes the second one readable
         if (poll(fd, 2, -1) < 0 && errno != EINTR)
             return LINE_FAILED;
-        if (fd[1].revents || !fd[0].revents) // both: the signal came first
+        if (signals_caught()) // also when poll saw only that the other end closed
+            return LINE_STOPPED;
+        if (!fd[0].revents)
             continue;
         ssize_t got = read(r->fd, r->data + r->end, CHUNK);
         if (got < 0 && errno == EINTR)
