@@ -181,13 +181,41 @@ static bool lose(struct console *c)
     return false;
 }
 
+// On a terminal Ctrl-C ends the answer, not the line that is being written; elsewhere a signal also ends a
+// write that nobody reads. (stdio would drop what a signal kept it from writing.)
+static bool put(struct console *c, const char *text, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(STDOUT_FILENO, text, n);
+        if (done < 0 && errno == EINTR && (c->output_terminal || !signals_caught()))
+            continue;
+        if (done < 0)
+            return lose(c);
+        text += done;
+        n -= (size_t)done;
+    }
+    return true;
+}
+
+static bool put_held(struct console *c)
+{
+    size_t n = c->n_held;
+    c->n_held = 0;
+    return put(c, c->held, n);
+}
+
 bool console_write(struct console *c, const char *text, size_t n)
 {
     if (atomic_load(&c->output_lost))
         return false;
     progress_clear(&c->progress);
-    errno = 0;
-    return fwrite(text, 1, n, stdout) == n ? true : lose(c);
+    if (n > sizeof c->held - c->n_held && !put_held(c))
+        return false;
+    if (n > sizeof c->held)
+        return put(c, text, n);
+    memcpy(c->held + c->n_held, text, n);
+    c->n_held += n;
+    return true;
 }
 
 bool console_print(struct console *c, const char *format, ...)
@@ -227,7 +255,9 @@ bool console_flush(struct console *c)
 {
     if (atomic_load(&c->output_lost))
         return false;
-    errno = 0;
+    if (!put_held(c))
+        return false;
+    errno = 0; // help and manual pages are printed by stdio
     return fflush(stdout) == 0 && !ferror(stdout) ? true : lose(c);
 }
 

@@ -22,6 +22,8 @@ struct console {
     bool streaming;          // answers appear on the terminal while they are generated
     atomic_bool output_lost; // standard output cannot be written any more; any thread may read it
     int output_error;        // errno of that; EPIPE = the reader went away
+    char held[4096];         // bytes for standard output, not yet written
+    size_t n_held;
 };
 
 // How messages look is needed before options are parsed: `json` is the pre-scanned --log-json.
