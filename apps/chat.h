@@ -50,6 +50,8 @@ int chat_each_segment(struct chat *c);
 int chat_load(struct chat *c, struct settings *mine);
 // Whether --save, --load and --each-segment go together with the rest.
 int chat_check_file(struct work *w);
+// Refuses a file to save into that exists and is no saved conversation, or cannot be written.
+int chat_check_target(struct work *w, const char *path);
 struct iv_session_options chat_session_options(struct chat *c);
 // Whether the stop texts can be used.
 int chat_check_stops(struct work *w);

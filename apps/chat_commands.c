@@ -137,6 +137,8 @@ static int run_image(struct talk *t, const char *argument)
     if (rc != IV_OK) {
         t->mine = before;
         t->n_image = n_image;
+        if (n_image > 0)
+            t->mine.image.item = t->image; // it may have moved
         return rc;
     }
     memmove(t->image, t->image + first, (all - first) * sizeof *t->image);
@@ -200,6 +202,10 @@ static int run_save(struct talk *t, const char *argument)
 {
     char path[PATH_MAX];
     int rc = need_file(t, "save", argument, path);
+    if (rc == IV_OK && iv_session_n_turn(t->c->session) == 0)
+        return app_error(&t->c->work.error, IV_ERR_USAGE, "/save: nothing has been asked yet");
+    if (rc == IV_OK)
+        rc = chat_check_target(&t->c->work, path);
     if (rc == IV_OK)
         rc = iv_session_save(t->c->session, path, &t->c->work.error);
     if (rc == IV_OK)

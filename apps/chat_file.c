@@ -4,6 +4,7 @@
 // What the file tells wins over defaults and loses against what a person names: media and prompt come
 // from the file alone, the numbers of generation from the file where no option gives them.
 
+#include <stdio.h>
 #include <string.h>
 
 #include "chat.h"
@@ -31,6 +32,25 @@ static int check_segments(struct work *w)
     return IV_OK;
 }
 
+// The first bytes of every saved conversation (docs/FORMATS.md).
+static const char saved_magic[] = "IVCHCONV";
+
+int chat_check_target(struct work *w, const char *path)
+{
+    char head[sizeof saved_magic - 1];
+    FILE *f = fopen(path, "rb");
+    if (f) {
+        size_t n = fread(head, 1, sizeof head, f);
+        bool ours = n == 0 || (n == sizeof head && memcmp(head, saved_magic, n) == 0);
+        (void)fclose(f);
+        if (!ours)
+            return app_error(&w->error, IV_ERR_USAGE,
+                             "%s: exists and is no saved conversation, it is not overwritten",
+                             path);
+    }
+    return savefile_check(path, &w->error);
+}
+
 int chat_check_file(struct work *w)
 {
     static const char *const of_prompt[] = {"instruction", "msg", "time-text", "allow-special"};
@@ -43,7 +63,7 @@ int chat_check_file(struct work *w)
     for (size_t i = 0; s->load && i < sizeof of_prompt / sizeof *of_prompt; i++)
         if (given(w, of_prompt[i]))
             console_warn(w->con, "--%s has no effect with --load", of_prompt[i]);
-    return s->save ? savefile_check(s->save, &w->error) : IV_OK;
+    return s->save ? chat_check_target(w, s->save) : IV_OK;
 }
 
 static void take_options(const struct chat *c, struct settings *mine)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "chat_talk.h"
+#include "heap.h"
 #include "option_value.h"
 #include "savefile.h"
 
@@ -95,9 +96,16 @@ int talk_set(struct talk *t, const char *argument)
     const char *refusal = talk_set_refusal(o, group);
     if (refusal)
         return app_error(&w->error, IV_ERR_USAGE, "/set: %s %s", name, refusal);
-    if (options_set(groups, &t->mine, name, value, message) != 0)
-        return app_error(&w->error, IV_ERR_USAGE, "/set: %s", message);
-    int rc = chat_check_stops(w);
+    t->mine.stop.item = NULL; // a new array: what was there comes back if the new text is refused
+    int rc = options_set(groups, &t->mine, name, value, message);
+    if (!t->mine.stop.item)
+        t->mine.stop.item = before.stop.item;
+    if (rc != 0)
+        rc = app_error(&w->error, IV_ERR_USAGE, "/set: %s", message);
+    else
+        rc = chat_check_stops(w);
+    if (t->mine.stop.item != before.stop.item)
+        heap_free(rc == IV_OK ? before.stop.item : t->mine.stop.item);
     if (rc != IV_OK) {
         t->mine = before;
         return rc;

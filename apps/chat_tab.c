@@ -19,7 +19,7 @@ static bool can_be_typed(const char *name)
 {
     size_t n = strlen(name);
     for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+        if (wellformed_steers(name + i))
             return false;
     }
     return wellformed_length(name, n) == n;

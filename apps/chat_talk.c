@@ -174,8 +174,11 @@ static enum line_result next_line(struct talk *t, const char **line)
 static bool goes_on(struct talk *t, int rc)
 {
     struct work *w = &t->c->work;
-    if (rc == IV_OK)
-        return !atomic_load(&w->con->output_lost);
+    if (rc == IV_OK) {
+        if (signals_caught() == SIGINT) // it came too late for what it was meant to stop
+            signals_forget();
+        return !atomic_load(&w->con->output_lost) && !signals_caught();
+    }
     if (atomic_load(&w->con->output_lost) || atomic_load(&w->dump.failed))
         return false;
     int signo = signals_caught();
@@ -244,6 +247,18 @@ static void greet(const struct talk *t)
                 info->name, info->variant);
 }
 
+// The caller's array goes on after the conversation, whose /set puts texts of its own into its copy.
+static bool own_stops(struct talk *t)
+{
+    struct text_list given = t->mine.stop;
+    t->mine.stop.item = heap_calloc(given.n + 1, sizeof *given.item);
+    if (!t->mine.stop.item)
+        return false;
+    for (size_t i = 0; i < given.n; i++)
+        t->mine.stop.item[i] = given.item[i];
+    return true;
+}
+
 int chat_talk(struct chat *c)
 {
     struct talk t = {.c = c, .mine = *c->work.s};
@@ -256,6 +271,8 @@ int chat_talk(struct chat *c)
         .user = &t,
     };
     c->work.s = &t.mine;
+    if (!own_stops(&t))
+        return app_error(&c->work.error, IV_ERR_LIMIT, "out of memory for the stop texts");
     greet(&t);
     if (editor_possible() && !t.mine.log_json)
         t.editor = editor_open(&o);
@@ -268,8 +285,7 @@ int chat_talk(struct chat *c)
 
     editor_close(t.editor);
     c->work.s = given;
-    if (t.mine.stop.item != given->stop.item)
-        heap_free(t.mine.stop.item);
+    heap_free(t.mine.stop.item);
     for (size_t i = 0; i < t.n_kept; i++)
         heap_free(t.kept[i]);
     heap_free(t.kept);

@@ -22,13 +22,17 @@ static void *run(void *user)
 
 void chat_warm_begin(struct chat_warm *w, struct chat *c)
 {
+    static const int others[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP};
     sigset_t all, before;
     *w = (struct chat_warm){.c = c};
     if (c->work.s->cache_mib == 0 || c->work.dump.dir)
         return;
     atomic_store(&c->work.halt, false);
     atomic_store(&c->work.con->muted, true);
-    (void)sigfillset(&all);
+    // signals are the main thread's; faults (SIGBUS: a weight file was cut) must reach their handler here
+    (void)sigemptyset(&all);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        (void)sigaddset(&all, others[i]);
     (void)pthread_sigmask(SIG_BLOCK, &all, &before);
     w->running = pthread_create(&w->thread, NULL, run, c) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -23,6 +23,7 @@
 #include "jsontext.h"
 #include "signals.h"
 #include "wallclock.h"
+#include "wellformed.h"
 
 enum { LINE = 2048 };
 
@@ -61,12 +62,12 @@ void console_configure(struct console *c, bool verbose, bool quiet, bool json, c
 static void printable(char out[LINE], const char *line)
 {
     size_t n = 0;
-    for (; *line && n + 5 < LINE; line++) {
-        unsigned char b = (unsigned char)*line;
-        if (b < 0x20 || b == 0x7f)
-            n += (size_t)snprintf(out + n, LINE - n, "\\x%02x", b);
-        else
-            out[n++] = (char)b;
+    while (*line && n + 16 < LINE) {
+        size_t steering = wellformed_steers(line);
+        if (!steering)
+            out[n++] = *line++;
+        for (; steering > 0; steering--, line++)
+            n += (size_t)snprintf(out + n, LINE - n, "\\x%02x", (unsigned)(unsigned char)*line);
     }
     out[n] = 0;
 }

@@ -33,6 +33,7 @@
 #include "heap.h"
 #include "linedraw.h"
 #include "signals.h"
+#include "wellformed.h"
 #include "wide.h"
 
 enum { CHARACTER = 4, LISTED = 120, COLUMNS = 80 };
@@ -245,12 +246,12 @@ static void list(struct editor *ed, const struct candidates *c)
     size_t per_row = widest + 2 < COLUMNS ? COLUMNS / (widest + 2) : 1;
     linedraw_leave(&ed->draw);
     for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        for (; c->text[i][k]; k++)
-            fputc(is_control((unsigned char)c->text[i][k]) && (unsigned char)c->text[i][k] < 0x80
-                      ? '?'
-                      : c->text[i][k],
-                  ed->screen);
+        size_t k = strlen(c->text[i]);
+        for (const char *s = c->text[i]; *s;) {
+            size_t steering = wellformed_steers(s);
+            fputc(steering ? '?' : *s, ed->screen);
+            s += steering ? steering : 1;
+        }
         if ((i + 1) % per_row == 0 || i + 1 == n)
             fputc('\n', ed->screen);
         else
@@ -374,8 +375,10 @@ static bool build(struct editor *ed)
     (void)el_wset(ed->el, EL_SIGNAL, 0);
     (void)el_wset(ed->el, EL_HIST, history_w, ed->history);
     (void)el_wset(ed->el, EL_GETCFN, read_char);
+    (void)el_source(
+        ed->el,
+        NULL); // the person's own ~/.editrc, if any; its bind -e and bind -v forget our keys
     bind_keys(ed->el);
-    (void)el_source(ed->el, NULL); // the person's own ~/.editrc, if any
     return true;
 }
 
