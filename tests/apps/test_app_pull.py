@@ -517,6 +517,58 @@ def use_and_remove():
 
 
 @case
+def removal_and_links():
+    """A cache that others have written: rm follows no link to what it removes and keeps what any link leads to."""
+    home = hub.cache("links")
+    env = hub.environment(home)
+    outside = os.path.join(hub.top, "outside")
+    os.makedirs(os.path.join(outside, "deeper"))
+    precious = os.path.join(outside, "deeper", "file")
+    with open(precious, "w", encoding="utf-8") as f:
+        f.write("x")
+    name = hub.repo("test/links", SMALL)
+    folder = repo_folder(home, name)
+    for part in ("", "refs", "snapshots", "blobs"):
+        hub.pull(name, home)
+        path = os.path.join(folder, part).rstrip("/")
+        os.rename(path, path + ".away")
+        os.symlink(outside, path)
+        for text in (name, name + "@" + hubrig.COMMIT):
+            if part in ("", "snapshots"):
+                os.makedirs(os.path.join(outside, "snapshots" if not part else "", hubrig.COMMIT), exist_ok=True)
+            r = program.run("rm", text, env=env)
+            yield (r.code == 1 and "is a link to elsewhere" in r.err and len(r.lines) == 1 and os.path.exists(precious)), "rm: %s is a link" % (part or "the repository"), r
+        os.unlink(path)
+        os.rename(path + ".away", path)
+    at = snapshot(home, name)
+    for text in (name + "@" + hubrig.COMMIT, name):
+        hub.pull(name, home)
+        os.rename(at, os.path.join(hub.top, "away-" + str(len(text))))
+        os.symlink(outside, at)
+        r = program.run("rm", text, env=env)
+        yield r.code == 0 and os.path.exists(precious) and not os.path.lexists(at), "rm: a snapshot that is a link goes as a name", r
+    files = dict(SMALL)
+    two = hub.repo("test/forms", files, commit="1" * 40)
+    hub.pull(two, home)
+    files["config.json"] = b'{"model_type":"other"}\n'
+    hub.repo(two, files, commit="2" * 40)
+    hub.pull(two, home)
+    kept = snapshot(home, two, "2" * 40)
+    for n in os.listdir(kept):
+        link = os.path.join(kept, n)
+        blob = os.path.realpath(link)
+        os.unlink(link)
+        os.symlink(blob if n.endswith(".json") else "../../snapshots/../blobs/" + os.path.basename(blob), link)
+    os.symlink("itself", os.path.join(kept, "itself"))
+    r = program.run("rm", two + "@" + "1" * 40, env=env)
+    yield r.code == 1 and "not known what it leads to" in r.err and os.path.isdir(snapshot(home, two, "1" * 40)), "rm: a link that is not understood keeps everything", r
+    os.unlink(os.path.join(kept, "itself"))
+    r = program.run("rm", two + "@" + "1" * 40, env=env)
+    yield (r.code == 0 and sums(kept) == expected(files, wanted(files)) and
+           len(os.listdir(os.path.join(repo_folder(home, two), "blobs"))) == len(wanted(files))), "rm: links of any form keep their blobs", r
+
+
+@case
 def bars():
     import pty
     name, home = hub.repo("test/bars", model_files(2, 2 * MIB), throttle=MIB), hub.cache("bars")

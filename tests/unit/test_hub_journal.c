@@ -141,10 +141,9 @@ static void refs_and_links(void **state)
     assert_true(n == 3 && !memcmp(text, "two", 3));
 }
 
-static int count(void *user, const char *path, bool is_folder, struct err *e)
+static int count(void *user, const struct walk_name *n, struct err *e)
 {
-    (void)path;
-    ((int *)user)[is_folder]++;
+    ((int *)user)[n->is_folder]++;
     return *(int *)user > 100 ? err_set(e, ERR_FAIL, "enough") : 0;
 }
 
@@ -158,9 +157,13 @@ static void walks_do_not_follow(void **state)
     assert_int_equal(path_write(path, "x", NULL), 0);
     snprintf(path, sizeof path, "%s/a/up", folder);
     assert_int_equal(path_link("..", path, NULL), 0);
-    assert_int_equal(walk(folder, count, n, NULL), 0);
+    assert_int_equal(walk(folder, false, count, n, NULL), 0);
     assert_true(n[0] == 2 && n[1] == 2);
-    assert_int_equal(walk("/nonexistent", count, n, NULL), 0);
+    assert_int_equal(walk("/nonexistent", false, count, n, NULL), 0);
+    assert_int_not_equal(walk(path, false, count, n, NULL), 0);
+    assert_true(n[0] == 2 && n[1] == 2);
+    assert_int_equal(walk(path, true, count, n, NULL), 0);
+    assert_true(n[0] == 4 && n[1] == 4);
 }
 
 static void lists_of_a_hub(void **state)
