@@ -40,6 +40,7 @@ static int set_url(struct fetch *p, struct fetch_file *f, const char *url, struc
     pthread_mutex_lock(&p->lock);
     char *old = f->url;
     f->url = copy;
+    f->n_url++;
     pthread_mutex_unlock(&p->lock);
     mem_free(old);
     return 0;
@@ -206,19 +207,29 @@ static bool span_body(void *user, const void *bytes, size_t n)
     return s->rc == 0 && !s->odd.code && !atomic_load(&s->fetch->stop);
 }
 
-// The address `used` is no longer good: asks for a new one unless another thread has done so. Returns rc, the
-// error so far, or a graver one.
-static int refresh(struct fetch_thread *t, struct fetch_file *f, const char *used, bool *again,
-                   int rc, struct err *e)
+// The address number `used` is no longer good. One thread asks for a new one, the others wait for it. Returns rc,
+// the error so far, or a graver one.
+static int refresh(struct fetch_thread *t, struct fetch_file *f, unsigned used, bool *again, int rc,
+                   struct err *e)
 {
+    struct fetch *p = t->fetch;
     struct err why = {0};
-    pthread_mutex_lock(&t->fetch->lock);
-    bool mine = !strcmp(f->url, used);
-    if (mine)
+    int moved = 0;
+    pthread_mutex_lock(&p->lock);
+    while (f->locating && !atomic_load(&p->stop))
+        (void)pthread_cond_wait(&p->change, &p->lock);
+    bool mine = f->n_url == used && f->n_refresh < REFRESH_MAX && !atomic_load(&p->stop);
+    *again = mine || f->n_url != used;
+    f->locating = mine || f->locating;
+    pthread_mutex_unlock(&p->lock);
+    if (mine) {
+        moved = locate(t, f, &why);
+        pthread_mutex_lock(&p->lock);
+        f->locating = false;
         f->n_refresh++;
-    *again = f->n_refresh <= REFRESH_MAX;
-    pthread_mutex_unlock(&t->fetch->lock);
-    int moved = mine && *again ? locate(t, f, &why) : 0;
+        pthread_cond_broadcast(&p->change);
+        pthread_mutex_unlock(&p->lock);
+    }
     return moved != 0 ? err_set(e, moved, "%s", why.msg) : rc;
 }
 
@@ -231,6 +242,7 @@ static int span_try(struct fetch_thread *t, struct span *s, struct http_reply *r
     char url[HTTP_URL_MAX];
     pthread_mutex_lock(&p->lock);
     memcpy(url, f->url, strlen(f->url) + 1);
+    unsigned n_url = f->n_url;
     pthread_mutex_unlock(&p->lock);
     s->ranged = s->at > 0 || s->to < f->remote->size;
     s->odd.code = 0;
@@ -257,7 +269,7 @@ static int span_try(struct fetch_thread *t, struct span *s, struct http_reply *r
         rc = remote_refused(&t->remote, reply, f->remote->path, e);
         bool expired = !reply->at_endpoint && reply->status < 500 && reply->status != 416 &&
                        reply->status != 429;
-        return expired ? refresh(t, f, url, again, rc, e) : rc;
+        return expired ? refresh(t, f, n_url, again, rc, e) : rc;
     }
     if (s->at < s->to) {
         *again = true;

@@ -218,6 +218,17 @@ for item in RECOVERING:
 
 
 @case
+def expired_for_all():
+    """Eight streams are cut at once, and their one address has expired meanwhile."""
+    files = {"model.safetensors": content(32 * MIB)}
+    name, home = hub.repo("mend/expired", files, expire=8, cut="model.safetensors 100000 8", slow_head=300), hub.cache("expired")
+    r = hub.pull(name, home, "--connections", "8")
+    yield r.code == 0 and sums(snapshot(home, name)) == expected(files, files), "an address that eight streams lose at once", r
+    heads = [q for q in hub.requests(name) if q["method"] == "HEAD"]
+    yield len(heads) == 2, "one of the streams asks for the next address", len(heads)
+
+
+@case
 def hostile_lists():
     home = hub.cache("hostile")
     entry = '{"type":"file","oid":"%s","size":%s,"path":%s}'

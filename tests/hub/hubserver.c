@@ -243,6 +243,8 @@ static enum MHD_Result resolve(struct visit *v, struct MHD_Connection *c, const 
     struct stored f;
     enum MHD_Result rc;
     bool head = !strcmp(v->method, "HEAD");
+    if (head)
+        sleep_s(1e-3 * (double)s->slow_head);
     if (fails(v, c, head ? &s->head : &s->get, head ? "head" : "get", &rc))
         return rc;
     if (s->loop) {

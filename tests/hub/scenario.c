@@ -88,6 +88,8 @@ static void read_line(const char *key, const char *value, struct scenario *s)
         (void)sscanf(value, "%99s %lu %d", s->stall, &s->stall_after, &s->stall_count);
     else if (!strcmp(key, "throttle"))
         s->throttle = strtol(value, NULL, 10);
+    else if (!strcmp(key, "slow-head"))
+        s->slow_head = strtol(value, NULL, 10);
     else if (!strcmp(key, "expire"))
         s->expire = (int)strtol(value, NULL, 10);
     else if (!strcmp(key, "page"))

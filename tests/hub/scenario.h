@@ -26,6 +26,7 @@ struct scenario {
     uint64_t cut_after, stall_after;
     int cut_count, stall_count;
     long throttle;                       // bytes a second and connection
+    long slow_head;                      // ms before the answer to HEAD
     int expire;                          // requests that an address of the store is good for
     int page;                            // entries a page of the list
     char tree_file[300], info_file[300]; // sent instead of the list and the answer on the revision
