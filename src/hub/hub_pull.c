@@ -36,6 +36,7 @@ struct pull {
     size_t n_wanted;
     const struct remote_file **lacking; // [n_lacking]
     size_t n_lacking;
+    uint64_t space; // bytes that will be written
 };
 
 static bool asked_to_stop(void *user)
@@ -88,18 +89,21 @@ static int find_lacking(struct pull *p, struct pull_result *out, struct err *e)
             return err_set(e, ERR_LIMIT, "%s: out of memory for its names", p->name.id);
         out->n = i + 1;
         told->size = f->size;
-        told->had = place_has(&p->target, f);
+        bool done = place_has(&p->target, f), here = done || place_has_bytes(&p->target, f);
+        told->had = here;
         out->bytes += f->size;
-        if (!told->had) {
+        if (!done)
             p->lacking[p->n_lacking++] = f;
+        if (!here)
             out->missing += f->size;
-        }
+        if (!here || (!done && p->order->local_dir))
+            p->space += f->size;
     }
     return 0;
 }
 
 // What an earlier run left has its full length but occupies only what arrived.
-static int check_space(const struct pull *p, uint64_t missing, struct err *e)
+static int check_space(const struct pull *p, struct err *e)
 {
     const char *folder = p->order->local_dir ? p->order->local_dir : p->env.cache;
     struct statvfs v;
@@ -116,9 +120,9 @@ static int check_space(const struct pull *p, uint64_t missing, struct err *e)
             have += path_disk_bytes(place.data);
         place_free(&place);
     }
-    if (missing > have)
+    if (p->space > have)
         return err_set(e, ERR_FAIL, "%s: no space left: %.2f GB are needed, %.2f GB are free",
-                       folder, 1e-9 * (double)missing, 1e-9 * (double)have);
+                       folder, 1e-9 * (double)p->space, 1e-9 * (double)have);
     return 0;
 }
 
@@ -161,7 +165,7 @@ static int load(struct pull *p, struct pull_result *out, struct err *e)
                                 .user = o->user,
                                 .progress = o->progress};
     int rc;
-    TRY(check_space(p, out->missing, e));
+    TRY(check_space(p, e));
     if (!o->local_dir)
         cache_tag(p->env.cache);
     TRY(fetch_files(&order, &out->fetched, e));

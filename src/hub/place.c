@@ -106,6 +106,17 @@ bool place_has(const struct target *t, const struct remote_file *f)
     return has;
 }
 
+bool place_has_bytes(const struct target *t, const struct remote_file *f)
+{
+    char *blob = NULL;
+    uint64_t size;
+    bool has = path_make(&blob, NULL, "%s/blobs/%s", t->repo_folder,
+                         *f->sha256 ? f->sha256 : f->oid) == 0 &&
+               path_is_file(blob, &size) && size == f->size;
+    mem_free(blob);
+    return has;
+}
+
 static int make_link(const struct target *t, const struct place *p, const char *etag, struct err *e)
 {
     // from snapshots/COMMIT/a/b up to the repository's folder: one step for each '/'

@@ -33,6 +33,8 @@ void place_free(struct place *p);
 
 // Whether f needs nothing to be done, as far as can be told without network and without reading it.
 bool place_has(const struct target *t, const struct remote_file *f);
+// Whether the bytes of f lie in the cache (as a blob of another snapshot or name), so that none are to be loaded.
+bool place_has_bytes(const struct target *t, const struct remote_file *f);
 // Takes what is here already under the lock: the same blob for another snapshot, the file of a folder without
 // metadata, a copy from the cache. *done = nothing is left to do.
 int place_adopt(const struct target *t, const struct place *p, const struct remote_file *f,
