@@ -5,7 +5,7 @@
 //
 // Easy to get wrong: refs/ is written last, so that a name goes on meaning the older, complete snapshot
 // while a newer one arrives; the config of the base model is a courtesy (ivchat does without), so failing
-// to get it is a warning.
+// to get it is a warning, it is asked for once, and refs of that repository are not moved.
 #include "hub/hub_pull.h"
 
 #include <errno.h>
@@ -213,31 +213,55 @@ fail:
     return rc;
 }
 
+// The commit that the cache's main of a repository means, "" if none; true when that snapshot has a config.
+static bool has_config(const char *given_cache, const char *id, char commit[41])
+{
+    char *cache = NULL, *repo = NULL, *path = NULL;
+    commit[0] = 0;
+    bool has = hubenv_cache(given_cache, &cache, NULL) == 0 &&
+               cache_repo_folder(cache, id, &repo, NULL) == 0 &&
+               cache_read_ref(repo, "main", commit) &&
+               path_make(&path, NULL, "%s/snapshots/%s/config.json", repo, commit) == 0 &&
+               path_is_file(path, NULL);
+    mem_free(path);
+    mem_free(repo);
+    mem_free(cache);
+    return has;
+}
+
 // config.json of the language model inside, when the model names one.
-static void pull_base_config(const struct pull_order *o, const struct pull_result *model)
+static int pull_base_config(const struct pull_order *o, const struct pull_result *model,
+                            struct err *e)
 {
     static const char *const config[] = {"config.json"};
-    char base[REPO_ID_MAX + 1] = "", *path = NULL, *text = NULL;
+    char base[REPO_ID_MAX + 1] = "", commit[41], name[sizeof base + sizeof commit];
+    char *path = NULL, *text = NULL;
     struct pull_order order = *o;
     struct pull_result result = {0};
-    struct err e = {0};
+    struct err why = {0};
     size_t n;
     if (path_make(&path, NULL, "%s/config.json", model->folder) == 0 &&
         file_read(path, CONFIG_MAX, ERR_MODEL, &text, &n, NULL) == 0)
         (void)config_base_model(text, n, base, NULL);
     mem_free(text);
     mem_free(path);
-    if (!*base)
-        return;
-    order.name = base;
+    if (!*base || has_config(o->cache, base, commit))
+        return 0;
+    // of the commit that main means here, if it means one: nobody asked to move it
+    snprintf(name, sizeof name, "%s%s%s", base, *commit ? "@" : "", commit);
+    order.name = name;
     order.local_dir = NULL;
     order.choice = (struct choice){.include = config, .n_include = 1};
     order.progress = NULL;
-    order.retries = 1;
-    if (pull_once(&order, &result, &e) != 0 && e.code != ERR_ABORT)
-        log_line(o->hooks, LOG_WARN, "config of the base model not loaded, ivchat does without: %s",
-                 e.msg);
+    order.retries = 0;
+    int rc = pull_once(&order, &result, &why);
     pull_free(&result);
+    if (rc == ERR_ABORT)
+        return err_set(e, rc, "%s", why.msg);
+    if (rc != 0)
+        log_line(o->hooks, LOG_WARN, "config of the base model not loaded, ivchat does without: %s",
+                 why.msg);
+    return 0;
 }
 
 int hub_pull(const struct pull_order *o, struct pull_result *out, struct err *e)
@@ -245,7 +269,7 @@ int hub_pull(const struct pull_order *o, struct pull_result *out, struct err *e)
     memset(out, 0, sizeof *out);
     int rc = pull_once(o, out, e);
     if (rc == 0 && !o->dry_run && o->choice.n_include == 0 && !o->local_dir && *out->commit)
-        pull_base_config(o, out);
+        rc = pull_base_config(o, out, e);
     return rc;
 }
 

@@ -473,6 +473,31 @@ def base_model():
     hub.repo("base/lm", model_files(1, 5000))
     r = hub.pull(name, home)
     yield r.code == 0 and set(sums(snapshot(home, "base/lm"))) == {"config.json"}, "the base model's config comes along", r
+    before = len(hub.requests(name) + hub.requests("base/lm"))
+    hub.repo("base/lm", model_files(1, 5000), commit="2" * 40)
+    r = hub.pull(name, home)
+    asked = hub.requests(name) + hub.requests("base/lm")
+    yield r.code == 0 and len(asked) - before == 2, "what is complete costs two requests, with a base model too", asked
+    main = os.path.join(repo_folder(home, "base/lm"), "refs", "main")
+    os.unlink(os.path.join(snapshot(home, "base/lm"), "config.json"))
+    hub.scenario("base/lm", info_file=hub.file("info-base", '{"sha":"%s"}' % ("2" * 40)))
+    r = hub.pull(name, home)
+    with open(main, encoding="utf-8") as f:
+        yield r.code == 0 and f.read() == hubrig.COMMIT, "the base model's main is not moved", r
+    hub.scenario("base/lm")
+    r = hub.pull(name, home)
+    yield r.code == 0 and set(sums(snapshot(home, "base/lm"))) == {"config.json"}, "its config is that of the commit that is here", r
+    other = hub.cache("based-stop")
+    hub.scenario("base/lm", fail_info="429 -1 5")
+    begun = time.monotonic()
+    r = hub.pull(name, other)
+    yield r.code == 0 and time.monotonic() - begun < 4 and "HTTP 429" in r.err, "the base model is not waited for", r
+    hub.scenario("base/lm", slow_head=3000)
+    before = len(hub.requests("api/models/base/lm/tree"))
+    p = subprocess.Popen([program.IVCHAT, "pull", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=program.environment(hub.environment(other)))
+    wait_for(lambda: len(hub.requests("api/models/base/lm/tree")) > before)
+    p.send_signal(signal.SIGTERM)
+    yield p.wait() == 143, "SIGTERM while the base model's config is loaded", p.returncode
 
 
 @case
