@@ -150,6 +150,17 @@ fail:
     return rc;
 }
 
+// What a removal by hand, or by another program, may have taken away while the rest arrived.
+static int check_there(const struct pull *p, struct err *e)
+{
+    for (size_t i = 0; i < p->n_wanted; i++) {
+        if (!place_has(&p->target, p->wanted[i]))
+            return err_set(e, ERR_FAIL, "%s: %s was removed by another process meanwhile",
+                           p->name.id, p->wanted[i]->path);
+    }
+    return 0;
+}
+
 static int load(struct pull *p, struct pull_result *out, struct err *e)
 {
     const struct pull_order *o = p->order;
@@ -164,14 +175,26 @@ static int load(struct pull *p, struct pull_result *out, struct err *e)
                                 .hooks = o->hooks,
                                 .user = o->user,
                                 .progress = o->progress};
-    int rc;
+    char known[41];
+    int rc, lock_fd = -1;
+    bool names = !o->local_dir && !repo_is_commit(p->name.revision) &&
+                 !(cache_read_ref(p->repo_folder, p->name.revision, known) &&
+                   !strcmp(known, p->info.commit));
     TRY(check_space(p, e));
     if (!o->local_dir)
         cache_tag(p->env.cache);
+    if (!o->local_dir && (p->n_lacking > 0 || names)) { // else the cache may be read-only
+        TRY(cache_lock_repo(p->repo_folder, false, &lock_fd, e));
+        if (lock_fd < 0)
+            TRY(err_set(e, ERR_FAIL, "%s: another process is removing it now", p->name.id));
+    }
     TRY(fetch_files(&order, &out->fetched, e));
-    if (!o->local_dir && !repo_is_commit(p->name.revision))
+    if (lock_fd >= 0)
+        TRY(check_there(p, e));
+    if (names)
         TRY(cache_write_ref(p->repo_folder, p->name.revision, p->info.commit, e));
 fail:
+    lock_release(lock_fd);
     return rc;
 }
 

@@ -126,10 +126,14 @@ static int make_link(const struct target *t, const struct place *p, const char *
             buf_add_str(&b, "../");
     }
     buf_printf(&b, "blobs/%s", etag);
-    char *target = buf_take(&b);
+    char *target = buf_take(&b), *aside = NULL;
+    int rc;
     if (!target)
-        return err_set(e, ERR_LIMIT, "out of memory for a path");
-    int rc = path_link(target, p->link, e);
+        TRY(err_set(e, ERR_LIMIT, "out of memory for a path"));
+    TRY(cache_lock_folder(t->repo_folder, &aside, e));
+    TRY(path_link(aside, target, p->link, e));
+fail:
+    mem_free(aside);
     mem_free(target);
     return rc;
 }
@@ -142,7 +146,7 @@ static int write_metadata(const struct target *t, const struct place *p, const c
     clock_gettime(CLOCK_REALTIME, &now);
     snprintf(text, sizeof text, "%s\n%s\n%lld.%03ld\n", t->commit, etag, (long long)now.tv_sec,
              now.tv_nsec / 1000000);
-    return path_write(p->metadata, text, e);
+    return path_write(NULL, p->metadata, text, e);
 }
 
 static int copy_file(const char *from, const char *to, struct err *e)

@@ -5,7 +5,7 @@
 //   and a second call finishes
 //
 // Easy to get wrong: a blob may belong to several snapshots; a download of another process writes beside the
-// blobs, so each blob's lock is taken before it goes; a cache may be written by others, so no link is followed to
+// blobs, so the repository's lock (ours) and each blob's (the hub's client's) are taken first; a cache may be written by others, so no link is followed to
 // what is removed, and links of other snapshots, whatever their form, count by the file that they lead to.
 #include <errno.h>
 #include <fcntl.h>
@@ -216,10 +216,9 @@ fail:
     return rc;
 }
 
-static int remove_all(struct removal *r, struct err *e)
+static int remove_locked(struct removal *r, struct err *e)
 {
     int rc;
-    TRY(refuse_links(r, e));
     TRY(part(r, "blobs", refuse_if_busy, e));
     if (r->commit)
         TRY(part(r, "snapshots", keep_others, e));
@@ -239,6 +238,32 @@ static int remove_all(struct removal *r, struct err *e)
             TRY(err_set(e, ERR_FAIL, "%s: cannot be removed: %s", r->repo, strerror(errno)));
     }
 fail:
+    return rc;
+}
+
+static int remove_temporary(void *user, const struct walk_name *n, struct err *e)
+{
+    size_t len = strlen(n->name);
+    return len > 4 && !strcmp(n->name + len - 4, ".tmp") ? remove_any(user, n, e) : 0;
+}
+
+static int remove_all(struct removal *r, struct err *e)
+{
+    char *folder = NULL, *lock = NULL;
+    int rc, fd = -1;
+    TRY(refuse_links(r, e));
+    TRY(cache_lock_name(r->repo, &lock, e));
+    TRY(cache_lock_repo(r->repo, true, &fd, e));
+    if (fd < 0)
+        TRY(err_set(e, ERR_FAIL, "%s: another process is downloading it now", r->repo));
+    TRY(remove_locked(r, e));
+    TRY(cache_lock_folder(r->repo, &folder, e));
+    TRY(walk(folder, false, remove_temporary, r, e)); // nobody writes, so it is of killed processes
+    (void)unlink(lock);
+fail:
+    lock_release(fd);
+    mem_free(lock);
+    mem_free(folder);
     return rc;
 }
 

@@ -563,6 +563,25 @@ def use_and_remove():
     yield r.code == 1 and "another process is downloading" in r.err, "rm during a download", r
     p.send_signal(signal.SIGTERM)
     p.wait()
+    slow = hub.repo("test/slow", SMALL, slow_head=500)
+    folder = repo_folder(home, slow)
+    for key in ("ivchat rm", "a hand"):
+        p = subprocess.Popen([program.IVCHAT, "pull", slow, "--connections", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=program.environment(env))
+        wait_for(lambda: os.path.isdir(os.path.join(folder, "snapshots")) and sums(snapshot(home, slow)) and not leftovers(folder))
+        if key == "ivchat rm":
+            r = program.run("rm", slow, env=env)
+            yield r.code == 1 and "another process is downloading" in r.err, "rm between two files of a download", r
+            with open(os.path.join(home, "hub", ".locks", "models--test--slow", "of-a-killed.tmp"), "wb"):
+                pass
+        else:
+            os.unlink(os.path.join(snapshot(home, slow), "config.json"))
+        out, err = p.communicate(timeout=60)
+        if key == "ivchat rm":
+            yield p.returncode == 0 and sums(snapshot(home, slow)) == expected(SMALL, wanted(SMALL)), "and the download is whole", err
+            r = program.run("rm", slow, env=env)
+            yield r.code == 0 and not [n for n in leftovers(os.path.join(home, "hub", ".locks", "models--test--slow"))], "rm: what killed processes left goes along", r
+        else:
+            yield (p.returncode == 1 and b"was removed by another process" in err and not os.path.exists(os.path.join(folder, "refs", "main"))), "a file taken away during a download: no ref", err
 
 
 @case
