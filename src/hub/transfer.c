@@ -96,7 +96,7 @@ int transfer_open(struct fetch_thread *t, struct fetch_file *f, struct err *e)
         wait_for_other(p, f);
         return 0;
     }
-    TRY(place_adopt(&p->order->target, &f->place, f->remote, f->etag, &done, e));
+    TRY(place_adopt(&p->order->target, &f->place, f->remote, f->etag, &p->stop, &done, e));
     if (done) {
         atomic_store(&f->arrived, f->remote->size);
         finish_close(f);

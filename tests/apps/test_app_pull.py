@@ -442,6 +442,14 @@ def no_space():
         subprocess.run(["umount", small], check=False)
 
 
+def reads(pid, path):
+    """Whether the process has the file open, or has ended."""
+    try:
+        return any(os.path.realpath("/proc/%d/fd/%s" % (pid, n)) == path for n in os.listdir("/proc/%d/fd" % pid))
+    except OSError:
+        return True
+
+
 @case
 def local_dir():
     name, home = hub.repo("test/local", SMALL), hub.cache("local")
@@ -462,6 +470,28 @@ def local_dir():
     hub.pull(name, home)
     r = hub.pull(name, home, "--local-dir", folder + "2", "--json")
     yield r.code == 0 and fetched(r) == 0 and {n: s for n, s in sums(folder + "2").items() if n in SMALL} == expected(SMALL, names), "--local-dir from the cache", r
+    shard = "model-00001-of-00002.safetensors"
+    blob = os.path.realpath(os.path.join(snapshot(home, name), shard))
+    with open(blob, "r+b") as f:
+        f.write(b"damaged")
+    r = hub.pull(name, home, "--local-dir", folder + "3", "--json")
+    yield r.code == 0 and fetched(r) == len(SMALL[shard]) and {n: s for n, s in sums(folder + "3").items() if n in SMALL} == expected(SMALL, names), "--local-dir: a damaged blob is not copied", r
+    huge, row = hub.repo("test/huge", {"model.safetensors": b"x" * 5000}), '[{"type":"file","oid":"%s","size":%d,"path":"model.safetensors"}]'
+    path = os.path.join(hub.root, "test/huge/model.safetensors")
+    os.truncate(path, 3 << 30)
+    hub.scenario(huge, tree_file=hub.file("tree-huge-file", row % ("a" * 40, 3 << 30)), large=0, oid="a" * 40)
+    for key in ("there", "in the cache"):
+        into = os.path.join(hub.top, "here", key)
+        sparse = os.path.join(into, "model.safetensors") if key == "there" else os.path.join(repo_folder(home, huge), "blobs", "a" * 40)
+        os.makedirs(os.path.dirname(sparse), exist_ok=True)
+        with open(sparse, "wb") as f:
+            f.truncate(3 << 30)
+        p = subprocess.Popen([program.IVCHAT, "pull", huge, "--local-dir", into], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=program.environment(hub.environment(home)))
+        wait_for(lambda: reads(p.pid, sparse))
+        begun = time.monotonic()
+        p.send_signal(signal.SIGTERM)
+        yield p.wait() == 143 and time.monotonic() - begun < 1, "SIGTERM while a file is checked: " + key, "%s after %.1f s" % (p.returncode, time.monotonic() - begun)
+        os.unlink(sparse)
 
 
 @case

@@ -77,7 +77,10 @@ bool stored_find(const char *root, const char *repo, const char *path, const str
         return false;
     out->size = (uint64_t)st.st_size;
     out->large = s->large && out->size >= s->large;
-    checksum(out, (long)st.st_mtime);
+    if (*s->oid)
+        memcpy(out->oid, s->oid, sizeof out->oid);
+    else
+        checksum(out, (long)st.st_mtime);
     return true;
 }
 

@@ -64,6 +64,8 @@ static void read_line(const char *key, const char *value, struct scenario *s)
     }
     if (!strcmp(key, "commit"))
         copy(s->commit, sizeof s->commit, value);
+    else if (!strcmp(key, "oid"))
+        copy(s->oid, sizeof s->oid, value);
     else if (!strcmp(key, "base-model"))
         copy(s->base_model, sizeof s->base_model, value);
     else if (!strcmp(key, "large"))

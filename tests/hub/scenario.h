@@ -15,6 +15,7 @@ struct failure { // the first `count` requests of a kind and path get `status`
 struct scenario {
     char commit[41];
     char base_model[100];
+    char oid[65];   // said of every file instead of its checksum
     uint64_t large; // files of so many bytes lie in the store, behind a redirect; 0 = none do
     bool gated, private_, no_ranges, wrong_range, loop, downgrade, next_away, no_etag, other_etag;
     bool head_size_lies;
