@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "hub/fetch_parts.h"
+#include "hub/filesum.h"
 #include "hub/hubcache.h"
 
 enum { REFRESH_MAX = 5 };
@@ -73,14 +74,30 @@ static void set_state(struct fetch *p, struct fetch_file *f, enum fetch_state st
     pthread_mutex_unlock(&p->lock);
 }
 
-static void wait_for_other(struct fetch *p, struct fetch_file *f)
+// Whether this very download has, or is about to have, the lock of the same contents under another name. In the
+// order of the list when both wait, so that one of them tells of another process.
+static bool is_ours(struct fetch *p, const struct fetch_file *f)
+{
+    bool ours = false;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = p->first; i < p->next && !ours && !p->order->target.local_dir; i++) {
+        const struct fetch_file *other = &p->file[i];
+        bool ahead =
+            other->state == FETCH_BUSY ? other < f : other != f && other->state != FETCH_DONE;
+        ours = ahead && !strcmp(filesum_wanted(other->remote), filesum_wanted(f->remote));
+    }
+    pthread_mutex_unlock(&p->lock);
+    return ours;
+}
+
+static void wait_for_other(struct fetch *p, struct fetch_file *f, bool ours)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     f->not_before = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec + 0.1;
-    if (!f->told_busy)
+    if (!f->told_busy && !ours)
         fetch_say(p, "%s: another process is downloading it, waiting", f->remote->path);
-    f->told_busy = true;
+    f->told_busy = f->told_busy || !ours;
     set_state(p, f, FETCH_BUSY);
 }
 
@@ -91,9 +108,10 @@ int transfer_open(struct fetch_thread *t, struct fetch_file *f, struct err *e)
     int rc;
     if (!f->place.whole)
         TRY(locate(t, f, e));
+    bool ours = is_ours(p, f);
     TRY(lock_try(f->place.lock, &f->lock_fd, e));
     if (f->lock_fd < 0) {
-        wait_for_other(p, f);
+        wait_for_other(p, f, ours);
         return 0;
     }
     TRY(place_adopt(&p->order->target, &f->place, f->remote, f->etag, &p->stop, &done, e));
@@ -186,11 +204,15 @@ static int write_at(struct span *s, const uint8_t *p, size_t n)
 static bool span_body(void *user, const void *bytes, size_t n)
 {
     struct span *s = user;
-    if (n > s->to - s->at) {
+    bool surplus = n > s->to - s->at;
+    if (surplus && s->ranged && s->at == s->to)
+        return false; // all is here: the connection goes, what was asked for stays
+    if (surplus && !s->ranged) {
         err_set(&s->odd, ERR_NETWORK, "%s: the server sends more than the %llu bytes asked for",
                 s->file->remote->path, (unsigned long long)s->to);
-        n = (size_t)(s->to - s->at);
     }
+    if (surplus)
+        n = (size_t)(s->to - s->at);
     s->rc = write_at(s, bytes, n);
     if (s->rc != 0)
         return false;
