@@ -129,6 +129,11 @@ def tokens():
     yield r.code == 0, "HF_TOKEN_PATH", r
     r = hub.pull(name, hub.cache("gated-bad"), token="hf_a\nX-Evil: 1")
     yield r.code == 2 and "control" in r.err and "Evil" not in r.err, "a token with a line break", r
+    echo = hub.repo("test/echo", SMALL, fail_info="500 -1")
+    r = hub.pull(echo, home, "--retries", "0", token=TOKEN)
+    yield r.code == 6 and "HTTP 500" in r.err and TOKEN not in r.err, "a server that repeats the token", r
+    r = hub.pull(name, home, HF_ENDPOINT="http://user:secret@127.0.0.1:9")
+    yield r.code == 2 and "HF_ENDPOINT" in r.err and "secret" not in r.err, "a password in HF_ENDPOINT", r
     private = hub.repo("test/private", SMALL, private=True)
     r = hub.pull(private, home)
     yield r.code == 6 and "no such repository, or a private one" in r.err and "HF_TOKEN" in r.err, "private, no token", r
@@ -174,7 +179,8 @@ def failing(key, scenario, words):
         broken = [n for n, s in sums(snapshot(home, name)).items() if s != expected(SMALL, [n])[n]]
         yield not broken, key + ": nothing unverified has a name", broken
         if "wrong" in key and key != "wrong-range":
-            yield not [x for x in leftovers(home) if key == "wrong-bytes" and os.path.getsize(x) == 5001], key + ": the wrong bytes are gone", leftovers(home)
+            size = len(SMALL[scenario["wrong_bytes"]])
+            yield not [x for x in leftovers(home) if os.path.getsize(x) == size], key + ": the wrong bytes are gone", leftovers(home)
     CASES.append(run)
 
 
@@ -381,6 +387,14 @@ def together():
 
 
 @case
+def same_contents():
+    files = {"model-%05d-of-00002.safetensors" % (i + 1): content(MIB) for i in range(2)}
+    name, home = hub.repo("test/same", files, throttle=2 * MIB), hub.cache("same")
+    r = hub.pull(name, home, "--connections", "4", "--json")
+    yield r.code == 0 and fetched(r) == MIB and sums(snapshot(home, name)) == expected(files, files) and "another process" not in r.err, "two names of one file", r
+
+
+@case
 def stopped():
     home = hub.cache("stopped")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
@@ -551,6 +565,12 @@ def use_and_remove():
         yield at.code == 0 and at.out == local.out, "-m ORG/REPO@REVISION", at
         r = program.run("info", "-m", name + "@gone", env=env)
         yield r.code == 3 and "`ivchat pull test/tiny@gone`" in r.err, "-m of another revision", r
+        plain_file = os.path.join(hub.top, "here", "model.file")
+        os.makedirs(os.path.dirname(plain_file), exist_ok=True)
+        with open(plain_file, "wb"):
+            pass
+        r = program.run("info", "-m", "here/model.file", env=env, cwd=hub.top)
+        yield r.code in (1, 3) and "ivchat pull" not in r.err, "-m of a file is no name of the hub", r
         shard = sorted(n for n in files if n.endswith(".safetensors"))[-1]
         os.unlink(os.path.realpath(os.path.join(snapshot(home, name), shard)))
         r = program.run("info", "-m", name, env=env)

@@ -82,6 +82,8 @@ static bool fails(struct visit *v, struct MHD_Connection *c, const struct failur
     struct MHD_Response *r = text_response("no", 2);
     if (*f->retry_after)
         MHD_add_response_header(r, "Retry-After", f->retry_after);
+    if (*v->token) // some servers repeat what they were sent
+        MHD_add_response_header(r, "X-Error-Message", v->token);
     *rc = queue(v, c, f->status, r);
     return true;
 }
