@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
 #include "base/mem.h"
@@ -63,7 +64,8 @@ static int choose_tiers(const char *name, unsigned *tiers, struct err *e)
 static int find_folder(const char *model, bool weights, char **folder, struct err *e)
 {
     *folder = NULL;
-    if (!path_is_folder(model) && repo_name_is(model))
+    if (access(model, F_OK) != 0 &&
+        repo_name_is(model)) // a file of that name is no name of the hub
         return snapshot_find(model, NULL, weights, folder, e);
     return path_make(folder, e, "%s", model);
 }
@@ -78,7 +80,7 @@ static void copy_name(char *out, size_t cap, const char *path)
     while (from > 0 && path[from - 1] != '/')
         from--;
     snprintf(out, cap, "%.*s", (int)(n - from > 255 ? 255 : n - from), path + from);
-    if (!path_is_folder(path) && repo_name_is(path))
+    if (access(path, F_OK) != 0 && repo_name_is(path))
         out[strcspn(out, "@")] = 0;
 }
 

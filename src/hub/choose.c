@@ -5,7 +5,10 @@
 #include "hub/choose.h"
 
 #include <fnmatch.h>
+#include <stdio.h>
 #include <string.h>
+
+#include "hub/repo_name.h"
 
 static const char *const defaults[] = {
     "config.json",           "model.safetensors",
@@ -17,9 +20,12 @@ static const char *const defaults[] = {
 
 static bool matches(const char *pattern, const char *path)
 {
+    char below[2 * REPO_PATH_MAX];
     size_t n = strlen(pattern);
     if (n > 0 && pattern[n - 1] == '/')
-        return !strncmp(pattern, path, n);
+        return !strncmp(pattern, path, n) ||
+               ((size_t)snprintf(below, sizeof below, "%s*", pattern) < sizeof below &&
+                fnmatch(below, path, FNM_NOESCAPE) == 0);
     return fnmatch(pattern, path, 0) == 0;
 }
 

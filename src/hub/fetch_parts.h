@@ -21,7 +21,9 @@ struct fetch_file {
     double not_before; // FETCH_BUSY: when to look at the lock again, seconds
     bool told_busy;
     // set by the thread that opens the file, before it is FETCH_RUNNING
-    char *url; // where the bytes are; replaced when it has expired
+    char *url;      // where the bytes are; replaced when it has expired
+    unsigned n_url; // counts them
+    bool locating;  // a thread asks for the next one
     char etag[REPO_ETAG_MAX + 1];
     struct place place;
     int data_fd, journal_fd, lock_fd;

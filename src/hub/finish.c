@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "hub/fetch_parts.h"
+#include "hub/filesum.h"
 #include "hub/hubcache.h"
 
 uint64_t finish_ready(const struct fetch_file *f)
@@ -33,32 +34,6 @@ void finish_close(struct fetch_file *f)
         close(f->journal_fd);
     lock_release(f->lock_fd);
     f->data_fd = f->journal_fd = f->lock_fd = -1;
-}
-
-static bool is_large(const struct fetch_file *f)
-{
-    return *f->remote->sha256 != 0;
-}
-
-static int begin_sum(struct fetch_file *f, struct err *e)
-{
-    char head[40];
-    f->sum_begun = true;
-    if (is_large(f))
-        return sha256_begin(&f->sum, e);
-    int rc = sha1_begin(&f->sum, e);
-    int n = snprintf(head, sizeof head, "blob %llu", (unsigned long long)f->remote->size);
-    return rc != 0 ? rc : sha256_add(&f->sum, head, (size_t)n + 1, e);
-}
-
-static int end_sum(struct fetch_file *f, char text[SHA256_TEXT], struct err *e)
-{
-    uint8_t digest[SHA256_BYTES];
-    if (!is_large(f))
-        return sha1_end(&f->sum, text, e);
-    int rc = sha256_end(&f->sum, digest, e);
-    sha256_text(digest, text);
-    return rc;
 }
 
 // All of the file once more.
@@ -83,16 +58,16 @@ static int begin_anew(struct fetch *p, struct fetch_file *f, struct err *e)
 static int conclude(struct fetch *p, struct fetch_file *f, struct err *e)
 {
     char sum[SHA256_TEXT];
-    const char *want = is_large(f) ? f->remote->sha256 : f->remote->oid;
+    const char *want = filesum_wanted(f->remote);
     int rc;
-    TRY(end_sum(f, sum, e));
+    TRY(filesum_end(&f->sum, f->remote, sum, e));
     if (strcmp(sum, want) != 0) {
         if (f->resumed)
             return begin_anew(p, f, e);
         (void)unlink(f->place.data);
         (void)unlink(f->place.journal);
         TRY(err_set(e, ERR_NETWORK, "%s: the bytes received have %s %s, expected %s; discarded",
-                    f->remote->path, is_large(f) ? "SHA-256" : "SHA-1", sum, want));
+                    f->remote->path, filesum_kind(f->remote), sum, want));
     }
     if (fdatasync(f->data_fd) != 0)
         TRY(err_set(e, ERR_FAIL, "%s: %s", f->place.data, strerror(errno)));
@@ -113,8 +88,10 @@ int finish_sum(struct fetch_thread *t, struct fetch_file *f, struct err *e)
     pthread_mutex_lock(&p->lock);
     uint64_t end = min_size(finish_ready(f), f->summed + SUM_SLICE);
     pthread_mutex_unlock(&p->lock);
-    if (!f->sum_begun)
-        TRY(begin_sum(f, e));
+    if (!f->sum_begun) {
+        f->sum_begun = true;
+        TRY(filesum_begin(&f->sum, f->remote, e));
+    }
     for (uint64_t at = f->summed; at < end;) {
         size_t want = min_size(SUM_PIECE, (size_t)(end - at));
         ssize_t n = pread(f->data_fd, t->piece, want, (off_t)at);

@@ -143,7 +143,9 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user)
         h->overlong = h->discarded > DISCARD_MAX;
         return h->overlong ? 0 : len;
     }
-    if (!h->q->body(h->q->user, bytes, len)) {
+    bool more = h->q->body(h->q->user, bytes, len);
+    h->last_byte = now_s(); // a slow disk is no stalled network
+    if (!more) {
         h->stopped = true;
         return 0;
     }
@@ -219,6 +221,9 @@ static void set_request(struct http *h, const char *url, bool authorized)
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    SET(CURLOPT_QUICK_EXIT, 1L); // a thread that resolves a name is left behind, not waited for
+#endif
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_HTTPHEADER, authorized ? h->authorized : h->anonymous);
     SET(CURLOPT_BUFFERSIZE, 512L << 10);
@@ -320,7 +325,7 @@ int http_open(const struct http_options *o, struct http **out, struct err *e)
     h->stop = o->stop;
     if (!origin_of(o->endpoint, h->origin))
         TRY(err_set(e, ERR_USAGE, "HF_ENDPOINT \"%s\": expected http://HOST or https://HOST",
-                    o->endpoint));
+                    strchr(o->endpoint, '@') ? "(with a user or an @)" : o->endpoint));
     h->easy = curl_easy_init();
     h->multi = curl_multi_init();
     size_t cap = 32 + (o->token ? strlen(o->token) : 0);
@@ -334,7 +339,7 @@ int http_open(const struct http_options *o, struct http **out, struct err *e)
     if (good && o->token) {
         snprintf(line, cap, "Authorization: Bearer %s", o->token);
         good = append(&h->authorized, line);
-        memset(line, 0, cap);
+        explicit_bzero(line, cap);
     }
     if (!good)
         TRY(err_set(e, ERR_LIMIT, "network: out of memory"));
@@ -347,6 +352,13 @@ fail:
     return rc;
 }
 
+// libcurl keeps a copy of each header line.
+static void wipe(struct curl_slist *list)
+{
+    for (; list; list = list->next)
+        explicit_bzero(list->data, strlen(list->data));
+}
+
 void http_close(struct http *h)
 {
     if (!h)
@@ -354,6 +366,7 @@ void http_close(struct http *h)
     curl_easy_cleanup(h->easy);
     curl_multi_cleanup(h->multi);
     curl_slist_free_all(h->anonymous);
+    wipe(h->authorized);
     curl_slist_free_all(h->authorized);
     mem_free(h->ca_file);
     mem_free(h);

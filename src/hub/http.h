@@ -18,7 +18,9 @@ struct http_options {
     const char *ca_file;  // certificates to trust; NULL = the system's
     unsigned stall_s;     // a transfer without a byte for so long has failed; > 0
     void *user;
-    bool (*stop)(void *user); // true = give up within 100 ms with ERR_ABORT; NULL = never
+    bool (*stop)(
+        void *user); // true = give up within 100 ms (before libcurl 7.87: after the name of
+                     // the host is resolved) with ERR_ABORT; NULL = never
 };
 
 struct http_request {

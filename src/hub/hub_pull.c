@@ -5,7 +5,7 @@
 //
 // Easy to get wrong: refs/ is written last, so that a name goes on meaning the older, complete snapshot
 // while a newer one arrives; the config of the base model is a courtesy (ivchat does without), so failing
-// to get it is a warning.
+// to get it is a warning, it is asked for once, and refs of that repository are not moved.
 #include "hub/hub_pull.h"
 
 #include <errno.h>
@@ -36,6 +36,7 @@ struct pull {
     size_t n_wanted;
     const struct remote_file **lacking; // [n_lacking]
     size_t n_lacking;
+    uint64_t space; // bytes that will be written
 };
 
 static bool asked_to_stop(void *user)
@@ -88,18 +89,21 @@ static int find_lacking(struct pull *p, struct pull_result *out, struct err *e)
             return err_set(e, ERR_LIMIT, "%s: out of memory for its names", p->name.id);
         out->n = i + 1;
         told->size = f->size;
-        told->had = place_has(&p->target, f);
+        bool done = place_has(&p->target, f), here = done || place_has_bytes(&p->target, f);
+        told->had = here;
         out->bytes += f->size;
-        if (!told->had) {
+        if (!done)
             p->lacking[p->n_lacking++] = f;
+        if (!here)
             out->missing += f->size;
-        }
+        if (!here || (!done && p->order->local_dir))
+            p->space += f->size;
     }
     return 0;
 }
 
 // What an earlier run left has its full length but occupies only what arrived.
-static int check_space(const struct pull *p, uint64_t missing, struct err *e)
+static int check_space(const struct pull *p, struct err *e)
 {
     const char *folder = p->order->local_dir ? p->order->local_dir : p->env.cache;
     struct statvfs v;
@@ -116,9 +120,9 @@ static int check_space(const struct pull *p, uint64_t missing, struct err *e)
             have += path_disk_bytes(place.data);
         place_free(&place);
     }
-    if (missing > have)
+    if (p->space > have)
         return err_set(e, ERR_FAIL, "%s: no space left: %.2f GB are needed, %.2f GB are free",
-                       folder, 1e-9 * (double)missing, 1e-9 * (double)have);
+                       folder, 1e-9 * (double)p->space, 1e-9 * (double)have);
     return 0;
 }
 
@@ -146,6 +150,17 @@ fail:
     return rc;
 }
 
+// What a removal by hand, or by another program, may have taken away while the rest arrived.
+static int check_there(const struct pull *p, struct err *e)
+{
+    for (size_t i = 0; i < p->n_wanted; i++) {
+        if (!place_has(&p->target, p->wanted[i]))
+            return err_set(e, ERR_FAIL, "%s: %s was removed by another process meanwhile",
+                           p->name.id, p->wanted[i]->path);
+    }
+    return 0;
+}
+
 static int load(struct pull *p, struct pull_result *out, struct err *e)
 {
     const struct pull_order *o = p->order;
@@ -160,14 +175,26 @@ static int load(struct pull *p, struct pull_result *out, struct err *e)
                                 .hooks = o->hooks,
                                 .user = o->user,
                                 .progress = o->progress};
-    int rc;
-    TRY(check_space(p, out->missing, e));
+    char known[41];
+    int rc, lock_fd = -1;
+    bool names = !o->local_dir && !repo_is_commit(p->name.revision) &&
+                 !(cache_read_ref(p->repo_folder, p->name.revision, known) &&
+                   !strcmp(known, p->info.commit));
+    TRY(check_space(p, e));
     if (!o->local_dir)
         cache_tag(p->env.cache);
+    if (!o->local_dir && (p->n_lacking > 0 || names)) { // else the cache may be read-only
+        TRY(cache_lock_repo(p->repo_folder, false, &lock_fd, e));
+        if (lock_fd < 0)
+            TRY(err_set(e, ERR_FAIL, "%s: another process is removing it now", p->name.id));
+    }
     TRY(fetch_files(&order, &out->fetched, e));
-    if (!o->local_dir && !repo_is_commit(p->name.revision))
+    if (lock_fd >= 0)
+        TRY(check_there(p, e));
+    if (names)
         TRY(cache_write_ref(p->repo_folder, p->name.revision, p->info.commit, e));
 fail:
+    lock_release(lock_fd);
     return rc;
 }
 
@@ -209,31 +236,55 @@ fail:
     return rc;
 }
 
+// The commit that the cache's main of a repository means, "" if none; true when that snapshot has a config.
+static bool has_config(const char *given_cache, const char *id, char commit[41])
+{
+    char *cache = NULL, *repo = NULL, *path = NULL;
+    commit[0] = 0;
+    bool has = hubenv_cache(given_cache, &cache, NULL) == 0 &&
+               cache_repo_folder(cache, id, &repo, NULL) == 0 &&
+               cache_read_ref(repo, "main", commit) &&
+               path_make(&path, NULL, "%s/snapshots/%s/config.json", repo, commit) == 0 &&
+               path_is_file(path, NULL);
+    mem_free(path);
+    mem_free(repo);
+    mem_free(cache);
+    return has;
+}
+
 // config.json of the language model inside, when the model names one.
-static void pull_base_config(const struct pull_order *o, const struct pull_result *model)
+static int pull_base_config(const struct pull_order *o, const struct pull_result *model,
+                            struct err *e)
 {
     static const char *const config[] = {"config.json"};
-    char base[REPO_ID_MAX + 1] = "", *path = NULL, *text = NULL;
+    char base[REPO_ID_MAX + 1] = "", commit[41], name[sizeof base + sizeof commit];
+    char *path = NULL, *text = NULL;
     struct pull_order order = *o;
     struct pull_result result = {0};
-    struct err e = {0};
+    struct err why = {0};
     size_t n;
     if (path_make(&path, NULL, "%s/config.json", model->folder) == 0 &&
         file_read(path, CONFIG_MAX, ERR_MODEL, &text, &n, NULL) == 0)
         (void)config_base_model(text, n, base, NULL);
     mem_free(text);
     mem_free(path);
-    if (!*base)
-        return;
-    order.name = base;
+    if (!*base || has_config(o->cache, base, commit))
+        return 0;
+    // of the commit that main means here, if it means one: nobody asked to move it
+    snprintf(name, sizeof name, "%s%s%s", base, *commit ? "@" : "", commit);
+    order.name = name;
     order.local_dir = NULL;
     order.choice = (struct choice){.include = config, .n_include = 1};
     order.progress = NULL;
-    order.retries = 1;
-    if (pull_once(&order, &result, &e) != 0 && e.code != ERR_ABORT)
-        log_line(o->hooks, LOG_WARN, "config of the base model not loaded, ivchat does without: %s",
-                 e.msg);
+    order.retries = 0;
+    int rc = pull_once(&order, &result, &why);
     pull_free(&result);
+    if (rc == ERR_ABORT)
+        return err_set(e, rc, "%s", why.msg);
+    if (rc != 0)
+        log_line(o->hooks, LOG_WARN, "config of the base model not loaded, ivchat does without: %s",
+                 why.msg);
+    return 0;
 }
 
 int hub_pull(const struct pull_order *o, struct pull_result *out, struct err *e)
@@ -241,7 +292,7 @@ int hub_pull(const struct pull_order *o, struct pull_result *out, struct err *e)
     memset(out, 0, sizeof *out);
     int rc = pull_once(o, out, e);
     if (rc == 0 && !o->dry_run && o->choice.n_include == 0 && !o->local_dir && *out->commit)
-        pull_base_config(o, out);
+        rc = pull_base_config(o, out, e);
     return rc;
 }
 

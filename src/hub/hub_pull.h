@@ -21,7 +21,7 @@ struct pull_order {
 struct pull_file {
     char *path;
     uint64_t size;
-    bool had; // before
+    bool had; // its bytes, before
 };
 
 struct pull_result {

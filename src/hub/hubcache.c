@@ -2,7 +2,8 @@
 // Paths, links, refs and locks of the cache.
 //
 // Easy to get wrong: everything that others may look at while we write (links, refs) is made aside and
-// renamed, so that it is whole or absent; a lock file may be unlinked by its owner between our open and
+// renamed, so that it is whole or absent, and aside is not among them: the hub's client takes every name in
+// snapshots/ and refs/ for one of its own, also what a killed process left; a lock file may be unlinked by its owner between our open and
 // our flock, which then locks nothing anyone else can see: the file is compared with what the path names
 // now and the lock taken again.
 #include "hub/hubcache.h"
@@ -10,10 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/filemap.h"
@@ -81,55 +85,97 @@ bool path_is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-// A name beside path that no other process uses.
-static int aside(const char *path, char **out, struct err *e)
+// A name that no other process or thread uses, in the folder `aside`, or beside path.
+static int temporary_name(const char *aside, const char *path, char **out, struct err *e)
 {
-    return path_make(out, e, "%s.%ld.tmp", path, (long)getpid());
-}
-
-int path_write(const char *path, const char *text, struct err *e)
-{
-    char *temporary = NULL;
-    size_t n = strlen(text);
-    int fd = -1, rc;
-    TRY(path_make_folders(path, false, e));
-    TRY(aside(path, &temporary, e));
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    ssize_t written = fd < 0 ? -1 : write(fd, text, n);
-    if (written < 0 || (size_t)written != n || rename(temporary, path) != 0) {
-        rc = err_set(e, ERR_FAIL, "%s: %s", path,
-                     written >= 0 && (size_t)written != n ? "written in part only"
-                                                          : strerror(errno));
-        if (fd >= 0)
-            unlink(temporary);
+    struct timespec now;
+    uint64_t salt = 0;
+    if (getrandom(&salt, sizeof salt, GRND_NONBLOCK) != sizeof salt) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        salt = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     }
-fail:
-    if (fd >= 0)
-        close(fd);
-    mem_free(temporary);
-    return rc;
+    const char *name = strrchr(path, '/');
+    return path_make(out, e, "%s%s%s.%ld.%016llx.tmp", aside ? aside : path, aside ? "/" : "",
+                     aside ? (name ? name + 1 : path) : "", (long)getpid(),
+                     (unsigned long long)salt);
 }
 
-int path_link(const char *target, const char *path, struct err *e)
+static int write_text(int fd, const char *text)
 {
-    char *temporary = NULL;
-    int rc;
-    TRY(path_make_folders(path, false, e));
-    TRY(aside(path, &temporary, e));
-    (void)unlink(temporary); // of a process with our number that was killed
-    if (symlink(target, temporary) != 0 || rename(temporary, path) != 0) {
-        rc = err_set(e, ERR_FAIL, "%s: cannot make the link: %s", path, strerror(errno));
+    for (size_t n = strlen(text); n > 0;) {
+        ssize_t k = write(fd, text, n);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return k < 0 ? errno : EIO;
+        text += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
+// Makes the file or link and renames it. Returns 0 or errno.
+static int put(const char *temporary, const char *path, const char *text, const char *target)
+{
+    int why = 0;
+    if (target) {
+        why = symlink(target, temporary) != 0 ? errno : 0;
+    } else {
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+        why = fd < 0 ? errno : write_text(fd, text);
+        if (fd >= 0 && close(fd) != 0 && why == 0)
+            why = errno;
+    }
+    if (why == 0 && rename(temporary, path) != 0)
+        why = errno;
+    if (why != 0 && why != EEXIST)
         (void)unlink(temporary);
+    return why;
+}
+
+static int put_aside(const char *aside, const char *path, const char *text, const char *target,
+                     struct err *e)
+{
+    char *temporary = NULL, *inner = NULL;
+    int rc, why;
+    TRY(path_make_folders(path, false, e));
+    if (aside)
+        TRY(path_make_folders(aside, true, e));
+    TRY(temporary_name(aside, path, &temporary, e));
+    why = put(temporary, path, text, target);
+    if (why == EXDEV && aside) { // the repository's folder is on another disk
+        TRY(temporary_name(NULL, path, &inner, e));
+        why = put(inner, path, text, target);
     }
+    if (why != 0)
+        rc = err_set(e, ERR_FAIL, "%s: %s%s", path, target ? "cannot make the link: " : "",
+                     strerror(why));
 fail:
+    mem_free(inner);
     mem_free(temporary);
     return rc;
+}
+
+int path_write(const char *aside, const char *path, const char *text, struct err *e)
+{
+    return put_aside(aside, path, text, NULL, e);
+}
+
+int path_link(const char *aside, const char *target, const char *path, struct err *e)
+{
+    return put_aside(aside, path, NULL, target, e);
 }
 
 int cache_repo_folder(const char *cache, const char *id, char **out, struct err *e)
 {
     const char *slash = strchr(id, '/');
     return path_make(out, e, "%s/models--%.*s--%s", cache, (int)(slash - id), id, slash + 1);
+}
+
+int cache_lock_folder(const char *repo_folder, char **out, struct err *e)
+{
+    const char *name = strrchr(repo_folder, '/') + 1;
+    return path_make(out, e, "%.*s.locks/%s", (int)(name - repo_folder), repo_folder, name);
 }
 
 bool cache_repo_id(const char *entry, char id[REPO_ID_MAX + 1])
@@ -167,28 +213,33 @@ bool cache_read_ref(const char *repo_folder, const char *revision, char commit[4
 int cache_write_ref(const char *repo_folder, const char *revision, const char *commit,
                     struct err *e)
 {
-    char known[41], *path = NULL;
+    char known[41], *path = NULL, *aside = NULL;
+    int rc;
     if (cache_read_ref(repo_folder, revision, known) && !strcmp(known, commit))
         return 0; // the folder may be read-only
-    int rc = path_make(&path, e, "%s/refs/%s", repo_folder, revision);
-    if (rc == 0)
-        rc = path_write(path, commit, e);
+    TRY(path_make(&path, e, "%s/refs/%s", repo_folder, revision));
+    TRY(cache_lock_folder(repo_folder, &aside, e));
+    TRY(path_write(aside, path, commit, e));
+fail:
+    mem_free(aside);
     mem_free(path);
     return rc;
 }
 
 void cache_tag(const char *cache)
 {
-    char *path = NULL;
-    if (path_make(&path, NULL, "%s/CACHEDIR.TAG", cache) == 0 && access(path, F_OK) != 0)
-        (void)path_write(path,
+    char *path = NULL, *aside = NULL;
+    if (path_make(&path, NULL, "%s/CACHEDIR.TAG", cache) == 0 && access(path, F_OK) != 0 &&
+        path_make(&aside, NULL, "%s/.locks", cache) == 0)
+        (void)path_write(aside, path,
                          "Signature: 8a477f597d28d172789f06886806bc55\n"
                          "# A folder that can be filled again; see https://bford.info/cachedir/\n",
                          NULL);
+    mem_free(aside);
     mem_free(path);
 }
 
-int lock_try(const char *path, int *fd, struct err *e)
+static int lock_as(const char *path, int kind, int *fd, struct err *e)
 {
     struct stat held, named;
     *fd = -1;
@@ -197,7 +248,7 @@ int lock_try(const char *path, int *fd, struct err *e)
         int f = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0664);
         if (f < 0)
             return err_set(e, ERR_FAIL, "%s: %s", path, strerror(errno));
-        if (flock(f, LOCK_EX | LOCK_NB) != 0) {
+        if (flock(f, kind | LOCK_NB) != 0) {
             if (errno != EWOULDBLOCK && errno != EINTR)
                 rc = err_set(e, ERR_FAIL, "%s: cannot be locked: %s", path, strerror(errno));
             close(f);
@@ -210,6 +261,32 @@ int lock_try(const char *path, int *fd, struct err *e)
         }
         close(f); // unlinked or replaced meanwhile
     }
+    return rc;
+}
+
+int lock_try(const char *path, int *fd, struct err *e)
+{
+    return lock_as(path, LOCK_EX, fd, e);
+}
+
+int cache_lock_name(const char *repo_folder, char **out, struct err *e)
+{
+    char *folder = NULL;
+    int rc = cache_lock_folder(repo_folder, &folder, e);
+    if (rc == 0)
+        rc = path_make(out, e, "%s/ivchat.lock", folder);
+    mem_free(folder);
+    return rc;
+}
+
+int cache_lock_repo(const char *repo_folder, bool exclusive, int *fd, struct err *e)
+{
+    char *path = NULL;
+    *fd = -1;
+    int rc = cache_lock_name(repo_folder, &path, e);
+    if (rc == 0)
+        rc = lock_as(path, exclusive ? LOCK_EX : LOCK_SH, fd, e);
+    mem_free(path);
     return rc;
 }
 

@@ -23,23 +23,23 @@ static bool ends_with(const char *s, const char *end)
     return n >= m && !strcmp(s + n - m, end);
 }
 
-static int add_blob(void *user, const char *path, bool is_folder, struct err *e)
+static int add_blob(void *user, const struct walk_name *n, struct err *e)
 {
     struct inventory_repo *r = user;
-    uint64_t bytes = is_folder ? 0 : path_disk_bytes(path);
+    uint64_t bytes = n->is_folder ? 0 : path_disk_bytes(n->path);
     (void)e;
     r->bytes += bytes;
-    if (ends_with(path, ".incomplete"))
+    if (ends_with(n->path, ".incomplete"))
         r->unfinished += bytes;
     return 0;
 }
 
-static int add_file(void *user, const char *path, bool is_folder, struct err *e)
+static int add_file(void *user, const struct walk_name *n, struct err *e)
 {
     struct inventory_revision *v = user;
     uint64_t size;
     (void)e;
-    if (!is_folder && path_is_file(path, &size)) {
+    if (!n->is_folder && path_is_file(n->path, &size)) {
         v->bytes += size;
         v->n_file++;
     }
@@ -51,19 +51,20 @@ struct refs {
     size_t skip; // of a path, up to the name of the ref
 };
 
-static int add_ref(void *user, const char *path, bool is_folder, struct err *e)
+static int add_ref(void *user, const struct walk_name *n, struct err *e)
 {
     struct refs *refs = user;
     char commit[41];
     (void)e;
-    if (is_folder || ends_with(path, ".tmp") ||
-        !cache_read_ref(refs->repo->folder, path + refs->skip, commit))
+    if (n->is_folder || ends_with(n->path, ".tmp") ||
+        !cache_read_ref(refs->repo->folder, n->path + refs->skip, commit))
         return 0;
     for (size_t i = 0; i < refs->repo->n_revision; i++) {
         struct inventory_revision *v = &refs->repo->revision[i];
-        size_t n = strlen(v->refs);
+        size_t len = strlen(v->refs);
         if (!strcmp(v->commit, commit))
-            snprintf(v->refs + n, sizeof v->refs - n, "%s%s", n ? " " : "", path + refs->skip);
+            snprintf(v->refs + len, sizeof v->refs - len, "%s%s", len ? " " : "",
+                     n->path + refs->skip);
     }
     return 0;
 }
@@ -81,7 +82,7 @@ static int add_revision(struct inventory_repo *r, const char *commit, struct err
     memcpy(v->commit, commit, 41);
     int rc = path_make(&folder, e, "%s/snapshots/%s", r->folder, commit);
     if (rc == 0)
-        rc = walk(folder, add_file, v, e);
+        rc = walk(folder, true, add_file, v, e);
     if (rc == 0) {
         snapshot_missing(folder, true, missing, sizeof missing);
         v->usable = !*missing;
@@ -110,12 +111,12 @@ static int read_repo(struct inventory_repo *r, struct err *e)
     if (r->n_revision)
         qsort(r->revision, r->n_revision, sizeof *r->revision, by_commit);
     TRY(path_make(&other, e, "%s/blobs", r->folder));
-    TRY(walk(other, add_blob, r, e));
+    TRY(walk(other, true, add_blob, r, e));
     mem_free(other);
     other = NULL;
     TRY(path_make(&other, e, "%s/refs", r->folder));
     struct refs refs = {.repo = r, .skip = strlen(other) + 1};
-    TRY(walk(other, add_ref, &refs, e));
+    TRY(walk(other, true, add_ref, &refs, e));
 fail:
     if (d)
         closedir(d);

@@ -7,7 +7,6 @@
 #include "hub/place.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +17,7 @@
 #include "base/buf.h"
 #include "base/filemap.h"
 #include "base/mem.h"
-#include "base/sha256.h"
+#include "hub/filesum.h"
 #include "hub/hubcache.h"
 
 static const char local_folder[] = ".cache/huggingface/download";
@@ -106,6 +105,17 @@ bool place_has(const struct target *t, const struct remote_file *f)
     return has;
 }
 
+bool place_has_bytes(const struct target *t, const struct remote_file *f)
+{
+    char *blob = NULL;
+    uint64_t size;
+    bool has = path_make(&blob, NULL, "%s/blobs/%s", t->repo_folder,
+                         *f->sha256 ? f->sha256 : f->oid) == 0 &&
+               path_is_file(blob, &size) && size == f->size;
+    mem_free(blob);
+    return has;
+}
+
 static int make_link(const struct target *t, const struct place *p, const char *etag, struct err *e)
 {
     // from snapshots/COMMIT/a/b up to the repository's folder: one step for each '/'
@@ -115,10 +125,14 @@ static int make_link(const struct target *t, const struct place *p, const char *
             buf_add_str(&b, "../");
     }
     buf_printf(&b, "blobs/%s", etag);
-    char *target = buf_take(&b);
+    char *target = buf_take(&b), *aside = NULL;
+    int rc;
     if (!target)
-        return err_set(e, ERR_LIMIT, "out of memory for a path");
-    int rc = path_link(target, p->link, e);
+        TRY(err_set(e, ERR_LIMIT, "out of memory for a path"));
+    TRY(cache_lock_folder(t->repo_folder, &aside, e));
+    TRY(path_link(aside, target, p->link, e));
+fail:
+    mem_free(aside);
     mem_free(target);
     return rc;
 }
@@ -131,49 +145,28 @@ static int write_metadata(const struct target *t, const struct place *p, const c
     clock_gettime(CLOCK_REALTIME, &now);
     snprintf(text, sizeof text, "%s\n%s\n%lld.%03ld\n", t->commit, etag, (long long)now.tv_sec,
              now.tv_nsec / 1000000);
-    return path_write(p->metadata, text, e);
-}
-
-static int copy_file(const char *from, const char *to, struct err *e)
-{
-    enum { PIECE = 1 << 20 };
-    char *piece = mem_calloc(PIECE, 1);
-    int rc = 0, in = open(from, O_RDONLY | O_CLOEXEC);
-    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    ssize_t n = piece && in >= 0 && out >= 0 ? 1 : -1;
-    while (n > 0) {
-        n = read(in, piece, PIECE);
-        if (n > 0 && write(out, piece, (size_t)n) != n)
-            n = -1;
-    }
-    if (n < 0)
-        rc = err_set(e, ERR_FAIL, "%s: cannot be copied from the cache: %s", to, strerror(errno));
-    if (in >= 0)
-        close(in);
-    if (out >= 0)
-        close(out);
-    mem_free(piece);
-    return rc;
+    return path_write(NULL, p->metadata, text, e);
 }
 
 // The file may lie there without metadata (downloaded by other means), or in the cache.
 static int adopt_local(const struct target *t, const struct place *p, const struct remote_file *f,
-                       const char *etag, bool *done, struct err *e)
+                       const char *etag, const atomic_bool *stop, bool *done, struct err *e)
 {
-    char sum[SHA256_TEXT], *blob = NULL;
+    char *blob = NULL;
     uint64_t size;
     int rc = 0;
-    if (path_is_file(p->whole, &size) && size == f->size && repo_is_sha256(etag) &&
-        sha256_file(p->whole, ERR_FAIL, NULL, sum, NULL) == 0 && !strcmp(sum, etag)) {
-        *done = true;
-        return write_metadata(t, p, etag, e);
+    if (path_is_file(p->whole, &size) && size == f->size) {
+        TRY(filesum_copy(p->whole, NULL, f, stop, done, e));
+        if (*done)
+            return write_metadata(t, p, etag, e);
     }
     TRY(path_make(&blob, e, "%s/blobs/%s", t->repo_folder, etag));
     if (path_is_file(blob, &size) && size == f->size) {
         TRY(path_make_folders(p->data, false, e));
-        TRY(copy_file(blob, p->data, e));
-        TRY(place_commit(t, p, etag, e));
-        *done = true;
+        (void)unlink(p->journal); // of the data that are overwritten now
+        TRY(filesum_copy(blob, p->data, f, stop, done, e));
+        if (*done)
+            TRY(place_commit(t, p, etag, e));
     }
 fail:
     mem_free(blob);
@@ -181,12 +174,12 @@ fail:
 }
 
 int place_adopt(const struct target *t, const struct place *p, const struct remote_file *f,
-                const char *etag, bool *done, struct err *e)
+                const char *etag, const atomic_bool *stop, bool *done, struct err *e)
 {
     uint64_t size;
     *done = false;
     if (t->local_dir)
-        return adopt_local(t, p, f, etag, done, e);
+        return adopt_local(t, p, f, etag, stop, done, e);
     if (!path_is_file(p->whole, &size) || size != f->size)
         return 0;
     (void)unlink(p->data);

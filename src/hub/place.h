@@ -7,6 +7,7 @@
 #ifndef IV_HUB_PLACE_H
 #define IV_HUB_PLACE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/err.h"
@@ -33,10 +34,13 @@ void place_free(struct place *p);
 
 // Whether f needs nothing to be done, as far as can be told without network and without reading it.
 bool place_has(const struct target *t, const struct remote_file *f);
+// Whether the bytes of f lie in the cache (as a blob of another snapshot or name), so that none are to be loaded.
+bool place_has_bytes(const struct target *t, const struct remote_file *f);
 // Takes what is here already under the lock: the same blob for another snapshot, the file of a folder without
-// metadata, a copy from the cache. *done = nothing is left to do.
+// metadata, a copy from the cache; what is read for that is checked. *done = nothing is left to do. ERR_ABORT soon after
+// *stop.
 int place_adopt(const struct target *t, const struct place *p, const struct remote_file *f,
-                const char *etag, bool *done, struct err *e);
+                const char *etag, const atomic_bool *stop, bool *done, struct err *e);
 // Puts the verified data file in place and takes the journal away.
 int place_commit(const struct target *t, const struct place *p, const char *etag, struct err *e);
 

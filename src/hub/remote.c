@@ -103,8 +103,10 @@ int remote_refused(const struct remote *r, const struct http_reply *reply, const
     if (s == 429)
         return err_set(e, ERR_NETWORK, "%s: HTTP 429: too many requests%s", what,
                        from ? "" : "; with a token in HF_TOKEN more are allowed");
-    return err_set(e, ERR_NETWORK, "%s: HTTP %ld%s%s", what, s, *reply->error_message ? ": " : "",
-                   reply->error_message);
+    const char *text = reply->error_message, *token = r->env->token;
+    if (token && strstr(text, token)) // a server that repeats what we sent
+        text = "";
+    return err_set(e, ERR_NETWORK, "%s: HTTP %ld%s%s", what, s, *text ? ": " : "", text);
 }
 
 int remote_request(struct remote *r, const struct http_request *q, const char *what,

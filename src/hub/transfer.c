@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "hub/fetch_parts.h"
+#include "hub/filesum.h"
 #include "hub/hubcache.h"
 
 enum { REFRESH_MAX = 5 };
@@ -40,6 +41,7 @@ static int set_url(struct fetch *p, struct fetch_file *f, const char *url, struc
     pthread_mutex_lock(&p->lock);
     char *old = f->url;
     f->url = copy;
+    f->n_url++;
     pthread_mutex_unlock(&p->lock);
     mem_free(old);
     return 0;
@@ -72,14 +74,30 @@ static void set_state(struct fetch *p, struct fetch_file *f, enum fetch_state st
     pthread_mutex_unlock(&p->lock);
 }
 
-static void wait_for_other(struct fetch *p, struct fetch_file *f)
+// Whether this very download has, or is about to have, the lock of the same contents under another name. In the
+// order of the list when both wait, so that one of them tells of another process.
+static bool is_ours(struct fetch *p, const struct fetch_file *f)
+{
+    bool ours = false;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = p->first; i < p->next && !ours && !p->order->target.local_dir; i++) {
+        const struct fetch_file *other = &p->file[i];
+        bool ahead =
+            other->state == FETCH_BUSY ? other < f : other != f && other->state != FETCH_DONE;
+        ours = ahead && !strcmp(filesum_wanted(other->remote), filesum_wanted(f->remote));
+    }
+    pthread_mutex_unlock(&p->lock);
+    return ours;
+}
+
+static void wait_for_other(struct fetch *p, struct fetch_file *f, bool ours)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     f->not_before = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec + 0.1;
-    if (!f->told_busy)
+    if (!f->told_busy && !ours)
         fetch_say(p, "%s: another process is downloading it, waiting", f->remote->path);
-    f->told_busy = true;
+    f->told_busy = f->told_busy || !ours;
     set_state(p, f, FETCH_BUSY);
 }
 
@@ -90,12 +108,13 @@ int transfer_open(struct fetch_thread *t, struct fetch_file *f, struct err *e)
     int rc;
     if (!f->place.whole)
         TRY(locate(t, f, e));
+    bool ours = is_ours(p, f);
     TRY(lock_try(f->place.lock, &f->lock_fd, e));
     if (f->lock_fd < 0) {
-        wait_for_other(p, f);
+        wait_for_other(p, f, ours);
         return 0;
     }
-    TRY(place_adopt(&p->order->target, &f->place, f->remote, f->etag, &done, e));
+    TRY(place_adopt(&p->order->target, &f->place, f->remote, f->etag, &p->stop, &done, e));
     if (done) {
         atomic_store(&f->arrived, f->remote->size);
         finish_close(f);
@@ -185,11 +204,15 @@ static int write_at(struct span *s, const uint8_t *p, size_t n)
 static bool span_body(void *user, const void *bytes, size_t n)
 {
     struct span *s = user;
-    if (n > s->to - s->at) {
+    bool surplus = n > s->to - s->at;
+    if (surplus && s->ranged && s->at == s->to)
+        return false; // all is here: the connection goes, what was asked for stays
+    if (surplus && !s->ranged) {
         err_set(&s->odd, ERR_NETWORK, "%s: the server sends more than the %llu bytes asked for",
                 s->file->remote->path, (unsigned long long)s->to);
-        n = (size_t)(s->to - s->at);
     }
+    if (surplus)
+        n = (size_t)(s->to - s->at);
     s->rc = write_at(s, bytes, n);
     if (s->rc != 0)
         return false;
@@ -206,19 +229,29 @@ static bool span_body(void *user, const void *bytes, size_t n)
     return s->rc == 0 && !s->odd.code && !atomic_load(&s->fetch->stop);
 }
 
-// The address `used` is no longer good: asks for a new one unless another thread has done so. Returns rc, the
-// error so far, or a graver one.
-static int refresh(struct fetch_thread *t, struct fetch_file *f, const char *used, bool *again,
-                   int rc, struct err *e)
+// The address number `used` is no longer good. One thread asks for a new one, the others wait for it. Returns rc,
+// the error so far, or a graver one.
+static int refresh(struct fetch_thread *t, struct fetch_file *f, unsigned used, bool *again, int rc,
+                   struct err *e)
 {
+    struct fetch *p = t->fetch;
     struct err why = {0};
-    pthread_mutex_lock(&t->fetch->lock);
-    bool mine = !strcmp(f->url, used);
-    if (mine)
+    int moved = 0;
+    pthread_mutex_lock(&p->lock);
+    while (f->locating && !atomic_load(&p->stop))
+        (void)pthread_cond_wait(&p->change, &p->lock);
+    bool mine = f->n_url == used && f->n_refresh < REFRESH_MAX && !atomic_load(&p->stop);
+    *again = mine || f->n_url != used;
+    f->locating = mine || f->locating;
+    pthread_mutex_unlock(&p->lock);
+    if (mine) {
+        moved = locate(t, f, &why);
+        pthread_mutex_lock(&p->lock);
+        f->locating = false;
         f->n_refresh++;
-    *again = f->n_refresh <= REFRESH_MAX;
-    pthread_mutex_unlock(&t->fetch->lock);
-    int moved = mine && *again ? locate(t, f, &why) : 0;
+        pthread_cond_broadcast(&p->change);
+        pthread_mutex_unlock(&p->lock);
+    }
     return moved != 0 ? err_set(e, moved, "%s", why.msg) : rc;
 }
 
@@ -231,6 +264,7 @@ static int span_try(struct fetch_thread *t, struct span *s, struct http_reply *r
     char url[HTTP_URL_MAX];
     pthread_mutex_lock(&p->lock);
     memcpy(url, f->url, strlen(f->url) + 1);
+    unsigned n_url = f->n_url;
     pthread_mutex_unlock(&p->lock);
     s->ranged = s->at > 0 || s->to < f->remote->size;
     s->odd.code = 0;
@@ -257,7 +291,7 @@ static int span_try(struct fetch_thread *t, struct span *s, struct http_reply *r
         rc = remote_refused(&t->remote, reply, f->remote->path, e);
         bool expired = !reply->at_endpoint && reply->status < 500 && reply->status != 416 &&
                        reply->status != 429;
-        return expired ? refresh(t, f, url, again, rc, e) : rc;
+        return expired ? refresh(t, f, n_url, again, rc, e) : rc;
     }
     if (s->at < s->to) {
         *again = true;

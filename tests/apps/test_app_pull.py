@@ -129,6 +129,11 @@ def tokens():
     yield r.code == 0, "HF_TOKEN_PATH", r
     r = hub.pull(name, hub.cache("gated-bad"), token="hf_a\nX-Evil: 1")
     yield r.code == 2 and "control" in r.err and "Evil" not in r.err, "a token with a line break", r
+    echo = hub.repo("test/echo", SMALL, fail_info="500 -1")
+    r = hub.pull(echo, home, "--retries", "0", token=TOKEN)
+    yield r.code == 6 and "HTTP 500" in r.err and TOKEN not in r.err, "a server that repeats the token", r
+    r = hub.pull(name, home, HF_ENDPOINT="http://user:secret@127.0.0.1:9")
+    yield r.code == 2 and "HF_ENDPOINT" in r.err and "secret" not in r.err, "a password in HF_ENDPOINT", r
     private = hub.repo("test/private", SMALL, private=True)
     r = hub.pull(private, home)
     yield r.code == 6 and "no such repository, or a private one" in r.err and "HF_TOKEN" in r.err, "private, no token", r
@@ -174,7 +179,8 @@ def failing(key, scenario, words):
         broken = [n for n, s in sums(snapshot(home, name)).items() if s != expected(SMALL, [n])[n]]
         yield not broken, key + ": nothing unverified has a name", broken
         if "wrong" in key and key != "wrong-range":
-            yield not [x for x in leftovers(home) if key == "wrong-bytes" and os.path.getsize(x) == 5001], key + ": the wrong bytes are gone", leftovers(home)
+            size = len(SMALL[scenario["wrong_bytes"]])
+            yield not [x for x in leftovers(home) if os.path.getsize(x) == size], key + ": the wrong bytes are gone", leftovers(home)
     CASES.append(run)
 
 
@@ -215,6 +221,17 @@ def recovering(key, scenario, exact):
 
 for item in RECOVERING:
     recovering(*item)
+
+
+@case
+def expired_for_all():
+    """Eight streams are cut at once, and their one address has expired meanwhile."""
+    files = {"model.safetensors": content(32 * MIB)}
+    name, home = hub.repo("mend/expired", files, expire=8, cut="model.safetensors 100000 8", slow_head=300), hub.cache("expired")
+    r = hub.pull(name, home, "--connections", "8")
+    yield r.code == 0 and sums(snapshot(home, name)) == expected(files, files), "an address that eight streams lose at once", r
+    heads = [q for q in hub.requests(name) if q["method"] == "HEAD"]
+    yield len(heads) == 2, "one of the streams asks for the next address", len(heads)
 
 
 @case
@@ -370,6 +387,14 @@ def together():
 
 
 @case
+def same_contents():
+    files = {"model-%05d-of-00002.safetensors" % (i + 1): content(MIB) for i in range(2)}
+    name, home = hub.repo("test/same", files, throttle=2 * MIB), hub.cache("same")
+    r = hub.pull(name, home, "--connections", "4", "--json")
+    yield r.code == 0 and fetched(r) == MIB and sums(snapshot(home, name)) == expected(files, files) and "another process" not in r.err, "two names of one file", r
+
+
+@case
 def stopped():
     home = hub.cache("stopped")
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
@@ -392,6 +417,19 @@ def no_space():
     hub.scenario(name, tree_file=hub.file("tree-space", tree % ("a" * 40, "b" * 64, 1 << 49)))
     r = hub.pull(name, home)
     yield r.code == 1 and "no space left" in r.err and len(r.lines) == 1 and not leftovers(home), "no space: told before anything is loaded", r
+    row = '{"type":"file","oid":"%s","size":%d,"path":"%s","lfs":{"oid":"%s","size":%d,"pointerSize":1}}'
+    sparse = os.path.join(repo_folder(home, name), "blobs", "b" * 64)
+    os.makedirs(os.path.dirname(sparse), exist_ok=True)
+    with open(sparse, "wb") as f:
+        f.truncate(1 << 40)  # more than the disk has: its bytes are never asked for
+    rows = [row % ("a" * 40, 1 << 40, n, "b" * 64, 1 << 40) for n in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")]
+    hub.scenario(name, tree_file=hub.file("tree-space", "[%s]" % ",".join(rows)))
+    r = hub.pull(name, home, "--dry-run", "--json")
+    told = json.loads(r.out) if r.code == 0 else {}
+    yield told.get("missing_bytes") == 0, "--dry-run: what another name has brought is not missing", r
+    r = hub.pull(name, home)
+    yield "no space left" not in r.err, "what is here already needs no space", r
+    os.unlink(sparse)
     small = os.path.join(hub.top, "small")
     os.makedirs(small)
     mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], stderr=subprocess.DEVNULL, check=False).returncode == 0
@@ -418,6 +456,14 @@ def no_space():
         subprocess.run(["umount", small], check=False)
 
 
+def reads(pid, path):
+    """Whether the process has the file open, or has ended."""
+    try:
+        return any(os.path.realpath("/proc/%d/fd/%s" % (pid, n)) == path for n in os.listdir("/proc/%d/fd" % pid))
+    except OSError:
+        return True
+
+
 @case
 def local_dir():
     name, home = hub.repo("test/local", SMALL), hub.cache("local")
@@ -438,6 +484,28 @@ def local_dir():
     hub.pull(name, home)
     r = hub.pull(name, home, "--local-dir", folder + "2", "--json")
     yield r.code == 0 and fetched(r) == 0 and {n: s for n, s in sums(folder + "2").items() if n in SMALL} == expected(SMALL, names), "--local-dir from the cache", r
+    shard = "model-00001-of-00002.safetensors"
+    blob = os.path.realpath(os.path.join(snapshot(home, name), shard))
+    with open(blob, "r+b") as f:
+        f.write(b"damaged")
+    r = hub.pull(name, home, "--local-dir", folder + "3", "--json")
+    yield r.code == 0 and fetched(r) == len(SMALL[shard]) and {n: s for n, s in sums(folder + "3").items() if n in SMALL} == expected(SMALL, names), "--local-dir: a damaged blob is not copied", r
+    huge, row = hub.repo("test/huge", {"model.safetensors": b"x" * 5000}), '[{"type":"file","oid":"%s","size":%d,"path":"model.safetensors"}]'
+    path = os.path.join(hub.root, "test/huge/model.safetensors")
+    os.truncate(path, 3 << 30)
+    hub.scenario(huge, tree_file=hub.file("tree-huge-file", row % ("a" * 40, 3 << 30)), large=0, oid="a" * 40)
+    for key in ("there", "in the cache"):
+        into = os.path.join(hub.top, "here", key)
+        sparse = os.path.join(into, "model.safetensors") if key == "there" else os.path.join(repo_folder(home, huge), "blobs", "a" * 40)
+        os.makedirs(os.path.dirname(sparse), exist_ok=True)
+        with open(sparse, "wb") as f:
+            f.truncate(3 << 30)
+        p = subprocess.Popen([program.IVCHAT, "pull", huge, "--local-dir", into], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=program.environment(hub.environment(home)))
+        wait_for(lambda: reads(p.pid, sparse))
+        begun = time.monotonic()
+        p.send_signal(signal.SIGTERM)
+        yield p.wait() == 143 and time.monotonic() - begun < 1, "SIGTERM while a file is checked: " + key, "%s after %.1f s" % (p.returncode, time.monotonic() - begun)
+        os.unlink(sparse)
 
 
 @case
@@ -449,6 +517,31 @@ def base_model():
     hub.repo("base/lm", model_files(1, 5000))
     r = hub.pull(name, home)
     yield r.code == 0 and set(sums(snapshot(home, "base/lm"))) == {"config.json"}, "the base model's config comes along", r
+    before = len(hub.requests(name) + hub.requests("base/lm"))
+    hub.repo("base/lm", model_files(1, 5000), commit="2" * 40)
+    r = hub.pull(name, home)
+    asked = hub.requests(name) + hub.requests("base/lm")
+    yield r.code == 0 and len(asked) - before == 2, "what is complete costs two requests, with a base model too", asked
+    main = os.path.join(repo_folder(home, "base/lm"), "refs", "main")
+    os.unlink(os.path.join(snapshot(home, "base/lm"), "config.json"))
+    hub.scenario("base/lm", info_file=hub.file("info-base", '{"sha":"%s"}' % ("2" * 40)))
+    r = hub.pull(name, home)
+    with open(main, encoding="utf-8") as f:
+        yield r.code == 0 and f.read() == hubrig.COMMIT, "the base model's main is not moved", r
+    hub.scenario("base/lm")
+    r = hub.pull(name, home)
+    yield r.code == 0 and set(sums(snapshot(home, "base/lm"))) == {"config.json"}, "its config is that of the commit that is here", r
+    other = hub.cache("based-stop")
+    hub.scenario("base/lm", fail_info="429 -1 5")
+    begun = time.monotonic()
+    r = hub.pull(name, other)
+    yield r.code == 0 and time.monotonic() - begun < 4 and "HTTP 429" in r.err, "the base model is not waited for", r
+    hub.scenario("base/lm", slow_head=3000)
+    before = len(hub.requests("api/models/base/lm/tree"))
+    p = subprocess.Popen([program.IVCHAT, "pull", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=program.environment(hub.environment(other)))
+    wait_for(lambda: len(hub.requests("api/models/base/lm/tree")) > before)
+    p.send_signal(signal.SIGTERM)
+    yield p.wait() == 143, "SIGTERM while the base model's config is loaded", p.returncode
 
 
 @case
@@ -472,6 +565,12 @@ def use_and_remove():
         yield at.code == 0 and at.out == local.out, "-m ORG/REPO@REVISION", at
         r = program.run("info", "-m", name + "@gone", env=env)
         yield r.code == 3 and "`ivchat pull test/tiny@gone`" in r.err, "-m of another revision", r
+        plain_file = os.path.join(hub.top, "here", "model.file")
+        os.makedirs(os.path.dirname(plain_file), exist_ok=True)
+        with open(plain_file, "wb"):
+            pass
+        r = program.run("info", "-m", "here/model.file", env=env, cwd=hub.top)
+        yield r.code in (1, 3) and "ivchat pull" not in r.err, "-m of a file is no name of the hub", r
         shard = sorted(n for n in files if n.endswith(".safetensors"))[-1]
         os.unlink(os.path.realpath(os.path.join(snapshot(home, name), shard)))
         r = program.run("info", "-m", name, env=env)
@@ -514,6 +613,77 @@ def use_and_remove():
     yield r.code == 1 and "another process is downloading" in r.err, "rm during a download", r
     p.send_signal(signal.SIGTERM)
     p.wait()
+    slow = hub.repo("test/slow", SMALL, slow_head=500)
+    folder = repo_folder(home, slow)
+    for key in ("ivchat rm", "a hand"):
+        p = subprocess.Popen([program.IVCHAT, "pull", slow, "--connections", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=program.environment(env))
+        wait_for(lambda: os.path.isdir(os.path.join(folder, "snapshots")) and sums(snapshot(home, slow)) and not leftovers(folder))
+        if key == "ivchat rm":
+            r = program.run("rm", slow, env=env)
+            yield r.code == 1 and "another process is downloading" in r.err, "rm between two files of a download", r
+            with open(os.path.join(home, "hub", ".locks", "models--test--slow", "of-a-killed.tmp"), "wb"):
+                pass
+        else:
+            os.unlink(os.path.join(snapshot(home, slow), "config.json"))
+        out, err = p.communicate(timeout=60)
+        if key == "ivchat rm":
+            yield p.returncode == 0 and sums(snapshot(home, slow)) == expected(SMALL, wanted(SMALL)), "and the download is whole", err
+            r = program.run("rm", slow, env=env)
+            yield r.code == 0 and not [n for n in leftovers(os.path.join(home, "hub", ".locks", "models--test--slow"))], "rm: what killed processes left goes along", r
+        else:
+            yield (p.returncode == 1 and b"was removed by another process" in err and not os.path.exists(os.path.join(folder, "refs", "main"))), "a file taken away during a download: no ref", err
+
+
+@case
+def removal_and_links():
+    """A cache that others have written: rm follows no link to what it removes and keeps what any link leads to."""
+    home = hub.cache("links")
+    env = hub.environment(home)
+    outside = os.path.join(hub.top, "outside")
+    os.makedirs(os.path.join(outside, "deeper"))
+    precious = os.path.join(outside, "deeper", "file")
+    with open(precious, "w", encoding="utf-8") as f:
+        f.write("x")
+    name = hub.repo("test/links", SMALL)
+    folder = repo_folder(home, name)
+    for part in ("", "refs", "snapshots", "blobs"):
+        hub.pull(name, home)
+        path = os.path.join(folder, part).rstrip("/")
+        os.rename(path, path + ".away")
+        os.symlink(outside, path)
+        for text in (name, name + "@" + hubrig.COMMIT):
+            if part in ("", "snapshots"):
+                os.makedirs(os.path.join(outside, "snapshots" if not part else "", hubrig.COMMIT), exist_ok=True)
+            r = program.run("rm", text, env=env)
+            yield (r.code == 1 and "is a link to elsewhere" in r.err and len(r.lines) == 1 and os.path.exists(precious)), "rm: %s is a link" % (part or "the repository"), r
+        os.unlink(path)
+        os.rename(path + ".away", path)
+    at = snapshot(home, name)
+    for text in (name + "@" + hubrig.COMMIT, name):
+        hub.pull(name, home)
+        os.rename(at, os.path.join(hub.top, "away-" + str(len(text))))
+        os.symlink(outside, at)
+        r = program.run("rm", text, env=env)
+        yield r.code == 0 and os.path.exists(precious) and not os.path.lexists(at), "rm: a snapshot that is a link goes as a name", r
+    files = dict(SMALL)
+    two = hub.repo("test/forms", files, commit="1" * 40)
+    hub.pull(two, home)
+    files["config.json"] = b'{"model_type":"other"}\n'
+    hub.repo(two, files, commit="2" * 40)
+    hub.pull(two, home)
+    kept = snapshot(home, two, "2" * 40)
+    for n in os.listdir(kept):
+        link = os.path.join(kept, n)
+        blob = os.path.realpath(link)
+        os.unlink(link)
+        os.symlink(blob if n.endswith(".json") else "../../snapshots/../blobs/" + os.path.basename(blob), link)
+    os.symlink("itself", os.path.join(kept, "itself"))
+    r = program.run("rm", two + "@" + "1" * 40, env=env)
+    yield r.code == 1 and "not known what it leads to" in r.err and os.path.isdir(snapshot(home, two, "1" * 40)), "rm: a link that is not understood keeps everything", r
+    os.unlink(os.path.join(kept, "itself"))
+    r = program.run("rm", two + "@" + "1" * 40, env=env)
+    yield (r.code == 0 and sums(kept) == expected(files, wanted(files)) and
+           len(os.listdir(os.path.join(repo_folder(home, two), "blobs"))) == len(wanted(files))), "rm: links of any form keep their blobs", r
 
 
 @case

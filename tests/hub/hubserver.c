@@ -82,6 +82,8 @@ static bool fails(struct visit *v, struct MHD_Connection *c, const struct failur
     struct MHD_Response *r = text_response("no", 2);
     if (*f->retry_after)
         MHD_add_response_header(r, "Retry-After", f->retry_after);
+    if (*v->token) // some servers repeat what they were sent
+        MHD_add_response_header(r, "X-Error-Message", v->token);
     *rc = queue(v, c, f->status, r);
     return true;
 }
@@ -243,6 +245,8 @@ static enum MHD_Result resolve(struct visit *v, struct MHD_Connection *c, const 
     struct stored f;
     enum MHD_Result rc;
     bool head = !strcmp(v->method, "HEAD");
+    if (head)
+        sleep_s(1e-3 * (double)s->slow_head);
     if (fails(v, c, head ? &s->head : &s->get, head ? "head" : "get", &rc))
         return rc;
     if (s->loop) {

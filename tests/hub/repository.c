@@ -77,7 +77,10 @@ bool stored_find(const char *root, const char *repo, const char *path, const str
         return false;
     out->size = (uint64_t)st.st_size;
     out->large = s->large && out->size >= s->large;
-    checksum(out, (long)st.st_mtime);
+    if (*s->oid)
+        memcpy(out->oid, s->oid, sizeof out->oid);
+    else
+        checksum(out, (long)st.st_mtime);
     return true;
 }
 
@@ -86,12 +89,12 @@ struct names {
     size_t n, skip;
 };
 
-static int add_name(void *user, const char *path, bool is_folder, struct err *e)
+static int add_name(void *user, const struct walk_name *n, struct err *e)
 {
     struct names *names = user;
     (void)e;
-    if (!is_folder && names->n < FILES_MAX)
-        names->name[names->n++] = strdup(path + names->skip);
+    if (!n->is_folder && names->n < FILES_MAX)
+        names->name[names->n++] = strdup(n->path + names->skip);
     return 0;
 }
 
@@ -110,7 +113,7 @@ size_t repository_list(const char *root, const char *repo, const struct scenario
     pthread_mutex_lock(&one);
     names.n = 0;
     names.skip = (size_t)snprintf(folder, sizeof folder, "%s/%s", root, repo) + 1;
-    (void)walk(folder, add_name, &names, NULL);
+    (void)walk(folder, true, add_name, &names, NULL);
     qsort(names.name, names.n, sizeof *names.name, by_text);
     buf_add_str(out, "[{\"type\":\"directory\",\"oid\":\"0\",\"size\":0,\"path\":\"folder\"}");
     for (size_t i = from; i < names.n && (n == 0 || i < from + n); i++) {

@@ -64,6 +64,8 @@ static void read_line(const char *key, const char *value, struct scenario *s)
     }
     if (!strcmp(key, "commit"))
         copy(s->commit, sizeof s->commit, value);
+    else if (!strcmp(key, "oid"))
+        copy(s->oid, sizeof s->oid, value);
     else if (!strcmp(key, "base-model"))
         copy(s->base_model, sizeof s->base_model, value);
     else if (!strcmp(key, "large"))
@@ -88,6 +90,8 @@ static void read_line(const char *key, const char *value, struct scenario *s)
         (void)sscanf(value, "%99s %lu %d", s->stall, &s->stall_after, &s->stall_count);
     else if (!strcmp(key, "throttle"))
         s->throttle = strtol(value, NULL, 10);
+    else if (!strcmp(key, "slow-head"))
+        s->slow_head = strtol(value, NULL, 10);
     else if (!strcmp(key, "expire"))
         s->expire = (int)strtol(value, NULL, 10);
     else if (!strcmp(key, "page"))

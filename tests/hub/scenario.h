@@ -15,6 +15,7 @@ struct failure { // the first `count` requests of a kind and path get `status`
 struct scenario {
     char commit[41];
     char base_model[100];
+    char oid[65];   // said of every file instead of its checksum
     uint64_t large; // files of so many bytes lie in the store, behind a redirect; 0 = none do
     bool gated, private_, no_ranges, wrong_range, loop, downgrade, next_away, no_etag, other_etag;
     bool head_size_lies;
@@ -26,6 +27,7 @@ struct scenario {
     uint64_t cut_after, stall_after;
     int cut_count, stall_count;
     long throttle;                       // bytes a second and connection
+    long slow_head;                      // ms before the answer to HEAD
     int expire;                          // requests that an address of the store is good for
     int page;                            // entries a page of the list
     char tree_file[300], info_file[300]; // sent instead of the list and the answer on the revision

@@ -121,7 +121,7 @@ static void locks_exclude(void **state)
 
 static void refs_and_links(void **state)
 {
-    char repo[4200], commit[41], path[4300], text[64];
+    char repo[4200], commit[41], path[4300], aside[4300], text[64];
     char c[41];
     (void)state;
     memset(c, 'a', 40);
@@ -135,16 +135,24 @@ static void refs_and_links(void **state)
     assert_false(cache_read_ref(repo, "main", commit)); // damaged
     assert_true(cache_read_ref(repo, c, commit));
     snprintf(path, sizeof path, "%s/snapshots/x/y", repo);
-    assert_int_equal(path_link("one", path, NULL), 0);
-    assert_int_equal(path_link("two", path, NULL), 0);
+    assert_int_equal(path_link(NULL, "one", path, NULL), 0);
+    assert_int_equal(path_link(NULL, "two", path, NULL), 0);
     ssize_t n = readlink(path, text, sizeof text);
+    assert_true(n == 3 && !memcmp(text, "two", 3));
+    // what is made aside is made there and nowhere else: with a file in that folder's place it fails
+    snprintf(aside, sizeof aside, "%s/aside", repo);
+    assert_int_equal(path_link(aside, "two", path, NULL), 0);
+    assert_int_equal(rmdir(aside), 0); // made, and empty again
+    assert_int_equal(path_write(NULL, aside, "", NULL), 0);
+    assert_int_not_equal(path_link(aside, "one", path, NULL), 0);
+    assert_int_not_equal(path_write(aside, path, "one", NULL), 0);
+    n = readlink(path, text, sizeof text);
     assert_true(n == 3 && !memcmp(text, "two", 3));
 }
 
-static int count(void *user, const char *path, bool is_folder, struct err *e)
+static int count(void *user, const struct walk_name *n, struct err *e)
 {
-    (void)path;
-    ((int *)user)[is_folder]++;
+    ((int *)user)[n->is_folder]++;
     return *(int *)user > 100 ? err_set(e, ERR_FAIL, "enough") : 0;
 }
 
@@ -155,12 +163,16 @@ static void walks_do_not_follow(void **state)
     (void)state;
     snprintf(folder, sizeof folder, "%s/walked", top.path);
     snprintf(path, sizeof path, "%s/a/b/c", folder);
-    assert_int_equal(path_write(path, "x", NULL), 0);
+    assert_int_equal(path_write(NULL, path, "x", NULL), 0);
     snprintf(path, sizeof path, "%s/a/up", folder);
-    assert_int_equal(path_link("..", path, NULL), 0);
-    assert_int_equal(walk(folder, count, n, NULL), 0);
+    assert_int_equal(path_link(NULL, "..", path, NULL), 0);
+    assert_int_equal(walk(folder, false, count, n, NULL), 0);
     assert_true(n[0] == 2 && n[1] == 2);
-    assert_int_equal(walk("/nonexistent", count, n, NULL), 0);
+    assert_int_equal(walk("/nonexistent", false, count, n, NULL), 0);
+    assert_int_not_equal(walk(path, false, count, n, NULL), 0);
+    assert_true(n[0] == 2 && n[1] == 2);
+    assert_int_equal(walk(path, true, count, n, NULL), 0);
+    assert_true(n[0] == 4 && n[1] == 4);
 }
 
 static void lists_of_a_hub(void **state)

@@ -120,6 +120,11 @@ static void choice_of_files(void **state)
     assert_true(choice_wants(&mine, "a/b.json"));
     assert_true(choice_wants(&mine, "sub/anything"));
     assert_false(choice_wants(&mine, "tokenizer.json"));
+    const char *const below[] = {"a*/"};
+    struct choice folders = {below, NULL, 1, 0};
+    assert_true(choice_wants(&folders, "ab/c/d"));
+    assert_false(choice_wants(&folders, "ba/c"));
+    assert_false(choice_wants(&folders, "ab"));
     assert_false(choice_wants(&mine, "model.safetensors"));
 }
 
