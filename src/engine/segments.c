@@ -146,6 +146,8 @@ int iv_media_segment(iv_media *media, size_t i, iv_media **out, struct iv_error 
     *out = NULL;
     if (i >= media->info.n_segment)
         TRY(err_set(&e, ERR_USAGE, "segment %zu: the media has %zu", i, media->info.n_segment));
+    if (media->restored)
+        TRY(err_set(&e, ERR_USAGE, "the media was restored without its frames"));
     TRY(media_new(media->engine, &media->callbacks, &m, &e));
     TRY(media_lock(media, &media->callbacks, &e));
     rc = take_segment(media, i, m, &e);

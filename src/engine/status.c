@@ -47,7 +47,8 @@ struct hooks callback_hooks(const struct iv_callbacks *cb)
     return (struct hooks){.user = (void *)(uintptr_t)cb,
                           .log = forward_log,
                           .progress = forward_progress,
-                          .abort = cb->abort ? forward_abort : NULL};
+                          .abort = forward_abort}; // *cb may get its abort later: segments are
+                                                   // decoded under the session's
 }
 
 void callback_stage(const struct iv_callbacks *cb, const char *name, const char *dtype,

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "engine_fixture.h"
+#include "tempdir.h"
 
 static const char video[] = TEST_ROOT "/fixtures/media/bframes.mp4"; // 48 frames in 4 seconds
 
@@ -125,6 +126,19 @@ static void edges(void **state)
     assert_int_equal(iv_media_segment(m, 1, &part, &e), IV_ERR_USAGE);
     assert_null(part);
     assert_int_equal(iv_media_stage(m, IV_STAGE_VIT, NULL, &v, dim, &rank, &e), IV_ERR_USAGE);
+    // what comes from a file has rows, but no frames to cut
+    struct tempdir dir;
+    iv_media *again;
+    tempdir_make(&dir);
+    char path[512];
+    snprintf(path, sizeof path, "%s", tempdir_path(&dir, "rows.ivchat"));
+    assert_int_equal(iv_media_save(m, NULL, path, &e), IV_OK);
+    assert_int_equal(iv_media_load(engine, path, NULL, &again, &e), IV_OK);
+    assert_int_equal(iv_media_info(again)->n_segment, 1);
+    assert_int_equal(iv_media_segment(again, 0, &part, &e), IV_ERR_USAGE);
+    assert_non_null(strstr(e.message, "without its frames"));
+    iv_media_close(again);
+    tempdir_remove(&dir);
     iv_media_close(m);
     m = open_video(video, 0, 0, 0);
     assert_int_equal(iv_media_info(m)->n_segment, 0);
