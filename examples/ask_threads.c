@@ -27,7 +27,7 @@ static void *run(void *arg)
     t->rc = iv_media_open_video(t->engine, t->video, &mo, &media, &t->error);
     if (t->rc == IV_OK)
         t->rc = iv_session_open(t->engine, media, &so, &session, &t->error);
-    if (t->rc == IV_OK) // the engine's cache encodes the video for the first one only
+    if (t->rc == IV_OK) // who comes when another has encoded the video finds it in the engine's cache
         t->rc = iv_session_ask(session, t->question, &ask, &t->answer, &t->error);
     iv_session_close(session);
     iv_media_close(media);
@@ -40,6 +40,7 @@ int main(int argc, char **argv)
     struct iv_engine_options eo = iv_engine_options_default();
     struct iv_error e = {0};
     struct talk talk[N];
+    int started = 0;
     iv_engine *engine = NULL;
     eo.model = argc > 1 ? argv[1] : "";
     int rc = iv_engine_open(&eo, &engine, &e);
@@ -48,9 +49,10 @@ int main(int argc, char **argv)
     for (int i = 0; rc == IV_OK && i < N; i++) {
         talk[i] = (struct talk){engine, argc > 2 ? argv[2] : "", questions[i], {0}, {0}, 0, 0};
         if (pthread_create(&talk[i].thread, NULL, run, &talk[i]) != 0)
-            return 1;
+            break;
+        started++;
     }
-    for (int i = 0; engine && i < N; i++) {
+    for (int i = 0; i < started; i++) {
         pthread_join(talk[i].thread, NULL);
         printf("%s\n%s\n", questions[i],
                talk[i].rc == IV_OK ? talk[i].answer.text : talk[i].error.message);
@@ -58,5 +60,5 @@ int main(int argc, char **argv)
         iv_answer_free(&talk[i].answer);
     }
     iv_engine_close(engine);
-    return rc == IV_OK ? 0 : 1;
+    return rc == IV_OK && started == N ? 0 : 1;
 }

@@ -13,7 +13,8 @@ int identity_open(struct identity **out, struct err *e);
 void identity_close(struct identity *i); // NULL is allowed
 
 // SHA-256 over the model's dimensions, every tensor's name, type and shape, and 4 KiB from the middle of each
-// (all of a smaller one): equal for a copy of the files, different for any other training. Not a checksum
+// (all of a smaller one): equal for a copy of the files, different for a model trained otherwise,
+// but not for one that differs only outside of these samples. Not a checksum
 // of the files (iv_engine_verify is). The first call touches a page of every tensor. Any thread.
 int engine_identity(const iv_engine *g, uint8_t digest[SHA256_BYTES], struct err *e);
 
