@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`ivchat chat` at a terminal when something goes wrong: lost files, late signals, hostile names, bad lines."""
+import os
+import shutil
+
+import program
+from program import ROOT, Tap, path
+from terminal import Terminal
+
+tap = Tap()
+MODEL = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
+BASE = ["chat", "-m", MODEL, "--dtype", "f32", "-t", "1", "-n", "6"]
+PROMPT = r"\x1b\[\?2004h\r> \x1b\[J"
+
+
+def begin(*args, **kwargs):
+    t = Terminal(*(args or BASE), **kwargs)
+    t.after(PROMPT)
+    return t
+
+
+def tell(t, keys, pattern):
+    t.type(keys + "\r")
+    return t.after(pattern) and t.after(PROMPT)
+
+
+# ---- the weights are cut while the next question is being typed
+if program.sanitized():
+    tap.skip("a model file truncated at the prompt", "the sanitizer owns SIGBUS")
+else:
+    copy = path("cut-model")
+    shutil.copytree(MODEL, copy, copy_function=shutil.copy)
+    weights = os.path.join(copy, "model.safetensors")
+    os.chmod(weights, 0o644)
+    t = begin("chat", "-m", copy, "-t", "1", "-n", "6")
+    os.truncate(weights, 4096)
+    t.type("/reset\r")
+    told = t.after("a model or media file changed while it was in use\r?\n")
+    modes, bracketed = t.modes(), t.screen().modes.get("2004")
+    tap.ok(told and t.wait() == 3 and modes == (True, True) and bracketed is False,
+           "a model file truncated at the prompt: one line, exit 3, the terminal as before", (modes, t.text))
+tap.done()
