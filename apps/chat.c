@@ -38,16 +38,23 @@ static bool reads_input(const struct settings *s)
     return s->prompt.n == 0;
 }
 
-int chat_check_stops(struct work *w)
+int chat_check_stop(struct work *w, const char *text)
+{
+    size_t n = strlen(text);
+    if (n == 0)
+        return app_error(&w->error, IV_ERR_USAGE, "--stop: expected a text, got \"\"");
+    if (n > STOP_BYTES_MAX)
+        return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu bytes, at most %d are accepted", n,
+                         STOP_BYTES_MAX);
+    return IV_OK;
+}
+
+static int check_stops(struct work *w)
 {
     const struct settings *s = w->s;
     for (size_t i = 0; i < s->stop.n; i++) {
-        size_t n = strlen(s->stop.item[i]);
-        if (n == 0)
-            return app_error(&w->error, IV_ERR_USAGE, "--stop: expected a text, got \"\"");
-        if (n > STOP_BYTES_MAX)
-            return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu bytes, at most %d are accepted",
-                             n, STOP_BYTES_MAX);
+        if (chat_check_stop(w, s->stop.item[i]) != IV_OK)
+            return w->error.code;
     }
     if (s->stop.n > STOPS_MAX)
         return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu texts, at most %d are accepted",
@@ -64,7 +71,7 @@ static int check(struct chat *c)
                          "--video -: standard input is the video; give the question with -p");
     if (s->msg && s->time_text)
         return app_error(&w->error, IV_ERR_USAGE, "--msg and --time-text exclude each other");
-    if (chat_check_stops(w) != IV_OK || chat_check_file(w) != IV_OK)
+    if (check_stops(w) != IV_OK || chat_check_file(w) != IV_OK)
         return w->error.code;
     static const char *const of_sampling[] = {"top-p", "top-k", "seed"};
     for (size_t i = 0; i < 3 && s->temp == 0; i++) {

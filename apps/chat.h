@@ -51,7 +51,7 @@ int chat_load(struct chat *c, struct settings *mine);
 // Whether --save, --load and --each-segment go together with the rest.
 int chat_check_file(struct work *w);
 struct iv_session_options chat_session_options(struct chat *c);
-// Whether the stop texts can be used.
-int chat_check_stops(struct work *w);
+// Whether that can be a stop text.
+int chat_check_stop(struct work *w, const char *text);
 
 #endif

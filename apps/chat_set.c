@@ -76,7 +76,6 @@ int talk_set(struct talk *t, const char *argument)
     struct work *w = &t->c->work;
     const struct option_group *const *groups = w->verb->groups;
     const struct option_group *group = NULL;
-    const struct settings before = t->mine;
     char message[OPTION_MESSAGE];
     const char *value;
     if (!*argument) {
@@ -95,13 +94,10 @@ int talk_set(struct talk *t, const char *argument)
     const char *refusal = talk_set_refusal(o, group);
     if (refusal)
         return app_error(&w->error, IV_ERR_USAGE, "/set: %s %s", name, refusal);
+    if (strcmp(o->name, "stop") == 0 && value && chat_check_stop(w, value) != IV_OK)
+        return w->error.code; // before the old one is gone
     if (options_set(groups, &t->mine, name, value, message) != 0)
         return app_error(&w->error, IV_ERR_USAGE, "/set: %s", message);
-    int rc = chat_check_stops(w);
-    if (rc != IV_OK) {
-        t->mine = before;
-        return rc;
-    }
     console_configure(w->con, t->mine.verbose, t->mine.quiet, t->mine.log_json, t->mine.progress);
     show(t, o);
     return IV_OK;

@@ -244,6 +244,18 @@ static void greet(const struct talk *t)
                 info->name, info->variant);
 }
 
+// The stop texts in an array of t's own, since /set writes into it.
+static int own_stops(struct talk *t)
+{
+    const struct text_list given = t->mine.stop; // the start has counted them
+    t->mine.stop.item = heap_calloc(OPTION_MAX, sizeof *given.item);
+    if (!t->mine.stop.item)
+        return app_error(&t->c->work.error, IV_ERR_LIMIT, "out of memory for the options");
+    for (size_t i = 0; i < given.n; i++)
+        t->mine.stop.item[i] = given.item[i];
+    return IV_OK;
+}
+
 int chat_talk(struct chat *c)
 {
     struct talk t = {.c = c, .mine = *c->work.s};
@@ -255,6 +267,9 @@ int chat_talk(struct chat *c)
         .complete = talk_complete,
         .user = &t,
     };
+    int rc = own_stops(&t);
+    if (rc != IV_OK)
+        return rc;
     c->work.s = &t.mine;
     greet(&t);
     if (editor_possible() && !t.mine.log_json)
@@ -262,14 +277,13 @@ int chat_talk(struct chat *c)
     if (t.editor)
         keep_history(&t);
 
-    int rc = talk_adopt(&t); // of --load, of earlier -p
+    rc = talk_adopt(&t); // of --load, of earlier -p
     if (rc == IV_OK)
         rc = converse(&t);
 
     editor_close(t.editor);
     c->work.s = given;
-    if (t.mine.stop.item != given->stop.item)
-        heap_free(t.mine.stop.item);
+    heap_free(t.mine.stop.item);
     for (size_t i = 0; i < t.n_kept; i++)
         heap_free(t.kept[i]);
     heap_free(t.kept);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """`ivchat chat` at a terminal when something goes wrong: lost files, late signals, hostile names, bad lines."""
 import os
+import re
 import shutil
 
 import program
@@ -40,4 +41,15 @@ else:
     modes, bracketed = t.modes(), t.screen().modes.get("2004")
     tap.ok(told and t.wait() == 3 and modes == (True, True) and bracketed is False,
            "a model file truncated at the prompt: one line, exit 3, the terminal as before", (modes, t.text))
+
+# ---- /set stop
+t = begin(*BASE, "--stop", "A", "-p", "-", "-p", "next")
+good = tell(t, "/set stop B", 'stop +"B"')
+t.type("\x04")
+tap.ok(good and t.wait() == 0 and len(re.findall("timings: ", t.text)) == 1, "/set stop, then a question of -p", t.text)
+t = begin(*BASE, "--stop", "A")
+good = tell(t, "/set stop " + 1025 * "x", "--stop: 1025 bytes, at most 1024")
+good = good and tell(t, "/set", 'stop +"A"') and tell(t, "Hello", r"timings: ")
+t.type("\x04")
+tap.ok(good and t.wait() == 0, "a refused /set stop leaves the old one", t.text)
 tap.done()
