@@ -109,7 +109,9 @@ static enum line_result edited_line(struct talk *t, const char **line)
 {
     struct console *con = t->c->work.con;
     size_t n;
-    switch (editor_line(t->editor, line, &n)) {
+    enum editor_result r = editor_line(t->editor, line, &n);
+    chat_warm_end(&t->warm); // until then no message is shown
+    switch (r) {
     case EDITOR_END:
         return TALK_END;
     case EDITOR_CLEARED:
@@ -137,13 +139,16 @@ static enum line_result plain_line(struct talk *t, const char **out)
     size_t n;
     fputs("> ", stderr);
     (void)fflush(stderr);
-    switch (linereader_next(&c->lines, &line, &n)) {
+    enum linereader_result r = linereader_next(&c->lines, &line, &n);
+    int why = errno;
+    chat_warm_end(&t->warm); // until then no message is shown
+    switch (r) {
     case LINE_STOPPED:
         return TALK_STOPPED;
     case LINE_FAILED:
-        (void)app_error(&c->work.error, errno == EFBIG ? IV_ERR_LIMIT : IV_ERR_FAIL,
+        (void)app_error(&c->work.error, why == EFBIG ? IV_ERR_LIMIT : IV_ERR_FAIL,
                         "standard input, line %zu: %s", c->lines.number + 1,
-                        errno == EFBIG ? "longer than 1 MiB" : strerror(errno));
+                        why == EFBIG ? "longer than 1 MiB" : strerror(why));
         return TALK_FAILED;
     case LINE_END:
         return TALK_END;
@@ -163,9 +168,7 @@ static enum line_result next_line(struct talk *t, const char **line)
 {
     (void)console_flush(t->c->work.con);
     chat_warm_begin(&t->warm, t->c);
-    enum line_result r = t->editor ? edited_line(t, line) : plain_line(t, line);
-    chat_warm_end(&t->warm);
-    return r;
+    return t->editor ? edited_line(t, line) : plain_line(t, line);
 }
 
 // ---- the loop
