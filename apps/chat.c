@@ -290,7 +290,7 @@ int chat_ask(struct chat *c, const char *question)
                                       .generate_ms = answer.generate_ms};
     } else if (c->streamed > 0) {
         (void)(console_write(c->work.con, "\n", 1) && console_flush(c->work.con));
-    } else if (c->terminal) {
+    } else if (c->terminal && !c->work.s->log_json) {
         progress_clear(&c->work.con->progress);
         fputc('\n', stderr); // the terminal has shown "^C"
     }

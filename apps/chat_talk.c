@@ -62,11 +62,10 @@ int talk_ask(struct talk *t, const char *question)
         t->question = copy;
     }
     t->answered = false;
-    t->media_used = true;
     int rc = chat_ask(c, t->question);
     if (rc != IV_OK)
         return rc;
-    t->answered = true;
+    t->answered = t->media_used = true;
     t->n_answer++;
     t->prompt_tokens += c->last.prompt_tokens;
     t->cached_tokens += c->last.cached_tokens;
@@ -137,7 +136,8 @@ static enum line_result plain_line(struct talk *t, const char **out)
     struct console *con = c->work.con;
     char *line;
     size_t n;
-    fputs("> ", stderr);
+    if (!t->mine.log_json)
+        fputs("> ", stderr);
     (void)fflush(stderr);
     enum linereader_result r = linereader_next(&c->lines, &line, &n);
     int why = errno;
@@ -177,8 +177,11 @@ static enum line_result next_line(struct talk *t, const char **line)
 static bool goes_on(struct talk *t, int rc)
 {
     struct work *w = &t->c->work;
-    if (rc == IV_OK)
+    if (rc == IV_OK) {
+        if (signals_caught() == SIGINT)
+            signals_forget(); // it came when there was nothing left to stop
         return !atomic_load(&w->con->output_lost);
+    }
     if (atomic_load(&w->con->output_lost) || atomic_load(&w->dump.failed))
         return false;
     int signo = signals_caught();
@@ -220,7 +223,7 @@ static int converse(struct talk *t)
         const char *line = "";
         switch (next_line(t, &line)) {
         case TALK_END:
-            if (!t->editor)
+            if (!t->editor && !t->mine.log_json)
                 fputc('\n', stderr);
             return IV_OK;
         case TALK_STOPPED:

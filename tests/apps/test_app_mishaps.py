@@ -4,6 +4,8 @@
 import os
 import re
 import shutil
+import signal
+import time
 
 import program
 from program import ROOT, Tap, path
@@ -19,6 +21,16 @@ def begin(*args, **kwargs):
     t = Terminal(*(args or BASE), **kwargs)
     t.after(PROMPT)
     return t
+
+
+def until_blocked(pid):
+    """Whether the program comes to wait for its terminal."""
+    quiet, end = 0, time.monotonic() + 20
+    while quiet < 5 and time.monotonic() < end:
+        time.sleep(0.02)
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as f:
+            quiet = quiet + 1 if f.read().rsplit(")", 1)[1].split()[0] == "S" else 0
+    return quiet == 5
 
 
 def tell(t, keys, pattern):
@@ -67,4 +79,31 @@ os.write(t.fd, b"ab\xffc\n")
 tap.ok(t.after("byte 3 of the line is not text in UTF-8"), "bytes that are no text: told", t.text)
 t.type("\x04")
 t.wait()
+
+# ---- signals
+t = begin("chat", "-m", MODEL, "-t", "1", "-q", "--json", "--ignore-eos", "-n", "6000")
+t.type("Tell me\r")
+t.after(r'\{"turn":1')
+blocked = until_blocked(t.pid)  # nobody reads the rest of the answer
+os.kill(t.pid, signal.SIGINT)
+time.sleep(0.1)
+good = t.after("\\}\r\n") and t.after(PROMPT) and tell(t, "/stats", "turns +1 in the conversation")
+t.type("\x04")
+tap.ok(blocked and good and t.wait() == 0, "a Ctrl-C that finds nothing to stop does not end the program", t.text[-300:])
+t = begin()
+t.type("half")
+t.after("half")
+t.type("\x1c")
+ended = t.after(r"\x1b\[\?2004l")
+time.sleep(0.1)
+modes = t.modes()
+tap.ok(ended and t.wait() == -signal.SIGQUIT and modes == (True, True), "Ctrl-\\ at the prompt: the terminal as before", (modes, t.text))
+t = Terminal(*BASE, "--log-json")
+t.until('"message":"tiny-model')
+t.type("/stats\n")
+t.until("memory  ")
+t.type("\x04")
+code = t.wait()
+lines = [x for x in t.text.replace("\r", "").splitlines() if x not in ("/stats", "^D\b\b")]
+tap.ok(code == 0 and len(lines) > 3 and all(x.replace("^D\b\b", "").startswith("{") for x in lines), "--log-json: no prompt, no bare newline", t.text)
 tap.done()
