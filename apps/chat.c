@@ -325,15 +325,35 @@ int chat_answer_all(struct chat *c)
     }
 }
 
-static int converse(struct chat *c)
+// --save, however the conversation ended: what it ended with, rc, goes before what goes wrong here.
+static int keep(struct chat *c, int rc)
 {
     const char *save = c->work.s->save;
+    struct iv_error e = {0};
+    if (!save || !c->session)
+        return rc;
+    if (iv_session_n_turn(c->session) == 0) {
+        if (rc == IV_OK)
+            console_warn(c->work.con, "%s: not written, the conversation has no turn", save);
+        return rc;
+    }
+    atomic_store(&c->work.finishing, true);
+    int saved = chat_save(c, save, &e);
+    if (saved == IV_OK || rc == IV_OK) {
+        if (saved != IV_OK)
+            c->work.error = e;
+        return saved == IV_OK ? rc : saved;
+    }
+    console_error(c->work.con, "%s", e.message);
+    return rc;
+}
+
+static int converse(struct chat *c)
+{
     int rc = c->session ? IV_OK : chat_session_open(c);
     if (rc == IV_OK)
         rc = chat_answer_all(c);
-    if (rc == IV_OK && save)
-        rc = iv_session_save(c->session, save, &c->work.error);
-    return rc;
+    return keep(c, rc);
 }
 
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con)

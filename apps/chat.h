@@ -48,6 +48,9 @@ int chat_each_segment(struct chat *c);
 // --load: media and session from the file; mine gets its generation options, where a person has named
 // none (chat_file.c).
 int chat_load(struct chat *c, struct settings *mine);
+// Writes the conversation to path. Refused: one without turns, and a path where another kind of file
+// stands.
+int chat_save(struct chat *c, const char *path, struct iv_error *e);
 // Whether --save, --load and --each-segment go together with the rest.
 int chat_check_file(struct work *w);
 struct iv_session_options chat_session_options(struct chat *c);

@@ -209,7 +209,7 @@ static int run_save(struct talk *t, const char *argument)
     char path[PATH_MAX];
     int rc = need_file(t, "save", argument, path);
     if (rc == IV_OK)
-        rc = iv_session_save(t->c->session, path, &t->c->work.error);
+        rc = chat_save(t->c, path, &t->c->work.error);
     if (rc == IV_OK)
         console_reply(t->c->work.con, "saved %zu turns", iv_session_n_turn(t->c->session));
     return rc;

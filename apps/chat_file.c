@@ -4,10 +4,40 @@
 // What the file tells wins over defaults and loses against what a person names: media and prompt come
 // from the file alone, the numbers of generation from the file where no option gives them.
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "chat.h"
 #include "savefile.h"
+
+// Whether what stands at path may be replaced: nothing, an empty file, a saved conversation. Pipes and
+// devices are written, not replaced.
+static int check_target(const char *path, struct iv_error *e)
+{
+    static const char magic[] = "IVCHCONV"; // docs/FORMATS.md
+    char begin[sizeof magic - 1];
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return IV_OK;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, begin, sizeof begin) : -1;
+    if (fd >= 0)
+        (void)close(fd);
+    if (got == (ssize_t)sizeof begin && memcmp(begin, magic, sizeof begin) == 0)
+        return IV_OK;
+    return app_error(e, IV_ERR_FAIL,
+                     "%s: exists and is not a saved conversation; it is not replaced", path);
+}
+
+int chat_save(struct chat *c, const char *path, struct iv_error *e)
+{
+    if (iv_session_n_turn(c->session) == 0)
+        return app_error(e, IV_ERR_FAIL, "%s: not written, the conversation has no turn", path);
+    int rc = check_target(path, e);
+    return rc == IV_OK ? iv_session_save(c->session, path, e) : rc;
+}
 
 static bool given(const struct work *w, const char *option)
 {
@@ -43,6 +73,8 @@ int chat_check_file(struct work *w)
     for (size_t i = 0; s->load && i < sizeof of_prompt / sizeof *of_prompt; i++)
         if (given(w, of_prompt[i]))
             console_warn(w->con, "--%s has no effect with --load", of_prompt[i]);
+    if (s->save && check_target(s->save, &w->error) != IV_OK)
+        return w->error.code;
     return s->save ? savefile_check(s->save, &w->error) : IV_OK;
 }
 

@@ -8,7 +8,7 @@ import signal
 import time
 
 import program
-from program import ROOT, Tap, path
+from program import ROOT, Tap, path, run
 from terminal import Terminal
 
 tap = Tap()
@@ -106,4 +106,41 @@ t.type("\x04")
 code = t.wait()
 lines = [x for x in t.text.replace("\r", "").splitlines() if x not in ("/stats", "^D\b\b")]
 tap.ok(code == 0 and len(lines) > 3 and all(x.replace("^D\b\b", "").startswith("{") for x in lines), "--log-json: no prompt, no bare newline", t.text)
+
+# ---- what is saved, and over what
+precious, talk = path("precious.txt"), path("kept.ivchat")
+with open(precious, "w", encoding="utf-8") as f:
+    f.write("not a conversation\n")
+t = begin()
+good = tell(t, "/save " + talk, "the conversation has no turn") and not os.path.exists(talk)
+good = good and tell(t, "Hello", "timings: ") and tell(t, "/save " + precious, "exists and is not a saved conversation")
+good = good and tell(t, "/save " + talk, "saved 1 turns") and tell(t, "More?", "timings: ") and tell(t, "/save " + talk, "saved 2 turns")
+t.type("\x04")
+with open(precious, encoding="utf-8") as f:
+    tap.ok(t.wait() == 0 and good and f.read() == "not a conversation\n", "/save replaces saved conversations only", t.text)
+r = run(*BASE, "-p", "x", "--save", precious)
+tap.ok(r.code == 1 and "precious.txt: exists and is not" in r.err and r.out == "", "--save over another file: refused before any work", r)
+
+
+def turns(file):
+    """Turns in the file, which is taken away; None = there is none."""
+    r = run(*BASE, "-v", "--load", file, "-p", "x")
+    if os.path.exists(file):
+        os.remove(file)
+    found = re.search(r"(\d+) turns", r.err)
+    return int(found.group(1)) if r.code == 0 and found else None
+
+
+os.remove(talk)
+r = run(*BASE, "-q", "--ctx", "300", "-p", "one", "-p", 400 * "long ", "--save", talk)
+tap.ok(r.code == 5 and turns(talk) == 1, "--save after a -p that failed: its exit code, the turns before it", r)
+for number, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+    t = begin("chat", "-m", MODEL, "--dtype", "f32", "-t", "1", "-n", "6", "--save", talk)
+    tell(t, "Hello", "timings: ")
+    os.kill(t.pid, number)
+    code = t.wait()
+    n = turns(talk)
+    tap.ok((code, n) == (expected, 1), "--save after %s" % number.name, (code, n, t.text))
+r = run(*BASE, "--save", talk)
+tap.ok(r.code == 0 and "no turn" in r.err and not os.path.exists(talk), "--save without a question: no file", r)
 tap.done()
