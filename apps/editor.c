@@ -144,16 +144,18 @@ static int read_char(EditLine *el, wchar_t *out)
 // Text of a paste grows here.
 struct pasted {
     wchar_t *c;
-    size_t n, cap, max;
-    bool failed;
+    size_t n, cap;
+    size_t bytes, max; // in UTF-8
+    bool too_long, failed;
 };
 
 static void pasted_add(struct pasted *p, wchar_t c)
 {
-    if (p->n == p->max || p->failed) {
-        p->failed = true;
+    char utf8[CHARACTER];
+    p->bytes += wide_encode(utf8, c);
+    p->too_long |= p->bytes > p->max;
+    if (p->too_long || p->failed)
         return;
-    }
     if (p->n + 1 >= p->cap) { // a zero follows
         size_t cap = p->cap ? 2 * p->cap : 256;
         wchar_t *grown = heap_realloc(p->c, cap, sizeof *grown);
@@ -166,11 +168,6 @@ static void pasted_add(struct pasted *p, wchar_t c)
     }
     p->c[p->n++] = c;
     p->c[p->n] = 0;
-}
-
-static bool is_control(wchar_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0);
 }
 
 // Reads until the paste ends. false = the terminal is gone or a signal came.
@@ -193,7 +190,7 @@ static bool read_paste(EditLine *el, struct pasted *p)
             matched = 1;
         } else if (c == '\r' || (c == '\n' && before != '\r')) {
             pasted_add(p, '\n');
-        } else if (c == '\t' || !is_control(c)) {
+        } else if (c == '\t' || !wide_steers(c)) {
             pasted_add(p, c);
         }
         before = c;
@@ -201,20 +198,44 @@ static bool read_paste(EditLine *el, struct pasted *p)
     return true;
 }
 
+static size_t line_bytes(EditLine *el)
+{
+    char utf8[CHARACTER];
+    const LineInfoW *info = el_wline(el);
+    size_t bytes = 0;
+    for (const wchar_t *c = info->buffer; c < info->lastchar; c++)
+        bytes += wide_encode(utf8, *c);
+    return bytes;
+}
+
+// Says below the line why nothing was done (libedit's own bell rings where nobody hears it).
+static unsigned char refuse(struct editor *ed, const char *why)
+{
+    linedraw_leave(&ed->draw);
+    fprintf(ed->screen, "\a%s\n", why);
+    (void)fflush(ed->screen);
+    return CC_REFRESH;
+}
+
 static unsigned char on_paste(EditLine *el, int key)
 {
     (void)key;
     struct editor *ed = owner(el);
-    const LineInfoW *info = el_wline(el);
-    size_t have = (size_t)(info->lastchar - info->buffer);
+    size_t have = line_bytes(el);
     struct pasted p = {.max = ed->o.max > have ? ed->o.max - have : 0};
+    char why[160];
     unsigned char result = CC_REFRESH;
     if (!read_paste(el, &p))
         result = CC_ERROR; // the next read tells why
     while (p.n > 0 && p.c[p.n - 1] == '\n')
         p.c[--p.n] = 0;
-    if (p.failed || (p.n > 0 && el_winsertstr(el, p.c) != 0))
-        result = CC_REFRESH_BEEP; // nothing of it was taken
+    if (p.too_long) {
+        (void)snprintf(why, sizeof why, "not pasted: %zu bytes, a line has at most %zu", p.bytes,
+                       ed->o.max);
+        result = refuse(ed, why);
+    } else if (p.failed || (p.n > 0 && el_winsertstr(el, p.c) != 0)) {
+        result = refuse(ed, "not pasted: out of memory");
+    }
     heap_free(p.c);
     return result;
 }
@@ -231,10 +252,10 @@ static unsigned char on_clear(EditLine *el, int key)
 static unsigned char on_newline(EditLine *el, int key)
 {
     (void)key;
-    return el_winsertstr(el, L"\n") == 0 ? CC_REFRESH : CC_REFRESH_BEEP;
+    return el_winsertstr(el, L"\n") == 0 ? CC_REFRESH : refuse(owner(el), "out of memory");
 }
 
-// The candidates below the line, in columns; names may hold anything.
+// The candidates below the line, in columns; the owner offers nothing that steers the terminal.
 static void list(struct editor *ed, const struct candidates *c)
 {
     size_t widest = 1, n = c->n < LISTED ? c->n : LISTED;
@@ -245,12 +266,8 @@ static void list(struct editor *ed, const struct candidates *c)
     size_t per_row = widest + 2 < COLUMNS ? COLUMNS / (widest + 2) : 1;
     linedraw_leave(&ed->draw);
     for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        for (; c->text[i][k]; k++)
-            fputc(is_control((unsigned char)c->text[i][k]) && (unsigned char)c->text[i][k] < 0x80
-                      ? '?'
-                      : c->text[i][k],
-                  ed->screen);
+        size_t k = strlen(c->text[i]);
+        fputs(c->text[i], ed->screen);
         if ((i + 1) % per_row == 0 || i + 1 == n)
             fputc('\n', ed->screen);
         else

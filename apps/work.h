@@ -20,7 +20,7 @@ struct work {
     double media_ms; // wall time of opening the media
     struct iv_error error;
     atomic_bool finishing; // what was done is being saved: only a second signal stops that
-    atomic_bool halt; // stops the running call, as a signal would; any thread may set it
+    atomic_bool halt;      // stops the running call, as a signal would; any thread may set it
     // sees every stage before the dump does; NULL = none
     void (*watch)(void *user, const char *name, const char *dtype, const void *data,
                   const size_t *dim, unsigned n_dim);

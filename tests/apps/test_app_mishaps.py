@@ -143,4 +143,27 @@ for number, expected in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SI
     tap.ok((code, n) == (expected, 1), "--save after %s" % number.name, (code, n, t.text))
 r = run(*BASE, "--save", talk)
 tap.ok(r.code == 0 and "no turn" in r.err and not os.path.exists(talk), "--save without a question: no file", r)
+
+# ---- names that would steer the terminal; what does not fit
+os.mkdir(path("names"))
+hostile = ["clip a\u0085", "clip b\u009b31m", "clip c\u202etxt", "clip d\u061c", "clip e", "clip f"]
+for name in hostile:
+    with open(os.path.join(path("names"), name), "w", encoding="utf-8"):
+        pass
+steering = "[\u0080-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+t = begin(cwd=path("names"))
+t.type("/video clip \t\t")
+listed = t.shows("clip e +clip f\n")
+t.type("\x15")
+good = tell(t, "/video " + os.path.abspath(os.path.join(path("names"), "x")), "No such file")
+t.type("\x04")
+t.wait()
+r = run(*BASE, "--video", "absent\u202e\u009b\u061c", "-p", "x")
+tap.ok(listed and not re.search(steering, t.text + r.err) and "absent\\xe2\\x80\\xae\\xc2\\x9b\\xd8\\x9c" in r.err,
+       "names that would steer the terminal are not shown", (t.text, r))
+t = begin()
+t.type("\u732b\x1b[200~" + 350000 * "\u732b" + "\x1b[201~")
+good = t.after("\\anot pasted: 1050000 bytes, a line has at most 1048576\r\n", 60) and t.shows("> \u732b$")
+t.type("\x15\x04")
+tap.ok(good and t.wait() == 0, "a paste that does not fit in bytes: told, the line as before", t.text[-300:])
 tap.done()
