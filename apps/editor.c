@@ -35,10 +35,12 @@
 #include "signals.h"
 #include "wide.h"
 
-enum { CHARACTER = 4, LISTED = 120, COLUMNS = 80 };
+enum { CHARACTER = 4, LISTED = 120, COLUMNS = 80, HELD = 8, ESCAPE_MS = 25 };
 
-#define PASTE_BEGINS L"\033[200~"
-#define PASTE_ENDS   L"\033[201~"
+#define PASTE_ENDS L"\033[201~"
+// What libedit reads instead of the begin of a paste: a control that is never let through otherwise.
+#define PASTE_KEY L"\x9e"
+static const char paste_begins[] = "\033[200~";
 
 struct editor {
     struct editor_options o;
@@ -48,7 +50,7 @@ struct editor {
     FILE *nothing; // where libedit draws
     struct linedraw draw;
     locale_t locale;
-    char in[CHARACTER]; // the n bytes of a character that are there
+    char in[HELD]; // the n bytes of a character, or of the begin of a paste, that are there
     size_t n;
     bool ended;
     char *line; // what editor_line returned last
@@ -119,17 +121,49 @@ static int fill(struct editor *ed)
     }
 }
 
+// With an ESC in front: 1 = a paste begins, its mark is taken; 0 = something else, -1 with errno. Not left
+// to libedit's tables of keys, since in vi's ESC is a key of its own.
+static int paste_mark(struct editor *ed)
+{
+    struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
+    size_t whole = sizeof paste_begins - 1;
+    while (ed->n < whole && memcmp(ed->in, paste_begins, ed->n) == 0) {
+        if (poll(&fd, 1, ESCAPE_MS) <= 0)
+            return 0; // the key itself
+        int rc = fill(ed);
+        if (rc <= 0) {
+            ed->ended |= rc == 0;
+            return rc;
+        }
+    }
+    if (ed->n < whole || memcmp(ed->in, paste_begins, whole) != 0)
+        return 0;
+    ed->n = 0;
+    return 1;
+}
+
 // libedit's source of characters: 1, 0 at the end, -1 with errno.
 static int read_char(EditLine *el, wchar_t *out)
 {
     struct editor *ed = owner(el);
     size_t used = 0;
     for (;;) {
+        if (ed->n > 0 && ed->in[0] == '\033') {
+            int rc = paste_mark(ed);
+            if (rc < 0)
+                return rc;
+            if (rc > 0) {
+                *out = PASTE_KEY[0];
+                return 1;
+            }
+        }
         if (ed->n > 0) {
             *out = wide_decode(ed->in, ed->n, &used);
             if (used > 0) {
                 ed->n -= used;
                 memmove(ed->in, ed->in + used, ed->n);
+                if (*out >= 0x80 && wide_steers(*out))
+                    *out = 0xfffd;
                 return 1;
             }
         }
@@ -317,22 +351,20 @@ static unsigned char on_tab(EditLine *el, int key)
     return CC_REFRESH;
 }
 
+// The person's own ~/.editrc comes first: "bind -e" and "bind -v" in it put whole tables of keys in
+// place of what is there.
 static void bind_keys(EditLine *el)
 {
     static const wchar_t *const keys[][2] = {
-        {L"\t", L"iv-complete"},
-        {PASTE_BEGINS, L"iv-paste"},
-        {L"\033\r", L"iv-newline"},
-        {L"\033\n", L"iv-newline"},
-        {L"^L", L"iv-clear"},
-        {L"^W", L"ed-delete-prev-word"},
-        {L"^R", L"em-inc-search-prev"},
-        {L"\033[3~", L"ed-delete-next-char"},
-        {L"\033[1~", L"ed-move-to-beg"},
-        {L"\033[7~", L"ed-move-to-beg"},
-        {L"\033[4~", L"ed-move-to-end"},
-        {L"\033[8~", L"ed-move-to-end"},
-        {L"\033[1;5C", L"em-next-word"},
+        {L"\t", L"iv-complete"},         {PASTE_KEY, L"iv-paste"},       {L"^L", L"iv-clear"},
+        {L"^W", L"ed-delete-prev-word"}, {L"^R", L"em-inc-search-prev"},
+    };
+    // not in vi's tables, where ESC is a key of its own
+    static const wchar_t *const escapes[][2] = {
+        {L"\033\r", L"iv-newline"},           {L"\033\n", L"iv-newline"},
+        {L"\033[3~", L"ed-delete-next-char"}, {L"\033[1~", L"ed-move-to-beg"},
+        {L"\033[7~", L"ed-move-to-beg"},      {L"\033[4~", L"ed-move-to-end"},
+        {L"\033[8~", L"ed-move-to-end"},      {L"\033[1;5C", L"em-next-word"},
         {L"\033[1;5D", L"ed-prev-word"},
     };
     (void)el_wset(el, EL_EDITOR, L"emacs");
@@ -340,8 +372,16 @@ static void bind_keys(EditLine *el)
     (void)el_wset(el, EL_ADDFN, L"iv-paste", L"insert pasted text", on_paste);
     (void)el_wset(el, EL_ADDFN, L"iv-clear", L"clear the screen", on_clear);
     (void)el_wset(el, EL_ADDFN, L"iv-newline", L"insert a new line", on_newline);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    (void)el_source(el, NULL);
+    const wchar_t *table = NULL;
+    bool vi = el_wget(el, EL_EDITOR, &table) == 0 && table && wcscmp(table, L"vi") == 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         (void)el_wset(el, EL_BIND, keys[i][0], keys[i][1], NULL);
+        if (vi)
+            (void)el_wset(el, EL_BIND, L"-a", keys[i][0], keys[i][1], NULL);
+    }
+    for (size_t i = 0; i < sizeof escapes / sizeof *escapes && !vi; i++)
+        (void)el_wset(el, EL_BIND, escapes[i][0], escapes[i][1], NULL);
 }
 
 bool editor_possible(void)
@@ -392,7 +432,6 @@ static bool build(struct editor *ed)
     (void)el_wset(ed->el, EL_HIST, history_w, ed->history);
     (void)el_wset(ed->el, EL_GETCFN, read_char);
     bind_keys(ed->el);
-    (void)el_source(ed->el, NULL); // the person's own ~/.editrc, if any
     return true;
 }
 

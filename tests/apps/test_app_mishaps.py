@@ -166,4 +166,27 @@ t.type("\u732b\x1b[200~" + 350000 * "\u732b" + "\x1b[201~")
 good = t.after("\\anot pasted: 1050000 bytes, a line has at most 1048576\r\n", 60) and t.shows("> \u732b$")
 t.type("\x15\x04")
 tap.ok(good and t.wait() == 0, "a paste that does not fit in bytes: told, the line as before", t.text[-300:])
+
+# ---- a person's own table of keys
+for mode in ("-e", "-v"):
+    with open(path("editrc" + mode), "w", encoding="utf-8") as f:
+        f.write("bind %s\n" % mode)
+    t = begin(*BASE, "-q", "--json", env={"EDITRC": path("editrc" + mode)})
+    t.type("ab\x1b[200~x\t/quit\r\u732b\x1b[201~cd")
+    good = t.shows("> abx +/quit\n\u732bcd$")
+    if mode == "-v":
+        t.type("\x1b")
+        time.sleep(0.1)
+        t.type("0xA!")
+        good = good and t.shows("> bx +/quit\n\u732bcd!$|> abx +/quit\nd!|\u732bcd!$")
+    t.type("\x15")
+    t.type("\x15/vi\t" if mode == "-e" else "\x03")
+    if mode == "-v":
+        good = good and t.after(PROMPT)
+        t.type("/vi\t")
+    good = good and t.shows("> /video ?$")
+    t.type("\x03")
+    good = good and t.after(r"\^C\r+\n") and t.after(PROMPT)
+    t.type("\x04")
+    tap.ok(t.wait() == 0 and good, "bind %s in the person's editrc: paste and Tab work" % mode, t.shown())
 tap.done()
