@@ -38,16 +38,23 @@ static bool reads_input(const struct settings *s)
     return s->prompt.n == 0;
 }
 
-int chat_check_stops(struct work *w)
+int chat_check_stop(struct work *w, const char *text)
+{
+    size_t n = strlen(text);
+    if (n == 0)
+        return app_error(&w->error, IV_ERR_USAGE, "--stop: expected a text, got \"\"");
+    if (n > STOP_BYTES_MAX)
+        return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu bytes, at most %d are accepted", n,
+                         STOP_BYTES_MAX);
+    return IV_OK;
+}
+
+static int check_stops(struct work *w)
 {
     const struct settings *s = w->s;
     for (size_t i = 0; i < s->stop.n; i++) {
-        size_t n = strlen(s->stop.item[i]);
-        if (n == 0)
-            return app_error(&w->error, IV_ERR_USAGE, "--stop: expected a text, got \"\"");
-        if (n > STOP_BYTES_MAX)
-            return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu bytes, at most %d are accepted",
-                             n, STOP_BYTES_MAX);
+        if (chat_check_stop(w, s->stop.item[i]) != IV_OK)
+            return w->error.code;
     }
     if (s->stop.n > STOPS_MAX)
         return app_error(&w->error, IV_ERR_USAGE, "--stop: %zu texts, at most %d are accepted",
@@ -64,7 +71,7 @@ static int check(struct chat *c)
                          "--video -: standard input is the video; give the question with -p");
     if (s->msg && s->time_text)
         return app_error(&w->error, IV_ERR_USAGE, "--msg and --time-text exclude each other");
-    if (chat_check_stops(w) != IV_OK || chat_check_file(w) != IV_OK)
+    if (check_stops(w) != IV_OK || chat_check_file(w) != IV_OK)
         return w->error.code;
     static const char *const of_sampling[] = {"top-p", "top-k", "seed"};
     for (size_t i = 0; i < 3 && s->temp == 0; i++) {
@@ -283,7 +290,7 @@ int chat_ask(struct chat *c, const char *question)
                                       .generate_ms = answer.generate_ms};
     } else if (c->streamed > 0) {
         (void)(console_write(c->work.con, "\n", 1) && console_flush(c->work.con));
-    } else if (c->terminal) {
+    } else if (c->terminal && !c->work.s->log_json) {
         progress_clear(&c->work.con->progress);
         fputc('\n', stderr); // the terminal has shown "^C"
     }
@@ -318,15 +325,35 @@ int chat_answer_all(struct chat *c)
     }
 }
 
-static int converse(struct chat *c)
+// --save, however the conversation ended: what it ended with, rc, goes before what goes wrong here.
+static int keep(struct chat *c, int rc)
 {
     const char *save = c->work.s->save;
+    struct iv_error e = {0};
+    if (!save || !c->session)
+        return rc;
+    if (iv_session_n_turn(c->session) == 0) {
+        if (rc == IV_OK)
+            console_warn(c->work.con, "%s: not written, the conversation has no turn", save);
+        return rc;
+    }
+    atomic_store(&c->work.finishing, true);
+    int saved = chat_save(c, save, &e);
+    if (saved == IV_OK || rc == IV_OK) {
+        if (saved != IV_OK)
+            c->work.error = e;
+        return saved == IV_OK ? rc : saved;
+    }
+    console_error(c->work.con, "%s", e.message);
+    return rc;
+}
+
+static int converse(struct chat *c)
+{
     int rc = c->session ? IV_OK : chat_session_open(c);
     if (rc == IV_OK)
         rc = chat_answer_all(c);
-    if (rc == IV_OK && save)
-        rc = iv_session_save(c->session, save, &c->work.error);
-    return rc;
+    return keep(c, rc);
 }
 
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con)

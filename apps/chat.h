@@ -48,12 +48,13 @@ int chat_each_segment(struct chat *c);
 // --load: media and session from the file; mine gets its generation options, where a person has named
 // none (chat_file.c).
 int chat_load(struct chat *c, struct settings *mine);
+// Writes the conversation to path. Refused: one without turns, and a path where another kind of file
+// stands.
+int chat_save(struct chat *c, const char *path, struct iv_error *e);
 // Whether --save, --load and --each-segment go together with the rest.
 int chat_check_file(struct work *w);
-// Refuses a file to save into that exists and is no saved conversation, or cannot be written.
-int chat_check_target(struct work *w, const char *path);
 struct iv_session_options chat_session_options(struct chat *c);
-// Whether the stop texts can be used.
-int chat_check_stops(struct work *w);
+// Whether that can be a stop text.
+int chat_check_stop(struct work *w, const char *text);
 
 #endif

@@ -104,6 +104,15 @@ static bool add_image(struct talk *t, const char *path)
     return copy != NULL;
 }
 
+// The settings as they were, with n_image images; the array may have moved.
+static void take_back(struct talk *t, const struct settings *before, size_t n_image)
+{
+    t->mine = *before;
+    t->n_image = n_image;
+    if (n_image > 0)
+        t->mine.image.item = t->image;
+}
+
 // The images that options named are the first ones.
 static bool adopt_images(struct talk *t)
 {
@@ -126,7 +135,7 @@ static int run_image(struct talk *t, const char *argument)
     bool good = fresh || n_image > 0 || adopt_images(t);
     size_t first = fresh ? t->n_image : 0; // what stood there before is left out
     if (!good || !add_image(t, path)) {
-        t->n_image = n_image;
+        take_back(t, &before, n_image);
         return app_error(&t->c->work.error, IV_ERR_LIMIT, "out of memory for a name");
     }
     t->mine.video = NULL;
@@ -135,10 +144,7 @@ static int run_image(struct talk *t, const char *argument)
     t->n_image -= first;
     rc = change_media(t);
     if (rc != IV_OK) {
-        t->mine = before;
-        t->n_image = n_image;
-        if (n_image > 0)
-            t->mine.image.item = t->image; // it may have moved
+        take_back(t, &before, n_image);
         return rc;
     }
     memmove(t->image, t->image + first, (all - first) * sizeof *t->image);
@@ -202,12 +208,8 @@ static int run_save(struct talk *t, const char *argument)
 {
     char path[PATH_MAX];
     int rc = need_file(t, "save", argument, path);
-    if (rc == IV_OK && iv_session_n_turn(t->c->session) == 0)
-        return app_error(&t->c->work.error, IV_ERR_USAGE, "/save: nothing has been asked yet");
     if (rc == IV_OK)
-        rc = chat_check_target(&t->c->work, path);
-    if (rc == IV_OK)
-        rc = iv_session_save(t->c->session, path, &t->c->work.error);
+        rc = chat_save(t->c, path, &t->c->work.error);
     if (rc == IV_OK)
         console_reply(t->c->work.con, "saved %zu turns", iv_session_n_turn(t->c->session));
     return rc;

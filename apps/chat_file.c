@@ -4,11 +4,40 @@
 // What the file tells wins over defaults and loses against what a person names: media and prompt come
 // from the file alone, the numbers of generation from the file where no option gives them.
 
-#include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "chat.h"
 #include "savefile.h"
+
+// Whether what stands at path may be replaced: nothing, an empty file, a saved conversation. Pipes and
+// devices are written, not replaced.
+static int check_target(const char *path, struct iv_error *e)
+{
+    static const char magic[] = "IVCHCONV"; // docs/FORMATS.md
+    char begin[sizeof magic - 1];
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return IV_OK;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, begin, sizeof begin) : -1;
+    if (fd >= 0)
+        (void)close(fd);
+    if (got == (ssize_t)sizeof begin && memcmp(begin, magic, sizeof begin) == 0)
+        return IV_OK;
+    return app_error(e, IV_ERR_FAIL,
+                     "%s: exists and is not a saved conversation; it is not replaced", path);
+}
+
+int chat_save(struct chat *c, const char *path, struct iv_error *e)
+{
+    if (iv_session_n_turn(c->session) == 0)
+        return app_error(e, IV_ERR_FAIL, "%s: not written, the conversation has no turn", path);
+    int rc = check_target(path, e);
+    return rc == IV_OK ? iv_session_save(c->session, path, e) : rc;
+}
 
 static bool given(const struct work *w, const char *option)
 {
@@ -32,25 +61,6 @@ static int check_segments(struct work *w)
     return IV_OK;
 }
 
-// The first bytes of every saved conversation (docs/FORMATS.md).
-static const char saved_magic[] = "IVCHCONV";
-
-int chat_check_target(struct work *w, const char *path)
-{
-    char head[sizeof saved_magic - 1];
-    FILE *f = fopen(path, "rb");
-    if (f) {
-        size_t n = fread(head, 1, sizeof head, f);
-        bool ours = n == 0 || (n == sizeof head && memcmp(head, saved_magic, n) == 0);
-        (void)fclose(f);
-        if (!ours)
-            return app_error(&w->error, IV_ERR_USAGE,
-                             "%s: exists and is no saved conversation, it is not overwritten",
-                             path);
-    }
-    return savefile_check(path, &w->error);
-}
-
 int chat_check_file(struct work *w)
 {
     static const char *const of_prompt[] = {"instruction", "msg", "time-text", "allow-special"};
@@ -63,7 +73,9 @@ int chat_check_file(struct work *w)
     for (size_t i = 0; s->load && i < sizeof of_prompt / sizeof *of_prompt; i++)
         if (given(w, of_prompt[i]))
             console_warn(w->con, "--%s has no effect with --load", of_prompt[i]);
-    return s->save ? chat_check_target(w, s->save) : IV_OK;
+    if (s->save && check_target(s->save, &w->error) != IV_OK)
+        return w->error.code;
+    return s->save ? savefile_check(s->save, &w->error) : IV_OK;
 }
 
 static void take_options(const struct chat *c, struct settings *mine)

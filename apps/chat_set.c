@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "chat_talk.h"
-#include "heap.h"
 #include "option_value.h"
 #include "savefile.h"
 
@@ -77,7 +76,6 @@ int talk_set(struct talk *t, const char *argument)
     struct work *w = &t->c->work;
     const struct option_group *const *groups = w->verb->groups;
     const struct option_group *group = NULL;
-    const struct settings before = t->mine;
     char message[OPTION_MESSAGE];
     const char *value;
     if (!*argument) {
@@ -96,20 +94,10 @@ int talk_set(struct talk *t, const char *argument)
     const char *refusal = talk_set_refusal(o, group);
     if (refusal)
         return app_error(&w->error, IV_ERR_USAGE, "/set: %s %s", name, refusal);
-    t->mine.stop.item = NULL; // a new array: what was there comes back if the new text is refused
-    int rc = options_set(groups, &t->mine, name, value, message);
-    if (!t->mine.stop.item)
-        t->mine.stop.item = before.stop.item;
-    if (rc != 0)
-        rc = app_error(&w->error, IV_ERR_USAGE, "/set: %s", message);
-    else
-        rc = chat_check_stops(w);
-    if (t->mine.stop.item != before.stop.item)
-        heap_free(rc == IV_OK ? before.stop.item : t->mine.stop.item);
-    if (rc != IV_OK) {
-        t->mine = before;
-        return rc;
-    }
+    if (strcmp(o->name, "stop") == 0 && value && chat_check_stop(w, value) != IV_OK)
+        return w->error.code; // before the old one is gone
+    if (options_set(groups, &t->mine, name, value, message) != 0)
+        return app_error(&w->error, IV_ERR_USAGE, "/set: %s", message);
     console_configure(w->con, t->mine.verbose, t->mine.quiet, t->mine.log_json, t->mine.progress);
     show(t, o);
     return IV_OK;

@@ -14,12 +14,13 @@
 #include "chat_talk.h"
 #include "chat_words.h"
 #include "wellformed.h"
+#include "wide.h"
 
 static bool can_be_typed(const char *name)
 {
-    size_t n = strlen(name);
-    for (size_t i = 0; i < n; i++) {
-        if (wellformed_steers(name + i))
+    size_t n = strlen(name), used;
+    for (size_t i = 0; i < n; i += used) {
+        if (wide_steers(wide_decode(name + i, n - i, &used)) || used == 0)
             return false;
     }
     return wellformed_length(name, n) == n;

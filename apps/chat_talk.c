@@ -62,11 +62,10 @@ int talk_ask(struct talk *t, const char *question)
         t->question = copy;
     }
     t->answered = false;
-    t->media_used = true;
     int rc = chat_ask(c, t->question);
     if (rc != IV_OK)
         return rc;
-    t->answered = true;
+    t->answered = t->media_used = true;
     t->n_answer++;
     t->prompt_tokens += c->last.prompt_tokens;
     t->cached_tokens += c->last.cached_tokens;
@@ -109,7 +108,9 @@ static enum line_result edited_line(struct talk *t, const char **line)
 {
     struct console *con = t->c->work.con;
     size_t n;
-    switch (editor_line(t->editor, line, &n)) {
+    enum editor_result r = editor_line(t->editor, line, &n);
+    chat_warm_end(&t->warm); // until then no message is shown
+    switch (r) {
     case EDITOR_END:
         return TALK_END;
     case EDITOR_CLEARED:
@@ -135,15 +136,19 @@ static enum line_result plain_line(struct talk *t, const char **out)
     struct console *con = c->work.con;
     char *line;
     size_t n;
-    fputs("> ", stderr);
+    if (!t->mine.log_json)
+        fputs("> ", stderr);
     (void)fflush(stderr);
-    switch (linereader_next(&c->lines, &line, &n)) {
+    enum linereader_result r = linereader_next(&c->lines, &line, &n);
+    int why = errno;
+    chat_warm_end(&t->warm); // until then no message is shown
+    switch (r) {
     case LINE_STOPPED:
         return TALK_STOPPED;
     case LINE_FAILED:
-        (void)app_error(&c->work.error, errno == EFBIG ? IV_ERR_LIMIT : IV_ERR_FAIL,
+        (void)app_error(&c->work.error, why == EFBIG ? IV_ERR_LIMIT : IV_ERR_FAIL,
                         "standard input, line %zu: %s", c->lines.number + 1,
-                        errno == EFBIG ? "longer than 1 MiB" : strerror(errno));
+                        why == EFBIG ? "longer than 1 MiB" : strerror(why));
         return TALK_FAILED;
     case LINE_END:
         return TALK_END;
@@ -163,9 +168,7 @@ static enum line_result next_line(struct talk *t, const char **line)
 {
     (void)console_flush(t->c->work.con);
     chat_warm_begin(&t->warm, t->c);
-    enum line_result r = t->editor ? edited_line(t, line) : plain_line(t, line);
-    chat_warm_end(&t->warm);
-    return r;
+    return t->editor ? edited_line(t, line) : plain_line(t, line);
 }
 
 // ---- the loop
@@ -175,9 +178,9 @@ static bool goes_on(struct talk *t, int rc)
 {
     struct work *w = &t->c->work;
     if (rc == IV_OK) {
-        if (signals_caught() == SIGINT) // it came too late for what it was meant to stop
-            signals_forget();
-        return !atomic_load(&w->con->output_lost) && !signals_caught();
+        if (signals_caught() == SIGINT)
+            signals_forget(); // it came when there was nothing left to stop
+        return !atomic_load(&w->con->output_lost);
     }
     if (atomic_load(&w->con->output_lost) || atomic_load(&w->dump.failed))
         return false;
@@ -220,7 +223,7 @@ static int converse(struct talk *t)
         const char *line = "";
         switch (next_line(t, &line)) {
         case TALK_END:
-            if (!t->editor)
+            if (!t->editor && !t->mine.log_json)
                 fputc('\n', stderr);
             return IV_OK;
         case TALK_STOPPED:
@@ -247,16 +250,16 @@ static void greet(const struct talk *t)
                 info->name, info->variant);
 }
 
-// The caller's array goes on after the conversation, whose /set puts texts of its own into its copy.
-static bool own_stops(struct talk *t)
+// The stop texts in an array of t's own, since /set writes into it.
+static int own_stops(struct talk *t)
 {
-    struct text_list given = t->mine.stop;
-    t->mine.stop.item = heap_calloc(given.n + 1, sizeof *given.item);
+    const struct text_list given = t->mine.stop; // the start has counted them
+    t->mine.stop.item = heap_calloc(OPTION_MAX, sizeof *given.item);
     if (!t->mine.stop.item)
-        return false;
+        return app_error(&t->c->work.error, IV_ERR_LIMIT, "out of memory for the options");
     for (size_t i = 0; i < given.n; i++)
         t->mine.stop.item[i] = given.item[i];
-    return true;
+    return IV_OK;
 }
 
 int chat_talk(struct chat *c)
@@ -270,16 +273,17 @@ int chat_talk(struct chat *c)
         .complete = talk_complete,
         .user = &t,
     };
+    int rc = own_stops(&t);
+    if (rc != IV_OK)
+        return rc;
     c->work.s = &t.mine;
-    if (!own_stops(&t))
-        return app_error(&c->work.error, IV_ERR_LIMIT, "out of memory for the stop texts");
     greet(&t);
     if (editor_possible() && !t.mine.log_json)
         t.editor = editor_open(&o);
     if (t.editor)
         keep_history(&t);
 
-    int rc = talk_adopt(&t); // of --load, of earlier -p
+    rc = talk_adopt(&t); // of --load, of earlier -p
     if (rc == IV_OK)
         rc = converse(&t);
 

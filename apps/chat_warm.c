@@ -4,7 +4,9 @@
 // Its progress, messages and failures are not shown: what it could not do the question does, and
 // says so then. Its stages are computed, so with --dump there is no such thread.
 //
-// Easy to get wrong: a signal is for the main thread, which waits for keys, so it is blocked here.
+// Easy to get wrong: a signal that someone sends is for the main thread, which waits for keys, so it is
+// blocked here; one that the thread causes itself (SIGBUS of a truncated file) must not be, since a
+// blocked one ends the process without its handler.
 
 #include "chat_warm.h"
 
@@ -22,18 +24,17 @@ static void *run(void *user)
 
 void chat_warm_begin(struct chat_warm *w, struct chat *c)
 {
-    static const int others[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP};
-    sigset_t all, before;
+    static const int sent[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP};
+    sigset_t mask, before;
     *w = (struct chat_warm){.c = c};
     if (c->work.s->cache_mib == 0 || c->work.dump.dir)
         return;
     atomic_store(&c->work.halt, false);
     atomic_store(&c->work.con->muted, true);
-    // signals are the main thread's; faults (SIGBUS: a weight file was cut) must reach their handler here
-    (void)sigemptyset(&all);
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        (void)sigaddset(&all, others[i]);
-    (void)pthread_sigmask(SIG_BLOCK, &all, &before);
+    (void)sigemptyset(&mask);
+    for (size_t i = 0; i < sizeof sent / sizeof *sent; i++)
+        (void)sigaddset(&mask, sent[i]);
+    (void)pthread_sigmask(SIG_BLOCK, &mask, &before);
     w->running = pthread_create(&w->thread, NULL, run, c) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!w->running)

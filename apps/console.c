@@ -23,7 +23,7 @@
 #include "jsontext.h"
 #include "signals.h"
 #include "wallclock.h"
-#include "wellformed.h"
+#include "wide.h"
 
 enum { LINE = 2048 };
 
@@ -58,16 +58,19 @@ void console_configure(struct console *c, bool verbose, bool quiet, bool json, c
     c->progress.eager = strcmp(when, "always") == 0;
 }
 
-// Control bytes of a line become \xHH; the copy is cut at LINE.
+// The bytes of what would steer the terminal become \xHH; the copy is cut at LINE.
 static void printable(char out[LINE], const char *line)
 {
-    size_t n = 0;
-    while (*line && n + 16 < LINE) {
-        size_t steering = wellformed_steers(line);
-        if (!steering)
-            out[n++] = *line++;
-        for (; steering > 0; steering--, line++)
-            n += (size_t)snprintf(out + n, LINE - n, "\\x%02x", (unsigned)(unsigned char)*line);
+    size_t n = 0, left = strlen(line), used;
+    for (; left > 0 && n + 4 * 4 < LINE; line += used, left -= used) {
+        bool steers = wide_steers(wide_decode(line, left, &used));
+        used = used ? used : 1;
+        for (size_t i = 0; i < used; i++) {
+            if (steers)
+                n += (size_t)snprintf(out + n, LINE - n, "\\x%02x", (unsigned char)line[i]);
+            else
+                out[n++] = line[i];
+        }
     }
     out[n] = 0;
 }

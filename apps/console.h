@@ -32,7 +32,8 @@ void console_open(struct console *c, const char *who, bool json);
 void console_configure(struct console *c, bool verbose, bool quiet, bool json, const char *when);
 
 // One line on standard error, unless its level is below what was asked for (errors always,
-// warnings unless --quiet, the rest with -v). Control bytes are shown as \xHH.
+// warnings unless --quiet, the rest with -v). The bytes of controls and of marks that turn the direction
+// of text are shown as \xHH.
 void console_line(struct console *c, enum iv_log_level level, const char *line);
 void console_error(struct console *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -33,13 +33,14 @@
 #include "heap.h"
 #include "linedraw.h"
 #include "signals.h"
-#include "wellformed.h"
 #include "wide.h"
 
-enum { CHARACTER = 4, LISTED = 120, COLUMNS = 80 };
+enum { CHARACTER = 4, LISTED = 120, COLUMNS = 80, HELD = 8, ESCAPE_MS = 25 };
 
-#define PASTE_BEGINS L"\033[200~"
-#define PASTE_ENDS   L"\033[201~"
+#define PASTE_ENDS L"\033[201~"
+// What libedit reads instead of the begin of a paste: a control that is never let through otherwise.
+#define PASTE_KEY L"\x9e"
+static const char paste_begins[] = "\033[200~";
 
 struct editor {
     struct editor_options o;
@@ -49,7 +50,7 @@ struct editor {
     FILE *nothing; // where libedit draws
     struct linedraw draw;
     locale_t locale;
-    char in[CHARACTER]; // the n bytes of a character that are there
+    char in[HELD]; // the n bytes of a character, or of the begin of a paste, that are there
     size_t n;
     bool ended;
     char *line; // what editor_line returned last
@@ -120,17 +121,49 @@ static int fill(struct editor *ed)
     }
 }
 
+// With an ESC in front: 1 = a paste begins, its mark is taken; 0 = something else, -1 with errno. Not left
+// to libedit's tables of keys, since in vi's ESC is a key of its own.
+static int paste_mark(struct editor *ed)
+{
+    struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
+    size_t whole = sizeof paste_begins - 1;
+    while (ed->n < whole && memcmp(ed->in, paste_begins, ed->n) == 0) {
+        if (poll(&fd, 1, ESCAPE_MS) <= 0)
+            return 0; // the key itself
+        int rc = fill(ed);
+        if (rc <= 0) {
+            ed->ended |= rc == 0;
+            return rc;
+        }
+    }
+    if (ed->n < whole || memcmp(ed->in, paste_begins, whole) != 0)
+        return 0;
+    ed->n = 0;
+    return 1;
+}
+
 // libedit's source of characters: 1, 0 at the end, -1 with errno.
 static int read_char(EditLine *el, wchar_t *out)
 {
     struct editor *ed = owner(el);
     size_t used = 0;
     for (;;) {
+        if (ed->n > 0 && ed->in[0] == '\033') {
+            int rc = paste_mark(ed);
+            if (rc < 0)
+                return rc;
+            if (rc > 0) {
+                *out = PASTE_KEY[0];
+                return 1;
+            }
+        }
         if (ed->n > 0) {
             *out = wide_decode(ed->in, ed->n, &used);
             if (used > 0) {
                 ed->n -= used;
                 memmove(ed->in, ed->in + used, ed->n);
+                if (*out >= 0x80 && wide_steers(*out))
+                    *out = 0xfffd;
                 return 1;
             }
         }
@@ -145,16 +178,18 @@ static int read_char(EditLine *el, wchar_t *out)
 // Text of a paste grows here.
 struct pasted {
     wchar_t *c;
-    size_t n, cap, max;
-    bool failed;
+    size_t n, cap;
+    size_t bytes, max; // in UTF-8
+    bool too_long, failed;
 };
 
 static void pasted_add(struct pasted *p, wchar_t c)
 {
-    if (p->n == p->max || p->failed) {
-        p->failed = true;
+    char utf8[CHARACTER];
+    p->bytes += wide_encode(utf8, c);
+    p->too_long |= p->bytes > p->max;
+    if (p->too_long || p->failed)
         return;
-    }
     if (p->n + 1 >= p->cap) { // a zero follows
         size_t cap = p->cap ? 2 * p->cap : 256;
         wchar_t *grown = heap_realloc(p->c, cap, sizeof *grown);
@@ -167,11 +202,6 @@ static void pasted_add(struct pasted *p, wchar_t c)
     }
     p->c[p->n++] = c;
     p->c[p->n] = 0;
-}
-
-static bool is_control(wchar_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0);
 }
 
 // Reads until the paste ends. false = the terminal is gone or a signal came.
@@ -194,7 +224,7 @@ static bool read_paste(EditLine *el, struct pasted *p)
             matched = 1;
         } else if (c == '\r' || (c == '\n' && before != '\r')) {
             pasted_add(p, '\n');
-        } else if (c == '\t' || !is_control(c)) {
+        } else if (c == '\t' || !wide_steers(c)) {
             pasted_add(p, c);
         }
         before = c;
@@ -202,20 +232,44 @@ static bool read_paste(EditLine *el, struct pasted *p)
     return true;
 }
 
+static size_t line_bytes(EditLine *el)
+{
+    char utf8[CHARACTER];
+    const LineInfoW *info = el_wline(el);
+    size_t bytes = 0;
+    for (const wchar_t *c = info->buffer; c < info->lastchar; c++)
+        bytes += wide_encode(utf8, *c);
+    return bytes;
+}
+
+// Says below the line why nothing was done (libedit's own bell rings where nobody hears it).
+static unsigned char refuse(struct editor *ed, const char *why)
+{
+    linedraw_leave(&ed->draw);
+    fprintf(ed->screen, "\a%s\n", why);
+    (void)fflush(ed->screen);
+    return CC_REFRESH;
+}
+
 static unsigned char on_paste(EditLine *el, int key)
 {
     (void)key;
     struct editor *ed = owner(el);
-    const LineInfoW *info = el_wline(el);
-    size_t have = (size_t)(info->lastchar - info->buffer);
+    size_t have = line_bytes(el);
     struct pasted p = {.max = ed->o.max > have ? ed->o.max - have : 0};
+    char why[160];
     unsigned char result = CC_REFRESH;
     if (!read_paste(el, &p))
         result = CC_ERROR; // the next read tells why
     while (p.n > 0 && p.c[p.n - 1] == '\n')
         p.c[--p.n] = 0;
-    if (p.failed || (p.n > 0 && el_winsertstr(el, p.c) != 0))
-        result = CC_REFRESH_BEEP; // nothing of it was taken
+    if (p.too_long) {
+        (void)snprintf(why, sizeof why, "not pasted: %zu bytes, a line has at most %zu", p.bytes,
+                       ed->o.max);
+        result = refuse(ed, why);
+    } else if (p.failed || (p.n > 0 && el_winsertstr(el, p.c) != 0)) {
+        result = refuse(ed, "not pasted: out of memory");
+    }
     heap_free(p.c);
     return result;
 }
@@ -232,10 +286,10 @@ static unsigned char on_clear(EditLine *el, int key)
 static unsigned char on_newline(EditLine *el, int key)
 {
     (void)key;
-    return el_winsertstr(el, L"\n") == 0 ? CC_REFRESH : CC_REFRESH_BEEP;
+    return el_winsertstr(el, L"\n") == 0 ? CC_REFRESH : refuse(owner(el), "out of memory");
 }
 
-// The candidates below the line, in columns; names may hold anything.
+// The candidates below the line, in columns; the owner offers nothing that steers the terminal.
 static void list(struct editor *ed, const struct candidates *c)
 {
     size_t widest = 1, n = c->n < LISTED ? c->n : LISTED;
@@ -247,11 +301,7 @@ static void list(struct editor *ed, const struct candidates *c)
     linedraw_leave(&ed->draw);
     for (size_t i = 0; i < n; i++) {
         size_t k = strlen(c->text[i]);
-        for (const char *s = c->text[i]; *s;) {
-            size_t steering = wellformed_steers(s);
-            fputc(steering ? '?' : *s, ed->screen);
-            s += steering ? steering : 1;
-        }
+        fputs(c->text[i], ed->screen);
         if ((i + 1) % per_row == 0 || i + 1 == n)
             fputc('\n', ed->screen);
         else
@@ -301,22 +351,20 @@ static unsigned char on_tab(EditLine *el, int key)
     return CC_REFRESH;
 }
 
+// The person's own ~/.editrc comes first: "bind -e" and "bind -v" in it put whole tables of keys in
+// place of what is there.
 static void bind_keys(EditLine *el)
 {
     static const wchar_t *const keys[][2] = {
-        {L"\t", L"iv-complete"},
-        {PASTE_BEGINS, L"iv-paste"},
-        {L"\033\r", L"iv-newline"},
-        {L"\033\n", L"iv-newline"},
-        {L"^L", L"iv-clear"},
-        {L"^W", L"ed-delete-prev-word"},
-        {L"^R", L"em-inc-search-prev"},
-        {L"\033[3~", L"ed-delete-next-char"},
-        {L"\033[1~", L"ed-move-to-beg"},
-        {L"\033[7~", L"ed-move-to-beg"},
-        {L"\033[4~", L"ed-move-to-end"},
-        {L"\033[8~", L"ed-move-to-end"},
-        {L"\033[1;5C", L"em-next-word"},
+        {L"\t", L"iv-complete"},         {PASTE_KEY, L"iv-paste"},       {L"^L", L"iv-clear"},
+        {L"^W", L"ed-delete-prev-word"}, {L"^R", L"em-inc-search-prev"},
+    };
+    // not in vi's tables, where ESC is a key of its own
+    static const wchar_t *const escapes[][2] = {
+        {L"\033\r", L"iv-newline"},           {L"\033\n", L"iv-newline"},
+        {L"\033[3~", L"ed-delete-next-char"}, {L"\033[1~", L"ed-move-to-beg"},
+        {L"\033[7~", L"ed-move-to-beg"},      {L"\033[4~", L"ed-move-to-end"},
+        {L"\033[8~", L"ed-move-to-end"},      {L"\033[1;5C", L"em-next-word"},
         {L"\033[1;5D", L"ed-prev-word"},
     };
     (void)el_wset(el, EL_EDITOR, L"emacs");
@@ -324,8 +372,16 @@ static void bind_keys(EditLine *el)
     (void)el_wset(el, EL_ADDFN, L"iv-paste", L"insert pasted text", on_paste);
     (void)el_wset(el, EL_ADDFN, L"iv-clear", L"clear the screen", on_clear);
     (void)el_wset(el, EL_ADDFN, L"iv-newline", L"insert a new line", on_newline);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    (void)el_source(el, NULL);
+    const wchar_t *table = NULL;
+    bool vi = el_wget(el, EL_EDITOR, &table) == 0 && table && wcscmp(table, L"vi") == 0;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         (void)el_wset(el, EL_BIND, keys[i][0], keys[i][1], NULL);
+        if (vi)
+            (void)el_wset(el, EL_BIND, L"-a", keys[i][0], keys[i][1], NULL);
+    }
+    for (size_t i = 0; i < sizeof escapes / sizeof *escapes && !vi; i++)
+        (void)el_wset(el, EL_BIND, escapes[i][0], escapes[i][1], NULL);
 }
 
 bool editor_possible(void)
@@ -375,9 +431,6 @@ static bool build(struct editor *ed)
     (void)el_wset(ed->el, EL_SIGNAL, 0);
     (void)el_wset(ed->el, EL_HIST, history_w, ed->history);
     (void)el_wset(ed->el, EL_GETCFN, read_char);
-    (void)el_source(
-        ed->el,
-        NULL); // the person's own ~/.editrc, if any; its bind -e and bind -v forget our keys
     bind_keys(ed->el);
     return true;
 }

@@ -34,12 +34,6 @@ struct cell {
     char look[8]; // bytes
 };
 
-static bool turns_direction(wchar_t c)
-{
-    return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e ||
-           c == 0x200f;
-}
-
 static void look_of(wchar_t c, size_t column, struct cell *out)
 {
     int width = wcwidth(c);
@@ -50,7 +44,7 @@ static void look_of(wchar_t c, size_t column, struct cell *out)
         out->width = 2;
         out->look[0] = '^';
         out->look[1] = (char)(c ^ 0x40);
-    } else if (width < 0 || turns_direction(c)) {
+    } else if (width < 0 || wide_steers(c)) {
         out->width = 1;
         memcpy(out->look, "\xef\xbf\xbd", 3);
     } else {

@@ -95,9 +95,8 @@ static void bash(FILE *out)
 {
     const struct verb *v;
     fputs("_ivchat_files()\n{\n"
-          "    local IFS=$'\\n'\n"
           "    compopt -o filenames 2>/dev/null\n"
-          "    COMPREPLY=($(compgen \"$1\" -- \"$cur\"))\n"
+          "    mapfile -t COMPREPLY < <(compgen \"$1\" -- \"$cur\")\n"
           "}\n\n"
           "_ivchat()\n{\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=''\n"

@@ -7,6 +7,7 @@
 //   SIGBUS                 a mapped weight file (or a video) was truncated under us; nothing can be
 //                          computed from it any more, so one line and exit code 3.
 //   SIGWINCH SIGTSTP       noted while a line is edited, else the system's own.
+//   SIGQUIT                the system's own; while a line is edited the terminal is restored first.
 //
 // Easy to get wrong: handlers are installed without SA_RESTART, since a read that waits for a
 // question must return when Ctrl-C comes; only async-signal-safe calls are made inside them; a process
@@ -66,6 +67,13 @@ static void note_terminal(int signo)
 {
     atomic_store(signo == SIGWINCH ? &resized : &suspended, true);
     wake();
+}
+
+static void quit_here(int signo)
+{
+    restore_terminal();
+    (void)signal(signo, SIG_DFL);
+    (void)raise(signo); // held back until this handler returns
 }
 
 static void mapping_lost(int signo)
@@ -154,6 +162,7 @@ void signals_terminal(bool on)
         atomic_store(&editing, false);
     install(SIGWINCH, on ? note_terminal : SIG_DFL);
     install(SIGTSTP, on ? note_terminal : SIG_DFL);
+    install(SIGQUIT, on ? quit_here : SIG_DFL);
 }
 
 void signals_stop_here(void)

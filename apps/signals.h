@@ -16,7 +16,7 @@ void signals_forget(void);
 
 // For the line editor, which leaves the terminal in a mode of its own while it waits for keys.
 // On: the modes of standard input are remembered (and restored when a signal ends the process), and
-// SIGWINCH and SIGTSTP are noted. Off: as before. Main thread.
+// SIGWINCH and SIGTSTP are noted; SIGQUIT restores them too. Off: as before. Main thread.
 void signals_terminal(bool on);
 // Readable when a signal was noted, for poll(); -1 when there is none. Drain before looking at the
 // flags.

@@ -123,7 +123,7 @@ static const struct option keeping_rows[] = {
     {"each-segment", NULL, 0, OPTION_FLAG, FIELD(each_segment), NULL, NULL, NULL, NULL,
      "ask about each of the --segments by itself, not about all in one prompt"},
     {"save", NULL, 0, OPTION_TEXT, FIELD(save), "FILE", NULL, NULL, NULL,
-     "write the conversation there when it has ended well"},
+     "write the conversation there when it ends, stopped or failed too"},
     {"load", NULL, 0, OPTION_TEXT, FIELD(load), "FILE", NULL, NULL, NULL,
      "go on with the conversation of that file"},
 };

@@ -16,8 +16,6 @@
 
 #include "wellformed.h"
 
-#include <stdbool.h>
-
 size_t wellformed_sequence(const char *text, size_t n)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -50,21 +48,4 @@ size_t wellformed_length(const char *s, size_t n)
         i += len;
     }
     return i;
-}
-
-size_t wellformed_steers(const char *s)
-{
-    const unsigned char *b = (const unsigned char *)s;
-    if (!b[0])
-        return 0;
-    if (b[0] < 0x20 || b[0] == 0x7f)
-        return 1;
-    if ((b[0] == 0xc2 && b[1] >= 0x80 && b[1] < 0xa0) || (b[0] == 0xd8 && b[1] == 0x9c))
-        return 2;
-    if (b[0] != 0xe2 || !b[1])
-        return 0;
-    bool mark = b[1] == 0x80 && (b[2] == 0x8e || b[2] == 0x8f);
-    bool embedding = b[1] == 0x80 && b[2] >= 0xaa && b[2] <= 0xae;
-    bool isolate = b[1] == 0x81 && b[2] >= 0xa6 && b[2] <= 0xa9;
-    return mark || embedding || isolate ? 3 : 0;
 }

@@ -9,8 +9,4 @@ size_t wellformed_sequence(const char *s, size_t n);
 // Bytes before the first ill-formed one; n = all are well-formed.
 size_t wellformed_length(const char *s, size_t n);
 
-// Bytes of the character at s if it would steer a terminal instead of being shown: controls (C0, DEL, C1) and marks
-// of direction (U+061C, U+200E, U+200F, U+202A..202E, U+2066..2069). 0 = it is harmless.
-size_t wellformed_steers(const char *s);
-
 #endif

@@ -92,3 +92,9 @@ char *wide_bytes(const wchar_t *s, size_t n, size_t *len)
     *len = k;
     return out;
 }
+
+bool wide_steers(wchar_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f ||
+           (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}

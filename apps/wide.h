@@ -3,6 +3,7 @@
 #ifndef IV_APPS_WIDE_H
 #define IV_APPS_WIDE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <wchar.h>
 
@@ -15,5 +16,9 @@ wchar_t *wide_text(const char *s, size_t n);
 size_t wide_encode(char *out, wchar_t c);
 // n of them; *len gets the bytes.
 char *wide_bytes(const wchar_t *s, size_t n, size_t *len);
+
+// Whether a terminal would obey c instead of showing it: a control (newline and tab too) or a mark that
+// turns the direction of text.
+bool wide_steers(wchar_t c);
 
 #endif

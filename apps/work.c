@@ -37,6 +37,8 @@ static void on_progress(void *user, const char *stage, uint64_t done, uint64_t t
 static bool on_abort(void *user)
 {
     struct work *w = user;
+    if (atomic_load(&w->finishing))
+        return false;
     return signals_caught() || atomic_load(&w->halt) || atomic_load(&w->con->output_lost) ||
            atomic_load(&w->dump.failed);
 }

@@ -19,7 +19,8 @@ struct work {
     iv_media *media; // NULL = no --video and no --image
     double media_ms; // wall time of opening the media
     struct iv_error error;
-    atomic_bool halt; // stops the running call, as a signal would; any thread may set it
+    atomic_bool finishing; // what was done is being saved: only a second signal stops that
+    atomic_bool halt;      // stops the running call, as a signal would; any thread may set it
     // sees every stage before the dump does; NULL = none
     void (*watch)(void *user, const char *name, const char *dtype, const void *data,
                   const size_t *dim, unsigned n_dim);
