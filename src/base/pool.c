@@ -14,13 +14,13 @@
 #include "base/pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cpu_count.h"
 #include "base/mem.h"
+#include "base/thread_mask.h"
 
 static const uint64_t BATCH = (uint64_t)1 << 32;
 static const uint64_t INSIDE = ((uint64_t)1 << 32) - 1;
@@ -122,23 +122,16 @@ static void *worker_main(void *arg)
 // Returns 0 or the errno value of the first thread that cannot be had.
 static int start_workers(struct pool *p)
 {
-    sigset_t all, old;
+    sigset_t old;
     int rc = 0;
-    sigfillset(&all);
-    // a fault in a worker (a mapped weight file cut short) must find the caller's handler: a blocked
-    // one kills the process without a word
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    thread_mask_set(&old);
     for (unsigned i = 0; i + 1 < p->n_threads && rc == 0; i++) {
         p->worker[i] = (struct worker){.pool = p, .index = i + 1};
         rc = pthread_create(&p->worker[i].thread, NULL, worker_main, &p->worker[i]);
         if (rc == 0)
             p->n_workers++;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    thread_mask_restore(&old);
     return rc;
 }
 

@@ -5,13 +5,13 @@
 #include "engine/prefetch.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <unistd.h>
 
 #include "base/filemap.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "base/thread_mask.h"
 
 static const size_t PIECE = (size_t)8 << 20; // bytes between two looks at `stop`
 
@@ -58,16 +58,15 @@ static bool model_fits(const struct model *m)
 struct prefetch *prefetch_open(const struct model *m)
 {
     struct prefetch *p = model_fits(m) ? mem_calloc(1, sizeof *p) : NULL;
-    sigset_t all, old;
+    sigset_t old;
     if (!p)
         return NULL;
     p->model = m;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
-    sigfillset(&all); // signals belong to the caller's threads
-    pthread_sigmask(SIG_SETMASK, &all, &old);
+    thread_mask_set(&old);
     bool started = pthread_create(&p->thread, NULL, work, p) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    thread_mask_restore(&old);
     if (started)
         return p;
     pthread_cond_destroy(&p->wake);
