@@ -18,6 +18,7 @@ import contextlib
 import json
 import statistics
 import subprocess
+import sys
 import time
 
 import torch
@@ -363,6 +364,8 @@ def main():
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--only", help="of peaks,vision,prefill,decode")
     args = parser.parse_args()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        sys.exit("peer_torch: PyTorch %s sees no CUDA device" % torch.__version__)
     torch.manual_seed(1)
     torch.set_grad_enabled(False)
     bench = Bench(args)
