@@ -134,7 +134,6 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     int rc;
     struct hooks none = {0};
     struct ops *o = NULL;
-    struct ops_options opt = engine_ops_options(engine, &none);
     const struct llm *m = &engine->model.llm;
     struct kv_layer *layer = mem_calloc(m->c.n_layer, sizeof *layer);
     struct kv cache[RUNNER_MAX_BEAM];
@@ -143,7 +142,7 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     memset(step, 0, sizeof *step);
     if (!layer)
         return err_set(e, ERR_LIMIT, "plan: out of memory");
-    TRY(ops_open_plan(&opt, &o, e));
+    TRY(engine_open_plan(engine, &none, &o, e));
     for (size_t l = 0; l < m->c.n_layer; l++)
         layer[l].k = layer[l].v = kv_shape(&m->c, engine->compute, n_prompt + 1);
     for (size_t i = 0; i < RUNNER_MAX_BEAM; i++)
@@ -183,8 +182,7 @@ int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callb
     size_t most = c->ntk_factor > 1 ? (size_t)(c->ntk_factor * (double)c->n_ctx_max) : c->n_ctx_max;
     if (n_ctx > most)
         return err_set(e, ERR_USAGE, "ctx: %zu positions, the model has %zu", n_ctx, most);
-    struct ops_options opt = engine_ops_options(engine, &r->hooks);
-    TRY(ops_open_cpu(&opt, &r->ops, e));
+    TRY(engine_open_ops(engine, &r->hooks, &r->ops, e));
     r->cache = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->cache);
     r->spare = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->spare);
     if (!r->cache || !r->spare)

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/size.h"
 #include "model/dims.h"
 
 static const float RMS_EPS = 1e-6f;
@@ -182,13 +183,14 @@ void vit_forward(struct ops *o, const struct vit *v, const struct vit_input *in,
         op_add_table(o, mat_rows(out, i * n_tok, n_tok), in->position, n_tok);
 
     // blocks outside, clips inside: each block's weights are read once for all clips
-    size_t together = ops_likes_many(o) ? n_clip : 1;
+    size_t together = max_size(ops_many_rows(o) / n_tok, 1);
     for (size_t l = 0; l < c->n_layer; l++) {
         for (size_t i = 0; i < n_clip; i += together) {
+            size_t n = min_size(together, n_clip - i);
             if (ops_status(o, NULL) != 0)
                 return;
-            block_forward(o, v, &v->block[l], mat_rows(out, i * n_tok, together * n_tok), together);
-            hooks_progress(in->hooks, "vision", l * n_clip + i + together, c->n_layer * n_clip);
+            block_forward(o, v, &v->block[l], mat_rows(out, i * n_tok, n * n_tok), n);
+            hooks_progress(in->hooks, "vision", l * n_clip + i + n, c->n_layer * n_clip);
         }
         snprintf(name, sizeof name, "vit_block_%zu", l);
         op_tap(o, name, out, (const size_t[]){n_clip, n_tok, c->d_model}, 3);

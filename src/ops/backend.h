@@ -30,7 +30,7 @@ struct backend {
     // Mats have no data: this stream only counts.
     bool (*is_virtual)(const struct ops *o);
 
-    // NULL = what the CPU does: OPS_FEW_ROWS, clips one at a time, f32 activations.
+    // NULL = what the CPU does: OPS_FEW_ROWS, 1, f32.
     const struct ops_traits *(*traits)(const struct ops *o);
 
     // As the op_ functions of the same names.
@@ -70,8 +70,7 @@ struct backend {
 };
 
 struct ops_traits {
-    size_t few_rows;
-    bool likes_many;
+    size_t few_rows, many_rows;
     enum dtype act; // of ops_act
 };
 

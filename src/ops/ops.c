@@ -214,9 +214,9 @@ size_t ops_few_rows(const struct ops *o)
     return o->backend->traits ? o->backend->traits(o)->few_rows : (size_t)OPS_FEW_ROWS;
 }
 
-bool ops_likes_many(const struct ops *o)
+size_t ops_many_rows(const struct ops *o)
 {
-    return o->backend->traits && o->backend->traits(o)->likes_many;
+    return o->backend->traits ? o->backend->traits(o)->many_rows : 1;
 }
 
 bool ops_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n)

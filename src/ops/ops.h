@@ -91,8 +91,8 @@ bool ops_has_tap(const struct ops *o);
 enum compute ops_compute(const struct ops *o);
 // Rows up to which linear layers take the kernels for few rows; see Determinism.
 size_t ops_few_rows(const struct ops *o);
-// Whether many rows in one call run faster than the same rows in several: then clips are encoded together.
-bool ops_likes_many(const struct ops *o);
+// Rows of one call from which on more rows gain nothing: so many are worth putting together.
+size_t ops_many_rows(const struct ops *o);
 
 // Scratch: f32 matrix from the arena, contents undefined; released by popping to an earlier mark.
 struct mat ops_mat(struct ops *o, size_t rows, size_t cols);
