@@ -17,7 +17,7 @@ def main():
     with open(path, encoding="utf-8") as f:
         text = f.read()
     text = SHARED.sub(r"\2 *\3 = (\2 *)emulate_dynamic_shared();", text)
-    text = LAUNCH.sub(r"emulate_launch([](auto... emulate_a) { \1(emulate_a...); }, \2)(", text)
+    text = LAUNCH.sub(r"emulate_launch([=](auto... emulate_a) { \1(emulate_a...); }, \2)(", text)
     print('#line 1 "%s"' % path)
     sys.stdout.write(text)
 

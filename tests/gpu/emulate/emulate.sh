@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Builds a check program of this folder's parent with kernels that run on the CPU, and runs it:
-#   tests/gpu/emulate/emulate.sh BUILD_DIR tests/gpu/check_rows.c src/gpu/cuda/rows_norm.cu ... [-- ARGS]
+#   tests/gpu/emulate/emulate.sh BUILD_DIR tests/gpu/check_cuda_rows.c src/gpu/cuda/rows_norm.cu ... [-- ARGS]
 set -eu
 here=$(dirname "$0") top=$(dirname "$0")/../../.. out=$1 check=$2
 shift 2
@@ -21,5 +21,6 @@ done
 [ $# -gt 0 ] && shift
 name=$out/$(basename "$check" .c)
 cc -std=c11 -D_POSIX_C_SOURCE=200809L $flags -Wall -Wextra -c "$check" -o "$name.o"
-c++ "$name.o" $objects -lm -o "$name"
+cc -std=c11 -D_POSIX_C_SOURCE=200809L $flags -c "$here/../device_matrix.c" -o "$out/device_matrix.o"
+c++ "$name.o" "$out/device_matrix.o" $objects -lm -o "$name"
 exec "$name" "$@"
