@@ -126,7 +126,7 @@ int cuda_rope(const struct cuda_rope *a, void *stream);
 // of it in double, rounded. inv_freq: device f32 [d_head / 2].
 int cuda_rope_table(float *table, const uint32_t *pos, int n, int d_head, const float *inv_freq, void *stream);
 
-// ---- rows.cu: one row or element at a time, f32 arithmetic, f32 or bf16 in and out
+// ---- rows_elements.cu, rows_norm.cu, patches.cu: one row or element at a time, f32 arithmetic, f32 or bf16 in and out
 
 int cuda_copy(struct cuda_view dst, struct cuda_view src, void *stream); // converts
 int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *stream); // x += y * scale
