@@ -251,6 +251,13 @@ template <int D> static int launch_width(const struct many *p, const struct cuda
     return large < 2 * n_multi ? launch_many<D, 1>(*p, a, stream) : launch_many<D, 2>(*p, a, stream);
 }
 
+static bool prefer_portable;
+
+void cuda_attention_prefer_portable(bool portable)
+{
+    prefer_portable = portable;
+}
+
 int cuda_attention_many(const struct cuda_attention *a, void *stream)
 {
     struct many p;
