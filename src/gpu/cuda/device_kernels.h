@@ -85,6 +85,8 @@ struct cuda_attention {
 // attention_many.cu: all bf16, aligned, d_head a multiple of 8 and <= 128: tensor cores, online softmax in
 // f32, probabilities rounded to bf16 for the second product.
 int cuda_attention_many(const struct cuda_attention *a, void *stream);
+// For tests: the form that any device since compute capability 8.0 runs, also where there is a faster one.
+void cuda_attention_prefer_portable(bool portable);
 // attention_plain.cu: any mixture of f32 and bf16, any d_head <= CUDA_HEAD_MAX; f32 arithmetic. The witness.
 int cuda_attention_plain(const struct cuda_attention *a, void *stream);
 
