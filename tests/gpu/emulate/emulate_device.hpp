@@ -83,6 +83,8 @@ unsigned emulate_lane(void);
 uint64_t emulate_exchange(unsigned mask, uint64_t value, int from, bool yes, unsigned *ballot);
 [[noreturn]] void emulate_fail(const char *what);
 cudaError_t emulate_launch_error(cudaError_t e);
+// Work of a stream: done at once, or kept for the graph that is being recorded.
+void emulate_submit(std::function<void()> work);
 
 template <class K> struct emulate_launcher {
     K kernel;
@@ -90,7 +92,10 @@ template <class K> struct emulate_launcher {
     size_t shared;
     template <class... A> void operator()(A... a)
     {
-        emulate_run(grid, block, shared, [&] { kernel(a...); });
+        K k = kernel;
+        emulate_submit([g = grid, b = block, s = shared, k, a...] {
+            emulate_run(g, b, s, [&] { k(a...); });
+        });
     }
 };
 
@@ -121,7 +126,9 @@ struct cudaLaunchConfig_t {
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(P...), A... a)
 {
-    emulate_run(c->gridDim, c->blockDim, c->dynamicSmemBytes, [&] { kernel(a...); });
+    emulate_submit([g = c->gridDim, b = c->blockDim, s = c->dynamicSmemBytes, kernel, a...] {
+        emulate_run(g, b, s, [&] { kernel(a...); });
+    });
     return cudaGetLastError();
 }
 
