@@ -29,6 +29,11 @@ struct cuda_view {
     int64_t stride; // elements
 };
 
+// Kernels start while the one before them ends, where the device can (default: on, 9.0 and later). A process-wide
+// switch, for tests and measurements. Weights must not be written while earlier work of the stream is still
+// running: synchronise after loading them.
+void cuda_overlap(bool on);
+
 // ---- linear.cu: few rows times a weight (decoding): y = x W^T at memory speed
 
 // w is bf16 [n_out, k] with row stride k (elements, a multiple of 16; columns behind the real ones are
