@@ -47,4 +47,14 @@ int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out,
 int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, struct ops **out,
                       struct err *e);
 
+// Where the time of a stream's ops goes, for measurements: launches between start and stop, by name. stop
+// writes up to cap entries, returns their number.
+struct gpu_time {
+    char name[48];
+    size_t n;
+    double ms;
+};
+void ops_gpu_profile_start(struct ops *o);
+size_t ops_gpu_profile_stop(struct ops *o, struct gpu_time *out, size_t cap);
+
 #endif

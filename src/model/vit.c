@@ -179,8 +179,7 @@ void vit_forward(struct ops *o, const struct vit *v, const struct vit_input *in,
     }
     // the tap sees the class rows too; what reads it drops row 0 of each clip
     op_tap(o, "vit_patch", out, (const size_t[]){n_clip, n_tok, c->d_model}, 3);
-    for (size_t i = 0; i < n_clip; i++)
-        op_add_table(o, mat_rows(out, i * n_tok, n_tok), in->position, n_tok);
+    op_add_table(o, out, in->position, n_tok);
 
     // blocks outside, clips inside: each block's weights are read once for all clips
     size_t together = max_size(ops_many_rows(o) / n_tok, 1);

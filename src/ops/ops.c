@@ -362,7 +362,7 @@ void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tenso
 
 void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
 {
-    assert(is_f32(x) && (t_rows == 1 || t_rows == x.rows));
+    assert(is_f32(x) && t_rows > 0 && x.rows % t_rows == 0);
     if (!idle(o, x))
         o->backend->add_table(o, x, t, t_rows);
 }

@@ -137,7 +137,7 @@ int cuda_rope_table(float *table, const uint32_t *pos, int n, int d_head, const 
 
 int cuda_copy(struct cuda_view dst, struct cuda_view src, void *stream); // converts
 int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *stream); // x += y * scale
-// x[r] += t[r], or t[0] for all r when t_rows is 1; t is f32 [t_rows, cols]
+// x[r] += t[r % t_rows]; t is f32 [t_rows, cols], x.rows a multiple of t_rows
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream);
 int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream); // y may be x
 int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b, float eps,

@@ -71,6 +71,8 @@ static void product(struct ops *o, const struct device_product *p)
     q.workspace = s->workspace;
     if (o->status.code == 0 && device_product(s->gpu, &q, s->stream, &e) != 0)
         ops_fail(o, e.code, "%s", e.msg);
+    if (s->profile)
+        profile_mark(o, "product [%zu,%zu] x [%zu]", p->m, p->k, p->n);
 }
 
 // f(x) with LoRA's middle into r->rows.
@@ -123,7 +125,7 @@ static void multiply(struct ops *o, struct mat y, const struct run *r, bool add,
                                     .add = add,
                                     .scale = scale,
                                     .k = (int)w->k_out};
-        stream_check(o, cuda_few_linear(&f, s->stream), "a linear layer");
+        stream_check(o, cuda_few_linear(&f, s->stream), "a linear layer of few rows");
         return;
     }
     bool y_bf16 = y.dtype == DT_BF16;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pool.h"
 #include "base/size.h"
 
 enum { ALIGN = 256, MANY_ROWS = 24576 };
@@ -36,6 +37,8 @@ void stream_check(struct ops *o, int cuda_status, const char *what)
     if (cuda_status != 0)
         ops_fail(o, ERR_FAIL, "cuda:%d: %s: %s", stream_of(o)->gpu->index, what,
                  cudaGetErrorString((cudaError_t)cuda_status));
+    if (stream_of(o)->profile)
+        profile_mark(o, "%s", what);
 }
 
 void stream_wait(struct ops *o)
@@ -45,6 +48,31 @@ void stream_wait(struct ops *o)
     stream_check(o, (int)cudaStreamSynchronize(s->stream), "running");
 }
 
+struct copy_job {
+    char *dst;
+    const char *src;
+    size_t bytes;
+};
+
+enum { COPY_PART = 512 << 10 };
+
+static void copy_task(void *ctx, size_t task, unsigned thread)
+{
+    const struct copy_job *j = ctx;
+    size_t from = task * COPY_PART;
+    (void)thread;
+    memcpy(j->dst + from, j->src + from, min_size(COPY_PART, j->bytes - from));
+}
+
+static void copy_parallel(struct pool *pool, void *dst, const void *src, size_t bytes)
+{
+    struct copy_job j = {dst, src, bytes};
+    if (bytes <= COPY_PART)
+        memcpy(dst, src, bytes);
+    else
+        pool_run(pool, copy_task, &j, div_up(bytes, COPY_PART));
+}
+
 void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
 {
     struct stream *s = stream_of(o);
@@ -52,7 +80,7 @@ void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
         if (s->ring_used == RING_BYTES)
             stream_wait(o); // what lies in the ring is copied then
         size_t n = min_size(bytes, RING_BYTES - s->ring_used);
-        memcpy(s->ring + s->ring_used, src, n);
+        copy_parallel(o->pool, s->ring + s->ring_used, src, n);
         stream_check(o,
                      (int)cudaMemcpyAsync(dst, s->ring + s->ring_used, n, cudaMemcpyHostToDevice,
                                           s->stream),

@@ -7,7 +7,7 @@
 #include "ops/backend.h"
 
 enum {
-    RING_BYTES = 8 << 20, // pinned memory for small copies
+    RING_BYTES = 32 << 20, // pinned memory that copies pass through
     N_GRAPH = 4,          // recorded steps kept
     N_THETA = 4,          // rotary bases kept
     MAX_HALF = CUDA_HEAD_MAX / 2,
@@ -51,6 +51,7 @@ struct stream {
     struct step_graph graph[N_GRAPH];
     struct inverse_freq theta[N_THETA];
     size_t n_theta;
+    struct profile *profile; // NULL = nothing is measured
 };
 
 static inline struct stream *stream_of(struct ops *o)
@@ -70,6 +71,9 @@ void stream_put(struct ops *o, void *dst, const void *src, size_t bytes);
 void stream_wait(struct ops *o);
 
 struct cuda_view view_of(struct mat m);
+
+// profile.c: ends the time of what was launched last
+void profile_mark(struct ops *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // record.c
 bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n);
