@@ -12,8 +12,8 @@
 // Easy to get wrong: an output's sum must not depend on the number of rows. It is a chain over the warp's steps
 // and then over the warps, both fixed by k alone; TILES, COLUMNS and STAGES (chosen by rows) do not enter.
 #include "gpu/cuda/device.cuh"
+#include "gpu/cuda/machine.cuh"
 #include "gpu/cuda/overlap.cuh"
-#include "gpu/cuda/ptx.cuh"
 
 #include <atomic>
 
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
     const int n_step = step_count(warp, k);
     const __nv_bfloat16 *w = (const __nv_bfloat16 *)a.w + (int64_t)out0 * k;
     const __nv_bfloat16 *x = (const __nv_bfloat16 *)a.x;
-    const uint64_t once = policy_read_once();
-    uint4 *ring = dynamic_shared() + threadIdx.x; // [STAGES][N_PART] of this lane, THREADS apart
+    const uint64_t once = read_once();
+    uint4 *ring = (uint4 *)dynamic_shared() + threadIdx.x; // [STAGES][N_PART] of this lane, THREADS apart
 
     overlap_next();
     int w_at[N_W]; // outputs past the last one read its row and are dropped at the end
@@ -68,15 +68,15 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
         bool past = c + LANE * t >= k;
 #pragma unroll
         for (int i = 0; i < N_W; i++)
-            copy_async_once(ring + (slot * N_PART + i) * THREADS, past ? w : w + w_at[i] + c, past, once);
+            copy16_async_once(ring + (slot * N_PART + i) * THREADS, past ? w : w + w_at[i] + c, !past, once);
     };
     auto load_x = [&](int s, int slot) {
         int c = step_column(warp, s) + LANE * t;
 #pragma unroll
         for (int i = 0; i < COLUMNS; i++) {
             bool past = c >= k || TILE_ROWS * i + g >= rows;
-            copy_async(ring + (slot * N_PART + N_W + i) * THREADS, past ? x : x + (TILE_ROWS * i + g) * k + c,
-                       past);
+            copy16_async(ring + (slot * N_PART + N_W + i) * THREADS, past ? x : x + (TILE_ROWS * i + g) * k + c,
+                         !past);
         }
     };
 
@@ -87,13 +87,13 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
     for (int s = 0; s < STAGES - 1; s++) {
         if (s < n_step)
             load_x(s, s);
-        copy_commit();
+        copies_commit();
     }
 
     float sum[TILES][COLUMNS][4] = {};
     int slot = 0, free_slot = STAGES - 1;
     for (int s = 0; s < n_step; s++) {
-        copy_wait<STAGES - 2>();
+        copies_wait<STAGES - 2>();
         uint4 wv[N_W], xv[COLUMNS];
 #pragma unroll
         for (int i = 0; i < N_W; i++)
@@ -105,22 +105,27 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
             load_w(s + STAGES - 1, free_slot);
             load_x(s + STAGES - 1, free_slot);
         }
-        copy_commit(); // empty or not: copy_wait counts groups
+        copies_commit(); // empty or not: copies_wait counts groups
 #pragma unroll
         for (int i = 0; i < TILES; i++) {
             uint4 lo = wv[2 * i], hi = wv[2 * i + 1];
+            uint32_t first[4] = {lo.x, hi.x, lo.y, hi.y}, second[4] = {lo.z, hi.z, lo.w, hi.w};
 #pragma unroll
-            for (int j = 0; j < COLUMNS; j++)
-                mma_16816(sum[i][j], lo.x, hi.x, lo.y, hi.y, xv[j].x, xv[j].y);
+            for (int j = 0; j < COLUMNS; j++) {
+                uint32_t b[2] = {xv[j].x, xv[j].y};
+                mma_bf16(sum[i][j], first, b);
+            }
 #pragma unroll
-            for (int j = 0; j < COLUMNS; j++)
-                mma_16816(sum[i][j], lo.z, hi.z, lo.w, hi.w, xv[j].z, xv[j].w);
+            for (int j = 0; j < COLUMNS; j++) {
+                uint32_t b[2] = {xv[j].z, xv[j].w};
+                mma_bf16(sum[i][j], second, b);
+            }
         }
         free_slot = slot;
         slot = slot + 1 < STAGES ? slot + 1 : 0;
     }
 
-    copy_wait<0>();
+    copies_wait<0>();
     __syncthreads(); // the ring becomes partial sums [WARPS][N][M + PAD]
     float *part = (float *)dynamic_shared();
 #pragma unroll
@@ -169,7 +174,7 @@ static int device_size(int device, struct device_size *d)
 }
 
 template <int TILES, int COLUMNS, int STAGES, int MIN_BLOCKS>
-static int launch(const struct cuda_few_linear *a, int device, void *stream)
+static int launch_few(const struct cuda_few_linear *a, int device, void *stream)
 {
     static std::atomic<uint64_t> allowed{0}; // bit of each device on which the ring has been allowed
     auto *kernel = few_linear<TILES, COLUMNS, STAGES, MIN_BLOCKS>;
@@ -213,12 +218,12 @@ int cuda_few_linear(const struct cuda_few_linear *a, void *stream)
     bool large = d.shared_bytes >= 2 * (SHARED_SMALL - 4) * 1024;
     int tiles = choose_tiles(n_out, rows, d.n_processor, large && rows > 16 && rows <= 32 ? 4 : large ? 2 : 1);
     if (rows <= 8)
-        return tiles > 1 ? launch<2, 1, 5, 2>(a, device, stream) : launch<1, 1, 6, 3>(a, device, stream);
+        return tiles > 1 ? launch_few<2, 1, 5, 2>(a, device, stream) : launch_few<1, 1, 6, 3>(a, device, stream);
     if (rows <= 16)
-        return tiles > 1 ? launch<2, 2, 4, 2>(a, device, stream) : launch<1, 2, 4, 3>(a, device, stream);
+        return tiles > 1 ? launch_few<2, 2, 4, 2>(a, device, stream) : launch_few<1, 2, 4, 3>(a, device, stream);
     if (rows <= 32)
-        return tiles > 2   ? launch<4, 4, 4, 1>(a, device, stream)
-               : tiles > 1 ? launch<2, 4, 3, 2>(a, device, stream)
-                           : launch<1, 4, 4, 2>(a, device, stream);
-    return tiles > 1 ? launch<2, 8, 4, 1>(a, device, stream) : launch<1, 8, 2, 2>(a, device, stream);
+        return tiles > 2   ? launch_few<4, 4, 4, 1>(a, device, stream)
+               : tiles > 1 ? launch_few<2, 4, 3, 2>(a, device, stream)
+                           : launch_few<1, 4, 4, 2>(a, device, stream);
+    return tiles > 1 ? launch_few<2, 8, 4, 1>(a, device, stream) : launch_few<1, 8, 2, 2>(a, device, stream);
 }

@@ -42,9 +42,33 @@ __device__ inline void copy16_async(void *shared, const void *global, bool real)
                  : "memory");
 }
 
+// A cache policy for copy16_async_once: these lines are the first to leave the L2 cache.
+__device__ inline uint64_t read_once(void)
+{
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    return policy;
+}
+
+// copy16_async of what is read by one block only and in full lines.
+__device__ inline void copy16_async_once(void *shared, const void *global, bool real, uint64_t policy)
+{
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(
+                     shared_address(shared)),
+                 "l"(global), "r"(real ? 16 : 0), "l"(policy)
+                 : "memory");
+}
+
+// Ends a group: the copies of this thread since the last one.
 __device__ inline void copies_commit(void)
 {
     asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Until all but the last n groups of this thread are there.
+template <int n> __device__ inline void copies_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
 }
 
 __device__ inline void copies_wait_all(void)

@@ -109,8 +109,12 @@ emulate_launcher<K> emulate_launch(K kernel, dim3 grid, dim3 block, size_t share
 
 struct cudaLaunchAttributeValue {
     int programmaticStreamSerializationAllowed;
+    unsigned sharedMemCarveout;
 };
-enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+enum cudaLaunchAttributeID {
+    cudaLaunchAttributeProgrammaticStreamSerialization = 6,
+    cudaLaunchAttributePreferredSharedMemoryCarveout = 14,
+};
 struct cudaLaunchAttribute {
     cudaLaunchAttributeID id;
     cudaLaunchAttributeValue val;
@@ -142,6 +146,17 @@ template <class T> cudaError_t cudaMalloc(T **p, size_t n)
 template <class K> cudaError_t cudaFuncSetAttribute(K *kernel, cudaFuncAttribute a, int value)
 {
     (void)kernel, (void)a, (void)value;
+    return cudaSuccess;
+}
+
+struct cudaFuncAttributes {
+    int ptxVersion;
+};
+
+static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *f, const void *kernel)
+{
+    (void)kernel;
+    f->ptxVersion = 80;
     return cudaSuccess;
 }
 

@@ -27,9 +27,11 @@ static inline uint8_t *dynamic_shared(void)
 struct late_copy {
     void *to;
     const void *from; // NULL: zeros
+    unsigned group;
 };
 
 static std::vector<late_copy> late_copies[1024];
+static unsigned n_group[1024]; // ended by this thread
 
 static inline void copy16(struct late_copy c)
 {
@@ -43,15 +45,36 @@ static inline void copy16_async(void *shared, const void *global, bool real)
 {
     if ((uintptr_t)shared % 16 || (uintptr_t)global % 16)
         emulate_fail("a copy of 16 bytes that is not aligned");
-    struct late_copy c = {shared, real ? global : NULL};
+    struct late_copy c = {shared, real ? global : NULL, n_group[threadIdx.x]};
     if (threadIdx.x % 2)
         late_copies[threadIdx.x].push_back(c);
     else
         copy16(c);
 }
 
+static inline uint64_t read_once(void)
+{
+    return 0;
+}
+
+static inline void copy16_async_once(void *shared, const void *global, bool real, uint64_t policy)
+{
+    (void)policy;
+    copy16_async(shared, global, real);
+}
+
 static inline void copies_commit(void)
 {
+    n_group[threadIdx.x]++;
+}
+
+template <int n> static inline void copies_wait(void)
+{
+    std::vector<late_copy> &late = late_copies[threadIdx.x];
+    size_t done = 0;
+    while (done < late.size() && late[done].group + n < n_group[threadIdx.x])
+        copy16(late[done++]);
+    late.erase(late.begin(), late.begin() + (long)done);
 }
 
 static inline void copies_wait_all(void)
