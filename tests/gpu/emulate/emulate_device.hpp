@@ -138,6 +138,19 @@ template <class K> cudaError_t cudaFuncSetAttribute(K *kernel, cudaFuncAttribute
     return cudaSuccess;
 }
 
+int emulate_major(void);
+
+struct cudaFuncAttributes {
+    int binaryVersion;
+};
+
+static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *f, const void *kernel)
+{
+    (void)kernel;
+    f->binaryVersion = 10 * emulate_major();
+    return cudaSuccess;
+}
+
 template <class K>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *n, K kernel, int block,
                                                           size_t shared)
