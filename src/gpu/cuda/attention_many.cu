@@ -3,8 +3,7 @@
 // with a running maximum and sum per row (Milakov and Gimelshein 2018; Dao et al., FlashAttention, 2022).
 //
 // One block of 4 warps has 64 or 128 query rows of one head; a warp has 16 or 32 of them. Keys and values come
-// 64 at a time, the next 64 while these are multiplied. Tiles in shared memory are strips of 32 columns: a row
-// of a strip is 64 bytes, its four 16-byte pieces permuted so that ldmatrix meets no bank conflict.
+// 64 at a time, the next 64 while these are multiplied. On Hopper attention_hopper.cu is used instead.
 //
 // Easy to get wrong:
 // - a row's bits may not depend on the tile it is in: keys are cut at multiples of 64 from 0 in every form, and
@@ -13,42 +12,14 @@
 // - the sum is of the probabilities before their rounding to bf16.
 #include <math.h>
 
-#include "gpu/cuda/machine.cuh"
+#include "gpu/cuda/attention_tile.cuh"
 
 enum {
-    KEYS = 64,      // keys in a block of keys
-    TAIL = 16,      // a last block of at most so many keys is multiplied as so many
+    KEYS = 64, // keys in a block of keys
+    TAIL = 16, // a last block of at most so many keys is multiplied as so many
     N_WARP = 4,
-    STRIP_ROW = 64, // bytes of a row of a strip
+    THREADS = N_WARP * WARP,
 };
-
-struct many {
-    const __nv_bfloat16 *q, *k, *v;
-    __nv_bfloat16 *y;
-    int64_t q_stride, k_stride, v_stride, y_stride;
-    int n_q, n_k, n_tile, group, d_head;
-    int first_pos; // causal: row i sees first_pos + i + 1 keys; else n_k: every row sees all
-    float scale;   // times log2(e)
-};
-
-// 16-byte piece `piece` (8 columns) of row `row` of a tile of `rows` rows.
-__device__ inline uint8_t *piece_of(uint8_t *tile, int rows, int row, int piece)
-{
-    return tile + (piece / 4 * rows + row) * STRIP_ROW + ((piece ^ (row >> 1)) & 3) * 16;
-}
-
-// ROWS rows of D columns from global memory; rows from n_row on and columns from d_head on become zeros.
-template <int D, int ROWS>
-__device__ inline void load_tile(uint8_t *tile, const __nv_bfloat16 *from, int64_t stride, int n_row, int d_head)
-{
-#pragma unroll
-    for (int j = 0; j < ROWS * (D / 8) / (N_WARP * WARP); j++) {
-        int i = j * N_WARP * WARP + threadIdx.x;
-        int row = i / 4 % ROWS, piece = i / (4 * ROWS) * 4 + i % 4;
-        bool real = row < n_row && piece * 8 < d_head;
-        copy16_async(piece_of(tile, ROWS, row, piece), real ? from + row * stride + piece * 8 : from, real);
-    }
-}
 
 // What a warp keeps of its M * 16 rows. A lane has rows g = lane / 4 and g + 8 of each 16: index 2 m + half.
 template <int D, int M> struct rows_state {
@@ -145,34 +116,12 @@ __device__ inline void keys_step(struct rows_state<D, M> *st, uint8_t *q, uint8_
     }
 }
 
-template <int D, int M> __device__ inline void rows_store(const struct rows_state<D, M> *st, const struct many *p,
-                                                          __nv_bfloat16 *y, int row)
-{
-    int lane = threadIdx.x % WARP;
-#pragma unroll
-    for (int r = 0; r < 2 * M; r++) {
-        float sum = st->sum[r];
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        int i = row + 16 * (r / 2) + 8 * (r % 2) + lane / 4;
-        if (i >= p->n_q)
-            continue;
-        float f = 1.0f / sum;
-        __nv_bfloat16 *to = y + i * p->y_stride + 2 * (lane % 4);
-#pragma unroll
-        for (int n = 0; n < D / 8; n++)
-            if (8 * n < p->d_head)
-                *(uint32_t *)(to + 8 * n) =
-                    pack_bf16(st->out[r / 2][n][r % 2 * 2] * f, st->out[r / 2][n][r % 2 * 2 + 1] * f);
-    }
-}
-
 // grid: tiles of query rows (the last, longest in causal form, first), heads, sequences
-template <int D, int M> __global__ void __launch_bounds__(N_WARP *WARP, 2) many_kernel(const struct many p)
+template <int D, int M> __global__ void __launch_bounds__(THREADS, 2) many_kernel(const struct many p)
 {
     const int ROWS = N_WARP * 16 * M, TILE_BYTES = KEYS * D * 2;
     int head = blockIdx.y, lane = threadIdx.x % WARP;
-    int row0 = (p.n_tile - 1 - (int)blockIdx.x) * ROWS, warp_row = (int)threadIdx.x / WARP * 16 * M;
+    int row0 = tile_row(&p, ROWS), warp_row = (int)threadIdx.x / WARP * 16 * M;
     int64_t q0 = (int64_t)blockIdx.z * p.n_q + row0, k0 = (int64_t)blockIdx.z * p.n_k;
     const __nv_bfloat16 *k = p.k + k0 * p.k_stride + head / p.group * p.d_head;
     const __nv_bfloat16 *v = p.v + k0 * p.v_stride + head / p.group * p.d_head;
@@ -180,9 +129,9 @@ template <int D, int M> __global__ void __launch_bounds__(N_WARP *WARP, 2) many_
 
     // a row past the last is computed like the others and not stored
     int n_key = min(p.n_k, p.first_pos + row0 + ROWS), n_block = (n_key + KEYS - 1) / KEYS;
-    load_tile<D, ROWS>(q_tile, p.q + q0 * p.q_stride + head * p.d_head, p.q_stride, p.n_q - row0, p.d_head);
-    load_tile<D, KEYS>(kv, k, p.k_stride, p.n_k, p.d_head);
-    load_tile<D, KEYS>(kv + TILE_BYTES, v, p.v_stride, p.n_k, p.d_head);
+    load_tile<D, ROWS, THREADS>(q_tile, p.q + q0 * p.q_stride + head * p.d_head, p.q_stride, p.n_q - row0, p.d_head);
+    load_tile<D, KEYS, THREADS>(kv, k, p.k_stride, p.n_k, p.d_head);
+    load_tile<D, KEYS, THREADS>(kv + TILE_BYTES, v, p.v_stride, p.n_k, p.d_head);
     copies_commit();
 
     struct rows_state<D, M> st;
@@ -207,8 +156,8 @@ template <int D, int M> __global__ void __launch_bounds__(N_WARP *WARP, 2) many_
         __syncthreads(); // this block of keys is here, and nobody reads the one before any more
         if (b + 1 < n_block) {
             uint8_t *to = kv + (b + 1) % 2 * 2 * TILE_BYTES;
-            load_tile<D, KEYS>(to, k + next * p.k_stride, p.k_stride, p.n_k - next, p.d_head);
-            load_tile<D, KEYS>(to + TILE_BYTES, v + next * p.v_stride, p.v_stride, p.n_k - next, p.d_head);
+            load_tile<D, KEYS, THREADS>(to, k + next * p.k_stride, p.k_stride, p.n_k - next, p.d_head);
+            load_tile<D, KEYS, THREADS>(to + TILE_BYTES, v + next * p.v_stride, p.v_stride, p.n_k - next, p.d_head);
             copies_commit();
         }
         if (idle)
@@ -226,29 +175,27 @@ template <int D, int M> __global__ void __launch_bounds__(N_WARP *WARP, 2) many_
         else
             keys_step<D, M, KEYS, true, ROWS>(&st, q_tile, now, now + TILE_BYTES, warp_row, limit, p.scale);
     }
-    if (!idle)
-        rows_store<D, M>(&st, &p, p.y + (int64_t)blockIdx.z * p.n_q * p.y_stride + head * p.d_head, row0 + warp_row);
+    if (idle)
+        return;
+    __nv_bfloat16 *y = p.y + (int64_t)blockIdx.z * p.n_q * p.y_stride + head * p.d_head;
+#pragma unroll
+    for (int r = 0; r < 2 * M; r++)
+        row_store<D>(&p, st.out[r / 2], r % 2, st.sum[r], y, row0 + warp_row + 16 * (r / 2) + 8 * (r % 2) + lane / 4);
 }
 
-template <int D, int M> static int launch_many(struct many p, const struct cuda_attention *a, void *stream)
+template <int D, int M> static int launch_many(struct many p, void *stream)
 {
     const int rows = N_WARP * 16 * M;
-    p.n_tile = (a->n_q + rows - 1) / rows;
-    return launch(many_kernel<D, M>, dim3(p.n_tile, a->n_head, a->n_seq), N_WARP * WARP,
-                  (size_t)(rows + 4 * KEYS) * D * 2, stream, p);
+    p.n_tile = (p.n_q + rows - 1) / rows;
+    return launch(many_kernel<D, M>, dim3(p.n_tile, p.n_head, p.n_seq), THREADS, (size_t)(rows + 4 * KEYS) * D * 2,
+                  stream, p);
 }
 
-template <int D> static int launch_width(const struct many *p, const struct cuda_attention *a, void *stream)
+// Large tiles read keys half as often; small ones are for calls that would leave processors idle.
+template <int D> static int launch_width(const struct many *p, int n_multi, void *stream)
 {
-    int device = 0, n_multi = 1;
-    int e = cudaGetDevice(&device);
-    if (!e)
-        e = cudaDeviceGetAttribute(&n_multi, cudaDevAttrMultiProcessorCount, device);
-    if (e)
-        return e;
-    // large tiles read keys half as often; small ones are for calls that would leave processors idle
-    int64_t large = ((int64_t)a->n_q + 127) / 128 * a->n_head * a->n_seq;
-    return large < 2 * n_multi ? launch_many<D, 1>(*p, a, stream) : launch_many<D, 2>(*p, a, stream);
+    int64_t large = ((int64_t)p->n_q + 127) / 128 * p->n_head * p->n_seq;
+    return large < 2 * n_multi ? launch_many<D, 1>(*p, stream) : launch_many<D, 2>(*p, stream);
 }
 
 static bool prefer_portable;
@@ -260,6 +207,11 @@ void cuda_attention_prefer_portable(bool portable)
 
 int cuda_attention_many(const struct cuda_attention *a, void *stream)
 {
+    int device = 0, n_multi = 1, e = cudaGetDevice(&device);
+    if (!e)
+        e = cudaDeviceGetAttribute(&n_multi, cudaDevAttrMultiProcessorCount, device);
+    if (e || a->n_q == 0 || a->n_seq == 0)
+        return e;
     struct many p;
     p.q = (const __nv_bfloat16 *)a->q.data;
     p.k = (const __nv_bfloat16 *)a->k.data;
@@ -274,13 +226,15 @@ int cuda_attention_many(const struct cuda_attention *a, void *stream)
     p.n_tile = 0;
     p.group = a->n_head / a->n_kv;
     p.d_head = a->d_head;
+    p.n_head = a->n_head;
+    p.n_seq = a->n_seq;
     p.first_pos = a->causal ? a->first_pos : a->n_k;
     p.scale = a->scale * 1.4426950408889634f; // log2(e)
-    if (a->n_q == 0 || a->n_seq == 0)
-        return cudaSuccess;
+    if (!prefer_portable && attention_hopper_here(device))
+        return attention_hopper(&p, n_multi, stream);
     if (a->d_head <= 64)
-        return launch_width<64>(&p, a, stream);
+        return launch_width<64>(&p, n_multi, stream);
     if (a->d_head <= 96)
-        return launch_width<96>(&p, a, stream);
-    return launch_width<128>(&p, a, stream);
+        return launch_width<96>(&p, n_multi, stream);
+    return launch_width<128>(&p, n_multi, stream);
 }

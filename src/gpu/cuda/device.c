@@ -82,7 +82,7 @@ void gpu_close(struct gpu *g)
         return;
     if (g->info.memory_bytes > 0)
         (void)cudaSetDevice(g->index);
-    place_free(g);
+    placed_free(g);
     product_free(g);
     for (int i = 0; i < 2; i++)
         if (g->stage_done[i])

@@ -55,7 +55,7 @@ int place_vector(struct gpu *g, const struct tensor *t, const float **out, struc
 // A matrix of rows to look up: bf16 stays bf16, all else becomes f32.
 int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_view *out,
                 struct err *e);
-void place_free(struct gpu *g);
+void placed_free(struct gpu *g);
 
 // ---- product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt
 

@@ -311,7 +311,7 @@ int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_
     return rc;
 }
 
-void place_free(struct gpu *g)
+void placed_free(struct gpu *g)
 {
     struct placed_table *t = g->placed;
     for (size_t i = 0; t && i < t->cap; i++) {

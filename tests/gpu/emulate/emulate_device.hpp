@@ -149,13 +149,16 @@ template <class K> cudaError_t cudaFuncSetAttribute(K *kernel, cudaFuncAttribute
     return cudaSuccess;
 }
 
+int emulate_major(void);
+
 struct cudaFuncAttributes {
-    int ptxVersion;
+    int binaryVersion, ptxVersion;
 };
 
 static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *f, const void *kernel)
 {
     (void)kernel;
+    f->binaryVersion = 10 * emulate_major();
     f->ptxVersion = 80;
     return cudaSuccess;
 }
