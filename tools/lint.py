@@ -50,7 +50,7 @@ DOORS = [
     (r"\w*intrin\.h", [r"src/kernels/x86/.*"]),
     (r"cpuid\.h", [r"src/base/cpu\.c"]),
     (r"arm_(neon|sve|acle|bf16)\.h", [r"src/kernels/arm/.*"]),
-    (r"cuda.*|cublas.*|nv\w+\.h", [r"src/gpu/cuda/.*"]),
+    (r"cuda.*|cublas.*|nv\w+\.h", [r"src/gpu/cuda/.*", r"tests/gpu/.*"]),
     (r"cmocka\.h", [r"tests/.*"]),
     (r"sanitizer/.*", [r"src/base/.*", r"tests/.*"]),
 ]

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT
+// Products with quantised weights for few rows, at the speed of the memory.
+//
+// The rows of x become int8 in blocks of 32 (cuda_quant_input). A warp owns R outputs; its lanes walk
+// along k, 16 bytes of weights each (quant_planes.cuh), U such loads in flight for each output, and
+// multiply them with M rows of x, four products an instruction. Sums of a block are exact integers; what
+// is added in f32, and in which order, does not depend on M, R or U: every rounding is spelt out, so
+// that a row has the same bits however many rows there are.
+#include "gpu/cuda/quant_planes.cuh"
+
+enum {
+    THREADS = 128,
+    ROWS = 8,            // of x at once
+    INPUT_THREADS = 256, // of cuda_quant_input, four elements each
+    INPUT_STEP = 4 * INPUT_THREADS,
+};
+
+// ---- the input
+
+static size_t input_scales_at(int rows, int k)
+{
+    return ((size_t)rows * (size_t)k + 15) / 16 * 16;
+}
+
+size_t cuda_quant_input_bytes(int rows, int k)
+{
+    return input_scales_at(rows, k) + (size_t)rows * (size_t)(k / QUANT_BLOCK) * sizeof(float2);
+}
+
+struct input {
+    struct cuda_quant_input a;
+    int8_t *q;
+    float2 *scale;
+    bool x_wide, up_wide;
+};
+
+// Four elements from column c on, zero behind the last.
+__device__ inline float4 load_four(const struct cuda_view &x, bool wide, int64_t row, int c)
+{
+    int64_t at = row * x.stride + c;
+    if (wide && c < x.cols) {
+        if (!x.is_bf16)
+            return *(const float4 *)((const float *)x.data + at);
+        uint2 u = *(const uint2 *)((const __nv_bfloat16 *)x.data + at);
+        return make_float4(__uint_as_float(u.x << 16), __uint_as_float(u.x & 0xffff0000u),
+                           __uint_as_float(u.y << 16), __uint_as_float(u.y & 0xffff0000u));
+    }
+    float v[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        v[i] = c + i < x.cols ? load_f32(x.data, x.is_bf16, at + i) : 0.0f;
+    return make_float4(v[0], v[1], v[2], v[3]);
+}
+
+__device__ inline float silu(float x)
+{
+    return x / (1.0f + expf(-x));
+}
+
+__device__ inline float gelu(float x)
+{
+    return 0.5f * x * erfcf(-x * 0.70710678118654752440f);
+}
+
+// Sum and largest value over the 8 threads of a block of 32 elements.
+__device__ inline float eight_sum(float v)
+{
+    for (int i = 4; i > 0; i /= 2)
+        v += __shfl_xor_sync(0xffffffffu, v, i);
+    return v;
+}
+
+__device__ inline float eight_max(float v)
+{
+    for (int i = 4; i > 0; i /= 2)
+        v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, i));
+    return v;
+}
+
+__global__ void __launch_bounds__(INPUT_THREADS) quantise_input(struct input in)
+{
+    __shared__ float shared[WARP];
+    const struct cuda_quant_input &a = in.a;
+    int64_t row = blockIdx.y;
+    int c = (int)blockIdx.x * INPUT_STEP + (int)threadIdx.x * 4;
+    float4 v = load_four(a.x, in.x_wide, row, c);
+    if (a.kind == CUDA_INPUT_RMS) { // every block sums the whole row
+        float sum = 0.0f;
+        for (int i = (int)threadIdx.x * 4; i < a.x.cols; i += INPUT_STEP) {
+            float4 s = load_four(a.x, in.x_wide, row, i);
+            sum = fmaf(s.x, s.x, fmaf(s.y, s.y, fmaf(s.z, s.z, fmaf(s.w, s.w, sum))));
+        }
+        float f = 1.0f / sqrtf(block_sum(sum, shared) / (float)a.x.cols + a.eps);
+        float w[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            w[i] = c + i < a.x.cols ? a.norm_w[c + i] : 0.0f;
+        v = make_float4(v.x * f * w[0], v.y * f * w[1], v.z * f * w[2], v.w * f * w[3]);
+    } else if (a.kind == CUDA_INPUT_SILU_MUL) {
+        float4 u = load_four(a.up, in.up_wide, row, c);
+        v = make_float4(silu(v.x) * u.x, silu(v.y) * u.y, silu(v.z) * u.z, silu(v.w) * u.w);
+    } else if (a.kind == CUDA_INPUT_GELU) {
+        v = make_float4(gelu(v.x), gelu(v.y), gelu(v.z), gelu(v.w));
+    }
+    float most = eight_max(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))));
+    // fmaxf drops NaN, 0 times NaN or infinity does not
+    float poison = eight_sum(0.0f * v.x + 0.0f * v.y + 0.0f * v.z + 0.0f * v.w);
+    float to_int = most > 0.0f ? 127.0f / most : 0.0f;
+    int q[4] = {__float2int_rn(v.x * to_int), __float2int_rn(v.y * to_int),
+                __float2int_rn(v.z * to_int), __float2int_rn(v.w * to_int)};
+    float sum = eight_sum((float)(q[0] + q[1] + q[2] + q[3]));
+    if (c >= a.k)
+        return;
+    unsigned word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        word |= ((unsigned)q[i] & 0xff) << 8 * i;
+    *(unsigned *)(in.q + row * a.k + c) = word;
+    if (threadIdx.x % 8 == 0)
+        in.scale[row * (a.k / QUANT_BLOCK) + c / QUANT_BLOCK] =
+            make_float2(most / 127.0f + poison, sum);
+}
+
+static bool four_wide(struct cuda_view v)
+{
+    return (uintptr_t)v.data % 16 == 0 && v.stride % 4 == 0 && v.cols % 4 == 0;
+}
+
+int cuda_quant_input(const struct cuda_quant_input *a, void *stream)
+{
+    if (a->x.rows == 0 || a->k == 0)
+        return 0;
+    struct input in = {*a, (int8_t *)a->out, NULL, four_wide(a->x), four_wide(a->up)};
+    in.scale = (float2 *)((char *)a->out + input_scales_at(a->x.rows, a->k));
+    dim3 grid((unsigned)((a->k + INPUT_STEP - 1) / INPUT_STEP), (unsigned)a->x.rows);
+    quantise_input<<<grid, INPUT_THREADS, 0, (cudaStream_t)stream>>>(in);
+    return (int)cudaGetLastError();
+}
+
+// ---- the product
+
+struct product {
+    struct quant_planes w;
+    const int4 *x;         // int8 [rows, k]
+    const float2 *x_scale; // [rows, k / 32]
+    const float *bias, *scale;
+    struct cuda_view y;
+    bool add;
+    int k, n_out, first_row; // of y
+};
+
+template <int T>
+__device__ inline float unit_product(const struct quant_unit &w, const int4 *x, float2 s, float acc)
+{
+    int4 x0 = x[0];
+    int low =
+        __dp4a(w.w[3], x0.w, __dp4a(w.w[2], x0.z, __dp4a(w.w[1], x0.y, __dp4a(w.w[0], x0.x, 0))));
+    if (T == CUDA_QUANT_Q8_0)
+        return fmaf(__fmul_rn(w.a[0], s.x), (float)low, acc);
+    int4 x1 = x[1];
+    int high = T == CUDA_QUANT_Q6_K ? 0 : low;
+    high = __dp4a(w.w[7], x1.w,
+                  __dp4a(w.w[6], x1.z, __dp4a(w.w[5], x1.y, __dp4a(w.w[4], x1.x, high))));
+    float sum = __fmul_rn(w.a[1], (float)high);
+    if (T == CUDA_QUANT_Q6_K)
+        sum = fmaf(w.a[0], (float)low, sum);
+    else
+        sum = fmaf(w.b, s.y, sum);
+    return fmaf(s.x, sum, acc);
+}
+
+template <int T, int M, int R, int U>
+__global__ void __launch_bounds__(THREADS) quant_product(struct product p)
+{
+    constexpr int X_STEP = T == CUDA_QUANT_Q8_0 ? 1 : 2; // int4 of x for a unit
+    int lane = (int)threadIdx.x % WARP;
+    int first = ((int)blockIdx.x * (THREADS / WARP) + (int)threadIdx.x / WARP) * R;
+    if (first >= p.n_out)
+        return;
+    float acc[M][R] = {};
+    const int4 *x[M]; // behind the last row and the last output: those again, not stored
+    const float2 *x_scale[M];
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+        int64_t row = min(p.first_row + m, p.y.rows - 1);
+        x[m] = p.x + row * (p.k / 16);
+        x_scale[m] = p.x_scale + row * (p.k / QUANT_BLOCK);
+    }
+    for (int u0 = lane; u0 < p.w.n_unit; u0 += WARP * U) {
+        struct quant_raw g[U][R];
+#pragma unroll
+        for (int i = 0; i < U; i++)
+            if (u0 + i * WARP < p.w.n_unit)
+#pragma unroll
+                for (int r = 0; r < R; r++)
+                    g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), u0 + i * WARP);
+#pragma unroll
+        for (int i = 0; i < U; i++) {
+            int u = u0 + i * WARP;
+            if (u >= p.w.n_unit)
+                break;
+            struct quant_unit w[R];
+#pragma unroll
+            for (int r = 0; r < R; r++)
+                w[r] = quant_open<T>(g[i][r], u);
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                float2 s = x_scale[m][u * X_STEP / 2];
+#pragma unroll
+                for (int r = 0; r < R; r++)
+                    acc[m][r] = unit_product<T>(w[r], x[m] + u * X_STEP, s, acc[m][r]);
+            }
+        }
+    }
+    float own = 0.0f; // lane m R + r stores row m of output r
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            float sum = warp_sum(acc[m][r]);
+            own = lane == m * R + r ? sum : own;
+        }
+    int row = p.first_row + lane / R, col = first + lane % R;
+    if (lane >= M * R || row >= p.y.rows || col >= p.n_out)
+        return;
+    int64_t at = row * p.y.stride + col;
+    if (p.bias)
+        own = __fadd_rn(own, p.bias[col]);
+    if (p.add)
+        own = fmaf(p.scale ? p.scale[col] : 1.0f, own, ((const float *)p.y.data)[at]);
+    store_f32(p.y.data, p.y.is_bf16, at, own);
+}
+
+template <int T> static void run_product(const struct product *p, int rows, cudaStream_t stream)
+{
+    int r = rows == 1 ? 1 : rows == 2 ? 2 : 4;
+    unsigned n = (unsigned)((p->n_out + r * (THREADS / WARP) - 1) / (r * (THREADS / WARP)));
+    if (rows == 1)
+        quant_product<T, 1, 1, 4><<<n, THREADS, 0, stream>>>(*p);
+    else if (rows == 2)
+        quant_product<T, 2, 2, 2><<<n, THREADS, 0, stream>>>(*p);
+    else if (rows <= 4)
+        quant_product<T, 4, 4, 1><<<n, THREADS, 0, stream>>>(*p);
+    else
+        quant_product<T, 8, 4, 1><<<n, THREADS, 0, stream>>>(*p);
+}
+
+int cuda_quant_linear(const struct cuda_quant_linear *a, void *stream)
+{
+    const struct cuda_quant_weight *w = &a->w;
+    cudaStream_t s = (cudaStream_t)stream;
+    if (a->y.rows == 0 || w->n_out == 0)
+        return 0;
+    struct product p = {quant_planes_of(w->type, w->n_out, w->k, w->planes),
+                        (const int4 *)a->x,
+                        (const float2 *)((const char *)a->x + input_scales_at(a->y.rows, w->k)),
+                        a->bias,
+                        a->scale,
+                        a->y,
+                        a->add,
+                        w->k,
+                        w->n_out,
+                        0};
+    for (; p.first_row < a->y.rows; p.first_row += ROWS) {
+        int rows = min((int)ROWS, a->y.rows - p.first_row);
+        if (w->type == CUDA_QUANT_Q8_0)
+            run_product<CUDA_QUANT_Q8_0>(&p, rows, s);
+        else if (w->type == CUDA_QUANT_Q4_0)
+            run_product<CUDA_QUANT_Q4_0>(&p, rows, s);
+        else if (w->type == CUDA_QUANT_Q4_K)
+            run_product<CUDA_QUANT_Q4_K>(&p, rows, s);
+        else
+            run_product<CUDA_QUANT_Q6_K>(&p, rows, s);
+    }
+    return (int)cudaGetLastError();
+}

@@ -1,0 +1,554 @@
+// SPDX-License-Identifier: MIT
+// Fibers for the threads of a block, memory with guard pages, and the runtime's C functions (emulate.hpp).
+//
+// A fiber is entered once with ucontext and then switched with _setjmp and _longjmp, which save no signal
+// mask. One that waits names a word and the value it must leave; a round in which none could go on is a
+// deadlock.
+#undef _FORTIFY_SOURCE // its longjmp wants one stack
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include <map>
+#include <functional>
+#include <vector>
+
+#include "emulate.hpp"
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+enum { LANES = 32, MAX_THREADS = 1024, STACK = 256 << 10, PAGE = 4096, MAX_SHARED = 227 << 10 };
+
+struct meeting { // of the lanes of one mask; kept at its lowest lane
+    unsigned mask, arrived, yes, generation;
+};
+
+struct warp {
+    meeting at[LANES];
+    uint64_t value[LANES], result[LANES];
+    int from[LANES];
+    unsigned ballot[LANES];
+};
+
+struct fiber {
+    ucontext_t start;
+    jmp_buf at;
+    char *stack;
+    bool started, done;
+    const unsigned *word; // waits while *word == value
+    unsigned value;
+    uint3 idx;
+};
+
+static fiber fibers[MAX_THREADS];
+static warp warps[MAX_THREADS / LANES];
+static unsigned n_thread, n_alive, n_arrived, generation, current;
+static int n_yes, last_yes, last_all;
+static const std::function<void()> *job;
+static jmp_buf scheduler;
+static cudaError_t last_error;
+static char *dynamic_shared;
+
+// EMULATE_MAJOR=9: kernels for Hopper, where they have a twin of its instructions
+int emulate_major(void)
+{
+    const char *major = getenv("EMULATE_MAJOR");
+    return major ? atoi(major) : 8;
+}
+
+void emulate_fail(const char *what)
+{
+    fprintf(stderr, "emulate: %s; block %u %u %u, thread %u %u %u\n", what, blockIdx.x, blockIdx.y,
+            blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+    fflush(NULL);
+    _Exit(3);
+}
+
+static void leave(void)
+{
+    fiber *f = &fibers[current];
+    if (_setjmp(f->at) == 0)
+        _longjmp(scheduler, 1);
+}
+
+static void wait_while(const unsigned *word, unsigned value)
+{
+    fibers[current].word = word;
+    fibers[current].value = value;
+    leave();
+    fibers[current].word = NULL;
+}
+
+static void open_barrier(void)
+{
+    if (n_arrived < n_alive || n_arrived == 0)
+        return;
+    last_yes = n_yes;
+    last_all = (int)n_alive;
+    n_yes = 0;
+    n_arrived = 0;
+    generation++;
+}
+
+int emulate_vote(int p, int *all)
+{
+    unsigned g = generation;
+    n_arrived++;
+    n_yes += p != 0;
+    open_barrier();
+    if (g == generation)
+        wait_while(&generation, g);
+    *all = last_all;
+    return last_yes;
+}
+
+void emulate_barrier(void)
+{
+    int all;
+    emulate_vote(0, &all);
+}
+
+unsigned emulate_lane(void)
+{
+    return current % LANES;
+}
+
+uint64_t emulate_exchange(unsigned mask, uint64_t value, int from, bool yes, unsigned *ballot)
+{
+    warp *w = &warps[current / LANES];
+    unsigned lane = current % LANES, first = current - lane;
+    if (!(mask >> lane & 1))
+        emulate_fail("a lane outside the mask it names");
+    unsigned exists = n_thread - first >= LANES ? ~0u : (1u << (n_thread - first)) - 1;
+    mask &= exists; // a last warp that is not full
+    if (from >= 0 && !(mask >> from & 1))
+        emulate_fail("a shuffle from a lane outside the mask");
+    meeting *m = &w->at[__builtin_ctz(mask)];
+    if (m->arrived && m->mask != mask)
+        emulate_fail("lanes that meet name different masks");
+    m->mask = mask;
+    m->arrived |= 1u << lane;
+    m->yes |= (unsigned)yes << lane;
+    w->value[lane] = value;
+    w->from[lane] = from < 0 ? (int)lane : from;
+    if (m->arrived == mask) {
+        for (unsigned i = 0; i < LANES; i++)
+            if (mask >> i & 1) {
+                w->result[i] = w->value[w->from[i]];
+                w->ballot[i] = m->yes;
+            }
+        m->arrived = m->yes = 0;
+        m->generation++;
+    } else {
+        wait_while(&m->generation, m->generation);
+    }
+    if (ballot)
+        *ballot = w->ballot[lane];
+    return w->result[lane];
+}
+
+void *emulate_dynamic_shared(void)
+{
+    return dynamic_shared;
+}
+
+static void fiber_main(void)
+{
+    for (;;) {
+        (*job)();
+        fibers[current].done = true;
+        n_alive--;
+        open_barrier(); // those that ended are not waited for
+        leave();
+    }
+}
+
+static void resume(unsigned i)
+{
+    fiber *f = &fibers[i];
+    current = i;
+    threadIdx = f->idx;
+    if (_setjmp(scheduler) != 0)
+        return;
+    if (f->started)
+        _longjmp(f->at, 1);
+    f->started = true;
+    f->stack =
+        (char *)mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (f->stack == MAP_FAILED || mprotect(f->stack, PAGE, PROT_NONE) != 0)
+        emulate_fail("no memory for a fiber");
+    getcontext(&f->start);
+    f->start.uc_stack.ss_sp = f->stack;
+    f->start.uc_stack.ss_size = STACK;
+    f->start.uc_link = NULL;
+    makecontext(&f->start, fiber_main, 0);
+    setcontext(&f->start);
+}
+
+static void run_block(bool descending)
+{
+    n_alive = n_thread;
+    n_arrived = 0;
+    n_yes = 0;
+    for (unsigned i = 0; i < n_thread; i++) {
+        fibers[i].done = false;
+        fibers[i].word = NULL;
+        fibers[i].idx = {i % blockDim.x, i / blockDim.x % blockDim.y,
+                         i / (blockDim.x * blockDim.y)};
+    }
+    memset(warps, 0, sizeof warps);
+    while (n_alive) {
+        bool moved = false;
+        for (unsigned j = 0; j < n_thread; j++) {
+            unsigned i = descending ? n_thread - 1 - j : j;
+            fiber *f = &fibers[i];
+            if (f->done || (f->word && *f->word == f->value))
+                continue;
+            resume(i);
+            moved = true;
+        }
+        if (!moved)
+            emulate_fail("the threads of a block wait for ever");
+    }
+}
+
+void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread)
+{
+    uint64_t n = (uint64_t)block.x * block.y * block.z;
+    if (n == 0 || n > MAX_THREADS || block.z > 64 || shared > MAX_SHARED || grid.x == 0 ||
+        grid.x > 0x7fffffff || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535) {
+        last_error = shared > MAX_SHARED ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration;
+        return;
+    }
+    if (shared && emulate_malloc((void **)&dynamic_shared, shared) != cudaSuccess)
+        emulate_fail("no memory for shared memory");
+    gridDim = grid;
+    blockDim = block;
+    n_thread = (unsigned)n;
+    job = &thread;
+    unsigned count = 0;
+    for (unsigned z = 0; z < grid.z; z++)
+        for (unsigned y = 0; y < grid.y; y++)
+            for (unsigned x = 0; x < grid.x; x++) {
+                blockIdx = {x, y, z};
+                if (shared)
+                    memset(dynamic_shared, 0xff, shared);
+                run_block(count++ % 2);
+            }
+    if (shared)
+        cudaFree(dynamic_shared);
+    dynamic_shared = NULL;
+}
+
+// ---- memory
+
+static std::map<void *, std::pair<char *, size_t>> blocks;
+
+cudaError_t emulate_malloc(void **p, size_t n)
+{
+    size_t used = (n + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE * PAGE;
+    char *base = (char *)mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *p = NULL;
+    if (base == MAP_FAILED)
+        return last_error = cudaErrorMemoryAllocation;
+    if (mprotect(base + pages, PAGE, PROT_NONE) != 0)
+        return last_error = cudaErrorMemoryAllocation;
+    memset(base, 0xff, pages);
+    *p = base + pages - used;
+    blocks[*p] = {base, pages + PAGE};
+    return cudaSuccess;
+}
+
+struct emulate_graph {
+    std::vector<std::function<void()>> work;
+};
+static struct emulate_graph *recording; // under way
+
+void emulate_submit(std::function<void()> work)
+{
+    if (recording)
+        recording->work.push_back(std::move(work));
+    else
+        work();
+}
+
+extern "C" {
+
+#undef cudaMalloc
+cudaError_t emulate_c_malloc(void **p, size_t n) __asm__("cudaMalloc");
+cudaError_t emulate_c_malloc(void **p, size_t n)
+{
+    return emulate_malloc(p, n);
+}
+
+cudaError_t cudaFree(void *p)
+{
+    if (!p)
+        return cudaSuccess;
+    auto at = blocks.find(p);
+    if (at == blocks.end())
+        return last_error = cudaErrorInvalidValue;
+    munmap(at->second.first, at->second.second);
+    blocks.erase(at);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemset(void *p, int value, size_t n)
+{
+    memset(p, value, n);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
+{
+    (void)s;
+    emulate_submit([=] { memset(p, value, n); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind)
+{
+    (void)kind;
+    memmove(dst, src, n);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind,
+                            cudaStream_t s)
+{
+    (void)s, (void)kind;
+    emulate_submit([=] { memmove(dst, src, n); });
+    return cudaSuccess;
+}
+
+// ---- the rest of the runtime
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
+{
+    *p = cudaDeviceProp();
+    if (device != 0)
+        return cudaErrorInvalidValue;
+    strcpy(p->name, "emulated");
+    p->major = 8;
+    p->multiProcessorCount = 4;
+    p->totalGlobalMem = (size_t)1 << 30;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr a, int device)
+{
+    (void)device;
+    *value = a == cudaDevAttrMaxSharedMemoryPerBlock        ? 48 << 10
+             : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? MAX_SHARED
+             : a == cudaDevAttrMultiProcessorCount          ? 4
+             : a == cudaDevAttrComputeCapabilityMajor       ? emulate_major()
+                                                            : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *s)
+{
+    *s = NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    (void)s;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    (void)s;
+    return cudaSuccess;
+}
+
+struct emulate_event {
+    struct timespec at;
+};
+
+cudaError_t cudaEventCreate(cudaEvent_t *e)
+{
+    *e = new emulate_event();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    delete e;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    (void)s;
+    clock_gettime(CLOCK_MONOTONIC, &e->at);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    (void)e;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    *ms = (float)((double)(to->at.tv_sec - from->at.tv_sec) * 1e3 +
+                  (double)(to->at.tv_nsec - from->at.tv_nsec) * 1e-6);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
+{
+    (void)flags;
+    return cudaStreamCreate(s);
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
+{
+    (void)flags;
+    return cudaEventCreate(e);
+}
+
+cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
+{
+    *left = *all = (size_t)1 << 30;
+    return cudaSuccess;
+}
+
+cudaError_t emulate_host_alloc(void **p, size_t n, unsigned flags) __asm__("cudaHostAlloc");
+cudaError_t emulate_host_alloc(void **p, size_t n, unsigned flags)
+{
+    (void)flags;
+    *p = malloc(n);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
+                              size_t width, size_t height, enum cudaMemcpyKind kind, cudaStream_t s)
+{
+    (void)s, (void)kind;
+    emulate_submit([=] {
+        for (size_t i = 0; i < height; i++)
+            memmove((char *)dst + i * dst_pitch, (const char *)src + i * src_pitch, width);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, size_t height,
+                              cudaStream_t s)
+{
+    (void)s;
+    emulate_submit([=] {
+        for (size_t i = 0; i < height; i++)
+            memset((char *)p + i * pitch, value, width);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode)
+{
+    (void)s, (void)mode;
+    if (recording)
+        return last_error = cudaErrorStreamCaptureUnsupported;
+    recording = new emulate_graph();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
+{
+    (void)s;
+    *g = recording;
+    recording = NULL;
+    return *g ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long flags)
+{
+    (void)flags;
+    *e = new emulate_graph(*g);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
+{
+    (void)s;
+    for (const auto &work : e->work)
+        work();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+    delete g;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e)
+{
+    delete e;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = last_error;
+    last_error = cudaSuccess;
+    return e;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return last_error;
+}
+
+const char *cudaGetErrorName(cudaError_t e)
+{
+    return cudaGetErrorString(e);
+}
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return e == cudaSuccess                     ? "no error"
+           : e == cudaErrorInvalidValue         ? "invalid argument"
+           : e == cudaErrorMemoryAllocation     ? "out of memory"
+           : e == cudaErrorInvalidConfiguration ? "invalid configuration argument"
+                                                : "no device";
+}
+}
