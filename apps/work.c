@@ -90,11 +90,8 @@ static int check_model(struct work *w)
 static int check_device(struct work *w)
 {
     const char *device = w->s->device, *dtype = w->s->dtype;
-    if (device && strncmp(device, "cuda", 4) == 0 && (device[4] == 0 || device[4] == ':'))
-        return app_error(&w->error, IV_ERR_USAGE,
-                         "--device %s: not available in this version, which computes on the CPU",
-                         device);
-    if (device && strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
+    bool cuda = device && strncmp(device, "cuda", 4) == 0 && (device[4] == 0 || device[4] == ':');
+    if (device && !cuda && strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
         return app_error(&w->error, IV_ERR_USAGE,
                          "--device: expected cpu, cuda[:N] or auto, got \"%.60s\"", device);
     if (dtype && strcmp(dtype, "int8") == 0)

@@ -32,8 +32,11 @@ int engine_open_device(iv_engine *g, const char *device, struct err *e)
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
     rc = gpu_open(&opt, &g->gpu, e);
-    if (rc != 0 && must)
-        return rc;
+    if (rc != 0 && must) {
+        struct err cause = *e;
+        return err_set(e, cause.code == ERR_FAIL ? ERR_USAGE : cause.code, "device \"%s\": %s",
+                       device, cause.msg);
+    }
     if (rc != 0) {
         log_line(&g->hooks, LOG_INFO, "%s; running on the CPU", e->msg);
         e->code = 0;

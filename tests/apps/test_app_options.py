@@ -77,8 +77,8 @@ WRONG = [
     (["chat", *MODEL, "--msg", "a", "--time-text", "-p", "x"], {}, "--msg and --time-text exclude each other"),
     (["chat", *MODEL, "--stop", "", "-p", "x"], {}, "--stop: expected a text"),
     (["chat", *MODEL, "--dtype", "int8", "-p", "x"], {}, "--dtype int8: not available in this version"),
-    (["chat", *MODEL, "--device", "cuda", "-p", "x"], {}, "--device cuda: not available in this version"),
-    (["chat", *MODEL, "--device", "cuda:1", "-p", "x"], {}, "--device cuda:1: not available in this version"),
+    (["chat", *MODEL, "--device", "cuda", "-p", "x"], {}, 'device "cuda": cuda:0: this build has no CUDA'),
+    (["chat", *MODEL, "--device", "cuda:1", "-p", "x"], {}, 'device "cuda:1": cuda:1: this build has no CUDA'),
     (["chat", *MODEL, "--device", "tpu", "-p", "x"], {}, '--device: expected cpu, cuda[:N] or auto, got "tpu"'),
     (["embed", *MODEL, "-o", "a.npy"], {}, "no media given"),
     (["embed", *MODEL, "--video", "a"], {}, "no output given"),
@@ -92,7 +92,7 @@ WRONG = [
     (["chat", *MODEL, "-p", "x"], {"IVCHAT_TOP_P": "2"}, 'IVCHAT_TOP_P: expected a number in (0,1], got "2"'),
     (["chat", *MODEL, "-p", "x"], {"IVCHAT_NUM_SEGMENTS": "x"}, "IVCHAT_NUM_SEGMENTS: expected a whole number"),
     (["chat", *MODEL, "-p", "x"], {"IVCHAT_JSON": "maybe"}, 'IVCHAT_JSON: expected 1 or 0, got "maybe"'),
-    (["chat", *MODEL, "-p", "x"], {"IVCHAT_DEVICE": "cuda"}, "--device cuda: not available"),
+    (["chat", *MODEL, "-p", "x"], {"IVCHAT_DEVICE": "cuda"}, 'device "cuda": cuda:0: this build has no CUDA'),
 ]
 
 ACCEPTED = [
