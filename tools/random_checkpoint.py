@@ -17,12 +17,14 @@ The values are normal, scaled so that activations stay of order one: linear laye
 near 1, LayerScale near 0.1, LoRA's product a third of its layer, the head 3/sqrt(d) so that the best
 token stands out. For speed they are not all drawn: one block of 16 777 213 normals (a prime, so that no
 row of a matrix repeats) is read cyclically from a place that depends on seed and tensor name. The tool
-needs numpy and less than 1 GB of memory, whatever the size.
+needs numpy and less than 1 GB of memory, whatever the size. --jobs N writes N shards at a time, the same
+bytes; with a smaller --max-shard there is work for all (16 jobs and 500000000: seconds on a memory disk).
 """
 import argparse
 import collections
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import struct
@@ -297,6 +299,26 @@ def write_shard(path, tensors, values):
     os.replace(path + ".part", path)
 
 
+def write_shards(folder, names, shards, values, jobs):
+    """Shard after shard, or jobs at a time: a tensor's values depend on its name alone."""
+    def write_every(first):
+        for name, tensors in list(zip(names, shards))[first::jobs]:
+            write_shard(os.path.join(folder, name), tensors, values)
+            print("%s: %d tensors, %d bytes" % (name, len(tensors), sum(map(nbytes, tensors))), file=sys.stderr)
+
+    if jobs == 1:
+        write_every(0)
+        return
+    fork = multiprocessing.get_context("fork")  # the block of values is shared
+    workers = [fork.Process(target=write_every, args=(i,)) for i in range(min(jobs, len(names)))]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    if any(w.exitcode for w in workers):
+        sys.exit("random_checkpoint: %s is not complete" % folder)
+
+
 def config(size, kind, preset, lora):
     facts = LLM_FACTS[kind]
     vision = {
@@ -380,6 +402,7 @@ def main():
     parser.add_argument("--lora", default="all", help="all, none, or module names such as q_proj,lm_head")
     parser.add_argument("--base-layer", action="store_true", help="peft's newer names of wrapped weights")
     parser.add_argument("--max-shard", type=int, default=5 * 10 ** 9, help="bytes")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="shards written at a time (1)")
     parser.add_argument("--tokenizer", metavar="DIR", help="copy the tokenizer's files from DIR")
     parser.add_argument("--dry-run", action="store_true", help="print name, file, dtype, shape, bytes")
     for name, (release, tiny, text) in SIZES.items():
@@ -392,7 +415,7 @@ def main():
         given = getattr(args, name.replace("-", "_"))
         if given is not None:
             size[name] = given
-    problem = check_sizes(size)
+    problem = check_sizes(size) or ("--jobs: at least 1" if args.jobs < 1 else None)
     if problem or (not args.out and not args.dry_run):
         parser.error(problem or "OUT is missing")
     lora = None if args.lora == "all" else set(args.lora.split(",")) - {"none"}
@@ -411,9 +434,7 @@ def main():
     if any(f.endswith((".safetensors", ".index.json")) for f in os.listdir(args.out)):
         sys.exit("random_checkpoint: %s holds a model already" % args.out)
     values = Values(args.seed)
-    for name, tensors in zip(names, shards):
-        write_shard(os.path.join(args.out, name), tensors, values)
-        print("%s: %d tensors, %d bytes" % (name, len(tensors), sum(map(nbytes, tensors))), file=sys.stderr)
+    write_shards(args.out, names, shards, values, args.jobs)
     if len(names) > 1:
         where = {t.name: name for name, tensors in zip(names, shards) for t in tensors}
         write_json(os.path.join(args.out, "model.safetensors.index.json"),

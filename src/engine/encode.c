@@ -78,10 +78,9 @@ static int plan_job(const struct encode_job *j, struct ops_plan *vision, struct 
     struct encode_job dry = *j;
     struct hooks none = {0};
     struct ops *o = NULL;
-    struct ops_options opt = engine_ops_options(j->engine, &none);
     int rc;
     dry.hooks = none;
-    TRY(ops_open_plan(&opt, &o, e));
+    TRY(engine_open_plan(j->engine, &none, &o, e));
     run_vision(o, &dry, NULL);
     *vision = ops_plan_result(o);
     ops_clear(o);
@@ -152,8 +151,7 @@ static int open_stream(struct encode *x, struct err *e)
     struct ops_plan vision, qformer;
     int rc = 0;
     if (!x->ops) {
-        struct ops_options opt = engine_ops_options(x->media->engine, &x->job.hooks);
-        TRY(ops_open_cpu(&opt, &x->ops, e));
+        TRY(engine_open_ops(x->media->engine, &x->job.hooks, &x->ops, e));
         TRY(plan_job(&x->job, &vision, &qformer, e));
         TRY(ops_reserve(x->ops,
                         max_size(x->media->vit ? 0 : vision.arena_bytes, qformer.arena_bytes), e));

@@ -39,13 +39,6 @@ static int choose_compute(const char *dtype, enum compute *out, struct err *e)
     return 0;
 }
 
-static int check_device(const char *device, struct err *e)
-{
-    if (!device || !strcmp(device, "auto") || !strcmp(device, "cpu"))
-        return 0;
-    return err_set(e, ERR_USAGE, "device \"%s\": this build runs on cpu only", device);
-}
-
 static int choose_tiers(const char *name, unsigned *tiers, struct err *e)
 {
     enum cpu_tier highest;
@@ -124,7 +117,7 @@ static void fill_info(iv_engine *g)
     i->variant = variant_name(c->variant);
     i->family = c->llm.kind == LLM_INTERNLM2 ? "internlm2" : "mistral";
     i->dtype = g->compute == COMPUTE_BF16 ? "bf16" : "f32";
-    i->device = "cpu";
+    i->device = g->device;
     i->cpu = cpu_tier_name(g->kernels.tier);
     i->n_threads = (int)pool_threads(g->pool);
     i->vit_d_model = c->vit.d_model;
@@ -191,7 +184,6 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     g->hooks = callback_hooks(&g->callbacks);
     if (dir && !*dir)
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
-    TRY(check_device(opt->device, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
     TRY(choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)
@@ -205,6 +197,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     copy_name(g->name, sizeof g->name, dir);
     kernels_init(&g->kernels, tiers);
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
+    TRY(engine_open_device(g, opt->device, &e));
     TRY(identity_open(&g->identity, &e));
     TRY(open_cache(g, opt, &e));
     if (g->tokenizer_only) {
@@ -218,6 +211,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
     TRY(open_text(g, folder, &e));
+    TRY(engine_place_weights(g, &e));
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
     fill_info(g);
@@ -237,6 +231,7 @@ void iv_engine_close(iv_engine *g)
         return;
     prefetch_close(g->prefetch);
     cache_close(g->cache);
+    gpu_close(g->gpu);
     identity_close(g->identity);
     model_close(&g->model);
     tokenizer_close(g->tokenizer);

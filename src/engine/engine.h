@@ -11,6 +11,7 @@
 #include "engine/prefetch.h"
 #include "engine/shared_rows.h"
 #include "engine/status.h"
+#include "gpu/gpu.h"
 #include "ivchat.h"
 #include "kernels/kernels.h"
 #include "base/sha256.h"
@@ -29,16 +30,27 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
+    struct gpu *gpu; // NULL = everything runs on the CPU
     struct cache *cache; // has its own lock, as has identity
     struct identity *identity;
     struct hooks hooks; // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
+    char device[160]; // "cpu", "cuda:0 (NVIDIA H200)"
     struct iv_engine_info info;
 };
 
 // Options for an ops of this engine; hooks must outlive it.
 struct ops_options engine_ops_options(const iv_engine *engine, const struct hooks *hooks);
+// A stream of work on the engine's device, and one that counts what such a stream would take.
+int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
+                    struct err *e);
+int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
+                     struct err *e);
+// Opens the GPU that `device` asks for; with "auto" none is no failure. Before weights are there.
+int engine_open_device(iv_engine *engine, const char *device, struct err *e);
+// Brings every weight to the GPU, if there is one, so that the first question does not wait for them.
+int engine_place_weights(iv_engine *engine, struct err *e);
 
 struct identity;
 struct video;

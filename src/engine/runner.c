@@ -2,10 +2,11 @@
 // Prompt -> embeddings -> language model -> logits, over KV caches.
 //
 // A prompt is fed in chunks so that scratch memory does not grow with its length. Chunks and the part
-// recomputed behind a reused prefix always have more than OPS_FEW_ROWS rows (unless the whole prompt is
+// recomputed behind a reused prefix always have more than ops_few_rows() rows (unless the whole prompt is
 // that short), so a row is computed by the same kernels however the prompt is cut: caching is exact.
 #include "engine/runner.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -18,7 +19,7 @@ enum {
 size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt)
 {
     const struct llm_config *c = &r->engine->config.llm;
-    size_t tail = OPS_FEW_ROWS + 1;
+    size_t tail = ops_few_rows(r->ops) + 1;
     if (llm_rope_theta(c, r->n_prompt) != llm_rope_theta(c, n_prompt))
         return 0;
     if (n_same < tail) // perhaps a whole short prompt, which took the kernels for few rows
@@ -26,12 +27,13 @@ size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt)
     return n_prompt < tail ? 0 : min_size(n_same, n_prompt - tail);
 }
 
-// Rows of the next chunk when n are left: never leaves a remainder of OPS_FEW_ROWS or less.
-static size_t chunk_rows(size_t n)
+// Rows of the next chunk when n are left: never leaves a remainder of ops_few_rows() or less.
+static size_t chunk_rows(const struct ops *o, size_t n)
 {
+    size_t few = ops_few_rows(o);
     if (n <= CHUNK)
         return n;
-    return n - CHUNK <= OPS_FEW_ROWS ? CHUNK - OPS_FEW_ROWS : CHUNK;
+    return n - CHUNK <= few ? CHUNK - few : CHUNK;
 }
 
 // x = embeddings of x.rows ids, visual positions (-1) taken from *rows, which moves on.
@@ -54,14 +56,6 @@ static void embed(struct ops *o, const struct llm *m, const int32_t *ids, const 
     }
 }
 
-// One forward over the caches; logits to the host.
-static void forward(struct ops *o, const struct llm *m, struct llm_batch *b, float *logits)
-{
-    struct mat out = ops_mat(o, b->n_span, m->c.n_vocab);
-    llm_forward(o, m, b, out);
-    op_download(o, logits, out);
-}
-
 // n positions of kv from kv->n on, of a prompt of n_prompt.
 static void prefill_chunk(struct ops *o, const struct llm *m, const int32_t *ids,
                           const float **rows, struct kv *kv, size_t n, size_t n_prompt,
@@ -79,11 +73,36 @@ static void prefill_chunk(struct ops *o, const struct llm *m, const int32_t *ids
                           .hooks = hooks,
                           .report = true,
                           .n_pos = n_prompt};
+    struct mat out = ops_mat(o, 1, m->c.n_vocab);
     embed(o, m, ids, rows, b.x);
-    forward(o, m, &b, logits);
+    llm_forward(o, m, &b, out);
+    op_download(o, logits, out);
     ops_pop(o, mark);
 }
 
+static uint64_t mix(uint64_t hash, uint64_t word)
+{
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    return hash ^ hash >> 29;
+}
+
+// Names what the calls of a step depend on besides ids and positions (ops_step_begin).
+static uint64_t step_key(const struct llm *m, const struct kv *cache, size_t n, struct mat out)
+{
+    uint64_t key = mix(n, (uintptr_t)out.data), bits;
+    double theta = 0;
+    for (size_t i = 0; i < n; i++) {
+        theta = fmax(theta, llm_rope_theta(&m->c, cache[i].n + 1));
+        key = mix(key, cache[i].cap);
+        for (size_t l = 0; l < m->c.n_layer; l++)
+            key = mix(mix(key, (uintptr_t)cache[i].layer[l].k.data),
+                      (uintptr_t)cache[i].layer[l].v.data);
+    }
+    memcpy(&bits, &theta, sizeof bits);
+    return mix(key, bits);
+}
+
+// Caches that grew, moved or were freed since the last step have other addresses or sizes: another key.
 static void step_rows(struct ops *o, const struct llm *m, struct kv *cache, const int32_t *ids,
                       size_t n, float *logits)
 {
@@ -94,9 +113,17 @@ static void step_rows(struct ops *o, const struct llm *m, struct kv *cache, cons
         span[i] = (struct llm_span){.kv = &cache[i], .first_row = i, .n_row = 1};
         pos[i] = (uint32_t)cache[i].n;
     }
+    struct mat out = ops_mat(o, n, m->c.n_vocab);
     struct llm_batch b = {.x = ops_mat(o, n, m->c.d_model), .span = span, .n_span = n, .pos = pos};
-    op_embed(o, b.x, &m->embed, ids);
-    forward(o, m, &b, logits);
+    if (ops_step_begin(o, step_key(m, cache, n, out), ids, pos, n)) {
+        for (size_t i = 0; i < n; i++)
+            cache[i].n++;
+    } else {
+        op_embed(o, b.x, &m->embed, ids);
+        llm_forward(o, m, &b, out);
+        ops_step_end(o);
+    }
+    op_download(o, logits, out);
     ops_pop(o, mark);
 }
 
@@ -107,7 +134,6 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     int rc;
     struct hooks none = {0};
     struct ops *o = NULL;
-    struct ops_options opt = engine_ops_options(engine, &none);
     const struct llm *m = &engine->model.llm;
     struct kv_layer *layer = mem_calloc(m->c.n_layer, sizeof *layer);
     struct kv cache[RUNNER_MAX_BEAM];
@@ -116,7 +142,7 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     memset(step, 0, sizeof *step);
     if (!layer)
         return err_set(e, ERR_LIMIT, "plan: out of memory");
-    TRY(ops_open_plan(&opt, &o, e));
+    TRY(engine_open_plan(engine, &none, &o, e));
     for (size_t l = 0; l < m->c.n_layer; l++)
         layer[l].k = layer[l].v = kv_shape(&m->c, engine->compute, n_prompt + 1);
     for (size_t i = 0; i < RUNNER_MAX_BEAM; i++)
@@ -126,7 +152,7 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     while (cache[0].n < n_prompt) {
         const float *rows = NULL;
         size_t before = cache[0].n;
-        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(n_prompt - before), n_prompt, &none,
+        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(o, n_prompt - before), n_prompt, &none,
                       NULL);
         TRY(ops_status(o, e));
     }
@@ -156,8 +182,7 @@ int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callb
     size_t most = c->ntk_factor > 1 ? (size_t)(c->ntk_factor * (double)c->n_ctx_max) : c->n_ctx_max;
     if (n_ctx > most)
         return err_set(e, ERR_USAGE, "ctx: %zu positions, the model has %zu", n_ctx, most);
-    struct ops_options opt = engine_ops_options(engine, &r->hooks);
-    TRY(ops_open_cpu(&opt, &r->ops, e));
+    TRY(engine_open_ops(engine, &r->hooks, &r->ops, e));
     r->cache = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->cache);
     r->spare = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->spare);
     if (!r->cache || !r->spare)
@@ -240,7 +265,7 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
         if (p->ids[i] < 0 && rows)
             rows += r->engine->config.llm.d_model;
     while (kv->n < p->n) {
-        size_t n = chunk_rows(p->n - kv->n);
+        size_t n = chunk_rows(r->ops, p->n - kv->n);
         prefill_chunk(r->ops, &r->engine->model.llm, p->ids + kv->n, &rows, kv, n, p->n, &r->hooks,
                       logits);
         TRY(ops_status(r->ops, e));

@@ -98,19 +98,26 @@ double llm_rope_theta(const struct llm_config *c, size_t n_pos)
     return c->rope_theta * pow(stretch, (double)c->d_head / (double)(c->d_head - 2));
 }
 
-static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_layer *w, struct mat n,
-                        struct mat q, struct mat k, struct mat v)
+// q, k, v [rows, heads * d_head] of the rows of h, pushed onto the arena.
+static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_layer *w, struct mat h,
+                        struct mat *q, struct mat *k, struct mat *v)
 {
-    if (m->c.kind == LLM_MISTRAL) {
-        op_linear(o, q, n, &w->q);
-        op_linear(o, k, n, &w->k);
-        op_linear(o, v, n, &w->v);
+    const struct llm_config *c = &m->c;
+    size_t d_q = c->n_head * c->d_head, d_kv = c->n_kv * c->d_head;
+    struct linear_input in = {
+        .kind = INPUT_RMS_NORM, .x = h, .norm = &w->attn_norm, .eps = c->eps};
+    struct mat all = ops_act(o, h.rows, d_q + 2 * d_kv);
+    *q = mat_cols(all, 0, d_q);
+    *k = mat_cols(all, d_q, d_kv);
+    *v = mat_cols(all, d_q + d_kv, d_kv);
+    if (c->kind == LLM_MISTRAL) {
+        op_linears(o, all, &in, (const struct linear *[]){&w->q, &w->k, &w->v}, 3);
         return;
     }
     size_t mark = ops_mark(o);
-    struct mat qkv = ops_mat(o, n.rows, q.cols + k.cols + v.cols);
-    op_linear(o, qkv, n, &w->wqkv);
-    op_split_wqkv(o, q, k, v, qkv, m->c.n_head, m->c.n_kv, m->c.d_head);
+    struct mat packed = ops_act(o, h.rows, d_q + 2 * d_kv);
+    op_linears(o, packed, &in, (const struct linear *[]){&w->wqkv}, 1);
+    op_split_wqkv(o, *q, *k, *v, packed, c->n_head, c->n_kv, c->d_head);
     ops_pop(o, mark);
 }
 
@@ -119,46 +126,44 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
 {
     const struct llm_config *c = &m->c;
     const struct llm_layer *w = &m->layer[l];
-    struct mat h = b->x;
+    struct mat h = b->x, q, k, v;
     size_t mark = ops_mark(o), rows = h.rows;
-    struct mat n = ops_mat(o, rows, c->d_model), y = ops_mat(o, rows, c->d_model);
-    size_t narrow = ops_mark(o);
-
-    struct mat q = ops_mat(o, rows, c->n_head * c->d_head),
-               ctx = ops_mat(o, rows, c->n_head * c->d_head);
-    struct mat k = ops_mat(o, rows, c->n_kv * c->d_head), v = ops_mat(o, rows, c->n_kv * c->d_head);
-    op_rms_norm(o, n, h, &w->attn_norm, c->eps);
-    qkv_forward(o, m, w, n, q, k, v);
-    op_rope(o, q, c->n_head, rope);
-    op_rope(o, k, c->n_kv, rope);
+    struct cache_span span[OPS_STEP_ROWS];
     for (size_t i = 0; i < b->n_span; i++) {
         const struct llm_span *s = &b->span[i];
         const struct kv_layer *cache = &s->kv->layer[l];
-        size_t pos = s->kv->n, end = pos + s->n_row;
-        op_copy(o, mat_rows(cache->k, pos, s->n_row), mat_rows(k, s->first_row, s->n_row));
-        op_copy(o, mat_rows(cache->v, pos, s->n_row), mat_rows(v, s->first_row, s->n_row));
-        op_attention(o, mat_rows(ctx, s->first_row, s->n_row),
-                     &(struct attention){.q = mat_rows(q, s->first_row, s->n_row),
-                                         .k = mat_rows(cache->k, 0, end),
-                                         .v = mat_rows(cache->v, 0, end),
-                                         .n_head = c->n_head,
-                                         .n_kv = c->n_kv,
-                                         .d_head = c->d_head,
-                                         .scale = (float)(1.0 / sqrt((double)c->d_head)),
-                                         .causal = true,
-                                         .first_pos = pos});
+        span[i] = (struct cache_span){.k = cache->k,
+                                      .v = cache->v,
+                                      .first_row = s->first_row,
+                                      .n_row = s->n_row,
+                                      .pos = s->kv->n};
     }
-    op_linear(o, y, ctx, &w->o);
-    op_add(o, h, y);
+    struct mat ctx = ops_act(o, rows, c->n_head * c->d_head);
+    qkv_forward(o, m, w, h, &q, &k, &v);
+    op_cache_attention(o, ctx,
+                       &(struct cache_attention){.q = q,
+                                                 .k = k,
+                                                 .v = v,
+                                                 .rope = rope,
+                                                 .span = span,
+                                                 .n_span = b->n_span,
+                                                 .n_head = c->n_head,
+                                                 .n_kv = c->n_kv,
+                                                 .d_head = c->d_head,
+                                                 .scale = (float)(1.0 / sqrt((double)c->d_head))});
+    op_linear_add(o, h, &(struct linear_input){.kind = INPUT_ROWS, .x = ctx}, &w->o, NULL);
 
-    ops_pop(o, narrow);
-    struct mat gate = ops_mat(o, rows, c->d_ffn), up = ops_mat(o, rows, c->d_ffn);
-    op_rms_norm(o, n, h, &w->ffn_norm, c->eps);
-    op_linear(o, gate, n, &w->gate);
-    op_linear(o, up, n, &w->up);
-    op_silu_mul(o, gate, up);
-    op_linear(o, y, gate, &w->down);
-    op_add(o, h, y);
+    ops_pop(o, mark);
+    struct mat wide = ops_act(o, rows, 2 * c->d_ffn);
+    op_linears(o, wide,
+               &(struct linear_input){
+                   .kind = INPUT_RMS_NORM, .x = h, .norm = &w->ffn_norm, .eps = c->eps},
+               (const struct linear *[]){&w->gate, &w->up}, 2);
+    op_linear_add(o, h,
+                  &(struct linear_input){.kind = INPUT_SILU_MUL,
+                                         .x = mat_cols(wide, 0, c->d_ffn),
+                                         .up = mat_cols(wide, c->d_ffn, c->d_ffn)},
+                  &w->down, NULL);
     ops_pop(o, mark);
 }
 
@@ -182,8 +187,10 @@ void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, 
     for (size_t i = 0; i < b->n_span; i++)
         op_copy(o, mat_rows(last, i, 1),
                 mat_rows(b->x, b->span[i].first_row + b->span[i].n_row - 1, 1));
-    op_rms_norm(o, last, last, &m->norm, m->c.eps);
-    op_linear(o, logits, last, &m->head);
+    op_linears(o, logits,
+               &(struct linear_input){
+                   .kind = INPUT_RMS_NORM, .x = last, .norm = &m->norm, .eps = m->c.eps},
+               (const struct linear *[]){&m->head}, 1);
     ops_pop(o, mark);
     if (ops_status(o, NULL) != 0)
         return;

@@ -123,11 +123,12 @@ static void attend(struct ops *o, const struct qformer *q, const struct qformer_
                    struct mat x, struct mat source)
 {
     size_t mark = ops_mark(o), d = q->c.d_model, d_head = d / q->c.n_head;
-    struct mat query = ops_mat(o, x.rows, d), ctx = ops_mat(o, x.rows, d);
-    struct mat key = ops_mat(o, source.rows, d), value = ops_mat(o, source.rows, d);
+    struct mat query = ops_act(o, x.rows, d), ctx = ops_act(o, x.rows, d);
+    struct mat key_value = ops_act(o, source.rows, 2 * d);
+    struct mat key = mat_cols(key_value, 0, d), value = mat_cols(key_value, d, d);
     op_linear(o, query, x, &a->query);
-    op_linear(o, key, source, &a->key);
-    op_linear(o, value, source, &a->value);
+    op_linears(o, key_value, &(struct linear_input){.kind = INPUT_ROWS, .x = source},
+               (const struct linear *[]){&a->key, &a->value}, 2);
     op_attention(o, ctx,
                  &(struct attention){.q = query,
                                      .k = key,
@@ -136,8 +137,7 @@ static void attend(struct ops *o, const struct qformer *q, const struct qformer_
                                      .n_kv = q->c.n_head,
                                      .d_head = d_head,
                                      .scale = (float)(1.0 / sqrt((double)d_head))});
-    op_linear(o, query, ctx, &a->dense);
-    op_add(o, x, query);
+    op_linear_add(o, x, &(struct linear_input){.kind = INPUT_ROWS, .x = ctx}, &a->dense, NULL);
     norm(o, q, x, &a->norm);
     ops_pop(o, mark);
 }
@@ -147,11 +147,9 @@ static void feed_forward(struct ops *o, const struct qformer *q, const struct qf
                          struct mat x)
 {
     size_t mark = ops_mark(o);
-    struct mat h = ops_mat(o, x.rows, q->c.d_ffn), y = ops_mat(o, x.rows, q->c.d_model);
+    struct mat h = ops_act(o, x.rows, q->c.d_ffn);
     op_linear(o, h, x, &f->up);
-    op_gelu(o, h);
-    op_linear(o, y, h, &f->down);
-    op_add(o, x, y);
+    op_linear_add(o, x, &(struct linear_input){.kind = INPUT_GELU, .x = h}, &f->down, NULL);
     norm(o, q, x, &f->norm);
     ops_pop(o, mark);
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/size.h"
 #include "model/dims.h"
 
 static const float RMS_EPS = 1e-6f;
@@ -128,37 +129,37 @@ void vit_position(const struct vit *v, size_t n_frame, float *out)
     }
 }
 
+// x holds n_clip clips of as many tokens each.
 static void block_forward(struct ops *o, const struct vit *v, const struct vit_block *b,
-                          struct mat x)
+                          struct mat x, size_t n_clip)
 {
     size_t mark = ops_mark(o), n = x.rows, d = v->c.d_model;
-    struct mat h = ops_mat(o, n, d), y = ops_mat(o, n, d);
-    size_t wide = ops_mark(o);
-
-    struct mat qkv = ops_mat(o, n, 3 * d);
+    struct mat qkv = ops_act(o, n, 3 * d), ctx = ops_act(o, n, d);
     struct mat q = mat_cols(qkv, 0, d), k = mat_cols(qkv, d, d), val = mat_cols(qkv, 2 * d, d);
-    op_rms_norm(o, h, x, &b->norm1, RMS_EPS);
-    op_linear(o, qkv, h, &b->qkv);
+    op_linears(o, qkv,
+               &(struct linear_input){
+                   .kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm1, .eps = RMS_EPS},
+               (const struct linear *[]){&b->qkv}, 1);
     op_rms_norm(o, q, q, &b->q_norm, RMS_EPS);
     op_rms_norm(o, k, k, &b->k_norm, RMS_EPS);
-    op_attention(o, h,
+    op_attention(o, ctx,
                  &(struct attention){.q = q,
                                      .k = k,
                                      .v = val,
+                                     .n_seq = n_clip,
                                      .n_head = v->c.n_head,
                                      .n_kv = v->c.n_head,
                                      .d_head = v->c.d_head,
                                      .scale = (float)(1.0 / sqrt((double)v->c.d_head))});
-    op_linear(o, y, h, &b->proj);
-    op_add_scaled(o, x, y, &b->ls1);
+    op_linear_add(o, x, &(struct linear_input){.kind = INPUT_ROWS, .x = ctx}, &b->proj, &b->ls1);
 
-    ops_pop(o, wide);
-    struct mat f = ops_mat(o, n, v->c.d_ffn);
-    op_rms_norm(o, h, x, &b->norm2, RMS_EPS);
-    op_linear(o, f, h, &b->fc1);
-    op_gelu(o, f);
-    op_linear(o, y, f, &b->fc2);
-    op_add_scaled(o, x, y, &b->ls2);
+    ops_pop(o, mark);
+    struct mat f = ops_act(o, n, v->c.d_ffn);
+    op_linears(o, f,
+               &(struct linear_input){
+                   .kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm2, .eps = RMS_EPS},
+               (const struct linear *[]){&b->fc1}, 1);
+    op_linear_add(o, x, &(struct linear_input){.kind = INPUT_GELU, .x = f}, &b->fc2, &b->ls2);
     ops_pop(o, mark);
 }
 
@@ -178,16 +179,17 @@ void vit_forward(struct ops *o, const struct vit *v, const struct vit_input *in,
     }
     // the tap sees the class rows too; what reads it drops row 0 of each clip
     op_tap(o, "vit_patch", out, (const size_t[]){n_clip, n_tok, c->d_model}, 3);
-    for (size_t i = 0; i < n_clip; i++)
-        op_add_table(o, mat_rows(out, i * n_tok, n_tok), in->position, n_tok);
+    op_add_table(o, out, in->position, n_tok);
 
     // blocks outside, clips inside: each block's weights are read once for all clips
+    size_t together = max_size(ops_many_rows(o) / n_tok, 1);
     for (size_t l = 0; l < c->n_layer; l++) {
-        for (size_t i = 0; i < n_clip; i++) {
+        for (size_t i = 0; i < n_clip; i += together) {
+            size_t n = min_size(together, n_clip - i);
             if (ops_status(o, NULL) != 0)
                 return;
-            block_forward(o, v, &v->block[l], mat_rows(out, i * n_tok, n_tok));
-            hooks_progress(in->hooks, "vision", l * n_clip + i + 1, c->n_layer * n_clip);
+            block_forward(o, v, &v->block[l], mat_rows(out, i * n_tok, n * n_tok), n);
+            hooks_progress(in->hooks, "vision", l * n_clip + i + n, c->n_layer * n_clip);
         }
         snprintf(name, sizeof name, "vit_block_%zu", l);
         op_tap(o, name, out, (const size_t[]){n_clip, n_tok, c->d_model}, 3);

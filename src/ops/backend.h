@@ -27,7 +27,11 @@ struct backend {
     // bytes zeroed that outlive the arena; NULL = not to be had (the planner: always, without failing).
     void *(*hold)(struct ops *o, size_t bytes);
     void (*release)(struct ops *o, void *data, size_t bytes);
-    bool virtual_memory; // mats have no data: this backend only counts
+    // Mats have no data: this stream only counts.
+    bool (*is_virtual)(const struct ops *o);
+
+    // NULL = what the CPU does: OPS_FEW_ROWS, 1, f32.
+    const struct ops_traits *(*traits)(const struct ops *o);
 
     // As the op_ functions of the same names.
     void (*upload)(struct ops *o, struct mat dst, const float *src);
@@ -51,7 +55,23 @@ struct backend {
                         size_t size, size_t patch, const struct linear *w);
     void (*split_wqkv)(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
                        size_t d_head);
-    void (*attention)(struct ops *o, struct mat y, const struct attention *a);
+    void (*attention)(struct ops *o, struct mat y, const struct attention *a); // n_seq >= 1
+
+    // Whole passages at once. NULL = fused.c makes them of the ops above.
+    void (*linears)(struct ops *o, struct mat y, const struct linear_input *in,
+                    const struct linear *const *w, size_t n_w);
+    void (*linear_add)(struct ops *o, struct mat x, const struct linear_input *in,
+                       const struct linear *w, const struct tensor *scale);
+    void (*cache_attention)(struct ops *o, struct mat y, const struct cache_attention *a);
+    // NULL = nothing is recorded.
+    bool (*step_begin)(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos,
+                       size_t n);
+    void (*step_end)(struct ops *o);
+};
+
+struct ops_traits {
+    size_t few_rows, many_rows;
+    enum dtype act; // of ops_act
 };
 
 // First member of each backend's own struct.
@@ -79,5 +99,12 @@ void *ops_push_n(struct ops *o, size_t n, size_t size);
 size_t tensor_count(const struct tensor *t);
 size_t linear_outputs(const struct linear *w);
 size_t linear_inputs(const struct linear *w);
+
+// ---- fused.c: the passages made of single ops
+void fused_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                   const struct linear *const *w, size_t n_w);
+void fused_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
+                      const struct linear *w, const struct tensor *scale);
+void fused_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a);
 
 #endif

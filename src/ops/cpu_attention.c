@@ -90,7 +90,7 @@ struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attentio
     return cpu_thread_scratch(o, attention_scratch(cpu_products(o), &largest));
 }
 
-void cpu_attention(struct ops *o, struct mat y, const struct attention *a)
+static void attend_sequence(struct ops *o, struct mat y, const struct attention *a)
 {
     size_t mark = ops_mark(o);
     struct attention_run r = {.p = cpu_products(o), .a = *a, .y = y};
@@ -98,4 +98,21 @@ void cpu_attention(struct ops *o, struct mat y, const struct attention *a)
     r.scratch = cpu_attention_scratch(o, a);
     cpu_run(o, attention_task, &r, r.cut.n_row_block * r.cut.n_group);
     ops_pop(o, mark);
+}
+
+// Sequence i of n.
+static struct mat sequence(struct mat m, size_t i, size_t n)
+{
+    return mat_rows(m, i * (m.rows / n), m.rows / n);
+}
+
+void cpu_attention(struct ops *o, struct mat y, const struct attention *a)
+{
+    for (size_t i = 0; i < a->n_seq; i++) {
+        struct attention one = *a;
+        one.q = sequence(a->q, i, a->n_seq);
+        one.k = sequence(a->k, i, a->n_seq);
+        one.v = sequence(a->v, i, a->n_seq);
+        attend_sequence(o, sequence(y, i, a->n_seq), &one);
+    }
 }

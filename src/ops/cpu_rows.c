@@ -86,7 +86,7 @@ static void add_table_rows(const void *ctx, size_t from, size_t n)
 {
     const struct row_job *j = ctx;
     for (size_t r = from; r < from + n; r++)
-        j->k->add(row_at(j->y, r), j->w + (j->w_rows == 1 ? 0 : r * j->y.cols), j->y.cols);
+        j->k->add(row_at(j->y, r), j->w + r % j->w_rows * j->y.cols, j->y.cols);
 }
 
 void cpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)

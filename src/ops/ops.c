@@ -51,6 +51,17 @@ static bool is_f32(struct mat m)
     return m.dtype == DT_F32 && m.stride >= m.cols;
 }
 
+static enum dtype act_type(const struct ops *o)
+{
+    return o->backend->traits ? o->backend->traits(o)->act : DT_F32;
+}
+
+// What kernels of this stream read and write: f32, or the type of its activations.
+static bool is_act(const struct ops *o, struct mat m)
+{
+    return is_f32(m) || (m.dtype == act_type(o) && m.stride >= m.cols);
+}
+
 // Nothing to do: a failure before, or no elements.
 static bool idle(const struct ops *o, struct mat m)
 {
@@ -198,6 +209,28 @@ void ops_plan_reset(struct ops *o)
     o->flops = o->weight_bytes = 0;
 }
 
+size_t ops_few_rows(const struct ops *o)
+{
+    return o->backend->traits ? o->backend->traits(o)->few_rows : (size_t)OPS_FEW_ROWS;
+}
+
+size_t ops_many_rows(const struct ops *o)
+{
+    return o->backend->traits ? o->backend->traits(o)->many_rows : 1;
+}
+
+bool ops_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n)
+{
+    return o->status.code == 0 && o->backend->step_begin &&
+           o->backend->step_begin(o, key, ids, pos, n);
+}
+
+void ops_step_end(struct ops *o)
+{
+    if (o->backend->step_end)
+        o->backend->step_end(o);
+}
+
 // ---- memory
 
 int ops_reserve(struct ops *o, size_t bytes, struct err *e)
@@ -224,16 +257,26 @@ void *ops_push_n(struct ops *o, size_t n, size_t size)
     return ops_push(o, bytes);
 }
 
-struct mat ops_mat(struct ops *o, size_t rows, size_t cols)
+static struct mat push_mat(struct ops *o, size_t rows, size_t cols, enum dtype t)
 {
     size_t n;
     if (!mul_size(rows, cols, &n))
         n = SIZE_MAX;
-    return (struct mat){.data = ops_push_n(o, n, sizeof(float)),
-                        .dtype = DT_F32,
+    return (struct mat){.data = ops_push_n(o, n, dtype_bytes(t)),
+                        .dtype = t,
                         .rows = rows,
                         .cols = cols,
                         .stride = cols};
+}
+
+struct mat ops_mat(struct ops *o, size_t rows, size_t cols)
+{
+    return push_mat(o, rows, cols, DT_F32);
+}
+
+struct mat ops_act(struct ops *o, size_t rows, size_t cols)
+{
+    return push_mat(o, rows, cols, act_type(o));
 }
 
 size_t ops_mark(const struct ops *o)
@@ -253,7 +296,7 @@ int ops_hold(struct ops *o, size_t rows, size_t cols, enum dtype t, struct mat *
     *out = (struct mat){0};
     bool fit = mul_size(rows, cols, &n) && mul_size(n, dtype_bytes(t), &bytes);
     void *data = fit ? o->backend->hold(o, bytes) : NULL;
-    if (!fit || (!data && !o->backend->virtual_memory))
+    if (!fit || (!data && !(o->backend->is_virtual && o->backend->is_virtual(o))))
         return err_set(e, ERR_LIMIT, "out of memory for %zu x %zu values of type %s", rows, cols,
                        dtype_name(t));
     *out = (struct mat){.data = data, .dtype = t, .rows = rows, .cols = cols, .stride = cols};
@@ -303,14 +346,14 @@ void op_copy(struct ops *o, struct mat dst, struct mat src)
 
 void op_add(struct ops *o, struct mat x, struct mat y)
 {
-    assert(same_shape(x, y) && is_f32(x) && is_f32(y));
+    assert(same_shape(x, y) && is_f32(x) && is_act(o, y));
     if (!idle(o, x))
         o->backend->add(o, x, y);
 }
 
 void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale)
 {
-    assert(same_shape(x, y) && is_f32(x) && is_f32(y) && is_vector(scale, x.cols));
+    assert(same_shape(x, y) && is_f32(x) && is_act(o, y) && is_vector(scale, x.cols));
     if (idle(o, x))
         return;
     count_weight(o, scale);
@@ -319,14 +362,14 @@ void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tenso
 
 void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
 {
-    assert(is_f32(x) && (t_rows == 1 || t_rows == x.rows));
+    assert(is_f32(x) && t_rows > 0 && x.rows % t_rows == 0);
     if (!idle(o, x))
         o->backend->add_table(o, x, t, t_rows);
 }
 
 void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps)
 {
-    assert(same_shape(y, x) && is_f32(y) && is_f32(x) && is_vector(w, x.cols));
+    assert(same_shape(y, x) && is_act(o, y) && is_act(o, x) && is_vector(w, x.cols));
     if (idle(o, y))
         return;
     count_weight(o, w);
@@ -336,7 +379,7 @@ void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor 
 void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                    const struct tensor *b, float eps)
 {
-    assert(same_shape(y, x) && is_f32(y) && is_f32(x));
+    assert(same_shape(y, x) && is_act(o, y) && is_act(o, x));
     assert(is_vector(w, x.cols) && is_vector(b, x.cols));
     if (idle(o, y))
         return;
@@ -347,14 +390,14 @@ void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tenso
 
 void op_gelu(struct ops *o, struct mat x)
 {
-    assert(is_f32(x));
+    assert(is_act(o, x));
     if (!idle(o, x))
         o->backend->gelu(o, x);
 }
 
 void op_silu_mul(struct ops *o, struct mat gate, struct mat up)
 {
-    assert(same_shape(gate, up) && is_f32(gate) && is_f32(up));
+    assert(same_shape(gate, up) && is_act(o, gate) && is_act(o, up));
     if (!idle(o, gate))
         o->backend->silu_mul(o, gate, up);
 }
@@ -370,7 +413,7 @@ struct mat op_rope_table(struct ops *o, const uint32_t *pos, size_t n, size_t d_
 
 void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
 {
-    assert(is_f32(x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
+    assert(is_act(o, x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
     if (!idle(o, x))
         o->backend->rope(o, x, n_head, table);
 }
@@ -398,7 +441,7 @@ void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, stru
                    size_t n_head, size_t n_kv, size_t d_head)
 {
     assert(n_kv > 0 && n_head % n_kv == 0 && same_shape(k, v));
-    assert(is_f32(q) && is_f32(k) && is_f32(v) && is_f32(qkv));
+    assert(is_act(o, q) && is_act(o, k) && is_act(o, v) && is_act(o, qkv));
     assert(q.rows == qkv.rows && k.rows == qkv.rows && q.cols == n_head * d_head);
     assert(k.cols == n_kv * d_head && qkv.cols == q.cols + k.cols + v.cols);
     if (!idle(o, qkv))
@@ -409,11 +452,57 @@ void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, stru
 
 void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)
 {
-    assert(y.rows == x.rows && is_f32(y) && is_f32(x) && fits(w, y.cols, x.cols));
+    assert(y.rows == x.rows && is_act(o, y) && is_act(o, x) && fits(w, y.cols, x.cols));
     if (idle(o, y))
         return;
     count_linear(o, w, y.rows);
     o->backend->linear(o, y, x, w);
+}
+
+static bool is_input(const struct ops *o, const struct linear_input *in)
+{
+    return is_act(o, in->x) &&
+           (in->kind != INPUT_RMS_NORM || is_vector(in->norm, in->x.cols)) &&
+           (in->kind != INPUT_SILU_MUL || (same_shape(in->x, in->up) && is_act(o, in->up)));
+}
+
+void op_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                const struct linear *const *w, size_t n_w)
+{
+    size_t cols = 0;
+    for (size_t i = 0; i < n_w; i++) {
+        assert(fits(w[i], linear_outputs(w[i]), in->x.cols));
+        cols += linear_outputs(w[i]);
+    }
+    assert(cols == y.cols && y.rows == in->x.rows && is_act(o, y) && is_input(o, in));
+    if (idle(o, y))
+        return;
+    if (!o->backend->linears) {
+        fused_linears(o, y, in, w, n_w);
+        return;
+    }
+    for (size_t i = 0; i < n_w; i++)
+        count_linear(o, w[i], y.rows);
+    if (in->kind == INPUT_RMS_NORM)
+        count_weight(o, in->norm);
+    o->backend->linears(o, y, in, w, n_w);
+}
+
+void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
+                   const struct linear *w, const struct tensor *scale)
+{
+    assert(x.rows == in->x.rows && is_f32(x) && is_input(o, in) && fits(w, x.cols, in->x.cols));
+    assert(!scale || is_vector(scale, x.cols));
+    if (idle(o, x))
+        return;
+    if (!o->backend->linear_add) {
+        fused_linear_add(o, x, in, w, scale);
+        return;
+    }
+    count_linear(o, w, x.rows);
+    if (scale)
+        count_weight(o, scale);
+    o->backend->linear_add(o, x, in, w, scale);
 }
 
 void op_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
@@ -432,19 +521,63 @@ static bool is_cache(struct mat m)
     return (m.dtype == DT_F32 || m.dtype == DT_BF16) && m.stride >= m.cols;
 }
 
-void op_attention(struct ops *o, struct mat y, const struct attention *a)
+// Products of n_q rows with the keys that each sees.
+static void count_attention(struct ops *o, size_t n_q, size_t n_k, bool causal, size_t first_pos,
+                            size_t cols)
 {
-    assert(same_shape(y, a->q) && is_f32(y) && is_f32(a->q) && y.cols == a->n_head * a->d_head);
-    assert(a->n_kv > 0 && a->n_head % a->n_kv == 0);
+    double seen = 0; // (row, key) pairs
+    for (size_t i = 0; i < n_q; i++)
+        seen += (double)(causal ? min_size(first_pos + i + 1, n_k) : n_k);
+    o->flops += 4.0 * seen * (double)cols; // q k^T and p v
+}
+
+static void check_attention(const struct ops *o, struct mat y, const struct attention *a)
+{
+    assert(same_shape(y, a->q) && is_act(o, y) && is_act(o, a->q));
+    assert(y.cols == a->n_head * a->d_head && a->n_kv > 0 && a->n_head % a->n_kv == 0);
     assert(a->d_head % 2 == 0 && a->d_head <= KERNEL_HEAD_MAX);
     assert(same_shape(a->k, a->v) && a->k.cols == a->n_kv * a->d_head);
     assert(is_cache(a->k) && is_cache(a->v) && a->k.dtype == a->v.dtype);
+    (void)o;
+    (void)y;
+    (void)a;
+}
+
+void op_attention(struct ops *o, struct mat y, const struct attention *a)
+{
+    size_t n_seq = max_size(a->n_seq, 1);
+    check_attention(o, y, a);
     if (idle(o, y))
         return;
-    assert(a->k.rows > 0);
-    double seen = 0; // (row, key) pairs
-    for (size_t i = 0; i < y.rows; i++)
-        seen += (double)(a->causal ? min_size(a->first_pos + i + 1, a->k.rows) : a->k.rows);
-    o->flops += 4.0 * seen * (double)y.cols; // q k^T and p v
-    o->backend->attention(o, y, a);
+    assert(a->k.rows > 0 && y.rows % n_seq == 0 && a->k.rows % n_seq == 0);
+    size_t n_q = y.rows / n_seq, n_k = a->k.rows / n_seq;
+    for (size_t i = 0; i < n_seq; i++)
+        count_attention(o, n_q, n_k, a->causal, a->first_pos, y.cols);
+    struct attention all = *a;
+    all.n_seq = n_seq;
+    o->backend->attention(o, y, &all);
+}
+
+void op_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a)
+{
+    assert(same_shape(y, a->q) && is_act(o, y) && is_act(o, a->q) && is_act(o, a->k));
+    assert(same_shape(a->k, a->v) && a->q.rows == a->k.rows && a->rope.rows == a->q.rows);
+    assert(a->n_kv > 0 && a->n_head % a->n_kv == 0 && a->k.cols == a->n_kv * a->d_head);
+    if (idle(o, y))
+        return;
+    for (size_t i = 0; i < a->n_span; i++) {
+        const struct cache_span *s = &a->span[i];
+        assert(s->pos + s->n_row <= s->k.rows && same_shape(s->k, s->v));
+        assert(s->k.cols == a->k.cols && is_cache(s->k) && is_cache(s->v));
+        (void)s;
+    }
+    if (!o->backend->cache_attention) {
+        fused_cache_attention(o, y, a);
+        return;
+    }
+    for (size_t i = 0; i < a->n_span; i++) {
+        const struct cache_span *s = &a->span[i];
+        count_attention(o, s->n_row, s->pos + s->n_row, true, s->pos, y.cols);
+    }
+    o->backend->cache_attention(o, y, a);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The verbs a forward pass is written in. A model is a straight line of these calls; what executes
 // them is a backend: the CPU (kernels + thread pool), a planner that executes nothing and only counts
-// bytes and operations, later a GPU. Model code never dereferences a mat and has no #ifdef.
+// bytes and operations, or a GPU. Model code never dereferences a mat and has no #ifdef.
 //
 // One `struct ops` is one stream of work with its own scratch arena: one thread at a time. Several may
 // share one pool and one set of weights.
@@ -11,7 +11,7 @@
 //
 // Determinism: every output row depends only on its own input row (and, in attention, on its keys):
 // not on the number of threads, and not on how many other rows are computed in the same call, as long
-// as both calls have at most, or both more than, OPS_FEW_ROWS rows. Prefix reuse and batched decoding
+// as both calls have at most, or both more than, ops_few_rows() rows. Prefix reuse and batched decoding
 // rely on this.
 #ifndef IV_OPS_OPS_H
 #define IV_OPS_OPS_H
@@ -28,7 +28,10 @@ struct pool;    // base/pool.h
 struct kernels; // kernels/kernels.h
 struct ops;
 
-enum { OPS_FEW_ROWS = 8 }; // up to this many rows a linear layer uses the dot-product kernels
+enum {
+    OPS_FEW_ROWS = 8, // on the CPU: up to this many rows a linear layer uses the dot-product kernels
+    OPS_STEP_ROWS = 64, // most rows of a decoding step
+};
 
 // What products are computed in. BF16: weights and inputs rounded to bf16, sums in f32; everything
 // between products stays f32.
@@ -38,7 +41,7 @@ enum compute { COMPUTE_F32, COMPUTE_BF16 };
 // Backend memory: only ops touch data.
 struct mat {
     void *data;
-    enum dtype dtype; // activations: F32 on the CPU; KV caches: F32 or BF16
+    enum dtype dtype; // activations: F32, or what ops_act chooses; KV caches: F32 or BF16
     size_t rows, cols, stride;
 };
 
@@ -86,9 +89,15 @@ void ops_clear(struct ops *o);
 void ops_set_tap(struct ops *o, struct tap tap); // tap.fn NULL = off
 bool ops_has_tap(const struct ops *o);
 enum compute ops_compute(const struct ops *o);
+// Rows up to which linear layers take the kernels for few rows; see Determinism.
+size_t ops_few_rows(const struct ops *o);
+// Rows of one call from which on more rows gain nothing: so many are worth putting together.
+size_t ops_many_rows(const struct ops *o);
 
 // Scratch: f32 matrix from the arena, contents undefined; released by popping to an earlier mark.
 struct mat ops_mat(struct ops *o, size_t rows, size_t cols);
+// The same for what lies between a product and the next: f32 on the CPU, bf16 on a GPU that computes in bf16.
+struct mat ops_act(struct ops *o, size_t rows, size_t cols);
 size_t ops_mark(const struct ops *o);
 void ops_pop(struct ops *o, size_t mark);
 // Memory that outlives the arena (KV caches, encoded rows), zeroed; ops_release frees it.
@@ -108,11 +117,26 @@ void op_copy(struct ops *o, struct mat dst, struct mat src);
 void op_add(struct ops *o, struct mat x, struct mat y);
 // x += y * scale, scale [cols] (LayerScale)
 void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
-// x[r] += row(s) of t: t is [rows, cols] or, with one row, the same for all
+// x[r] += t[r % t_rows]: t is host memory, f32 [t_rows, cols]; x.rows is a multiple of t_rows
 void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows);
 
 // y = x W^T + b + lora_scale * (x A^T) B^T. y [n, d_out], x [n, d_in]; y must not overlap x.
 void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w);
+// What a linear layer reads, made of activations on the way, so that a backend can do both at once.
+enum input_kind { INPUT_ROWS, INPUT_RMS_NORM, INPUT_SILU_MUL, INPUT_GELU };
+struct linear_input {
+    enum input_kind kind;
+    struct mat x;              // [n, d_in]; SILU_MUL and GELU may overwrite it
+    struct mat up;             // SILU_MUL: the input is silu(x) * up
+    const struct tensor *norm; // RMS_NORM: weight [d_in]
+    float eps;                 // RMS_NORM
+};
+// y = [w[0](in) | w[1](in) | ...]: outputs side by side, together y.cols. y must not overlap the input.
+void op_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                const struct linear *const *w, size_t n_w);
+// x += scale * w(in), x f32; scale [cols] (LayerScale) or NULL = 1
+void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
+                   const struct linear *w, const struct tensor *scale);
 // y = w * x / sqrt(mean(x^2) + eps). y may be x.
 void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
 // y = (x - mean) / sqrt(var + eps) * w + b, biased variance. y may be x.
@@ -143,8 +167,9 @@ void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, stru
                    size_t n_head, size_t n_kv, size_t d_head);
 
 struct attention {
-    struct mat q;    // [n_q, n_head * d_head] f32
+    struct mat q;    // [n_q, n_head * d_head]
     struct mat k, v; // [n_k, n_kv * d_head] F32 or BF16
+    size_t n_seq;    // sequences of equal length one behind the other, in q as in k and v; 0 = 1
     size_t n_head;
     size_t n_kv; // n_head % n_kv == 0; query head h reads key head h / (n_head / n_kv)
     size_t d_head;
@@ -154,5 +179,31 @@ struct attention {
 };
 // y [n_q, n_head * d_head] = softmax(scale q k^T) v per head. Never holds the full score matrix.
 void op_attention(struct ops *o, struct mat y, const struct attention *a);
+
+// Rows [first_row, first_row + n_row) of q, k and v continue the sequence whose keys and values are cached
+// in k and v: they become its rows pos, pos + 1, ...
+struct cache_span {
+    struct mat k, v; // [at least pos + n_row, n_kv * d_head]
+    size_t first_row, n_row, pos;
+};
+struct cache_attention {
+    struct mat q;    // [n, n_head * d_head]
+    struct mat k, v; // [n, n_kv * d_head]
+    struct mat rope; // op_rope_table of the rows' positions
+    const struct cache_span *span;
+    size_t n_span;
+    size_t n_head, n_kv, d_head;
+    float scale;
+};
+// Rotates q and k in place, stores k and v behind the cached ones, and y = causal attention of each row in
+// its own sequence.
+void op_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a);
+
+// A decoding step is the same calls each time; a backend may record them once and replay them. The calls
+// between begin and end depend on nothing but the ids and positions given here (op_embed and op_rope_table
+// get these very arrays) and on what `key` names: caches, their sizes, where the result goes. true = replayed
+// already: leave the calls and ops_step_end out.
+bool ops_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n);
+void ops_step_end(struct ops *o);
 
 #endif

@@ -80,6 +80,12 @@ static void *hold(struct ops *o, size_t bytes)
     return NULL;
 }
 
+static bool is_virtual(const struct ops *o)
+{
+    (void)o;
+    return true;
+}
+
 static void release(struct ops *o, void *data, size_t bytes)
 {
     (void)o; // never called: held mats have no data
@@ -231,8 +237,12 @@ static void plan_patch_embed(struct ops *o, struct mat y, const float *pixels, s
 static void plan_attention(struct ops *o, struct mat y, const struct attention *a)
 {
     size_t at = mark(o);
+    struct attention one = *a;
     (void)y;
-    cpu_attention_scratch(o, a);
+    one.q.rows /= a->n_seq;
+    one.k.rows /= a->n_seq;
+    one.v.rows /= a->n_seq;
+    cpu_attention_scratch(o, &one);
     pop(o, at);
 }
 
@@ -248,7 +258,7 @@ static const struct backend plan_backend = {
     .clear = clear,
     .hold = hold,
     .release = release,
-    .virtual_memory = true,
+    .is_virtual = is_virtual,
     .upload = plan_upload,
     .download = plan_download,
     .tap = plan_tap,

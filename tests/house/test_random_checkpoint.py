@@ -151,13 +151,16 @@ def need_numpy():
 def written():
     need_numpy()
     with tempfile.TemporaryDirectory() as tmp:
-        a, b, c, one = (os.path.join(tmp, x) for x in ("a", "b", "c", "one"))
+        a, b, c, one, jobs = (os.path.join(tmp, x) for x in ("a", "b", "c", "one", "jobs"))
         few = ("--max-shard", "400000")
         run(a, *few)
         assert len([f for f in os.listdir(a) if f.endswith(".safetensors")]) > 2
         assert headers(a) == {(n, d, tuple(s)) for n, _, d, s, _ in dry()}
         run(b, *few)
         assert digests(a) == digests(b)
+        run(jobs, *few, "--jobs", "3")
+        assert digests(a) == digests(jobs)
+        assert "--jobs: at least 1" in run(jobs, "--jobs", "0", status=2).stderr
         run(c, *few, "--seed", "2")
         assert headers(a) == headers(c)
         assert all(x != y for (f, x), y in zip(digests(a).items(), digests(c).values()) if "-of-" in f)

@@ -78,6 +78,8 @@ static iv_engine *open_engine(struct golden *g, const char *checkpoint, const ch
     o.dtype = dtype;
     o.variant = variant;
     o.cpu = g->cpu;
+    if (g->device)
+        o.device = g->device;
     if (iv_engine_open(&o, &engine, &e) != 0)
         fprintf(stderr, "%s\n", e.message);
     snprintf(engine_key, sizeof engine_key, "%s", key);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Compares the library with the golden data, case by case.
-//   parity [--tap] [--only SUBSTRING] [--cpu TIER] [GOLDEN_DIR [DATA_DIR]]
+//   parity [--tap] [--only SUBSTRING] [--cpu TIER] [--device DEVICE] [GOLDEN_DIR [DATA_DIR]]
 // The last line is "N equal, N different"; exit status 1 when something differs.
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +20,8 @@ int main(int argc, char **argv)
             g.only = argv[++i];
         else if (!strcmp(argv[i], "--cpu") && i + 1 < argc)
             g.cpu = argv[++i];
+        else if (!strcmp(argv[i], "--device") && i + 1 < argc)
+            g.device = argv[++i];
         else if (n_dir < 2)
             dir[n_dir++] = argv[i];
     }

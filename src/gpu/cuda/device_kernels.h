@@ -29,6 +29,11 @@ struct cuda_view {
     int64_t stride; // elements
 };
 
+// Kernels start while the one before them ends, where the device can (default: on, 9.0 and later). A process-wide
+// switch, for tests and measurements. Weights must not be written while earlier work of the stream is still
+// running: synchronise after loading them.
+void cuda_overlap(bool on);
+
 // ---- linear.cu: few rows times a weight (decoding): y = x W^T at memory speed
 
 // w is bf16 [n_out, k] with row stride k (elements, a multiple of 16; columns behind the real ones are
@@ -85,6 +90,8 @@ struct cuda_attention {
 // attention_many.cu: all bf16, aligned, d_head a multiple of 8 and <= 128: tensor cores, online softmax in
 // f32, probabilities rounded to bf16 for the second product.
 int cuda_attention_many(const struct cuda_attention *a, void *stream);
+// For tests: the form that any device since compute capability 8.0 runs, also where there is a faster one.
+void cuda_attention_prefer_portable(bool portable);
 // attention_plain.cu: any mixture of f32 and bf16, any d_head <= CUDA_HEAD_MAX; f32 arithmetic. The witness.
 int cuda_attention_plain(const struct cuda_attention *a, void *stream);
 
@@ -130,7 +137,7 @@ int cuda_rope_table(float *table, const uint32_t *pos, int n, int d_head, const 
 
 int cuda_copy(struct cuda_view dst, struct cuda_view src, void *stream); // converts
 int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *stream); // x += y * scale
-// x[r] += t[r], or t[0] for all r when t_rows is 1; t is f32 [t_rows, cols]
+// x[r] += t[r % t_rows]; t is f32 [t_rows, cols], x.rows a multiple of t_rows
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream);
 int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream); // y may be x
 int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b, float eps,

@@ -101,8 +101,16 @@ int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *s
 
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream)
 {
-    struct cuda_view y = {(void *)t, false, x.rows, x.cols, t_rows == 1 ? 0 : x.cols};
-    return cuda_add(x, y, NULL, stream);
+    int step = t_rows == 1 ? x.rows : t_rows; // rows of a launch
+    for (int row = 0; row < x.rows; row += step) {
+        int64_t skip = row * x.stride * (x.is_bf16 ? 2 : 4);
+        struct cuda_view part = {(char *)x.data + skip, x.is_bf16, step, x.cols, x.stride};
+        struct cuda_view y = {(void *)t, false, step, x.cols, t_rows == 1 ? 0 : x.cols};
+        int status = cuda_add(part, y, NULL, stream);
+        if (status)
+            return status;
+    }
+    return 0;
 }
 
 // ---- activations

@@ -14,6 +14,7 @@
 #include <ucontext.h>
 
 #include <map>
+#include <functional>
 #include <vector>
 
 #include "emulate.hpp"
@@ -52,6 +53,13 @@ static const std::function<void()> *job;
 static jmp_buf scheduler;
 static cudaError_t last_error;
 static char *dynamic_shared;
+
+// EMULATE_MAJOR=9: kernels for Hopper, where they have a twin of its instructions
+int emulate_major(void)
+{
+    const char *major = getenv("EMULATE_MAJOR");
+    return major ? atoi(major) : 8;
+}
 
 void emulate_fail(const char *what)
 {
@@ -257,6 +265,19 @@ cudaError_t emulate_malloc(void **p, size_t n)
     return cudaSuccess;
 }
 
+struct emulate_graph {
+    std::vector<std::function<void()>> work;
+};
+static struct emulate_graph *recording; // under way
+
+void emulate_submit(std::function<void()> work)
+{
+    if (recording)
+        recording->work.push_back(std::move(work));
+    else
+        work();
+}
+
 extern "C" {
 
 #undef cudaMalloc
@@ -287,7 +308,8 @@ cudaError_t cudaMemset(void *p, int value, size_t n)
 cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
 {
     (void)s;
-    return cudaMemset(p, value, n);
+    emulate_submit([=] { memset(p, value, n); });
+    return cudaSuccess;
 }
 
 cudaError_t cudaMemcpy(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind)
@@ -300,8 +322,9 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t n, enum cudaMemcpyKind
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind,
                             cudaStream_t s)
 {
-    (void)s;
-    return cudaMemcpy(dst, src, n, kind);
+    (void)s, (void)kind;
+    emulate_submit([=] { memmove(dst, src, n); });
+    return cudaSuccess;
 }
 
 // ---- the rest of the runtime
@@ -341,7 +364,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr a, int device
     *value = a == cudaDevAttrMaxSharedMemoryPerBlock        ? 48 << 10
              : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? MAX_SHARED
              : a == cudaDevAttrMultiProcessorCount          ? 4
-             : a == cudaDevAttrComputeCapabilityMajor       ? 8
+             : a == cudaDevAttrComputeCapabilityMajor       ? emulate_major()
                                                             : 0;
     return cudaSuccess;
 }
@@ -402,6 +425,104 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     *ms = (float)((double)(to->at.tv_sec - from->at.tv_sec) * 1e3 +
                   (double)(to->at.tv_nsec - from->at.tv_nsec) * 1e-6);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
+{
+    (void)flags;
+    return cudaStreamCreate(s);
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
+{
+    (void)flags;
+    return cudaEventCreate(e);
+}
+
+cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
+{
+    *left = *all = (size_t)1 << 30;
+    return cudaSuccess;
+}
+
+cudaError_t emulate_host_alloc(void **p, size_t n, unsigned flags) __asm__("cudaHostAlloc");
+cudaError_t emulate_host_alloc(void **p, size_t n, unsigned flags)
+{
+    (void)flags;
+    *p = malloc(n);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
+                              size_t width, size_t height, enum cudaMemcpyKind kind, cudaStream_t s)
+{
+    (void)s, (void)kind;
+    emulate_submit([=] {
+        for (size_t i = 0; i < height; i++)
+            memmove((char *)dst + i * dst_pitch, (const char *)src + i * src_pitch, width);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, size_t height,
+                              cudaStream_t s)
+{
+    (void)s;
+    emulate_submit([=] {
+        for (size_t i = 0; i < height; i++)
+            memset((char *)p + i * pitch, value, width);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode)
+{
+    (void)s, (void)mode;
+    if (recording)
+        return last_error = cudaErrorStreamCaptureUnsupported;
+    recording = new emulate_graph();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
+{
+    (void)s;
+    *g = recording;
+    recording = NULL;
+    return *g ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long flags)
+{
+    (void)flags;
+    *e = new emulate_graph(*g);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
+{
+    (void)s;
+    for (const auto &work : e->work)
+        work();
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+    delete g;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e)
+{
+    delete e;
     return cudaSuccess;
 }
 

@@ -83,6 +83,8 @@ unsigned emulate_lane(void);
 uint64_t emulate_exchange(unsigned mask, uint64_t value, int from, bool yes, unsigned *ballot);
 [[noreturn]] void emulate_fail(const char *what);
 cudaError_t emulate_launch_error(cudaError_t e);
+// Work of a stream: done at once, or kept for the graph that is being recorded.
+void emulate_submit(std::function<void()> work);
 
 template <class K> struct emulate_launcher {
     K kernel;
@@ -90,7 +92,10 @@ template <class K> struct emulate_launcher {
     size_t shared;
     template <class... A> void operator()(A... a)
     {
-        emulate_run(grid, block, shared, [&] { kernel(a...); });
+        K k = kernel;
+        emulate_submit([g = grid, b = block, s = shared, k, a...] {
+            emulate_run(g, b, s, [&] { k(a...); });
+        });
     }
 };
 
@@ -104,8 +109,12 @@ emulate_launcher<K> emulate_launch(K kernel, dim3 grid, dim3 block, size_t share
 
 struct cudaLaunchAttributeValue {
     int programmaticStreamSerializationAllowed;
+    unsigned sharedMemCarveout;
 };
-enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+enum cudaLaunchAttributeID {
+    cudaLaunchAttributeProgrammaticStreamSerialization = 6,
+    cudaLaunchAttributePreferredSharedMemoryCarveout = 14,
+};
 struct cudaLaunchAttribute {
     cudaLaunchAttributeID id;
     cudaLaunchAttributeValue val;
@@ -121,7 +130,9 @@ struct cudaLaunchConfig_t {
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(P...), A... a)
 {
-    emulate_run(c->gridDim, c->blockDim, c->dynamicSmemBytes, [&] { kernel(a...); });
+    emulate_submit([g = c->gridDim, b = c->blockDim, s = c->dynamicSmemBytes, kernel, a...] {
+        emulate_run(g, b, s, [&] { kernel(a...); });
+    });
     return cudaGetLastError();
 }
 
@@ -135,6 +146,20 @@ template <class T> cudaError_t cudaMalloc(T **p, size_t n)
 template <class K> cudaError_t cudaFuncSetAttribute(K *kernel, cudaFuncAttribute a, int value)
 {
     (void)kernel, (void)a, (void)value;
+    return cudaSuccess;
+}
+
+int emulate_major(void);
+
+struct cudaFuncAttributes {
+    int binaryVersion, ptxVersion;
+};
+
+static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *f, const void *kernel)
+{
+    (void)kernel;
+    f->binaryVersion = 10 * emulate_major();
+    f->ptxVersion = 80;
     return cudaSuccess;
 }
 

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Where the engine computes: the CPU, or a GPU whose memory then holds a copy of the weights.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+
+int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
+                    struct err *e)
+{
+    struct ops_options opt = engine_ops_options(engine, hooks);
+    return engine->gpu ? ops_open_gpu(engine->gpu, &opt, out, e) : ops_open_cpu(&opt, out, e);
+}
+
+int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
+                     struct err *e)
+{
+    struct ops_options opt = engine_ops_options(engine, hooks);
+    return engine->gpu ? ops_open_gpu_plan(engine->gpu, &opt, false, out, e)
+                       : ops_open_plan(&opt, out, e);
+}
+
+int engine_open_device(iv_engine *g, const char *device, struct err *e)
+{
+    struct gpu_options opt = {.compute = g->compute, .pool = g->pool, .kernels = &g->kernels};
+    struct gpu_info info;
+    bool must;
+    int rc;
+    snprintf(g->device, sizeof g->device, "cpu");
+    TRY(gpu_parse(device, &opt.index, &must, e));
+    if (opt.index == GPU_NONE || g->tokenizer_only)
+        return 0;
+    rc = gpu_open(&opt, &g->gpu, e);
+    if (rc != 0 && must)
+        return rc;
+    if (rc != 0) {
+        log_line(&g->hooks, LOG_INFO, "%s; running on the CPU", e->msg);
+        e->code = 0;
+        return 0;
+    }
+    gpu_get_info(g->gpu, &info);
+    snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
+    return 0;
+fail:
+    return rc;
+}
+
+// The forward passes as a stream that places weights sees them: shapes without memory.
+static int name_weights(const iv_engine *g, struct ops *o, struct err *e)
+{
+    const struct model *m = &g->model;
+    const struct vit_config *v = &m->vit.c;
+    static const struct hooks none = {0};
+    static const int32_t ids[1] = {0};
+    static const uint32_t pos[1] = {0};
+    size_t n_tok = vit_tokens(v, 1);
+    struct mat x = {.rows = n_tok, .cols = v->d_model, .stride = v->d_model};
+    struct mat queries = ops_mat(o, m->qformer.c.n_query, m->qformer.c.d_model);
+    struct mat rows = ops_mat(o, m->qformer.c.n_query, m->llm.c.d_model);
+    struct kv_layer *layer = mem_calloc(m->llm.c.n_layer, sizeof *layer);
+    if (!layer)
+        return err_set(e, ERR_LIMIT, "weights: out of memory");
+    vit_forward(o, &m->vit, &(struct vit_input){.n_clip = 1, .n_frame = 1, .hooks = &none}, x);
+    qformer_forward(o, &m->qformer,
+                    &(struct qformer_input){
+                        .vision = x, .n_clip = 1, .text = ids, .n_text = 1, .hooks = &none},
+                    queries);
+    qformer_project(o, &m->qformer, queries, rows);
+    for (size_t l = 0; l < m->llm.c.n_layer; l++)
+        layer[l].k = layer[l].v = kv_shape(&m->llm.c, g->compute, 1);
+    struct kv kv = {.ops = o, .layer = layer, .n_layer = m->llm.c.n_layer, .cap = 1};
+    struct llm_span span = {.kv = &kv, .n_row = 1};
+    struct llm_batch b = {
+        .x = ops_mat(o, 1, m->llm.c.d_model), .span = &span, .n_span = 1, .pos = pos};
+    op_embed(o, b.x, &m->llm.embed, ids);
+    llm_forward(o, &m->llm, &b, ops_mat(o, 1, m->llm.c.n_vocab));
+    mem_free(layer);
+    return ops_status(o, e);
+}
+
+int engine_place_weights(iv_engine *g, struct err *e)
+{
+    struct ops_options opt = engine_ops_options(g, &g->hooks);
+    struct ops *o = NULL;
+    double start = clock_ms();
+    int rc;
+    if (!g->gpu)
+        return 0;
+    TRY(ops_open_gpu_plan(g->gpu, &opt, true, &o, e));
+    TRY(name_weights(g, o, e));
+    log_line(&g->hooks, LOG_INFO, "%s: %zu MiB of weights in %.0f ms, %zu MiB free", g->device,
+             gpu_weight_bytes(g->gpu) >> 20, clock_ms() - start, gpu_free_bytes(g->gpu) >> 20);
+fail:
+    ops_close(o);
+    return rc;
+}

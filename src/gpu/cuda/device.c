@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Opening and closing a CUDA device. The CUDA runtime is linked in and finds the driver itself when it is
+// first called: without a driver cudaGetDeviceCount fails, which is all that is needed to go on without.
+#include "gpu/cuda/device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, cudaError_t status)
+{
+    return err_set(e, code, "cuda:%d: %s: %s", g->index, what, cudaGetErrorString(status));
+}
+
+static int open_device(struct gpu *g, struct err *e)
+{
+    int n = 0;
+    struct cudaDeviceProp prop;
+    cudaError_t s = cudaGetDeviceCount(&n);
+    (void)cudaGetLastError(); // the runtime remembers it
+    if (s != cudaSuccess)
+        return cuda_error(e, ERR_FAIL, g, "no CUDA device", s);
+    if (g->index >= n)
+        return err_set(e, ERR_FAIL, "cuda:%d: this machine has %d CUDA device%s", g->index, n,
+                       n == 1 ? "" : "s");
+    s = cudaSetDevice(g->index);
+    if (s == cudaSuccess)
+        s = cudaGetDeviceProperties(&prop, g->index);
+    if (s != cudaSuccess)
+        return cuda_error(e, ERR_FAIL, g, "opening", s);
+    snprintf(g->info.name, sizeof g->info.name, "%.127s", prop.name);
+    g->info.memory_bytes = prop.totalGlobalMem;
+    g->info.major = (unsigned)prop.major;
+    g->info.minor = (unsigned)prop.minor;
+    if (prop.major < 8)
+        return err_set(e, ERR_FAIL, "cuda:%d: %s has compute capability %d.%d, 8.0 is needed",
+                       g->index, g->info.name, prop.major, prop.minor);
+    return 0;
+}
+
+static int open_copies(struct gpu *g, struct err *e)
+{
+    cudaError_t s = cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking);
+    if (s == cudaSuccess)
+        s = cudaHostAlloc((void **)&g->stage, 2 * (size_t)STAGE_BYTES, cudaHostAllocDefault);
+    for (int i = 0; i < 2 && s == cudaSuccess; i++)
+        s = cudaEventCreateWithFlags(&g->stage_done[i], cudaEventDisableTiming);
+    return s == cudaSuccess ? 0 : cuda_error(e, ERR_LIMIT, g, "streams and pinned memory", s);
+}
+
+int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
+{
+    int rc;
+    *out = NULL;
+    struct gpu *g = mem_calloc(1, sizeof *g);
+    if (!g)
+        return err_set(e, ERR_LIMIT, "cuda: out of memory");
+    g->index = opt->index;
+    g->compute = opt->compute;
+    g->pool = opt->pool;
+    g->kernels = opt->kernels;
+    if (pthread_mutex_init(&g->lock, NULL) != 0) {
+        mem_free(g);
+        return err_set(e, ERR_LIMIT, "cuda: out of memory for a lock");
+    }
+    TRY(open_device(g, e));
+    TRY(lt_open(&g->lt, e));
+    if (g->lt.create(&g->handle) != CUBLAS_STATUS_SUCCESS)
+        TRY(err_set(e, ERR_FAIL, "cuda:%d: cuBLASLt does not start", g->index));
+    TRY(open_copies(g, e));
+    *out = g;
+    return 0;
+fail:
+    gpu_close(g);
+    return rc;
+}
+
+void gpu_close(struct gpu *g)
+{
+    if (!g)
+        return;
+    if (g->info.memory_bytes > 0)
+        (void)cudaSetDevice(g->index);
+    placed_free(g);
+    product_free(g);
+    for (int i = 0; i < 2; i++)
+        if (g->stage_done[i])
+            (void)cudaEventDestroy(g->stage_done[i]);
+    if (g->stage)
+        (void)cudaFreeHost(g->stage);
+    if (g->copies)
+        (void)cudaStreamDestroy(g->copies);
+    if (g->handle)
+        g->lt.destroy(g->handle);
+    lt_close(&g->lt);
+    pthread_mutex_destroy(&g->lock);
+    mem_free(g);
+}
+
+void gpu_get_info(const struct gpu *g, struct gpu_info *out)
+{
+    *out = g->info;
+}
+
+size_t gpu_weight_bytes(const struct gpu *g)
+{
+    return g->weight_bytes;
+}
+
+size_t gpu_free_bytes(const struct gpu *g)
+{
+    size_t left = 0, all = 0;
+    if (cudaSetDevice(g->index) != cudaSuccess || cudaMemGetInfo(&left, &all) != cudaSuccess)
+        return 0;
+    return left;
+}

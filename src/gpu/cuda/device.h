@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// Inside gpu/cuda: the device that streams share, the weights on it, and matrix products.
+#ifndef IV_GPU_CUDA_DEVICE_H
+#define IV_GPU_CUDA_DEVICE_H
+
+#include <cuda_runtime_api.h>
+#include <pthread.h>
+
+#include "gpu/cuda/device_kernels.h"
+#include "gpu/cuda/lt.h"
+#include "gpu/gpu.h"
+
+enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
+
+struct placed_table;
+struct algo_table;
+
+struct gpu {
+    int index;
+    enum compute compute;
+    struct pool *pool;
+    const struct kernels *kernels;
+    struct gpu_info info;
+    struct lt lt;
+    cublasLtHandle_t handle;
+
+    pthread_mutex_t lock; // guards what follows
+    cudaStream_t copies;  // weights on their way
+    char *stage;          // pinned, 2 * STAGE_BYTES
+    cudaEvent_t stage_done[2];
+    struct placed_table *placed;
+    struct algo_table *algos;
+    size_t weight_bytes;
+};
+
+// Names the call and CUDA's reason. Returns code.
+int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, cudaError_t status);
+
+// ---- place.c: weights on the device, made when first asked for. Pointers stay valid until gpu_close.
+
+// Layers that read the same input, one below the other: rows of w are [W row | LoRA B row | 0], so that with
+// input rows [x | lora_scale * x A^T | 0] one product does it all.
+struct placed_linear {
+    void *w;               // [n_out, k_out], bf16 (f32 in COMPUTE_F32)
+    void *lora_a;          // [n_lora, d_in], the same type; NULL without LoRA
+    float *bias;           // f32 [n_out] or NULL
+    void *bias_bf16;       // the same in bf16, or NULL
+    size_t d_in, n_lora, k_out, n_out;
+    float lora_scale;
+};
+int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
+                  const struct placed_linear **out, struct err *e);
+// A vector as f32.
+int place_vector(struct gpu *g, const struct tensor *t, const float **out, struct err *e);
+// A matrix of rows to look up: bf16 stays bf16, all else becomes f32.
+int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_view *out,
+                struct err *e);
+void placed_free(struct gpu *g);
+
+// ---- product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt
+
+struct device_product {
+    struct cuda_view y;          // [m, n]
+    const void *x, *w;           // [m, k], [n, k]: bf16, or f32
+    size_t m, n, k, x_stride, w_stride;
+    bool is_bf16;                // x and w
+    float alpha;
+    bool add;                    // y is added to
+    const void *bias;            // [n] in y's type, or NULL
+    void *workspace;             // PRODUCT_WORKSPACE bytes
+};
+enum { PRODUCT_WORKSPACE = 64 << 20 };
+int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,
+                   struct err *e);
+void product_free(struct gpu *g);
+
+#endif

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// Linear layers on the device.
+//
+//   [f(x) | lora_scale * f(x) A^T | 0] = prepare(x)      f: nothing, RMSNorm, SiLU*up or GELU
+//   y = that times [W | B | 0]^T + b                     one product with LoRA in it
+//
+// Up to CUDA_FEW_ROWS rows the product is one pass over the weights by our own kernel, more go through
+// cuBLASLt; the two round differently, so the choice hangs on the rows of the op alone.
+#include "base/size.h"
+#include "gpu/cuda/stream.h"
+
+static const enum cuda_input kinds[] = {
+    [INPUT_ROWS] = CUDA_INPUT_ROWS,
+    [INPUT_RMS_NORM] = CUDA_INPUT_RMS,
+    [INPUT_SILU_MUL] = CUDA_INPUT_SILU_MUL,
+    [INPUT_GELU] = CUDA_INPUT_GELU,
+};
+
+// A linear op under way.
+struct run {
+    const struct placed_linear *w;
+    struct mat rows; // the product's input [n, k_out]; prepared, or the op's own when it is ready as it is
+    bool few, prepared;
+};
+
+// Number of columns of the product's input, without the weights being there.
+static size_t product_columns(const struct linear *const *w, size_t n_w)
+{
+    size_t d = linear_inputs(w[0]);
+    for (size_t i = 0; i < n_w; i++)
+        d += tensor_present(&w[i]->lora_a) ? w[i]->lora_a.dim[0] : 0;
+    return round_up(d, 32); // place.c: K_STEP
+}
+
+// Pushes what the op needs; false = go no further (virtual, or failed).
+static bool begin(struct ops *o, const struct linear_input *in, const struct linear *const *w,
+                  size_t n_w, struct run *r)
+{
+    struct stream *s = stream_of(o);
+    struct err e = {0};
+    size_t k = product_columns(w, n_w);
+    enum dtype t = s->traits.act;
+    *r = (struct run){.few = t == DT_BF16 && in->x.rows <= CUDA_FEW_ROWS};
+    r->prepared = !(in->kind == INPUT_ROWS && in->x.dtype == t && in->x.cols == k &&
+                    (!r->few || in->x.stride == k) && in->x.stride % 8 == 0);
+    r->rows = in->x;
+    if (r->prepared) {
+        void *data = ops_push_n(o, in->x.rows * k, dtype_bytes(t));
+        r->rows = (struct mat){data, t, in->x.rows, k, k};
+    }
+    if (stream_wants_weights(o) && place_linears(s->gpu, w, n_w, &r->w, &e) != 0)
+        ops_fail(o, e.code, "%s", e.msg);
+    return !s->is_virtual && o->status.code == 0;
+}
+
+static const float *vector(struct ops *o, const struct tensor *t)
+{
+    struct stream *s = stream_of(o);
+    const float *v = NULL;
+    struct err e = {0};
+    if (t && stream_wants_weights(o) && place_vector(s->gpu, t, &v, &e) != 0)
+        ops_fail(o, e.code, "%s", e.msg);
+    return v;
+}
+
+static void product(struct ops *o, const struct device_product *p)
+{
+    struct stream *s = stream_of(o);
+    struct err e = {0};
+    struct device_product q = *p;
+    q.workspace = s->workspace;
+    if (o->status.code == 0 && device_product(s->gpu, &q, s->stream, &e) != 0)
+        ops_fail(o, e.code, "%s", e.msg);
+    if (s->profile)
+        profile_mark(o, "product [%zu,%zu] x [%zu]", p->m, p->k, p->n);
+}
+
+// f(x) with LoRA's middle into r->rows.
+static void prepare(struct ops *o, const struct linear_input *in, const float *norm, struct run *r)
+{
+    const struct placed_linear *w = r->w;
+    struct stream *s = stream_of(o);
+    bool bf16 = r->rows.dtype == DT_BF16;
+    if (r->prepared) {
+        struct cuda_prepare p = {.kind = kinds[in->kind],
+                                 .x = view_of(in->x),
+                                 .norm_w = norm,
+                                 .eps = in->eps,
+                                 .out = r->rows.data,
+                                 .out_bf16 = bf16,
+                                 .k_out = (int)w->k_out,
+                                 .lora_a = r->few ? w->lora_a : NULL,
+                                 .n_lora = (int)w->n_lora,
+                                 .lora_scale = w->lora_scale};
+        if (in->kind == INPUT_SILU_MUL)
+            p.up = view_of(in->up);
+        stream_check(o, cuda_prepare(&p, s->stream), "a linear layer's input");
+    }
+    if (!r->few && w->n_lora > 0) {
+        char *t = (char *)r->rows.data + w->d_in * dtype_bytes(r->rows.dtype);
+        product(o, &(struct device_product){
+                       .y = {t, bf16, (int)r->rows.rows, (int)w->n_lora, (int64_t)w->k_out},
+                       .x = r->rows.data,
+                       .w = w->lora_a,
+                       .m = r->rows.rows,
+                       .n = w->n_lora,
+                       .k = w->d_in,
+                       .x_stride = w->k_out,
+                       .w_stride = w->d_in,
+                       .is_bf16 = bf16,
+                       .alpha = w->lora_scale});
+    }
+}
+
+// y (+)= rows * w
+static void multiply(struct ops *o, struct mat y, const struct run *r, bool add, const float *scale)
+{
+    const struct placed_linear *w = r->w;
+    struct stream *s = stream_of(o);
+    if (r->few) {
+        struct cuda_few_linear f = {.w = w->w,
+                                    .x = r->rows.data,
+                                    .bias = w->bias,
+                                    .y = view_of(y),
+                                    .add = add,
+                                    .scale = scale,
+                                    .k = (int)w->k_out};
+        stream_check(o, cuda_few_linear(&f, s->stream), "a linear layer of few rows");
+        return;
+    }
+    bool y_bf16 = y.dtype == DT_BF16;
+    product(o, &(struct device_product){.y = view_of(y),
+                                        .x = r->rows.data,
+                                        .w = w->w,
+                                        .m = y.rows,
+                                        .n = w->n_out,
+                                        .k = w->k_out,
+                                        .x_stride = r->rows.stride,
+                                        .w_stride = w->k_out,
+                                        .is_bf16 = r->rows.dtype == DT_BF16,
+                                        .alpha = 1.0f,
+                                        .add = add,
+                                        .bias = y_bf16 ? w->bias_bf16 : (const void *)w->bias});
+}
+
+void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                 const struct linear *const *w, size_t n_w)
+{
+    size_t mark = ops_mark(o);
+    struct run r;
+    const float *norm = in->kind == INPUT_RMS_NORM ? vector(o, in->norm) : NULL;
+    if (begin(o, in, w, n_w, &r)) {
+        prepare(o, in, norm, &r);
+        multiply(o, y, &r, false, NULL);
+    }
+    ops_pop(o, mark);
+}
+
+void gpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)
+{
+    gpu_linears(o, y, &(struct linear_input){.kind = INPUT_ROWS, .x = x}, &w, 1);
+}
+
+void gpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
+                    const struct linear *w, const struct tensor *scale)
+{
+    size_t mark = ops_mark(o);
+    struct run r;
+    const float *norm = in->kind == INPUT_RMS_NORM ? vector(o, in->norm) : NULL;
+    const float *s = vector(o, scale);
+    bool go = begin(o, in, &w, 1, &r);
+    bool direct = r.few || !scale; // else cuBLASLt cannot scale: first y, then x += s y
+    struct mat y = direct ? x : ops_act(o, x.rows, x.cols);
+    if (go && o->status.code == 0) {
+        prepare(o, in, norm, &r);
+        multiply(o, y, &r, direct, r.few ? s : NULL);
+        if (!direct)
+            stream_check(o, cuda_add(view_of(x), view_of(y), s, stream_of(o)->stream), "adding");
+    }
+    ops_pop(o, mark);
+}
+
+void gpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
+                     size_t patch, const struct linear *w)
+{
+    struct stream *s = stream_of(o);
+    size_t mark = ops_mark(o), n = n_frame * 3 * size * size, k = product_columns(&w, 1);
+    enum dtype t = s->traits.act;
+    struct err e = {0};
+    float *raw = ops_push_n(o, n, sizeof *raw);
+    void *rows = ops_push_n(o, y.rows * k, dtype_bytes(t));
+    struct run r = {.few = t == DT_BF16 && y.rows <= CUDA_FEW_ROWS,
+                    .rows = {rows, t, y.rows, k, k}};
+    if (stream_wants_weights(o) && place_linears(s->gpu, &w, 1, &r.w, &e) != 0)
+        ops_fail(o, e.code, "%s", e.msg);
+    if (!s->is_virtual && o->status.code == 0) {
+        stream_put(o, raw, pixels, n * sizeof *raw);
+        struct mat cols = r.rows;
+        stream_check(o, cuda_patches(view_of(cols), raw, (int)n_frame, (int)size, (int)patch, s->stream),
+                     "patches");
+        multiply(o, y, &r, false, NULL);
+    }
+    ops_pop(o, mark);
+}

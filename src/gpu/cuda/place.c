@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+// Weights on the device. They pass through two halves of pinned memory: the pool converts rows into one
+// while the other is on its way.
+//
+// Keys are addresses of mapped tensors, which are unique while the model is open.
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/size.h"
+#include "gpu/cuda/device.h"
+#include "kernels/kernels.h"
+
+enum { MAX_GROUP = 4, K_STEP = 32, ROW_CHUNK = 64 };
+enum placed_kind { PLACED_LINEAR, PLACED_VECTOR, PLACED_TABLE };
+
+struct placed {
+    enum placed_kind kind;
+    const void *key;
+    size_t n_w;
+    struct placed_linear linear;
+    void *data; // of vectors and tables
+    bool ready; // false = an earlier try failed
+};
+
+struct placed_table {
+    struct placed **slot;
+    size_t n, cap; // cap a power of two
+};
+
+// ---- the table; under g->lock
+
+static size_t slot_of(const struct placed_table *t, enum placed_kind kind, const void *key,
+                      size_t n_w)
+{
+    uint64_t h = ((uintptr_t)key ^ (uint64_t)kind << 3 ^ (uint64_t)n_w) * 0x9e3779b97f4a7c15u;
+    size_t i = (size_t)(h >> 20) & (t->cap - 1);
+    while (t->slot[i] && !(t->slot[i]->kind == kind && t->slot[i]->key == key &&
+                           t->slot[i]->n_w == n_w))
+        i = (i + 1) & (t->cap - 1);
+    return i;
+}
+
+static struct placed *find(const struct gpu *g, enum placed_kind kind, const void *key, size_t n_w)
+{
+    const struct placed_table *t = g->placed;
+    return t ? t->slot[slot_of(t, kind, key, n_w)] : NULL;
+}
+
+static int table_grow(struct placed_table *t, struct err *e)
+{
+    struct placed_table bigger = {.cap = t->cap ? 2 * t->cap : 1024};
+    bigger.slot = mem_calloc(bigger.cap, sizeof *bigger.slot);
+    if (!bigger.slot)
+        return err_set(e, ERR_LIMIT, "weights: out of memory");
+    for (size_t i = 0; i < t->cap; i++)
+        if (t->slot[i]) {
+            const struct placed *p = t->slot[i];
+            bigger.slot[slot_of(&bigger, p->kind, p->key, p->n_w)] = t->slot[i];
+        }
+    bigger.n = t->n;
+    mem_free(t->slot);
+    *t = bigger;
+    return 0;
+}
+
+// New empty entry in the table.
+static int add(struct gpu *g, enum placed_kind kind, const void *key, size_t n_w,
+               struct placed **out, struct err *e)
+{
+    int rc;
+    if (!g->placed)
+        g->placed = mem_calloc(1, sizeof *g->placed);
+    if (!g->placed)
+        return err_set(e, ERR_LIMIT, "weights: out of memory");
+    if (2 * (g->placed->n + 1) > g->placed->cap)
+        TRY(table_grow(g->placed, e));
+    struct placed *p = mem_calloc(1, sizeof *p);
+    if (!p)
+        return err_set(e, ERR_LIMIT, "weights: out of memory");
+    p->kind = kind;
+    p->key = key;
+    p->n_w = n_w;
+    g->placed->slot[slot_of(g->placed, kind, key, n_w)] = p;
+    g->placed->n++;
+    *out = p;
+    return 0;
+fail:
+    return rc;
+}
+
+// ---- bytes
+
+static int device_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e)
+{
+    size_t left = 0, all = 0;
+    cudaError_t s = cudaMalloc(out, max_size(bytes, 16));
+    if (s == cudaSuccess) {
+        g->weight_bytes += bytes;
+        return 0;
+    }
+    *out = NULL;
+    (void)cudaGetLastError();
+    (void)cudaMemGetInfo(&left, &all);
+    if (s == cudaErrorMemoryAllocation)
+        return err_set(e, ERR_LIMIT,
+                       "cuda:%d: %zu bytes for %s, %zu MiB are free and %zu MiB hold weights already",
+                       g->index, bytes, name, left >> 20, g->weight_bytes >> 20);
+    return cuda_error(e, ERR_FAIL, g, "memory for weights", s);
+}
+
+struct convert_job {
+    const struct gpu *g;
+    const char *src; // rows without gaps
+    size_t rows, cols;
+    enum dtype from, to; // to: F32 or BF16
+    char *dst;
+};
+
+static void convert_task(void *ctx, size_t task, unsigned thread)
+{
+    const struct convert_job *j = ctx;
+    const struct kernels *k = j->g->kernels;
+    size_t first = task * ROW_CHUNK, n = min_size(ROW_CHUNK, j->rows - first) * j->cols, done = 0;
+    const char *src = j->src + first * j->cols * dtype_bytes(j->from);
+    char *dst = j->dst + first * j->cols * dtype_bytes(j->to);
+    (void)thread;
+    if (j->from == j->to) {
+        memcpy(dst, src, n * dtype_bytes(j->to));
+        return;
+    }
+    while (done < n) {
+        float part[2048];
+        size_t m = min_size(n - done, sizeof part / sizeof part[0]);
+        k->to_f32(part, src + done * dtype_bytes(j->from), j->from, m);
+        k->from_f32(dst + done * dtype_bytes(j->to), j->to, part, m);
+        done += m;
+    }
+}
+
+// Rows of t (a matrix [rows, cols] whatever its rank) to dst, whose rows lie dst_stride bytes apart, in type `to`.
+static int copy_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
+                     size_t dst_stride, enum dtype to, struct err *e)
+{
+    size_t row_bytes = cols * dtype_bytes(to), step = max_size(STAGE_BYTES / row_bytes, 1);
+    cudaError_t s = cudaSuccess;
+    unsigned half = 0;
+    if (row_bytes > STAGE_BYTES)
+        return err_set(e, ERR_LIMIT, "%s: rows of %zu bytes", t->name, row_bytes);
+    for (size_t from = 0; from < rows && s == cudaSuccess; from += step, half ^= 1) {
+        size_t n = min_size(step, rows - from);
+        char *stage = g->stage + half * (size_t)STAGE_BYTES;
+        struct convert_job j = {.g = g,
+                                .src = (const char *)t->data + from * cols * dtype_bytes(t->dtype),
+                                .rows = n,
+                                .cols = cols,
+                                .from = t->dtype,
+                                .to = to,
+                                .dst = stage};
+        s = cudaEventSynchronize(g->stage_done[half]);
+        if (s != cudaSuccess)
+            break;
+        pool_run(g->pool, convert_task, &j, div_up(n, ROW_CHUNK));
+        s = cudaMemcpy2DAsync(dst + from * dst_stride, dst_stride, stage, row_bytes, row_bytes, n,
+                              cudaMemcpyHostToDevice, g->copies);
+        if (s == cudaSuccess)
+            s = cudaEventRecord(g->stage_done[half], g->copies);
+    }
+    return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, t->name, s);
+}
+
+static int finish(struct gpu *g, struct err *e)
+{
+    cudaError_t s = cudaStreamSynchronize(g->copies);
+    return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, "copying weights", s);
+}
+
+// ---- linear layers
+
+static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
+                       struct placed_linear *p, struct err *e)
+{
+    int rc;
+    enum dtype t = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    size_t elem = dtype_bytes(t), row = 0, lora = 0;
+    bool bias = false;
+    cudaError_t s;
+    p->d_in = 1;
+    for (unsigned i = 1; i < w[0]->w.rank; i++)
+        p->d_in *= w[0]->w.dim[i];
+    for (size_t i = 0; i < n_w; i++) {
+        p->n_out += w[i]->w.dim[0];
+        bias = bias || tensor_present(&w[i]->b);
+        if (tensor_present(&w[i]->lora_a)) {
+            p->n_lora += w[i]->lora_a.dim[0];
+            p->lora_scale = w[i]->lora_scale;
+        }
+    }
+    p->k_out = round_up(p->d_in + p->n_lora, K_STEP);
+    size_t stride = p->k_out * elem;
+    TRY(device_alloc(g, p->n_out * stride, w[0]->w.name, &p->w, e));
+    if (p->n_lora > 0)
+        TRY(device_alloc(g, p->n_lora * p->d_in * elem, w[0]->w.name, &p->lora_a, e));
+    if (bias) {
+        TRY(device_alloc(g, p->n_out * sizeof(float), w[0]->w.name, (void **)&p->bias, e));
+        TRY(device_alloc(g, p->n_out * 2, w[0]->w.name, &p->bias_bf16, e));
+        s = cudaMemsetAsync(p->bias, 0, p->n_out * sizeof(float), g->copies);
+        if (s == cudaSuccess)
+            s = cudaMemsetAsync(p->bias_bf16, 0, p->n_out * 2, g->copies);
+        if (s != cudaSuccess)
+            TRY(cuda_error(e, ERR_FAIL, g, "clearing a bias", s));
+    }
+    if (p->k_out > p->d_in) {
+        s = cudaMemset2DAsync((char *)p->w + p->d_in * elem, stride, 0, (p->k_out - p->d_in) * elem,
+                              p->n_out, g->copies);
+        if (s != cudaSuccess)
+            TRY(cuda_error(e, ERR_FAIL, g, "clearing a weight's edge", s));
+    }
+    for (size_t i = 0; i < n_w; i++) {
+        const struct linear *l = w[i];
+        size_t n = l->w.dim[0];
+        char *to = (char *)p->w + row * stride;
+        TRY(copy_rows(g, &l->w, n, p->d_in, to, stride, t, e));
+        if (tensor_present(&l->b)) {
+            TRY(copy_rows(g, &l->b, 1, n, (char *)(p->bias + row), n * sizeof(float), DT_F32, e));
+            TRY(copy_rows(g, &l->b, 1, n, (char *)p->bias_bf16 + row * 2, n * 2, DT_BF16, e));
+        }
+        if (tensor_present(&l->lora_a)) {
+            size_t r = l->lora_a.dim[0];
+            TRY(copy_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
+                          p->d_in * elem, t, e));
+            TRY(copy_rows(g, &l->lora_b, n, r, to + (p->d_in + lora) * elem, stride, t, e));
+            lora += r;
+        }
+        row += n;
+    }
+    TRY(finish(g, e));
+fail:
+    return rc;
+}
+
+int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
+                  const struct placed_linear **out, struct err *e)
+{
+    int rc = 0;
+    *out = NULL;
+    if (n_w == 0 || n_w > MAX_GROUP)
+        return err_set(e, ERR_FAIL, "%zu linear layers at once", n_w);
+    pthread_mutex_lock(&g->lock);
+    struct placed *p = find(g, PLACED_LINEAR, w[0]->w.data, n_w);
+    if (!p) {
+        TRY(add(g, PLACED_LINEAR, w[0]->w.data, n_w, &p, e));
+        TRY(place_group(g, w, n_w, &p->linear, e));
+        p->ready = true;
+    }
+    if (!p->ready)
+        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, w[0]->w.name));
+    *out = &p->linear;
+fail:
+    pthread_mutex_unlock(&g->lock);
+    return rc;
+}
+
+// ---- vectors and tables
+
+static int place_plain(struct gpu *g, enum placed_kind kind, const struct tensor *t, size_t rows,
+                       size_t cols, enum dtype to, void **out, struct err *e)
+{
+    int rc = 0;
+    pthread_mutex_lock(&g->lock);
+    struct placed *p = find(g, kind, t->data, 1);
+    if (!p) {
+        TRY(add(g, kind, t->data, 1, &p, e));
+        TRY(device_alloc(g, rows * cols * dtype_bytes(to), t->name, &p->data, e));
+        TRY(copy_rows(g, t, rows, cols, p->data, cols * dtype_bytes(to), to, e));
+        TRY(finish(g, e));
+        p->ready = true;
+    }
+    if (!p->ready)
+        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, t->name));
+    *out = p->data;
+fail:
+    pthread_mutex_unlock(&g->lock);
+    return rc;
+}
+
+static size_t count(const struct tensor *t)
+{
+    size_t n = 1;
+    for (unsigned i = 0; i < t->rank; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+int place_vector(struct gpu *g, const struct tensor *t, const float **out, struct err *e)
+{
+    void *data = NULL;
+    int rc = place_plain(g, PLACED_VECTOR, t, 1, count(t), DT_F32, &data, e);
+    *out = data;
+    return rc;
+}
+
+int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_view *out,
+                struct err *e)
+{
+    enum dtype to = t->dtype == DT_BF16 ? DT_BF16 : DT_F32;
+    size_t rows = count(t) / cols;
+    void *data = NULL;
+    int rc = place_plain(g, PLACED_TABLE, t, rows, cols, to, &data, e);
+    *out = (struct cuda_view){data, to == DT_BF16, (int)rows, (int)cols, (int64_t)cols};
+    return rc;
+}
+
+void placed_free(struct gpu *g)
+{
+    struct placed_table *t = g->placed;
+    for (size_t i = 0; t && i < t->cap; i++) {
+        struct placed *p = t->slot[i];
+        if (!p)
+            continue;
+        (void)cudaFree(p->linear.w);
+        (void)cudaFree(p->linear.lora_a);
+        (void)cudaFree(p->linear.bias);
+        (void)cudaFree(p->linear.bias_bf16);
+        (void)cudaFree(p->data);
+        mem_free(p);
+    }
+    if (t)
+        mem_free(t->slot);
+    mem_free(t);
+    g->placed = NULL;
+}

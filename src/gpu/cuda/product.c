@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Matrix products through cuBLASLt. Row-major y = x W^T is, column-major, y' = W'^T x' with W' [k, n] and x' [k, m]:
+// the form that its kernels like best.
+//
+// A row must come out the same however many rows stand beside it (ops.h), so no algorithm may split the
+// sum, and for prompt-sized products one algorithm, chosen for NOMINAL_ROWS, serves every number of rows.
+#include <string.h>
+
+#include "base/mem.h"
+#include "gpu/cuda/device.h"
+
+enum { NOMINAL_ROWS = 320, PROMPT_ROWS = 1024, N_ALGO = 512 };
+
+struct algo_key {
+    size_t m, n, k, x_stride, w_stride, y_stride;
+    bool is_bf16, y_bf16, add, bias;
+};
+
+struct algo_table {
+    size_t n;
+    struct {
+        struct algo_key key;
+        cublasLtMatmulAlgo_t algo;
+    } entry[N_ALGO];
+};
+
+struct call {
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t w, x, y;
+};
+
+static void call_free(const struct lt *lt, struct call *c)
+{
+    if (c->desc)
+        lt->desc_destroy(c->desc);
+    if (c->w)
+        lt->layout_destroy(c->w);
+    if (c->x)
+        lt->layout_destroy(c->x);
+    if (c->y)
+        lt->layout_destroy(c->y);
+    memset(c, 0, sizeof *c);
+}
+
+static cublasStatus_t call_make(const struct lt *lt, const struct device_product *p, size_t m,
+                                struct call *c)
+{
+    cudaDataType_t in = p->is_bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    cudaDataType_t out = p->y.is_bf16 ? CUDA_R_16BF : CUDA_R_32F;
+    cublasOperation_t transposed = CUBLAS_OP_T;
+    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    cublasStatus_t s = lt->desc_create(&c->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
+    if (s == CUBLAS_STATUS_SUCCESS && p->bias)
+        s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    if (s == CUBLAS_STATUS_SUCCESS && p->bias)
+        s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias, sizeof p->bias);
+    if (s == CUBLAS_STATUS_SUCCESS && p->bias)
+        s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out, sizeof out);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->layout_create(&c->w, in, p->k, p->n, (int64_t)p->w_stride);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->layout_create(&c->x, in, p->k, m, (int64_t)p->x_stride);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->layout_create(&c->y, out, p->n, m, p->y.stride);
+    return s;
+}
+
+static cublasStatus_t choose(const struct gpu *g, const struct device_product *p, size_t m,
+                             cublasLtMatmulAlgo_t *out)
+{
+    const struct lt *lt = &g->lt;
+    struct call c = {0};
+    cublasLtMatmulPreference_t wish = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    size_t workspace = PRODUCT_WORKSPACE;
+    uint32_t unsplit = CUBLASLT_REDUCTION_SCHEME_NONE;
+    int n = 0;
+    cublasStatus_t s = call_make(lt, p, m, &c);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->preference_create(&wish);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->preference_set(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                               sizeof workspace);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->preference_set(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &unsplit,
+                               sizeof unsplit);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = lt->heuristic(g->handle, c.desc, c.w, c.x, c.y, c.y, wish, 1, &found, &n);
+    if (s == CUBLAS_STATUS_SUCCESS && n == 0)
+        s = CUBLAS_STATUS_NOT_SUPPORTED;
+    if (s == CUBLAS_STATUS_SUCCESS)
+        *out = found.algo;
+    if (wish)
+        lt->preference_destroy(wish);
+    call_free(lt, &c);
+    return s;
+}
+
+static bool same(const struct algo_key *a, const struct algo_key *b)
+{
+    return a->m == b->m && a->n == b->n && a->k == b->k && a->x_stride == b->x_stride &&
+           a->w_stride == b->w_stride && a->y_stride == b->y_stride && a->is_bf16 == b->is_bf16 &&
+           a->y_bf16 == b->y_bf16 && a->add == b->add && a->bias == b->bias;
+}
+
+// The algorithm for p; chosen once. Under g->lock.
+static cublasStatus_t find_algo(struct gpu *g, const struct device_product *p,
+                                cublasLtMatmulAlgo_t *out)
+{
+    size_t m = p->m <= PROMPT_ROWS ? (size_t)NOMINAL_ROWS : p->m;
+    struct algo_key key = {.m = m,
+                           .n = p->n,
+                           .k = p->k,
+                           .x_stride = p->x_stride,
+                           .w_stride = p->w_stride,
+                           .y_stride = (size_t)p->y.stride,
+                           .is_bf16 = p->is_bf16,
+                           .y_bf16 = p->y.is_bf16,
+                           .add = p->add,
+                           .bias = p->bias != NULL};
+    if (!g->algos)
+        g->algos = mem_calloc(1, sizeof *g->algos);
+    if (!g->algos)
+        return CUBLAS_STATUS_ALLOC_FAILED;
+    for (size_t i = 0; i < g->algos->n; i++)
+        if (same(&g->algos->entry[i].key, &key)) {
+            *out = g->algos->entry[i].algo;
+            return CUBLAS_STATUS_SUCCESS;
+        }
+    cublasStatus_t s = choose(g, p, m, out);
+    if (s == CUBLAS_STATUS_SUCCESS) {
+        size_t at = g->algos->n < N_ALGO ? g->algos->n++ : key.m % N_ALGO;
+        g->algos->entry[at].key = key;
+        g->algos->entry[at].algo = *out;
+    }
+    return s;
+}
+
+int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,
+                   struct err *e)
+{
+    struct call c = {0};
+    cublasLtMatmulAlgo_t algo;
+    float beta = p->add ? 1.0f : 0.0f;
+    pthread_mutex_lock(&g->lock);
+    cublasStatus_t s = find_algo(g, p, &algo);
+    pthread_mutex_unlock(&g->lock);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = call_make(&g->lt, p, p->m, &c);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = g->lt.matmul(g->handle, c.desc, &p->alpha, p->w, c.w, p->x, c.x, &beta, p->y.data, c.y,
+                         p->y.data, c.y, &algo, p->workspace, PRODUCT_WORKSPACE, stream);
+    call_free(&g->lt, &c);
+    if (s != CUBLAS_STATUS_SUCCESS)
+        return err_set(e, ERR_FAIL, "cuda:%d: cuBLASLt: status %d for a product of [%zu,%zu] and [%zu,%zu]",
+                       g->index, (int)s, p->m, p->k, p->n, p->k);
+    return 0;
+}
+
+void product_free(struct gpu *g)
+{
+    mem_free(g->algos);
+    g->algos = NULL;
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: MIT
+// A stream of ops on a CUDA device: its arena, copies to and from the host, and the list of its ops. Ops are
+// launched and not waited for; the host waits in op_download only, which is where failures of kernels show.
+//
+// The same struct counts without executing (is_virtual): pushes then return NULL and nothing is launched;
+// with `place` the weights that the ops name are brought to the device.
+#include "gpu/cuda/stream.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/size.h"
+
+enum { ALIGN = 256, MANY_ROWS = 24576 };
+
+static bool goes_on(struct ops *o)
+{
+    if (o->status.code == 0 && hooks_abort(&o->hooks))
+        ops_fail(o, ERR_ABORT, "stopped on request");
+    return o->status.code == 0;
+}
+
+bool stream_runs(struct ops *o)
+{
+    return !stream_of(o)->is_virtual && goes_on(o);
+}
+
+bool stream_wants_weights(struct ops *o)
+{
+    const struct stream *s = stream_of(o);
+    return (!s->is_virtual || s->place) && goes_on(o);
+}
+
+void stream_check(struct ops *o, int cuda_status, const char *what)
+{
+    if (cuda_status != 0)
+        ops_fail(o, ERR_FAIL, "cuda:%d: %s: %s", stream_of(o)->gpu->index, what,
+                 cudaGetErrorString((cudaError_t)cuda_status));
+    if (stream_of(o)->profile)
+        profile_mark(o, "%s", what);
+}
+
+void stream_wait(struct ops *o)
+{
+    struct stream *s = stream_of(o);
+    s->ring_used = 0;
+    stream_check(o, (int)cudaStreamSynchronize(s->stream), "running");
+}
+
+struct copy_job {
+    char *dst;
+    const char *src;
+    size_t bytes;
+};
+
+enum { COPY_PART = 512 << 10 };
+
+static void copy_task(void *ctx, size_t task, unsigned thread)
+{
+    const struct copy_job *j = ctx;
+    size_t from = task * COPY_PART;
+    (void)thread;
+    memcpy(j->dst + from, j->src + from, min_size(COPY_PART, j->bytes - from));
+}
+
+static void copy_parallel(struct pool *pool, void *dst, const void *src, size_t bytes)
+{
+    struct copy_job j = {dst, src, bytes};
+    if (bytes <= COPY_PART)
+        memcpy(dst, src, bytes);
+    else
+        pool_run(pool, copy_task, &j, div_up(bytes, COPY_PART));
+}
+
+void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
+{
+    struct stream *s = stream_of(o);
+    while (bytes > 0 && o->status.code == 0) {
+        if (s->ring_used == RING_BYTES)
+            stream_wait(o); // what lies in the ring is copied then
+        size_t n = min_size(bytes, RING_BYTES - s->ring_used);
+        copy_parallel(o->pool, s->ring + s->ring_used, src, n);
+        stream_check(o,
+                     (int)cudaMemcpyAsync(dst, s->ring + s->ring_used, n, cudaMemcpyHostToDevice,
+                                          s->stream),
+                     "copying to the device");
+        s->ring_used = round_up(s->ring_used + n, 64);
+        dst = (char *)dst + n;
+        src = (const char *)src + n;
+        bytes -= n;
+    }
+}
+
+struct cuda_view view_of(struct mat m)
+{
+    return (struct cuda_view){m.data, m.dtype == DT_BF16, (int)m.rows, (int)m.cols,
+                              (int64_t)m.stride};
+}
+
+// ---- the arena
+
+static int reserve(struct ops *o, size_t bytes, struct err *e)
+{
+    struct stream *s = stream_of(o);
+    if (s->is_virtual || (bytes > 0 && bytes <= s->cap))
+        return 0;
+    (void)cudaSetDevice(s->gpu->index);
+    (void)cudaStreamSynchronize(s->stream);
+    (void)cudaFree(s->arena);
+    s->arena = NULL;
+    s->cap = s->used = 0;
+    if (bytes == 0)
+        return 0;
+    cudaError_t status = cudaMalloc((void **)&s->arena, bytes);
+    if (status != cudaSuccess) {
+        (void)cudaGetLastError();
+        s->arena = NULL;
+        return cuda_error(e, ERR_LIMIT, s->gpu, "scratch", status);
+    }
+    s->cap = bytes;
+    return 0;
+}
+
+static size_t reserved(const struct ops *o)
+{
+    return ((const struct stream *)o)->cap;
+}
+
+static void *push(struct ops *o, size_t bytes)
+{
+    struct stream *s = stream_of(o);
+    size_t used;
+    if (bytes > PTRDIFF_MAX || !add_size(s->used, round_up(max_size(bytes, 1), ALIGN), &used) ||
+        (!s->is_virtual && used > s->cap)) {
+        ops_fail(o, ERR_LIMIT, "scratch: %zu bytes asked for, %zu of %zu are in use", bytes,
+                 s->used, s->cap);
+        return NULL;
+    }
+    char *p = s->is_virtual ? NULL : s->arena + s->used;
+    s->used = used;
+    s->peak = max_size(s->peak, used);
+    return p;
+}
+
+static size_t mark(const struct ops *o)
+{
+    return ((const struct stream *)o)->used;
+}
+
+static void pop(struct ops *o, size_t to)
+{
+    struct stream *s = stream_of(o);
+    s->used = min_size(s->used, to);
+}
+
+static size_t peak(const struct ops *o)
+{
+    return ((const struct stream *)o)->peak;
+}
+
+static void peak_reset(struct ops *o)
+{
+    struct stream *s = stream_of(o);
+    s->peak = s->used;
+}
+
+static void clear(struct ops *o)
+{
+    struct stream *s = stream_of(o);
+    if (s->is_virtual)
+        return;
+    (void)cudaSetDevice(s->gpu->index);
+    (void)cudaStreamSynchronize(s->stream);
+    s->ring_used = 0;
+}
+
+static void *hold(struct ops *o, size_t bytes)
+{
+    struct stream *s = stream_of(o);
+    void *p = NULL;
+    if (s->is_virtual)
+        return NULL;
+    (void)cudaSetDevice(s->gpu->index);
+    if (cudaMalloc(&p, max_size(bytes, 1)) != cudaSuccess) {
+        (void)cudaGetLastError();
+        return NULL;
+    }
+    stream_check(o, (int)cudaMemsetAsync(p, 0, bytes, s->stream), "clearing memory");
+    return p;
+}
+
+static void release(struct ops *o, void *data, size_t bytes)
+{
+    struct stream *s = stream_of(o);
+    (void)bytes;
+    (void)cudaSetDevice(s->gpu->index);
+    (void)cudaStreamSynchronize(s->stream); // ops under way may read it
+    (void)cudaFree(data);
+}
+
+static bool is_virtual(const struct ops *o)
+{
+    return ((const struct stream *)o)->is_virtual;
+}
+
+static const struct ops_traits *traits(const struct ops *o)
+{
+    return &((const struct stream *)o)->traits;
+}
+
+// ---- to and from the host
+
+static void upload(struct ops *o, struct mat dst, const float *src)
+{
+    size_t at = mark(o);
+    // packed f32 first when the rows have gaps or another type
+    bool direct = dst.dtype == DT_F32 && dst.stride == dst.cols;
+    void *packed = direct ? dst.data : push(o, dst.rows * dst.cols * sizeof(float));
+    if (stream_runs(o)) {
+        stream_put(o, packed, src, dst.rows * dst.cols * sizeof(float));
+        struct cuda_view from = {packed, false, (int)dst.rows, (int)dst.cols, (int64_t)dst.cols};
+        if (!direct)
+            stream_check(o, cuda_copy(view_of(dst), from, stream_of(o)->stream), "upload");
+    }
+    pop(o, at);
+}
+
+static void download(struct ops *o, float *dst, struct mat src)
+{
+    struct stream *s = stream_of(o);
+    size_t at = mark(o), bytes = src.rows * src.cols * sizeof(float);
+    bool direct = src.dtype == DT_F32 && src.stride == src.cols;
+    void *packed = direct ? src.data : push(o, bytes);
+    if (stream_runs(o)) {
+        struct cuda_view to = {packed, false, (int)src.rows, (int)src.cols, (int64_t)src.cols};
+        if (!direct)
+            stream_check(o, cuda_copy(to, view_of(src), s->stream), "download");
+        bool small = bytes <= RING_BYTES - s->ring_used; // pinned memory is faster
+        void *host = small ? s->ring + s->ring_used : (void *)dst;
+        stream_check(
+            o, (int)cudaMemcpyAsync(host, packed, bytes, cudaMemcpyDeviceToHost, s->stream),
+            "copying to the host");
+        stream_wait(o);
+        if (small && o->status.code == 0)
+            memcpy(dst, host, bytes);
+    }
+    pop(o, at);
+}
+
+static void tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank)
+{
+    if (!stream_runs(o))
+        return;
+    float *host = mem_calloc(m.rows * m.cols, sizeof *host);
+    if (!host) {
+        ops_fail(o, ERR_LIMIT, "%s: out of memory", name);
+        return;
+    }
+    download(o, host, m);
+    if (o->status.code == 0)
+        o->tap.fn(o->tap.user, name, host, dim, rank);
+    mem_free(host);
+}
+
+// ---- opening and closing
+
+static void close_stream(struct ops *o)
+{
+    struct stream *s = stream_of(o);
+    if (!s->is_virtual) {
+        (void)cudaSetDevice(s->gpu->index);
+        if (s->stream)
+            (void)cudaStreamSynchronize(s->stream);
+        cuda_steps_free(s);
+        (void)cudaFree(s->arena);
+        (void)cudaFree(s->workspace);
+        (void)cudaFree(s->pos);
+        (void)cudaFree(s->step_ids);
+        (void)cudaFree(s->step_pos);
+        if (s->ring)
+            (void)cudaFreeHost(s->ring);
+        if (s->stream)
+            (void)cudaStreamDestroy(s->stream);
+    }
+    mem_free(s);
+}
+
+static const struct backend gpu_backend = {
+    .close = close_stream,
+    .reserve = reserve,
+    .reserved = reserved,
+    .push = push,
+    .mark = mark,
+    .pop = pop,
+    .peak = peak,
+    .peak_reset = peak_reset,
+    .clear = clear,
+    .hold = hold,
+    .release = release,
+    .is_virtual = is_virtual,
+    .traits = traits,
+    .upload = upload,
+    .download = download,
+    .tap = tap,
+    .copy = gpu_copy,
+    .add = gpu_add,
+    .add_scaled = gpu_add_scaled,
+    .add_table = gpu_add_table,
+    .linear = gpu_linear,
+    .rms_norm = gpu_rms_norm,
+    .layer_norm = gpu_layer_norm,
+    .gelu = gpu_gelu,
+    .silu_mul = gpu_silu_mul,
+    .rope_table = gpu_rope_table,
+    .rope = gpu_rope,
+    .embed = gpu_embed,
+    .patch_embed = gpu_patch_embed,
+    .split_wqkv = gpu_split_wqkv,
+    .attention = gpu_attention,
+    .linears = gpu_linears,
+    .linear_add = gpu_linear_add,
+    .cache_attention = gpu_cache_attention,
+    .step_begin = cuda_step_begin,
+    .step_end = cuda_step_end,
+};
+
+static struct stream *new_stream(struct gpu *g, const struct ops_options *opt)
+{
+    struct stream *s = mem_calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    ops_init(&s->ops, &gpu_backend, opt);
+    s->gpu = g;
+    s->traits = (struct ops_traits){.few_rows = CUDA_FEW_ROWS,
+                                    .many_rows = MANY_ROWS,
+                                    .act = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32};
+    return s;
+}
+
+int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out, struct err *e)
+{
+    *out = NULL;
+    struct stream *s = new_stream(g, opt);
+    if (!s)
+        return err_set(e, ERR_LIMIT, "ops: out of memory");
+    s->pos_cap = 4096;
+    cudaError_t status = cudaSetDevice(g->index);
+    if (status == cudaSuccess)
+        status = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
+    if (status == cudaSuccess)
+        status = cudaMalloc(&s->workspace, PRODUCT_WORKSPACE);
+    if (status == cudaSuccess)
+        status = cudaMalloc((void **)&s->pos, s->pos_cap * sizeof *s->pos);
+    if (status == cudaSuccess)
+        status = cudaMalloc((void **)&s->step_ids, OPS_STEP_ROWS * sizeof *s->step_ids);
+    if (status == cudaSuccess)
+        status = cudaMalloc((void **)&s->step_pos, OPS_STEP_ROWS * sizeof *s->step_pos);
+    if (status == cudaSuccess)
+        status = cudaHostAlloc((void **)&s->ring, RING_BYTES, cudaHostAllocDefault);
+    if (status != cudaSuccess) {
+        (void)cudaGetLastError();
+        close_stream(&s->ops);
+        return cuda_error(e, ERR_LIMIT, g, "a stream with its buffers", status);
+    }
+    *out = &s->ops;
+    return 0;
+}
+
+int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, struct ops **out,
+                      struct err *e)
+{
+    *out = NULL;
+    struct stream *s = new_stream(g, opt);
+    if (!s)
+        return err_set(e, ERR_LIMIT, "planner: out of memory");
+    s->is_virtual = true;
+    s->place = place;
+    if (place)
+        (void)cudaSetDevice(g->index);
+    *out = &s->ops;
+    return 0;
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// A graphics processor as a place where ops run. Built with the CUDA toolkit (IV_CUDA) these functions
+// are those of gpu/cuda; built without they say that there is none.
+#ifndef IV_GPU_GPU_H
+#define IV_GPU_GPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ops/ops.h"
+
+enum { GPU_NONE = -1 };
+
+// Reads "auto", "cpu", "cuda" or "cuda:N" (NULL = auto). *index is the device asked for, GPU_NONE for cpu;
+// *must is true when nothing else will do ("auto" takes what there is). ERR_USAGE for other texts.
+int gpu_parse(const char *text, int *index, bool *must, struct err *e);
+
+struct gpu;
+struct gpu_info {
+    char name[128];      // "NVIDIA H200"
+    size_t memory_bytes; // of the device
+    unsigned major, minor; // compute capability
+};
+
+// Opens device `index`: driver, cuBLASLt, streams. ERR_FAIL saying what is missing when the build, the driver, the
+// library or the device is not there. pool and kernels convert weights on their way; they, and the tensors
+// that ops meet, outlive the gpu. Caller closes.
+struct gpu_options {
+    int index;
+    enum compute compute;
+    struct pool *pool;
+    const struct kernels *kernels;
+};
+int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e);
+void gpu_close(struct gpu *g); // NULL is allowed; no ops of it may be open
+void gpu_get_info(const struct gpu *g, struct gpu_info *out);
+// Bytes of weights that lie on the device now, and bytes free.
+size_t gpu_weight_bytes(const struct gpu *g);
+size_t gpu_free_bytes(const struct gpu *g);
+
+// A stream of work on g, with an empty arena of device memory. Activations between products are bf16 in
+// COMPUTE_BF16 (one rounding; the residual stream, norms, softmax and sums stay f32). Weights are brought
+// to the device when an op first meets them. opt->compute is g's.
+int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out, struct err *e);
+// Counts what ops_open_gpu's stream would take; with `place` the weights that the calls name are brought
+// to the device, so that later ones find them there.
+int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, struct ops **out,
+                      struct err *e);
+
+// Where the time of a stream's ops goes, for measurements: launches between start and stop, by name. stop
+// writes up to cap entries, returns their number.
+struct gpu_time {
+    char name[48];
+    size_t n;
+    double ms;
+};
+void ops_gpu_profile_start(struct ops *o);
+size_t ops_gpu_profile_stop(struct ops *o, struct gpu_time *out, size_t cap);
+
+#endif

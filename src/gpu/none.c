@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// A build without the CUDA toolkit: no device is ever opened, so the other functions are never reached.
+#include "gpu/gpu.h"
+
+#include <string.h>
+
+int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
+{
+    *out = NULL;
+    return err_set(e, ERR_FAIL, "cuda:%d: this build has no CUDA (configure with -DIV_CUDA=ON)",
+                   opt->index);
+}
+
+void gpu_close(struct gpu *g)
+{
+    (void)g;
+}
+
+void gpu_get_info(const struct gpu *g, struct gpu_info *out)
+{
+    (void)g;
+    memset(out, 0, sizeof *out);
+}
+
+size_t gpu_weight_bytes(const struct gpu *g)
+{
+    (void)g;
+    return 0;
+}
+
+size_t gpu_free_bytes(const struct gpu *g)
+{
+    (void)g;
+    return 0;
+}
+
+int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out, struct err *e)
+{
+    (void)g;
+    (void)opt;
+    *out = NULL;
+    return err_set(e, ERR_FAIL, "this build has no CUDA");
+}
+
+int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, struct ops **out,
+                      struct err *e)
+{
+    (void)place;
+    return ops_open_gpu(g, opt, out, e);
+}
+
+void ops_gpu_profile_start(struct ops *o)
+{
+    (void)o;
+}
+
+size_t ops_gpu_profile_stop(struct ops *o, struct gpu_time *out, size_t cap)
+{
+    (void)o;
+    (void)out;
+    (void)cap;
+    return 0;
+}

@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: MIT
+// cuda_few_linear and cuda_prepare against plain C in double, and their rows' independence of each other bit by
+// bit. bench_linear.c has their speed.
+//
+//   check_linear [--quick]    --quick leaves out what is slow under an emulator
+//
+// The witness takes the same rounded inputs, so only the device's own sums and roundings are allowed for: a sum
+// in f32 may be off by n_step * 2^-23 * sum |a b|, n_step the longest chain of additions (a tensor core adds 16
+// products in one); a bf16 result by half a unit more. Sums of small whole numbers are exact.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device_matrix.h"
+
+enum {
+    POISON = 0xff,
+    MAX_ROWS = CUDA_FEW_ROWS
+}; // POISON: matrix_new fills with it, NaN in both types
+static const double EPS = 1.0 / (1 << 23);
+
+static unsigned char *bits_of(const struct matrix *m, int row, int col)
+{
+    size_t size = m->view.is_bf16 ? 2 : 4;
+    return (unsigned char *)m->host + (size_t)(m->lead + row * m->view.stride + col) * size;
+}
+
+static bool same_bits(const struct matrix *a, int ra, const struct matrix *b, int rb, int n)
+{
+    return !memcmp(bits_of(a, ra, 0), bits_of(b, rb, 0), (size_t)n * (a->view.is_bf16 ? 2 : 4));
+}
+
+// ---- few_linear
+
+struct linear_case {
+    int n_out, k;
+    bool bias, add, scale, y_bf16, whole; // whole: small whole numbers
+};
+
+struct linear_data {
+    struct linear_case c;
+    struct matrix w, x, bias, scale;
+};
+
+static double start_value(int r, int o) // of y, where the product is added
+{
+    return (r * 31 + o * 7) % 64 / 8.0 - 4.0;
+}
+
+static void fill(struct matrix *m, const struct linear_case *c, double scale)
+{
+    if (!c->whole) {
+        matrix_random(m, scale);
+        return;
+    }
+    for (int r = 0; r < m->view.rows; r++)
+        for (int i = 0; i < m->view.cols; i++)
+            matrix_set(m, r, i, floor(random_unit() * 4.5 + 0.5)); // -4 .. 4
+    matrix_send(m);
+}
+
+// Rows [first, first + rows) of x; y has `rows` rows.
+static struct matrix run_linear(const struct linear_data *d, int first, int rows)
+{
+    const struct linear_case *c = &d->c;
+    struct matrix y = matrix_new(c->y_bf16, rows, c->n_out, 3, c->n_out + 12);
+    for (int r = 0; c->add && r < rows; r++)
+        for (int o = 0; o < c->n_out; o++)
+            matrix_set(&y, r, o, start_value(first + r, o));
+    matrix_send(&y);
+    struct cuda_few_linear a = {.w = d->w.view.data,
+                                .x = (char *)d->x.view.data + (size_t)first * (size_t)c->k * 2,
+                                .bias = c->bias ? d->bias.view.data : NULL,
+                                .y = y.view,
+                                .add = c->add,
+                                .scale = c->scale ? d->scale.view.data : NULL,
+                                .k = c->k};
+    cuda_must(cudaDeviceSynchronize(),
+              "the inputs"); // the kernel takes weights to be there long since
+    cuda_must(cuda_few_linear(&a, NULL), "cuda_few_linear");
+    cuda_must(cudaDeviceSynchronize(), "cuda_few_linear");
+    matrix_fetch(&y);
+    return y;
+}
+
+static bool output_right(const struct linear_data *d, const struct matrix *y, int r, int o)
+{
+    const struct linear_case *c = &d->c;
+    double sum = c->bias ? matrix_get(&d->bias, 0, o) : 0, size = fabs(sum), limit = 0;
+    for (int i = 0; i < c->k; i++) {
+        double p = matrix_get(&d->x, r, i) * matrix_get(&d->w, o, i);
+        sum += p;
+        size += fabs(p);
+    }
+    if (!c->whole)
+        limit = (c->k / 128.0 + 24) * EPS * size;
+    if (c->add) {
+        double s = c->scale ? matrix_get(&d->scale, 0, o) : 1.0;
+        sum = start_value(r, o) + s * sum;
+        if (!c->whole)
+            limit = fabs(s) * limit + EPS * fabs(sum);
+    }
+    double have = matrix_get(y, r, o);
+    if (value_near(have, sum, limit, c->y_bf16))
+        return true;
+    printf("# row %d of %d, output %d: %.9g, expected %.9g +- %.3g\n", r, y->view.rows, o, have,
+           sum, limit);
+    return false;
+}
+
+static bool linear_right(const struct linear_data *d, const struct matrix *y)
+{
+    const int n = d->c.n_out,
+              step = n <= 64 ? 1 : n / 37; // of a wide matrix some outputs, the last among them
+    for (int r = 0; r < y->view.rows; r++) {
+        for (int o = 0; o < n; o += step)
+            if (!output_right(d, y, r, o))
+                return false;
+        if (!output_right(d, y, r, n - 1))
+            return false;
+    }
+    return true;
+}
+
+// Any number of rows at any place gives each row the bits that it has among all.
+static bool linear_rows_alike(const struct linear_data *d, const struct matrix *all)
+{
+    static const int counts[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, 63};
+    for (int i = 0; i < (int)(sizeof counts / sizeof *counts); i++) {
+        int first = i % 2 ? MAX_ROWS - counts[i] : i, r = 0;
+        struct matrix some = run_linear(d, first, counts[i]);
+        bool clean = matrix_trespass(&some) == 0;
+        while (r < counts[i] && same_bits(&some, r, all, first + r, d->c.n_out))
+            r++;
+        matrix_free(&some);
+        if (r < counts[i] || !clean) {
+            printf("# %d rows from %d: %s (row %d)\n", counts[i], first,
+                   clean ? "other bits" : "wrote beside y", r);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void check_few_linear(struct linear_case c)
+{
+    struct linear_data d = {.c = c,
+                            .w = matrix_new(true, c.n_out, c.k, 0, c.k),
+                            .x = matrix_new(true, MAX_ROWS, c.k, 0, c.k),
+                            .bias = matrix_new(false, 1, c.n_out, 0, c.n_out),
+                            .scale = matrix_new(false, 1, c.n_out, 0, c.n_out)};
+    fill(&d.w, &c, 0.5);
+    fill(&d.x, &c, 2.0);
+    fill(&d.bias, &c, 1.0);
+    fill(&d.scale, &c, 1.0);
+    struct matrix all = run_linear(&d, 0, MAX_ROWS);
+    bool ok = linear_right(&d, &all) && matrix_trespass(&all) == 0 && linear_rows_alike(&d, &all);
+    report(ok, "few_linear n_out %d k %d%s%s%s%s%s", c.n_out, c.k, c.bias ? " bias" : "",
+           c.add ? " add" : "", c.scale ? " scale" : "", c.y_bf16 ? " bf16" : " f32",
+           c.whole ? " exact" : "");
+    matrix_free(&all);
+    matrix_free(&d.w);
+    matrix_free(&d.x);
+    matrix_free(&d.bias);
+    matrix_free(&d.scale);
+}
+
+static void check_linears(bool quick)
+{
+    static const int outs[] = {1, 15, 16, 17, 48, 130, 4096};
+    static const int columns[] = {16, 32, 48, 64, 80, 528, 1024, 4112, 14352};
+    for (int i = 0; i < (int)(sizeof columns / sizeof *columns); i++)
+        for (int j = 0; j < (int)(sizeof outs / sizeof *outs); j++) {
+            int n = outs[j], k = columns[i], way = i + j;
+            if (quick && (n > 130 || k > 4112 || (n > 17 && k > 1024)))
+                continue;
+            check_few_linear((struct linear_case){.n_out = n,
+                                                  .k = k,
+                                                  .whole = true,
+                                                  .bias = way % 2 == 0,
+                                                  .add = way % 3 == 0,
+                                                  .scale = way % 6 == 3});
+            check_few_linear((struct linear_case){.n_out = n,
+                                                  .k = k,
+                                                  .bias = way % 2 == 1,
+                                                  .add = way % 3 == 1,
+                                                  .scale = way % 6 == 1,
+                                                  .y_bf16 = way % 3 == 2});
+        }
+}
+
+// ---- prepare
+
+struct prepare_case {
+    enum cuda_input kind;
+    int d_in, n_lora;
+    bool lora, x_bf16, up_bf16, out_bf16, odd; // odd: nothing is aligned
+};
+
+struct prepare_data {
+    struct prepare_case c;
+    struct matrix x, up, norm_w, lora_a;
+    int rows, k_out;
+};
+
+static const char *const kind_names[] = {"rows", "rms", "silu_mul", "gelu"};
+static const float EPS_NORM = 1e-5f, LORA_SCALE = 2.0f;
+
+static void *row_address(const struct matrix *m, int row)
+{
+    return (char *)m->view.data + (size_t)(row * m->view.stride) * (m->view.is_bf16 ? 2 : 4);
+}
+
+// Rows [first, first + rows) are rows 1 .. rows of the result; rows 0 and rows + 1 are canaries.
+static struct matrix run_prepare(const struct prepare_data *d, int first, int rows, bool lora)
+{
+    struct matrix out = matrix_new(d->c.out_bf16, rows + 2, d->k_out, d->c.odd, d->k_out);
+    struct cuda_prepare a = {.kind = d->c.kind,
+                             .x = d->x.view,
+                             .up = d->up.view,
+                             .norm_w = d->norm_w.view.data,
+                             .eps = EPS_NORM,
+                             .out = row_address(&out, 1),
+                             .out_bf16 = d->c.out_bf16,
+                             .k_out = d->k_out,
+                             .lora_a = lora ? d->lora_a.view.data : NULL,
+                             .n_lora = d->c.n_lora,
+                             .lora_scale = LORA_SCALE};
+    a.x.rows = a.up.rows = rows;
+    a.x.data = row_address(&d->x, first);
+    a.up.data = row_address(&d->up, first);
+    cuda_must(cudaDeviceSynchronize(), "the inputs");
+    cuda_must(cuda_prepare(&a, NULL), "cuda_prepare");
+    cuda_must(cudaDeviceSynchronize(), "cuda_prepare");
+    matrix_fetch(&out);
+    return out;
+}
+
+// f of element c of row r, and how far f32 arithmetic may be from it.
+static double transformed(const struct prepare_data *d, int r, int c, double inverse, double *limit)
+{
+    double x = matrix_get(&d->x, r, c);
+    *limit = 0;
+    switch (d->c.kind) {
+    case CUDA_INPUT_RMS:
+        x *= inverse * matrix_get(&d->norm_w, 0, c);
+        *limit = 32 * EPS * fabs(x);
+        break;
+    case CUDA_INPUT_SILU_MUL:
+        x = x / (1 + exp(-x)) * matrix_get(&d->up, r, c);
+        *limit = 16 * EPS * fabs(x) + 1e-35; // exp overflows in f32 beyond 88
+        break;
+    case CUDA_INPUT_GELU:
+        *limit = 4 * EPS * fabs(x); // what 1 + erf cancels is lost
+        x = 0.5 * x * (1 + erf(x / sqrt(2.0)));
+        *limit += 4 * EPS * fabs(x);
+        break;
+    case CUDA_INPUT_ROWS:
+        break;
+    }
+    return x;
+}
+
+static bool transform_right(const struct prepare_data *d, const struct matrix *out, int r)
+{
+    double sum = 0;
+    for (int c = 0; c < d->c.d_in; c++)
+        sum += matrix_get(&d->x, r, c) * matrix_get(&d->x, r, c);
+    double inverse = 1 / sqrt(sum / d->c.d_in + (double)EPS_NORM);
+    for (int c = 0; c < d->c.d_in; c++) {
+        double limit, want = transformed(d, r, c, inverse, &limit),
+                      have = matrix_get(out, r + 1, c);
+        if (!value_near(have, want, limit + 1e-38, d->c.out_bf16)) {
+            printf("# row %d, column %d: %.9g, expected %.9g +- %.3g\n", r, c, have, want, limit);
+            return false;
+        }
+    }
+    return true;
+}
+
+// The products with A of what stands in out, then zeros; or room that was left alone, then zeros.
+static bool rest_right(const struct prepare_data *d, const struct matrix *out, int r, bool lora)
+{
+    static const unsigned char poison[4] = {POISON, POISON, POISON, POISON}, zero[4] = {0};
+    for (int j = 0; j < d->k_out - d->c.d_in; j++) {
+        int c = d->c.d_in + j;
+        if (j < d->c.n_lora && lora) {
+            double want = 0, size = 0, have = matrix_get(out, r + 1, c);
+            for (int i = 0; i < d->c.d_in; i++) {
+                double p = matrix_get(out, r + 1, i) * matrix_get(&d->lora_a, j, i);
+                want += p;
+                size += fabs(p);
+            }
+            double limit = (d->c.d_in / 256.0 + 16) * EPS * size * (double)LORA_SCALE;
+            if (value_near(have, want * (double)LORA_SCALE, limit + 1e-38, true))
+                continue;
+            printf("# row %d, t[%d]: %.9g, expected %.9g +- %.3g\n", r, j, have,
+                   want * (double)LORA_SCALE, limit);
+            return false;
+        }
+        if (memcmp(bits_of(out, r + 1, c), j < d->c.n_lora ? poison : zero,
+                   d->c.out_bf16 ? 2 : 4)) {
+            printf("# row %d, column %d: %s\n", r, c,
+                   j < d->c.n_lora ? "not left alone" : "not zero");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool canaries_live(const struct matrix *out, int rows)
+{
+    for (int c = 0; c < out->view.cols; c++)
+        for (int size = out->view.is_bf16 ? 2 : 4, i = 0; i < size; i++)
+            if (bits_of(out, 0, c)[i] != POISON ||
+                (c + out->lead < out->view.cols && bits_of(out, rows + 1, c)[i] != POISON)) {
+                printf("# wrote beside out\n");
+                return false;
+            }
+    return true;
+}
+
+static bool prepare_right(const struct prepare_data *d)
+{
+    struct matrix all = run_prepare(d, 0, d->rows, d->c.lora);
+    bool ok = canaries_live(&all, d->rows);
+    for (int r = 0; ok && r < d->rows; r++)
+        ok = transform_right(d, &all, r) && rest_right(d, &all, r, d->c.lora);
+    for (int i = 0; ok && i < 3; i++) { // one row alone, the last two, and those without LoRA
+        int first = i ? d->rows - 2 : 0, rows = i ? 2 : 1;
+        struct matrix some = run_prepare(d, first, rows, i < 2 && d->c.lora);
+        for (int r = 0; ok && r < rows; r++)
+            ok = same_bits(&some, r + 1, &all, first + r + 1, i < 2 ? d->k_out : d->c.d_in);
+        if (!ok)
+            printf("# other bits %s\n", i < 2 ? "with fewer rows" : "without LoRA");
+        matrix_free(&some);
+    }
+    matrix_free(&all);
+    return ok;
+}
+
+static void check_prepare(struct prepare_case c)
+{
+    static const double ends[] = {0.0, -0.0, 30.0, -30.0, 100.0, -100.0, 1e-6};
+    struct prepare_data d = {.c = c, .rows = c.lora ? 5 : 37};
+    int stride = c.odd ? c.d_in + 3 : (c.d_in + 8 + 7) / 8 * 8, lead = c.odd;
+    d.k_out = (c.d_in + c.n_lora + 15) / 16 * 16 + (c.odd ? 17 : 16);
+    d.x = matrix_new(c.x_bf16, d.rows, c.d_in, lead, stride);
+    d.up = matrix_new(c.up_bf16, d.rows, c.d_in, lead, stride);
+    d.norm_w = matrix_new(false, 1, c.d_in, lead, c.d_in + lead);
+    d.lora_a = matrix_new(true, c.n_lora + 1, c.d_in, lead, c.d_in); // a row more: lead shifts all
+    d.lora_a.view.rows = c.n_lora;
+    matrix_random(&d.x, 6.0);
+    for (int i = 0; i < c.d_in; i += 13)
+        matrix_set(&d.x, i % d.rows, i, ends[i % 7]);
+    matrix_send(&d.x);
+    matrix_random(&d.up, 2.0);
+    matrix_random(&d.norm_w, 1.5);
+    matrix_random(&d.lora_a, 0.1);
+    report(prepare_right(&d), "prepare %s d_in %d %s%s -> %s, %s %d%s", kind_names[c.kind], c.d_in,
+           c.x_bf16 ? "bf16" : "f32",
+           c.kind != CUDA_INPUT_SILU_MUL ? ""
+           : c.up_bf16                   ? " * bf16"
+                                         : " * f32",
+           c.out_bf16 ? "bf16" : "f32", c.lora ? "lora" : "room", c.n_lora,
+           c.odd ? " unaligned" : "");
+    matrix_free(&d.x);
+    matrix_free(&d.up);
+    matrix_free(&d.norm_w);
+    matrix_free(&d.lora_a);
+}
+
+static void check_prepares(bool quick)
+{
+    static const int widths[] = {1, 8, 16, 100, 264, 1408, 4096, 6144, 14336, 16392, 20000};
+    static const int loras[] = {0, 1, 16, 48, 64};
+    for (int i = 0; i < (int)(sizeof widths / sizeof *widths); i++)
+        for (int kind = CUDA_INPUT_ROWS; kind <= CUDA_INPUT_GELU; kind++)
+            for (int way = 0; way < 16; way++) {
+                struct prepare_case c = {.kind = (enum cuda_input)kind, .d_in = widths[i]};
+                c.x_bf16 = c.up_bf16 = way & 1;
+                c.out_bf16 = way & 2;
+                c.lora = c.out_bf16 && way & 4;
+                c.odd = way & 8;
+                c.n_lora = loras[(i + way + kind) % 5];
+                if (way == 6)
+                    c.up_bf16 = true; // of a type of its own
+                if (quick && (widths[i] > 6144 || widths[i] == 4096) && (way + kind + i) % 5)
+                    continue;
+                check_prepare(c);
+            }
+}
+
+int main(int argc, char **argv)
+{
+    bool quick = argc > 1 && !strcmp(argv[1], "--quick");
+    if (!device_present())
+        return 0;
+    check_linears(quick);
+    check_prepares(quick);
+    return report_end();
+}
