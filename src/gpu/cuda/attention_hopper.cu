@@ -186,18 +186,16 @@ template <int D, int W> static int launch_hopper(struct many p, void *stream)
                   stream, p);
 }
 
-// Rows that the busiest processor goes through one after the other, and what a block of fewer warpgroups loses.
-template <int D> static double work_of(const struct many *p, int w, int n_multi)
+// Rows of the busiest processor, dearer in blocks of fewer warpgroups, which share a copy of the keys.
+static double work_of(const struct many *p, int w, int n_multi)
 {
     int64_t blocks = ((int64_t)p->n_q + 64 * w - 1) / (64 * w) * p->n_head * p->n_seq;
-    int at_once = w == 1 && D < 128 ? 2 : 1; // blocks on a processor
-    return (double)((blocks + n_multi * at_once - 1) / (n_multi * at_once)) * 64 * w * at_once *
-           (w == 1 ? 1.15 : w == 2 ? 1.08 : 1.0);
+    return (double)((blocks + n_multi - 1) / n_multi * 64 * w) * (w == 1 ? 1.15 : w == 2 ? 1.08 : 1.0);
 }
 
 template <int D, int MOST> static int launch_width(const struct many *p, int n_multi, void *stream)
 {
-    double one = work_of<D>(p, 1, n_multi), two = work_of<D>(p, 2, n_multi), most = work_of<D>(p, MOST, n_multi);
+    double one = work_of(p, 1, n_multi), two = work_of(p, 2, n_multi), most = work_of(p, MOST, n_multi);
     if (most <= one && most <= two)
         return launch_hopper<D, MOST>(*p, stream);
     return one < two ? launch_hopper<D, 1>(*p, stream) : launch_hopper<D, 2>(*p, stream);
