@@ -173,6 +173,7 @@ int work_open(struct work *w, bool tokenizer_only)
     o.model = s->model;
     o.variant = s->variant;
     o.device = s->device;
+    o.gpu_weights = s->gpu_weights;
     o.dtype = s->dtype;
     o.cpu = s->cpu;
     o.n_threads = s->threads;

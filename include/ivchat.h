@@ -88,8 +88,11 @@ struct iv_engine_options {
      * that the environment variable IVCHAT_MODELS_DIR names, else the one installed with this library */
     const char *model;
     const char *variant; /* "8b", "hd", "f16", "internlm"; NULL = from the model */
-    const char *device;  /* "cpu" or "auto"; NULL = auto */
+    const char *device;  /* "cpu", "cuda", "cuda:N" or "auto" (a GPU if there is one); NULL = auto */
     const char *dtype;   /* precision of products: "bf16" or "f32"; NULL = bf16 */
+    /* how the language model's layers lie in a GPU's memory: "plain", or quantised when they are brought there,
+     * "q8_0", "q6_k", "q4_k_m", "q4_0" (dtype bf16 only); NULL = plain. No effect on the CPU. */
+    const char *gpu_weights;
     const char *cpu;     /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best */
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
@@ -116,7 +119,7 @@ struct iv_engine_info {
     const char *variant; /* "8b", "hd", "f16", "internlm" */
     const char *family;  /* what the base language model is, e.g. "mistral", "internlm2" */
     const char *dtype;   /* precision of products */
-    const char *device;  /* "cpu" */
+    const char *device;  /* "cpu", or "cuda:0 (NVIDIA H200)" */
     const char *cpu;     /* kernel tier in use */
     int n_threads;
     uint64_t n_tensor, n_param, file_bytes;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/mem.h"
 #include "engine/engine.h"
 
@@ -21,14 +22,23 @@ int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct 
                        : ops_open_plan(&opt, out, e);
 }
 
-int engine_open_device(iv_engine *g, const char *device, struct err *e)
+int engine_open_device(iv_engine *g, const char *device, const char *weights, struct err *e)
 {
-    struct gpu_options opt = {.compute = g->compute, .pool = g->pool, .kernels = &g->kernels};
+    struct gpu_options opt = {.compute = g->compute,
+                              .n_layer = g->config.llm.n_layer,
+                              .pool = g->pool,
+                              .kernels = &g->kernels};
     struct gpu_info info;
     bool must;
     int rc;
     snprintf(g->device, sizeof g->device, "cpu");
+    snprintf(g->tier, sizeof g->tier, "%s", cpu_tier_name(g->kernels.tier));
     TRY(gpu_parse(device, &opt.index, &must, e));
+    if (weights && !gpu_weights_from_name(weights, &opt.weights))
+        TRY(err_set(e, ERR_USAGE,
+                    "gpu weights \"%s\": expected plain, q8_0, q4_0, q4_k_m or q6_k", weights));
+    if (opt.weights != GPU_WEIGHTS_PLAIN && g->compute != COMPUTE_BF16)
+        TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
     rc = gpu_open(&opt, &g->gpu, e);
@@ -44,6 +54,7 @@ int engine_open_device(iv_engine *g, const char *device, struct err *e)
     }
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
+    snprintf(g->tier, sizeof g->tier, "%s %s", info.name, gpu_weights_name(opt.weights));
     return 0;
 fail:
     return rc;

@@ -197,7 +197,6 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     copy_name(g->name, sizeof g->name, dir);
     kernels_init(&g->kernels, tiers);
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
-    TRY(engine_open_device(g, opt->device, &e));
     TRY(identity_open(&g->identity, &e));
     TRY(open_cache(g, opt, &e));
     if (g->tokenizer_only) {
@@ -210,6 +209,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
+    TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(open_text(g, folder, &e));
     TRY(engine_place_weights(g, &e));
     if (hooks_abort(&g->hooks))

@@ -37,6 +37,7 @@ struct iv_engine {
     struct iv_callbacks callbacks;
     char name[256];
     char device[160]; // "cpu", "cuda:0 (NVIDIA H200)"
+    char tier[160];   // what computes, as far as bits depend on it: "avx2", "NVIDIA H200 plain"
     struct iv_engine_info info;
 };
 
@@ -48,7 +49,8 @@ int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct o
 int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
                      struct err *e);
 // Opens the GPU that `device` asks for; with "auto" none is no failure. Before weights are there.
-int engine_open_device(iv_engine *engine, const char *device, struct err *e);
+// weights NULL = plain (gpu.h). The model's configuration is known by then.
+int engine_open_device(iv_engine *engine, const char *device, const char *weights, struct err *e);
 // Brings every weight to the GPU, if there is one, so that the first question does not wait for them.
 int engine_place_weights(iv_engine *engine, struct err *e);
 

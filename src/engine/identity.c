@@ -131,7 +131,7 @@ static int add_computation(struct sha256 *s, const iv_engine *g, struct err *e)
     TRY(sha256_add(s, model, sizeof model, e));
     TRY(add_text(s, iv_version(), e));
     TRY(add_text(s, iv_build_info(), e));
-    TRY(add_text(s, cpu_tier_name(g->kernels.tier), e));
+    TRY(add_text(s, g->tier, e));
     TRY(add_number(s, (uint64_t)g->compute, e));
     TRY(add_number(s, (uint64_t)g->config.variant, e));
 fail:

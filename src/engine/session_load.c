@@ -270,7 +270,7 @@ static int read_kv(struct load *x, size_t n, bool *usable, struct err *e)
     uint8_t head[8];
     int rc;
     *usable = s->keep_cache && is_text(m->version, iv_version()) &&
-              is_text(m->dtype, x->engine->info.dtype) && is_text(m->tier, x->engine->info.cpu) &&
+              is_text(m->dtype, x->engine->info.dtype) && is_text(m->tier, x->engine->tier) &&
               n <= s->runner.ctx_limit;
     TRY(checked_size(&x->file, "kv", &size, e));
     if (!mul_size((size_t)m->d_kv, element, &row_bytes) ||

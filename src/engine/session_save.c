@@ -40,7 +40,7 @@ static int save_model(const iv_session *s, struct checked_writer *w, struct err 
                             .variant = text_of(g->info.variant),
                             .version = text_of(iv_version()),
                             .dtype = text_of(g->info.dtype),
-                            .tier = text_of(g->info.cpu),
+                            .tier = text_of(g->tier),
                             .n_query = g->config.qformer.n_query,
                             .d_model = g->config.llm.d_model,
                             .n_layer = g->config.llm.n_layer,

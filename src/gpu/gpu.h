@@ -15,6 +15,20 @@ enum { GPU_NONE = -1 };
 // *must is true when nothing else will do ("auto" takes what there is). ERR_USAGE for other texts.
 int gpu_parse(const char *text, int *index, bool *must, struct err *e);
 
+// How the language model's linear layers lie on the device: as they are computed in, or quantised when they are
+// brought there (LoRA merged in f32 first), in the block formats of GGUF files. Q4_K_M is llama.cpp's mixture:
+// Q6_K for the head and for part of the value and down projections.
+enum gpu_weights {
+    GPU_WEIGHTS_PLAIN,
+    GPU_WEIGHTS_Q8_0,
+    GPU_WEIGHTS_Q4_0,
+    GPU_WEIGHTS_Q4_K_M,
+    GPU_WEIGHTS_Q6_K,
+    GPU_WEIGHTS_N
+};
+const char *gpu_weights_name(enum gpu_weights w);
+bool gpu_weights_from_name(const char *name, enum gpu_weights *out);
+
 struct gpu;
 struct gpu_info {
     char name[128];      // "NVIDIA H200"
@@ -28,6 +42,8 @@ struct gpu_info {
 struct gpu_options {
     int index;
     enum compute compute;
+    enum gpu_weights weights; // other than PLAIN only with COMPUTE_BF16
+    size_t n_layer;           // of the language model, for Q4_K_M
     struct pool *pool;
     const struct kernels *kernels;
 };

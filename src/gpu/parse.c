@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "gpu/gpu.h"
 
@@ -19,4 +20,21 @@ int gpu_parse(const char *text, int *index, bool *must, struct err *e)
         return err_set(e, ERR_USAGE, "device \"%s\": expected auto, cpu, cuda or cuda:N", text);
     *index = (int)strtol(text + 5, NULL, 10);
     return 0;
+}
+
+static const char *const weights_names[GPU_WEIGHTS_N] = {"plain", "q8_0", "q4_0", "q4_k_m", "q6_k"};
+
+const char *gpu_weights_name(enum gpu_weights w)
+{
+    return weights_names[w];
+}
+
+bool gpu_weights_from_name(const char *name, enum gpu_weights *out)
+{
+    for (unsigned i = 0; i < GPU_WEIGHTS_N; i++)
+        if (!strcasecmp(name, weights_names[i])) {
+            *out = (enum gpu_weights)i;
+            return true;
+        }
+    return false;
 }

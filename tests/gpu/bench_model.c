@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Times of the model's stages on a GPU: vision of 3 clips of 8 frames, prefill of a prompt, decoding of one
 // sequence and of many at once. Medians; the profiles are sums of device time by launch.
-//   bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE]]]]
+//   bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE [GPU_WEIGHTS]]]]]; N_CLIP 0 = no vision
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,7 +177,7 @@ int main(int argc, char **argv)
     struct iv_error error;
     iv_engine *g;
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE]]]]\n");
+        fprintf(stderr, "usage: bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE [GPU_WEIGHTS]]]]]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -186,13 +186,15 @@ int main(int argc, char **argv)
     size_t n_clip = argc > 3 ? strtoul(argv[3], NULL, 10) : 3;
     size_t n_prompt = argc > 4 ? strtoul(argv[4], NULL, 10) : 322;
     size_t n_seq = argc > 5 ? strtoul(argv[5], NULL, 10) : 32;
+    opt.gpu_weights = argc > 6 ? argv[6] : NULL;
     if (iv_engine_open(&opt, &g, &error) != IV_OK) {
         fprintf(stderr, "bench_model: %s\n", error.message);
         return 1;
     }
     printf("%s on %s, %s, opened in %.0f ms\n", iv_engine_info(g)->name, iv_engine_info(g)->device,
            iv_engine_info(g)->dtype, iv_engine_info(g)->load_ms);
-    bench_vision(g, n_clip);
+    if (n_clip > 0)
+        bench_vision(g, n_clip);
     bench_text(g, n_prompt, n_seq);
     iv_engine_close(g);
     return 0;

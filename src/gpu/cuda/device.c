@@ -60,7 +60,9 @@ int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
     g->compute = opt->compute;
     g->pool = opt->pool;
     g->kernels = opt->kernels;
-    if (pthread_mutex_init(&g->lock, NULL) != 0) {
+    g->weights = opt->weights;
+    g->n_layer = opt->n_layer;
+    if (pthread_mutex_init(&g->lock, NULL) != 0 || pthread_mutex_init(&g->algo_lock, NULL) != 0) {
         mem_free(g);
         return err_set(e, ERR_LIMIT, "cuda: out of memory for a lock");
     }
@@ -94,6 +96,7 @@ void gpu_close(struct gpu *g)
     if (g->handle)
         g->lt.destroy(g->handle);
     lt_close(&g->lt);
+    pthread_mutex_destroy(&g->algo_lock);
     pthread_mutex_destroy(&g->lock);
     mem_free(g);
 }

@@ -8,8 +8,10 @@
 
 #include "gpu/cuda/device_kernels.h"
 #include "gpu/cuda/lt.h"
+#include "gpu/cuda/quant_kernels.h"
 #include "gpu/gpu.h"
 
+enum { PLACED_PARTS = 4 }; // layers side by side at most
 enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
 
 struct placed_table;
@@ -18,6 +20,8 @@ struct algo_table;
 struct gpu {
     int index;
     enum compute compute;
+    enum gpu_weights weights;
+    size_t n_layer; // of the language model; 0 = not known
     struct pool *pool;
     const struct kernels *kernels;
     struct gpu_info info;
@@ -29,8 +33,10 @@ struct gpu {
     char *stage;          // pinned, 2 * STAGE_BYTES
     cudaEvent_t stage_done[2];
     struct placed_table *placed;
-    struct algo_table *algos;
     size_t weight_bytes;
+
+    pthread_mutex_t algo_lock; // taken inside lock
+    struct algo_table *algos;
 };
 
 // Names the call and CUDA's reason. Returns code.
@@ -47,7 +53,13 @@ struct placed_linear {
     void *bias_bf16;       // the same in bf16, or NULL
     size_t d_in, n_lora, k_out, n_out;
     float lora_scale;
+
+    // Quantised: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
+    struct cuda_quant_weight part[PLACED_PARTS];
+    size_t n_part;
 };
+// Whether g keeps w quantised.
+bool place_quantised(const struct gpu *g, const struct linear *w);
 int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
                   const struct placed_linear **out, struct err *e);
 // A vector as f32.
@@ -56,6 +68,16 @@ int place_vector(struct gpu *g, const struct tensor *t, const float **out, struc
 int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_view *out,
                 struct err *e);
 void placed_free(struct gpu *g);
+
+// place_quant.c: w's layers into p->part. scratch of its own; synchronous.
+int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, struct placed_linear *p,
+                   struct err *e);
+// What place.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
+// (F32 or BF16), dst_stride bytes apart.
+int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e);
+int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
+               size_t dst_stride, enum dtype to, struct err *e);
+int place_finish(struct gpu *g, struct err *e);
 
 // ---- product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt
 

@@ -21,6 +21,9 @@ struct run {
     const struct placed_linear *w;
     struct mat rows; // the product's input [n, k_out]; prepared, or the op's own when it is ready as it is
     bool few, prepared;
+    bool quantised;
+    void *quants; // few rows for quantised weights
+    void *plain;  // quantised weights in bf16, for many rows
 };
 
 // Number of columns of the product's input, without the weights being there.
@@ -32,15 +35,45 @@ static size_t product_columns(const struct linear *const *w, size_t n_w)
     return round_up(d, 32); // place.c: K_STEP
 }
 
+static size_t most_outputs(const struct linear *const *w, size_t n_w)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < n_w; i++)
+        n += linear_outputs(w[i]);
+    return n;
+}
+
+static bool find_weights(struct ops *o, const struct linear *const *w, size_t n_w, struct run *r)
+{
+    struct stream *s = stream_of(o);
+    struct err e = {0};
+    if (stream_wants_weights(o) && place_linears(s->gpu, w, n_w, &r->w, &e) != 0)
+        ops_fail(o, e.code, "%s", e.msg);
+    return !s->is_virtual && o->status.code == 0;
+}
+
+static bool begin_quantised(struct ops *o, const struct linear_input *in,
+                            const struct linear *const *w, size_t n_w, struct run *r)
+{
+    r->rows = in->x;
+    r->quants =
+        ops_push(o, cuda_quant_input_bytes((int)in->x.rows, (int)linear_inputs(w[0])));
+    return find_weights(o, w, n_w, r);
+}
+
 // Pushes what the op needs; false = go no further (virtual, or failed).
 static bool begin(struct ops *o, const struct linear_input *in, const struct linear *const *w,
                   size_t n_w, struct run *r)
 {
     struct stream *s = stream_of(o);
-    struct err e = {0};
-    size_t k = product_columns(w, n_w);
+    bool quantised = place_quantised(s->gpu, w[0]);
+    size_t k = quantised ? linear_inputs(w[0]) : product_columns(w, n_w);
     enum dtype t = s->traits.act;
-    *r = (struct run){.few = t == DT_BF16 && in->x.rows <= CUDA_FEW_ROWS};
+    *r = (struct run){.few = t == DT_BF16 && in->x.rows <= CUDA_FEW_ROWS, .quantised = quantised};
+    if (quantised && r->few)
+        return begin_quantised(o, in, w, n_w, r);
+    if (quantised)
+        r->plain = ops_push_n(o, most_outputs(w, n_w) * k, 2);
     r->prepared = !(in->kind == INPUT_ROWS && in->x.dtype == t && in->x.cols == k &&
                     (!r->few || in->x.stride == k) && in->x.stride % 8 == 0);
     r->rows = in->x;
@@ -48,9 +81,7 @@ static bool begin(struct ops *o, const struct linear_input *in, const struct lin
         void *data = ops_push_n(o, in->x.rows * k, dtype_bytes(t));
         r->rows = (struct mat){data, t, in->x.rows, k, k};
     }
-    if (stream_wants_weights(o) && place_linears(s->gpu, w, n_w, &r->w, &e) != 0)
-        ops_fail(o, e.code, "%s", e.msg);
-    return !s->is_virtual && o->status.code == 0;
+    return find_weights(o, w, n_w, r);
 }
 
 static const float *vector(struct ops *o, const struct tensor *t)
@@ -80,6 +111,18 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
 {
     const struct placed_linear *w = r->w;
     struct stream *s = stream_of(o);
+    if (r->quants) {
+        struct cuda_quant_input q = {.kind = kinds[in->kind],
+                                     .x = view_of(in->x),
+                                     .norm_w = norm,
+                                     .eps = in->eps,
+                                     .k = (int)w->k_out,
+                                     .out = r->quants};
+        if (in->kind == INPUT_SILU_MUL)
+            q.up = view_of(in->up);
+        stream_check(o, cuda_quant_input(&q, s->stream), "a quantised layer's input");
+        return;
+    }
     bool bf16 = r->rows.dtype == DT_BF16;
     if (r->prepared) {
         struct cuda_prepare p = {.kind = kinds[in->kind],
@@ -112,11 +155,53 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
     }
 }
 
+// y (+)= rows * w by quantised weights: few rows from the blocks, many from bf16 made of them.
+static void multiply_quantised(struct ops *o, struct mat y, const struct run *r, bool add,
+                               const float *scale)
+{
+    struct stream *s = stream_of(o);
+    size_t first = 0;
+    for (size_t i = 0; i < r->w->n_part && o->status.code == 0; i++) {
+        const struct cuda_quant_weight *part = &r->w->part[i];
+        size_t n = (size_t)part->n_out;
+        struct mat to = mat_cols(y, first, n);
+        const float *bias = r->w->bias ? r->w->bias + first : NULL;
+        if (r->few) {
+            struct cuda_quant_linear q = {.w = *part,
+                                          .x = r->quants,
+                                          .bias = bias,
+                                          .y = view_of(to),
+                                          .add = add,
+                                          .scale = scale ? scale + first : NULL};
+            stream_check(o, cuda_quant_linear(&q, s->stream), "a quantised layer of few rows");
+        } else {
+            struct cuda_view plain = {r->plain, true, (int)n, part->k, part->k};
+            stream_check(o, cuda_quant_unpack(plain, part, 0, s->stream), "unpacking a layer");
+            product(o, &(struct device_product){.y = view_of(to),
+                                                .x = r->rows.data,
+                                                .w = r->plain,
+                                                .m = y.rows,
+                                                .n = n,
+                                                .k = r->w->k_out,
+                                                .x_stride = r->rows.stride,
+                                                .w_stride = r->w->k_out,
+                                                .is_bf16 = true,
+                                                .alpha = 1.0f,
+                                                .add = add});
+        }
+        first += n;
+    }
+}
+
 // y (+)= rows * w
 static void multiply(struct ops *o, struct mat y, const struct run *r, bool add, const float *scale)
 {
     const struct placed_linear *w = r->w;
     struct stream *s = stream_of(o);
+    if (r->quantised) {
+        multiply_quantised(o, y, r, add, scale);
+        return;
+    }
     if (r->few) {
         struct cuda_few_linear f = {.w = w->w,
                                     .x = r->rows.data,

@@ -11,7 +11,7 @@
 #include "gpu/cuda/device.h"
 #include "kernels/kernels.h"
 
-enum { MAX_GROUP = 4, K_STEP = 32, ROW_CHUNK = 64 };
+enum { K_STEP = 32, ROW_CHUNK = 64 };
 enum placed_kind { PLACED_LINEAR, PLACED_VECTOR, PLACED_TABLE };
 
 struct placed {
@@ -91,7 +91,7 @@ fail:
 
 // ---- bytes
 
-static int device_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e)
+int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e)
 {
     size_t left = 0, all = 0;
     cudaError_t s = cudaMalloc(out, max_size(bytes, 16));
@@ -139,7 +139,7 @@ static void convert_task(void *ctx, size_t task, unsigned thread)
 }
 
 // Rows of t (a matrix [rows, cols] whatever its rank) to dst, whose rows lie dst_stride bytes apart, in type `to`.
-static int copy_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
+int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
                      size_t dst_stride, enum dtype to, struct err *e)
 {
     size_t row_bytes = cols * dtype_bytes(to), step = max_size(STAGE_BYTES / row_bytes, 1);
@@ -169,7 +169,7 @@ static int copy_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t 
     return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, t->name, s);
 }
 
-static int finish(struct gpu *g, struct err *e)
+int place_finish(struct gpu *g, struct err *e)
 {
     cudaError_t s = cudaStreamSynchronize(g->copies);
     return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, "copying weights", s);
@@ -196,21 +196,27 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
             p->lora_scale = w[i]->lora_scale;
         }
     }
-    p->k_out = round_up(p->d_in + p->n_lora, K_STEP);
+    bool quantised = place_quantised(g, w[0]);
+    if (quantised)
+        p->n_lora = 0; // merged
+    p->k_out = quantised ? p->d_in : round_up(p->d_in + p->n_lora, K_STEP);
     size_t stride = p->k_out * elem;
-    TRY(device_alloc(g, p->n_out * stride, w[0]->w.name, &p->w, e));
+    if (quantised)
+        TRY(quantise_group(g, w, n_w, p, e));
+    else
+        TRY(place_alloc(g, p->n_out * stride, w[0]->w.name, &p->w, e));
     if (p->n_lora > 0)
-        TRY(device_alloc(g, p->n_lora * p->d_in * elem, w[0]->w.name, &p->lora_a, e));
+        TRY(place_alloc(g, p->n_lora * p->d_in * elem, w[0]->w.name, &p->lora_a, e));
     if (bias) {
-        TRY(device_alloc(g, p->n_out * sizeof(float), w[0]->w.name, (void **)&p->bias, e));
-        TRY(device_alloc(g, p->n_out * 2, w[0]->w.name, &p->bias_bf16, e));
+        TRY(place_alloc(g, p->n_out * sizeof(float), w[0]->w.name, (void **)&p->bias, e));
+        TRY(place_alloc(g, p->n_out * 2, w[0]->w.name, &p->bias_bf16, e));
         s = cudaMemsetAsync(p->bias, 0, p->n_out * sizeof(float), g->copies);
         if (s == cudaSuccess)
             s = cudaMemsetAsync(p->bias_bf16, 0, p->n_out * 2, g->copies);
         if (s != cudaSuccess)
             TRY(cuda_error(e, ERR_FAIL, g, "clearing a bias", s));
     }
-    if (p->k_out > p->d_in) {
+    if (!quantised && p->k_out > p->d_in) {
         s = cudaMemset2DAsync((char *)p->w + p->d_in * elem, stride, 0, (p->k_out - p->d_in) * elem,
                               p->n_out, g->copies);
         if (s != cudaSuccess)
@@ -219,22 +225,23 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     for (size_t i = 0; i < n_w; i++) {
         const struct linear *l = w[i];
         size_t n = l->w.dim[0];
-        char *to = (char *)p->w + row * stride;
-        TRY(copy_rows(g, &l->w, n, p->d_in, to, stride, t, e));
+        char *to = quantised ? NULL : (char *)p->w + row * stride;
+        if (!quantised)
+            TRY(place_rows(g, &l->w, n, p->d_in, to, stride, t, e));
         if (tensor_present(&l->b)) {
-            TRY(copy_rows(g, &l->b, 1, n, (char *)(p->bias + row), n * sizeof(float), DT_F32, e));
-            TRY(copy_rows(g, &l->b, 1, n, (char *)p->bias_bf16 + row * 2, n * 2, DT_BF16, e));
+            TRY(place_rows(g, &l->b, 1, n, (char *)(p->bias + row), n * sizeof(float), DT_F32, e));
+            TRY(place_rows(g, &l->b, 1, n, (char *)p->bias_bf16 + row * 2, n * 2, DT_BF16, e));
         }
-        if (tensor_present(&l->lora_a)) {
+        if (!quantised && tensor_present(&l->lora_a)) {
             size_t r = l->lora_a.dim[0];
-            TRY(copy_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
+            TRY(place_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
                           p->d_in * elem, t, e));
-            TRY(copy_rows(g, &l->lora_b, n, r, to + (p->d_in + lora) * elem, stride, t, e));
+            TRY(place_rows(g, &l->lora_b, n, r, to + (p->d_in + lora) * elem, stride, t, e));
             lora += r;
         }
         row += n;
     }
-    TRY(finish(g, e));
+    TRY(place_finish(g, e));
 fail:
     return rc;
 }
@@ -244,7 +251,7 @@ int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
 {
     int rc = 0;
     *out = NULL;
-    if (n_w == 0 || n_w > MAX_GROUP)
+    if (n_w == 0 || n_w > PLACED_PARTS)
         return err_set(e, ERR_FAIL, "%zu linear layers at once", n_w);
     pthread_mutex_lock(&g->lock);
     struct placed *p = find(g, PLACED_LINEAR, w[0]->w.data, n_w);
@@ -271,9 +278,9 @@ static int place_plain(struct gpu *g, enum placed_kind kind, const struct tensor
     struct placed *p = find(g, kind, t->data, 1);
     if (!p) {
         TRY(add(g, kind, t->data, 1, &p, e));
-        TRY(device_alloc(g, rows * cols * dtype_bytes(to), t->name, &p->data, e));
-        TRY(copy_rows(g, t, rows, cols, p->data, cols * dtype_bytes(to), to, e));
-        TRY(finish(g, e));
+        TRY(place_alloc(g, rows * cols * dtype_bytes(to), t->name, &p->data, e));
+        TRY(place_rows(g, t, rows, cols, p->data, cols * dtype_bytes(to), to, e));
+        TRY(place_finish(g, e));
         p->ready = true;
     }
     if (!p->ready)
@@ -319,6 +326,8 @@ void placed_free(struct gpu *g)
         if (!p)
             continue;
         (void)cudaFree(p->linear.w);
+        for (size_t k = 0; k < p->linear.n_part; k++)
+            (void)cudaFree(p->linear.part[k].planes);
         (void)cudaFree(p->linear.lora_a);
         (void)cudaFree(p->linear.bias);
         (void)cudaFree(p->linear.bias_bf16);

@@ -105,7 +105,7 @@ static bool same(const struct algo_key *a, const struct algo_key *b)
            a->y_bf16 == b->y_bf16 && a->add == b->add && a->bias == b->bias;
 }
 
-// The algorithm for p; chosen once. Under g->lock.
+// The algorithm for p; chosen once. Under g->algo_lock.
 static cublasStatus_t find_algo(struct gpu *g, const struct device_product *p,
                                 cublasLtMatmulAlgo_t *out)
 {
@@ -144,9 +144,9 @@ int device_product(struct gpu *g, const struct device_product *p, cudaStream_t s
     struct call c = {0};
     cublasLtMatmulAlgo_t algo;
     float beta = p->add ? 1.0f : 0.0f;
-    pthread_mutex_lock(&g->lock);
+    pthread_mutex_lock(&g->algo_lock);
     cublasStatus_t s = find_algo(g, p, &algo);
-    pthread_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&g->algo_lock);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = call_make(&g->lt, p, p->m, &c);
     if (s == CUBLAS_STATUS_SUCCESS)

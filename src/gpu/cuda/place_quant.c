@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// Linear layers quantised on their way to the device: W + lora_scale B A in f32, then blocks, then planes. The
+// formats and their kernels: quant_kernels.h.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/size.h"
+#include "gpu/cuda/device.h"
+
+enum { SLAB_BYTES = 64 << 20 }; // of f32 rows at a time
+
+static const char LANGUAGE[] = "lm.";
+
+bool place_quantised(const struct gpu *g, const struct linear *w)
+{
+    return g->weights != GPU_WEIGHTS_PLAIN && g->compute == COMPUTE_BF16 && w->w.rank == 2 &&
+           w->w.dim[1] % 32 == 0 && w->w.name && !strncmp(w->w.name, LANGUAGE, sizeof LANGUAGE - 1);
+}
+
+// Q4_K_M gives more bits to the first and last eighth of the layers and to every third between.
+static bool more_bits(size_t layer, size_t n)
+{
+    return layer < n / 8 || layer >= 7 * n / 8 || (layer - n / 8) % 3 == 2;
+}
+
+static enum cuda_quant choose(const struct gpu *g, const struct tensor *w)
+{
+    static const enum cuda_quant whole[GPU_WEIGHTS_N] = {[GPU_WEIGHTS_Q8_0] = CUDA_QUANT_Q8_0,
+                                                         [GPU_WEIGHTS_Q4_0] = CUDA_QUANT_Q4_0,
+                                                         [GPU_WEIGHTS_Q4_K_M] = CUDA_QUANT_Q4_K,
+                                                         [GPU_WEIGHTS_Q6_K] = CUDA_QUANT_Q6_K};
+    enum cuda_quant t = whole[g->weights];
+    const char *layers = strstr(w->name, ".layers.");
+    size_t layer = 0;
+    if (layers)
+        sscanf(layers, ".layers.%zu.", &layer);
+    bool precious = strstr(w->name, "v_proj") || strstr(w->name, "down_proj") ||
+                    strstr(w->name, ".wqkv") || strstr(w->name, "feed_forward.w2");
+    if (g->weights == GPU_WEIGHTS_Q4_K_M &&
+        (!layers || (precious && more_bits(layer, g->n_layer))))
+        t = CUDA_QUANT_Q6_K;
+    if (w->dim[1] % (size_t)cuda_quant_block(t) != 0)
+        t = CUDA_QUANT_Q8_0; // rows that are no multiple of a super-block
+    return t;
+}
+
+// A^T of lora_a [r, k] as f32 on the device: [k, r].
+static int place_transposed(struct gpu *g, const struct tensor *a, void **out, struct err *e)
+{
+    int rc;
+    size_t r = a->dim[0], k = a->dim[1];
+    float *rows = mem_calloc(r * k, sizeof *rows), *turned = mem_calloc(r * k, sizeof *turned);
+    if (!rows || !turned)
+        TRY(err_set(e, ERR_LIMIT, "%s: out of memory", a->name));
+    dtype_to_f32(rows, a->data, a->dtype, r * k);
+    for (size_t i = 0; i < r; i++)
+        for (size_t j = 0; j < k; j++)
+            turned[j * r + i] = rows[i * k + j];
+    struct tensor t = {.data = turned, .dtype = DT_F32, .rank = 2, .dim = {k, r}, .name = a->name};
+    TRY(place_alloc(g, r * k * sizeof(float), a->name, out, e));
+    TRY(place_rows(g, &t, k, r, *out, r * sizeof(float), DT_F32, e));
+    TRY(place_finish(g, e));
+fail:
+    mem_free(rows);
+    mem_free(turned);
+    return rc;
+}
+
+// Rows of a layer, some at a time: f32, plus LoRA, blocks, planes.
+struct slab {
+    void *w, *b, *a, *blocks, *workspace; // f32 [rows, k], f32 [rows, r], f32 [k, r]
+    size_t rows;
+};
+
+static int quantise_rows(struct gpu *g, const struct linear *l, struct cuda_quant_weight part,
+                         size_t first, const struct slab *s, struct err *e)
+{
+    int rc;
+    size_t n = l->w.dim[0], k = l->w.dim[1], r = s->a ? l->lora_a.dim[0] : 0;
+    for (size_t from = 0; from < n; from += s->rows) {
+        size_t m = min_size(s->rows, n - from);
+        struct tensor rows = l->w;
+        rows.data = (const char *)l->w.data + from * k * dtype_bytes(l->w.dtype);
+        TRY(place_rows(g, &rows, m, k, s->w, k * sizeof(float), DT_F32, e));
+        if (r > 0) {
+            struct tensor b = l->lora_b;
+            b.data = (const char *)b.data + from * r * dtype_bytes(b.dtype);
+            TRY(place_rows(g, &b, m, r, s->b, r * sizeof(float), DT_F32, e));
+            TRY(device_product(g,
+                               &(struct device_product){.y = {s->w, false, (int)m, (int)k, (int64_t)k},
+                                                        .x = s->b,
+                                                        .w = s->a,
+                                                        .m = m,
+                                                        .n = k,
+                                                        .k = r,
+                                                        .x_stride = r,
+                                                        .w_stride = r,
+                                                        .alpha = l->lora_scale,
+                                                        .add = true,
+                                                        .workspace = s->workspace},
+                               g->copies, e));
+        }
+        struct cuda_view f32 = {s->w, false, (int)m, (int)k, (int64_t)k};
+        int status = cuda_quant_pack(s->blocks, part.type, f32, g->copies);
+        if (status == 0)
+            status = cuda_quant_repack(&part, s->blocks, (int)(first + from), (int)m, g->copies);
+        if (status != 0)
+            TRY(cuda_error(e, ERR_FAIL, g, l->w.name, (cudaError_t)status));
+        TRY(place_finish(g, e));
+    }
+    return 0;
+fail:
+    return rc;
+}
+
+static int quantise_layer(struct gpu *g, const struct linear *l, struct cuda_quant_weight part,
+                          size_t first, struct err *e)
+{
+    int rc;
+    struct slab s = {0};
+    size_t n = l->w.dim[0], k = l->w.dim[1], counted = g->weight_bytes;
+    size_t block = (size_t)cuda_quant_block(part.type);
+    s.rows = min_size(n, max_size(SLAB_BYTES / (k * sizeof(float)), 1));
+    TRY(place_alloc(g, s.rows * k * sizeof(float), l->w.name, &s.w, e));
+    TRY(place_alloc(g, s.rows * (k / block) * (size_t)cuda_quant_block_bytes(part.type), l->w.name,
+                    &s.blocks, e));
+    if (tensor_present(&l->lora_a)) {
+        TRY(place_alloc(g, PRODUCT_WORKSPACE, l->w.name, &s.workspace, e));
+        TRY(place_alloc(g, s.rows * l->lora_a.dim[0] * sizeof(float), l->w.name, &s.b, e));
+        TRY(place_transposed(g, &l->lora_a, &s.a, e));
+    }
+    TRY(quantise_rows(g, l, part, first, &s, e));
+fail:
+    (void)cudaFree(s.w);
+    (void)cudaFree(s.blocks);
+    (void)cudaFree(s.workspace);
+    (void)cudaFree(s.b);
+    (void)cudaFree(s.a);
+    g->weight_bytes = counted; // all of that was for the moment
+    return rc;
+}
+
+int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, struct placed_linear *p,
+                   struct err *e)
+{
+    int rc;
+    for (size_t i = 0; i < n_w;) {
+        enum cuda_quant t = choose(g, &w[i]->w);
+        size_t rows = 0, end = i, first = 0;
+        while (end < n_w && choose(g, &w[end]->w) == t)
+            rows += w[end++]->w.dim[0];
+        struct cuda_quant_weight *part = &p->part[p->n_part];
+        *part = (struct cuda_quant_weight){.type = t, .n_out = (int)rows, .k = (int)p->d_in};
+        TRY(place_alloc(g, cuda_quant_bytes(t, part->n_out, part->k), w[i]->w.name, &part->planes, e));
+        p->n_part++;
+        for (; i < end; i++) {
+            TRY(quantise_layer(g, w[i], *part, first, e));
+            first += w[i]->w.dim[0];
+        }
+    }
+    return 0;
+fail:
+    return rc;
+}
