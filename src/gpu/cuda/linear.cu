@@ -125,8 +125,7 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
         slot = slot + 1 < STAGES ? slot + 1 : 0;
     }
 
-    copies_wait<0>();
-    __syncthreads(); // the ring becomes partial sums [WARPS][N][M + PAD]
+    __syncthreads(); // no copy is under way; the ring becomes partial sums [WARPS][N][M + PAD]
     float *part = (float *)dynamic_shared();
 #pragma unroll
     for (int i = 0; i < TILES; i++)
