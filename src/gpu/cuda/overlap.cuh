@@ -31,14 +31,20 @@ __device__ inline void overlap_next(void)
 // Is the switch on, and does the code that this device runs contain overlap_wait? (overlap.cu)
 bool overlap_possible(const void *kernel);
 
-// The largest share of the cache as shared memory: a processor that must divide its cache anew between two
-// kernels first lets all its blocks end, and nothing would overlap.
+// Percent of the cache as shared memory. A processor that must divide its cache anew between two kernels first
+// lets all its blocks end, and nothing would overlap: kernels that follow each other name the same share.
+enum {
+    CARVEOUT_MOST = 100,
+    CARVEOUT_LITTLE = 7, // 16 KiB on 9.0: what 16 blocks without shared memory take; the rest is L1 cache
+};
+
 template <class... P, class... A>
-int overlap_launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes, void *stream, A... args)
+int overlap_launch_sharing(int carveout, void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes,
+                           void *stream, A... args)
 {
     cudaLaunchAttribute attr[2] = {};
     attr[0].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
-    attr[0].val.sharedMemCarveout = 100;
+    attr[0].val.sharedMemCarveout = (unsigned)carveout;
     attr[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attr[1].val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t c = {};
@@ -49,6 +55,12 @@ int overlap_launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared_b
     c.attrs = attr;
     c.numAttrs = overlap_possible((const void *)kernel) ? 2 : 1;
     return cudaLaunchKernelEx(&c, kernel, args...);
+}
+
+template <class... P, class... A>
+int overlap_launch(void (*kernel)(P...), dim3 grid, int threads, size_t shared_bytes, void *stream, A... args)
+{
+    return overlap_launch_sharing(CARVEOUT_MOST, kernel, grid, threads, shared_bytes, stream, args...);
 }
 
 #endif

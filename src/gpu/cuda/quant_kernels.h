@@ -75,7 +75,8 @@ struct cuda_quant_input {
 };
 int cuda_quant_input(const struct cuda_quant_input *a, void *stream);
 
-// y = x W^T as cuda_few_linear; integer products inside a block, f32 between blocks.
+// y = x W^T as cuda_few_linear; integer products inside a block, f32 between blocks. The planes are read before
+// the kernel in front has ended: synchronise the stream once after they were written.
 struct cuda_quant_linear {
     struct cuda_quant_weight w;
     const void *x;      // of cuda_quant_input, y.rows rows

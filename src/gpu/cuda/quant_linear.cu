@@ -6,6 +6,7 @@
 // multiply them with M rows of x, four products an instruction. Sums of a block are exact integers; what
 // is added in f32, and in which order, does not depend on M, R or U: every rounding is spelt out, so
 // that a row has the same bits however many rows there are.
+#include "gpu/cuda/overlap.cuh"
 #include "gpu/cuda/quant_planes.cuh"
 
 enum {
@@ -81,6 +82,8 @@ __global__ void __launch_bounds__(INPUT_THREADS) quantise_input(struct input in)
 {
     __shared__ float shared[WARP];
     const struct cuda_quant_input &a = in.a;
+    overlap_next();
+    overlap_wait();
     int64_t row = blockIdx.y;
     int c = (int)blockIdx.x * INPUT_STEP + (int)threadIdx.x * 4;
     float4 v = load_four(a.x, in.x_wide, row, c);
@@ -133,8 +136,8 @@ int cuda_quant_input(const struct cuda_quant_input *a, void *stream)
     struct input in = {*a, (int8_t *)a->out, NULL, four_wide(a->x), four_wide(a->up)};
     in.scale = (float2 *)((char *)a->out + input_scales_at(a->x.rows, a->k));
     dim3 grid((unsigned)((a->k + INPUT_STEP - 1) / INPUT_STEP), (unsigned)a->x.rows);
-    quantise_input<<<grid, INPUT_THREADS, 0, (cudaStream_t)stream>>>(in);
-    return (int)cudaGetLastError();
+    return overlap_launch_sharing(CARVEOUT_LITTLE, quantise_input, grid, INPUT_THREADS, 0, stream,
+                                  in);
 }
 
 // ---- the product
@@ -184,6 +187,7 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
     int first = ((int)blockIdx.x * (THREADS / WARP) + (int)threadIdx.x / WARP) * R;
     if (first >= p.n_out)
         return;
+    overlap_next();
     float acc[M][R] = {};
     const int4 *x[M]; // behind the last row and the last output: those again, not stored
     const float2 *x_scale[M];
@@ -201,6 +205,8 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
 #pragma unroll
                 for (int r = 0; r < R; r++)
                     g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), u0 + i * WARP);
+        if (u0 < WARP)
+            overlap_wait(); // the first weights are on their way, x may be read
 #pragma unroll
         for (int i = 0; i < U; i++) {
             int u = u0 + i * WARP;
@@ -219,6 +225,7 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
             }
         }
     }
+    overlap_wait();   // lanes that had no unit
     float own = 0.0f; // lane m R + r stores row m of output r
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -238,24 +245,21 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
     store_f32(p.y.data, p.y.is_bf16, at, own);
 }
 
-template <int T> static void run_product(const struct product *p, int rows, cudaStream_t stream)
+template <int T> static int run_product(const struct product *p, int rows, void *stream)
 {
     int r = rows == 1 ? 1 : rows == 2 ? 2 : 4;
     unsigned n = (unsigned)((p->n_out + r * (THREADS / WARP) - 1) / (r * (THREADS / WARP)));
-    if (rows == 1)
-        quant_product<T, 1, 1, 4><<<n, THREADS, 0, stream>>>(*p);
-    else if (rows == 2)
-        quant_product<T, 2, 2, 2><<<n, THREADS, 0, stream>>>(*p);
-    else if (rows <= 4)
-        quant_product<T, 4, 4, 1><<<n, THREADS, 0, stream>>>(*p);
-    else
-        quant_product<T, 8, 4, 1><<<n, THREADS, 0, stream>>>(*p);
+    auto kernel = rows == 1   ? quant_product<T, 1, 1, 4>
+                  : rows == 2 ? quant_product<T, 2, 2, 2>
+                  : rows <= 4 ? quant_product<T, 4, 4, 1>
+                              : quant_product<T, 8, 4, 1>;
+    return overlap_launch_sharing(CARVEOUT_LITTLE, kernel, dim3(n), THREADS, 0, stream, *p);
 }
 
 int cuda_quant_linear(const struct cuda_quant_linear *a, void *stream)
 {
     const struct cuda_quant_weight *w = &a->w;
-    cudaStream_t s = (cudaStream_t)stream;
+    int error = 0;
     if (a->y.rows == 0 || w->n_out == 0)
         return 0;
     struct product p = {quant_planes_of(w->type, w->n_out, w->k, w->planes),
@@ -268,16 +272,16 @@ int cuda_quant_linear(const struct cuda_quant_linear *a, void *stream)
                         w->k,
                         w->n_out,
                         0};
-    for (; p.first_row < a->y.rows; p.first_row += ROWS) {
+    for (; p.first_row < a->y.rows && error == 0; p.first_row += ROWS) {
         int rows = min((int)ROWS, a->y.rows - p.first_row);
         if (w->type == CUDA_QUANT_Q8_0)
-            run_product<CUDA_QUANT_Q8_0>(&p, rows, s);
+            error = run_product<CUDA_QUANT_Q8_0>(&p, rows, stream);
         else if (w->type == CUDA_QUANT_Q4_0)
-            run_product<CUDA_QUANT_Q4_0>(&p, rows, s);
+            error = run_product<CUDA_QUANT_Q4_0>(&p, rows, stream);
         else if (w->type == CUDA_QUANT_Q4_K)
-            run_product<CUDA_QUANT_Q4_K>(&p, rows, s);
+            error = run_product<CUDA_QUANT_Q4_K>(&p, rows, stream);
         else
-            run_product<CUDA_QUANT_Q6_K>(&p, rows, s);
+            error = run_product<CUDA_QUANT_Q6_K>(&p, rows, stream);
     }
-    return (int)cudaGetLastError();
+    return error;
 }
