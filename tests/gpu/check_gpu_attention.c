@@ -165,8 +165,9 @@ struct seen {
 };
 
 // q, k, v: the head's first element in the row and in key 0. p_eps: of a probability's rounding.
-static void exact_row(struct seen *out, const struct both *q, int64_t q_at, const struct both *k, int64_t k_at,
-                      const struct both *v, int64_t v_at, int n, int d, double scale, double p_eps, bool y_bf16)
+static void exact_row(struct seen *out, const struct both *q, int64_t q_at, const struct both *k,
+                      int64_t k_at, const struct both *v, int64_t v_at, int n, int d, double scale,
+                      double p_eps, bool y_bf16)
 {
     double max = -INFINITY, size = 0, total = 0, weight[CUDA_HEAD_MAX] = {0};
     double *s = malloc((size_t)n * sizeof *s);
@@ -235,7 +236,8 @@ struct job {
 static struct job job_new(const struct shape *s, int types)
 {
     struct job j;
-    int q_cols = s->n_head * s->d, k_cols = s->n_kv * s->d, q_rows = s->n_seq * s->n_q, k_rows = s->n_seq * s->n_k;
+    int q_cols = s->n_head * s->d, k_cols = s->n_kv * s->d, q_rows = s->n_seq * s->n_q,
+        k_rows = s->n_seq * s->n_k;
     memset(&j, 0, sizeof j);
     if (s->n_q == s->n_k && types == ALL_BF16) { // slices of one matrix
         j.base[0] = filled(q_rows, q_cols + 2 * k_cols, q_cols + 2 * k_cols, true, 2);
@@ -248,9 +250,19 @@ static struct job job_new(const struct shape *s, int types)
         j.v = j.base[2] = filled(k_rows, k_cols, k_cols + 24, !(types & V_F32), 2);
     }
     j.y = poisoned(q_rows, q_cols, q_cols + 8, !(types & Y_F32));
-    struct cuda_attention a = {j.y.v,  j.q.v,    j.k.v, j.v.v,
-                               s->n_seq, s->n_q, s->n_k, s->n_head, s->n_kv, s->d,
-                               1.0f / sqrtf((float)s->d), s->causal, s->first_pos};
+    struct cuda_attention a = {j.y.v,
+                               j.q.v,
+                               j.k.v,
+                               j.v.v,
+                               s->n_seq,
+                               s->n_q,
+                               s->n_k,
+                               s->n_head,
+                               s->n_kv,
+                               s->d,
+                               1.0f / sqrtf((float)s->d),
+                               s->causal,
+                               s->first_pos};
     j.a = a;
     return j;
 }
@@ -279,7 +291,8 @@ static int row_alone(const struct job *j, attention_of *f, int seq, int i)
     must(cudaDeviceSynchronize(), "kernel");
     pull(&y);
     size_t e = element(j->y.v.is_bf16);
-    int same = memcmp(y.host, (char *)j->y.host + (size_t)(at * j->y.v.stride) * e, (size_t)y.v.cols * e) == 0;
+    int same = memcmp(y.host, (char *)j->y.host + (size_t)(at * j->y.v.stride) * e,
+                      (size_t)y.v.cols * e) == 0;
     release(&y);
     return same;
 }
@@ -290,7 +303,8 @@ static void check_many(const char *name, attention_of *f, struct shape s, int ty
     struct seen e;
     double worst = 0;
     char what[200], why[100] = "";
-    int good = 1, canary, alone = 1, step = (int)((int64_t)s.n_q * s.n_k * s.d * s.n_head / 20000000) + 1;
+    int good = 1, canary, alone = 1,
+        step = (int)((int64_t)s.n_q * s.n_k * s.d * s.n_head / 20000000) + 1;
     must(f(&j.a, NULL), "launch");
     must(cudaDeviceSynchronize(), "kernel");
     pull(&j.y);
@@ -299,29 +313,40 @@ static void check_many(const char *name, attention_of *f, struct shape s, int ty
         for (int i = 0; i < s.n_q; i = i + step >= s.n_q && i != s.n_q - 1 ? s.n_q - 1 : i + step)
             for (int h = 0; h < s.n_head; h++) {
                 int n = s.causal && s.first_pos + i + 1 < s.n_k ? s.first_pos + i + 1 : s.n_k;
-                int64_t row = seq * s.n_q + i, key = (int64_t)seq * s.n_k, column = h / (s.n_head / s.n_kv) * s.d;
-                exact_row(&e, &j.q, row * j.q.v.stride + h * s.d, &j.k, key * j.k.v.stride + column, &j.v,
-                          key * j.v.v.stride + column, n, s.d, (double)j.a.scale, p_eps, j.y.v.is_bf16);
+                int64_t row = seq * s.n_q + i, key = (int64_t)seq * s.n_k,
+                        column = h / (s.n_head / s.n_kv) * s.d;
+                exact_row(&e, &j.q, row * j.q.v.stride + h * s.d, &j.k, key * j.k.v.stride + column,
+                          &j.v, key * j.v.v.stride + column, n, s.d, (double)j.a.scale, p_eps,
+                          j.y.v.is_bf16);
                 good &= within(&e, &j.y, row * j.y.v.stride + h * s.d, s.d, &worst);
             }
     for (int i = 0; i < 3; i++)
         alone &= row_alone(&j, f, s.n_seq - 1, i * (s.n_q - 1) / 2);
-    snprintf(what, sizeof what, "%s seq %d q %d k %d heads %d/%d of %d%s first %d types %d (error %.2f of gate)", name,
-             s.n_seq, s.n_q, s.n_k, s.n_head, s.n_kv, s.d, s.causal ? " causal" : "", s.first_pos, types, worst);
-    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ", alone ? "" : "row alone");
+    snprintf(what, sizeof what,
+             "%s seq %d q %d k %d heads %d/%d of %d%s first %d types %d (error %.2f of gate)", name,
+             s.n_seq, s.n_q, s.n_k, s.n_head, s.n_kv, s.d, s.causal ? " causal" : "", s.first_pos,
+             types, worst);
+    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ",
+             alone ? "" : "row alone");
     report(good && canary && alone, what, why);
     job_free(&j);
 }
 
 static const struct shape many_shapes[] = {
-    {1, 1, 1, 1, 1, 64, false, 0},      {1, 2, 2, 2, 2, 88, false, 0},       {2, 3, 63, 2, 1, 64, false, 0},
-    {1, 64, 64, 2, 2, 72, false, 0},    {1, 65, 65, 2, 2, 80, false, 0},     {3, 17, 127, 1, 1, 88, false, 0},
-    {1, 128, 128, 1, 1, 96, false, 0},  {2, 129, 129, 2, 2, 88, false, 0},   {1, 130, 81, 3, 1, 104, false, 0},
-    {1, 200, 200, 2, 1, 128, true, 0},  {1, 65, 165, 4, 1, 128, true, 100},  {1, 33, 97, 8, 1, 120, true, 64},
-    {2, 70, 70, 4, 2, 40, true, 0},     {1, 40, 300, 2, 1, 128, true, 11},   {1, 5, 193, 2, 2, 8, true, 188},
-    {1, 300, 40, 5, 5, 88, false, 0},   {2, 300, 150, 4, 4, 64, false, 0},   {1, 530, 144, 3, 3, 128, true, 0},
-    {1, 400, 145, 3, 3, 96, true, 3},    {1, 190, 150, 4, 4, 64, false, 0},  {1, 192, 300, 4, 2, 40, true, 8},
-    {1, 185, 270, 4, 2, 88, false, 0},
+    {1, 1, 1, 1, 1, 64, false, 0},      {1, 2, 2, 2, 2, 88, false, 0},
+    {2, 3, 63, 2, 1, 64, false, 0},     {1, 64, 64, 2, 2, 72, false, 0},
+    {1, 65, 65, 2, 2, 80, false, 0},    {3, 17, 127, 1, 1, 88, false, 0},
+    {1, 128, 128, 1, 1, 96, false, 0},  {2, 129, 129, 2, 2, 88, false, 0},
+    {1, 130, 81, 3, 1, 104, false, 0},  {1, 200, 200, 2, 1, 128, true, 0},
+    {1, 65, 165, 4, 1, 128, true, 100}, {1, 33, 97, 8, 1, 120, true, 64},
+    {2, 70, 70, 4, 2, 40, true, 0},     {1, 40, 300, 2, 1, 128, true, 11},
+    {1, 5, 193, 2, 2, 8, true, 188},    {1, 300, 40, 5, 5, 88, false, 0},
+    {2, 300, 150, 4, 4, 64, false, 0},  {1, 530, 144, 3, 3, 128, true, 0},
+    {1, 400, 145, 3, 3, 96, true, 3},   {1, 190, 150, 4, 4, 64, false, 0},
+    {1, 192, 300, 4, 2, 40, true, 8},   {1, 185, 270, 4, 2, 88, false, 0},
+    {1, 20, 191, 1, 1, 88, false, 0},   {1, 20, 255, 1, 1, 128, false, 0},
+    {1, 3, 200, 8, 8, 88, true, 94},    {1, 3, 300, 8, 8, 88, true, 190},
+    {1, 3, 300, 8, 8, 64, true, 254},
 };
 static const struct shape long_shapes[] = {
     {1, 2049, 2049, 1, 1, 88, false, 0},
@@ -330,8 +355,9 @@ static const struct shape long_shapes[] = {
 };
 // what an accelerator does in no time and the emulation in minutes
 static const struct shape real_shapes[] = {
-    {2, 2049, 2049, 16, 16, 88, false, 0}, {1, 322, 322, 32, 8, 128, true, 0}, {1, 512, 9000, 32, 8, 128, true, 8488},
-    {2, 128, 2049, 12, 12, 64, false, 0},  {2, 65, 12000, 8, 8, 128, true, 11935},
+    {2, 2049, 2049, 16, 16, 88, false, 0},  {1, 322, 322, 32, 8, 128, true, 0},
+    {1, 512, 9000, 32, 8, 128, true, 8488}, {2, 128, 2049, 12, 12, 64, false, 0},
+    {2, 65, 12000, 8, 8, 128, true, 11935},
 };
 
 static void check_many_all(const char *name, bool prefer_portable, bool short_run, bool emulated)
@@ -350,10 +376,11 @@ static void check_many_all(const char *name, bool prefer_portable, bool short_ru
 static void check_plain_all(void)
 {
     static const struct shape shapes[] = {
-        {1, 1, 1, 1, 1, 24, false, 0},    {2, 5, 7, 2, 1, 32, true, 2},      {1, 9, 8, 4, 2, 64, false, 0},
-        {3, 6, 65, 2, 2, 88, false, 0},   {1, 12, 129, 8, 1, 128, true, 60}, {1, 7, 33, 2, 1, 256, false, 0},
-        {1, 30, 30, 2, 2, 96, true, 0},   {1, 3, 70, 2, 1, 130, true, 10},   {1, 4, 17, 1, 1, 2, false, 0},
-        {2, 10, 10, 2, 2, 88, false, 0},
+        {1, 1, 1, 1, 1, 24, false, 0},     {2, 5, 7, 2, 1, 32, true, 2},
+        {1, 9, 8, 4, 2, 64, false, 0},     {3, 6, 65, 2, 2, 88, false, 0},
+        {1, 12, 129, 8, 1, 128, true, 60}, {1, 7, 33, 2, 1, 256, false, 0},
+        {1, 30, 30, 2, 2, 96, true, 0},    {1, 3, 70, 2, 1, 130, true, 10},
+        {1, 4, 17, 1, 1, 2, false, 0},     {2, 10, 10, 2, 2, 88, false, 0},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_many("plain", cuda_attention_plain, shapes[i], ALL_F32, 0);
@@ -389,12 +416,15 @@ static void check_few(struct few_shape s)
     q = filled(s.n_row, cols, cols + 8, s.q_bf16, 2);
     y = poisoned(s.n_row, cols, cols + 8, s.q_bf16);
     size_t bytes = cuda_attention_few_scratch(s.n_row, s.n_head, s.d, s.n_k_max);
-    struct both scratch = poisoned(1, (int)(bytes / 4), (int64_t)bytes / 4, false), one = poisoned(1, cols, cols, s.q_bf16);
+    struct both scratch = poisoned(1, (int)(bytes / 4), (int64_t)bytes / 4, false),
+                one = poisoned(1, cols, cols, s.q_bf16);
     uint32_t *device_pos;
     must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
     must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
-    struct cuda_attention_few a = {y.v,    q.v,    s.cache_bf16, device_pos, s.n_k_max, s.n_head,
-                                   s.n_kv, s.d, 1.0f / sqrtf((float)s.d), scratch.v.data};
+    struct cuda_attention_few a = {y.v,           q.v,       s.cache_bf16,
+                                   device_pos,    s.n_k_max, s.n_head,
+                                   s.n_kv,        s.d,       1.0f / sqrtf((float)s.d),
+                                   scratch.v.data};
     must(cuda_attention_few(&a, &rows, NULL), "launch");
     must(cudaDeviceSynchronize(), "kernel");
     pull(&y);
@@ -403,8 +433,8 @@ static void check_few(struct few_shape s)
         for (int h = 0; h < s.n_head; h++) {
             struct seen e;
             int64_t column = h / (s.n_head / s.n_kv) * s.d;
-            exact_row(&e, &q, i * q.v.stride + h * s.d, &k[i], column, &v[i], column, (int)pos[i] + 1, s.d,
-                      (double)a.scale, 0, s.q_bf16);
+            exact_row(&e, &q, i * q.v.stride + h * s.d, &k[i], column, &v[i], column,
+                      (int)pos[i] + 1, s.d, (double)a.scale, 0, s.q_bf16);
             good &= within(&e, &y, i * y.v.stride + h * s.d, s.d, &worst);
         }
         if (i != 0 && i != s.n_row - 1)
@@ -419,12 +449,15 @@ static void check_few(struct few_shape s)
         must(cuda_attention_few(&b, &lone, NULL), "launch");
         must(cudaDeviceSynchronize(), "kernel");
         pull(&one);
-        alone &= memcmp(one.host, (char *)y.host + (size_t)(i * y.v.stride) * element(s.q_bf16), one.bytes) == 0;
+        alone &= memcmp(one.host, (char *)y.host + (size_t)(i * y.v.stride) * element(s.q_bf16),
+                        one.bytes) == 0;
     }
-    snprintf(what, sizeof what, "few rows %d heads %d/%d of %d cache %s q %s pos %u.. of %d (error %.2f of gate)",
-             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32", s.q_bf16 ? "bf16" : "f32", pos[0],
-             s.n_k_max, worst);
-    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ", alone ? "" : "row alone");
+    snprintf(what, sizeof what,
+             "few rows %d heads %d/%d of %d cache %s q %s pos %u.. of %d (error %.2f of gate)",
+             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32",
+             s.q_bf16 ? "bf16" : "f32", pos[0], s.n_k_max, worst);
+    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ",
+             alone ? "" : "row alone");
     report(good && canary && alone, what, why);
     for (int i = 0; i < s.n_row; i++) {
         release(&k[i]);
@@ -466,7 +499,8 @@ static void check_few_all(void)
 
 enum rope_cache { NO_CACHE, ONE_CACHE, CACHES, ONLY_Q };
 
-static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool cache_bf16, enum rope_cache kind)
+static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool cache_bf16,
+                       enum rope_cache kind)
 {
     int half = d / 2, kv = n_kv * d, cap = 40, good = 1, good_table = 1, canary = 1;
     float inv[CUDA_HEAD_MAX / 2];
@@ -489,7 +523,8 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
         for (int j = 0; j < half; j++) {
             double angle = (double)((float)pos[i] * inv[j]);
             const float *t = (const float *)table.host + i * d + j;
-            good_table &= fabs((double)t[0] - cos(angle)) <= ldexp(1, -24) && fabs((double)t[half] - sin(angle)) <= ldexp(1, -24);
+            good_table &= fabs((double)t[0] - cos(angle)) <= ldexp(1, -24) &&
+                          fabs((double)t[half] - sin(angle)) <= ldexp(1, -24);
         }
     // q, k and v as columns of one matrix, as they are in the model
     int q_cols = n_head * d;
@@ -507,8 +542,14 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
         c.k[i] = caches[0][i].v.data;
         c.v[i] = caches[1][i].v.data;
     }
-    struct cuda_rope a = {.q = slice(&m, 0, q_cols).v, .table = table.v.data, .rows = rows, .n_head = n_head,
-                          .n_kv = n_kv, .d_head = d, .cache_bf16 = cache_bf16, .pos = device_pos};
+    struct cuda_rope a = {.q = slice(&m, 0, q_cols).v,
+                          .table = table.v.data,
+                          .rows = rows,
+                          .n_head = n_head,
+                          .n_kv = n_kv,
+                          .d_head = d,
+                          .cache_bf16 = cache_bf16,
+                          .pos = device_pos};
     if (kind != ONLY_Q) {
         a.k = slice(&m, q_cols, kv).v;
         a.v = slice(&m, q_cols + kv, kv).v;
@@ -531,7 +572,8 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
                 double cosine = (double)((float *)table.host)[i * d + j % half];
                 double sine = (double)((float *)table.host)[i * d + half + j % half];
                 double want = j < half ? x * cosine - other * sine : x * cosine + other * sine;
-                double gate = ldexp(fabs(x * cosine) + fabs(other * sine), -22) + (is_bf16 ? ldexp(fabs(want), -8) : 0);
+                double gate = ldexp(fabs(x * cosine) + fabs(other * sine), -22) +
+                              (is_bf16 ? ldexp(fabs(want), -8) : 0);
                 if (h >= n_head + n_kv || (kind == ONLY_Q && h >= n_head)) {
                     want = x;
                     gate = 0;
@@ -549,7 +591,8 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
                 written[pos[i]] = 1;
                 for (int j = 0; j < kv; j++) {
                     float x = get(m.host, is_bf16, i * m.v.stride + q_cols + w * kv + j);
-                    good &= get(one->host, cache_bf16, (int64_t)pos[i] * kv + j) == (cache_bf16 ? to_bf16(x) : x);
+                    good &= get(one->host, cache_bf16, (int64_t)pos[i] * kv + j) ==
+                            (cache_bf16 ? to_bf16(x) : x);
                 }
             }
             size_t bytes = (size_t)kv * element(cache_bf16);
@@ -557,9 +600,10 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
                 canary &= written[i / bytes] || ((uint8_t *)one->host)[i] == CANARY;
             release(one);
         }
-    snprintf(what, sizeof what, "rope rows %d heads %d/%d of %d %s cache %s form %d", rows, n_head, n_kv, d,
-             is_bf16 ? "bf16" : "f32", cache_bf16 ? "bf16" : "f32", (int)kind);
-    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", good_table ? "" : "table ", canary ? "" : "canary");
+    snprintf(what, sizeof what, "rope rows %d heads %d/%d of %d %s cache %s form %d", rows, n_head,
+             n_kv, d, is_bf16 ? "bf16" : "f32", cache_bf16 ? "bf16" : "f32", (int)kind);
+    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", good_table ? "" : "table ",
+             canary ? "" : "canary");
     report(good && good_table && canary, what, why);
     release(&m);
     free(before.host);
@@ -628,9 +672,10 @@ static void bench_many(struct shape s)
     }
     cuda_attention_prefer_portable(false);
     double flop = 4 * pairs * s.d * s.n_head * s.n_seq;
-    printf("many seq %d q %d k %d heads %d/%d of %d%s: %.4f ms, %.0f TFLOP/s; portable %.4f ms, %.0f TFLOP/s\n",
-           s.n_seq, s.n_q, s.n_k, s.n_head, s.n_kv, s.d, s.causal ? " causal" : "", ms[0], flop / ms[0] / 1e9, ms[1],
-           flop / ms[1] / 1e9);
+    printf("many seq %d q %d k %d heads %d/%d of %d%s: %.4f ms, %.0f TFLOP/s; portable %.4f ms, "
+           "%.0f TFLOP/s\n",
+           s.n_seq, s.n_q, s.n_k, s.n_head, s.n_kv, s.d, s.causal ? " causal" : "", ms[0],
+           flop / ms[0] / 1e9, ms[1], flop / ms[1] / 1e9);
     job_free(&j);
 }
 
@@ -639,7 +684,8 @@ struct few_job {
     struct cuda_cache_rows rows;
     char *pool;
     size_t cache_bytes;
-    int n_cache, turn; // caches in the pool, taken in turn, so that none is still in the second-level cache
+    int n_cache,
+        turn; // caches in the pool, taken in turn, so that none is still in the second-level cache
 };
 
 enum { FEW_CALLS = 16 };
@@ -666,7 +712,8 @@ static void bench_few(int n_row, int n_k)
         f.n_cache = 2 * n_row;
     must(cudaMalloc((void **)&f.pool, (size_t)f.n_cache * f.cache_bytes), "memory");
     must(cudaMemset(f.pool, 0, (size_t)f.n_cache * f.cache_bytes), "memset");
-    struct both q = filled(n_row, HEADS * D, HEADS * D, true, 1), y = poisoned(n_row, HEADS * D, HEADS * D, true);
+    struct both q = filled(n_row, HEADS * D, HEADS * D, true, 1),
+                y = poisoned(n_row, HEADS * D, HEADS * D, true);
     for (int i = 0; i < n_row; i++)
         pos[i] = (uint32_t)n_k - 1;
     must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
@@ -675,7 +722,8 @@ static void bench_few(int n_row, int n_k)
     must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(n_row, HEADS, D, n_k)), "memory");
     f.a = a;
     double ms = median_ms(work_few, &f, FEW_CALLS);
-    printf("few rows %d keys %d: %.4f ms, %.0f GB/s\n", n_row, n_k, ms, 2.0 * n_row * (double)f.cache_bytes / ms / 1e6);
+    printf("few rows %d keys %d: %.4f ms, %.0f GB/s\n", n_row, n_k, ms,
+           2.0 * n_row * (double)f.cache_bytes / ms / 1e6);
     cudaFree(a.scratch);
     cudaFree(device_pos);
     cudaFree(f.pool);
@@ -686,9 +734,9 @@ static void bench_few(int n_row, int n_k)
 static void bench(void)
 {
     static const struct shape shapes[] = {
-        {1, 2049, 2049, 16, 16, 88, false, 0}, {3, 2049, 2049, 16, 16, 88, false, 0},
-        {6, 2049, 2049, 16, 16, 88, false, 0}, {1, 65, 65, 32, 8, 128, true, 0},
-        {1, 322, 322, 32, 8, 128, true, 0},    {1, 512, 4096, 32, 8, 128, true, 3584},
+        {1, 2049, 2049, 16, 16, 88, false, 0},     {3, 2049, 2049, 16, 16, 88, false, 0},
+        {6, 2049, 2049, 16, 16, 88, false, 0},     {1, 65, 65, 32, 8, 128, true, 0},
+        {1, 322, 322, 32, 8, 128, true, 0},        {1, 512, 4096, 32, 8, 128, true, 3584},
         {1, 512, 100000, 32, 8, 128, true, 99488}, {6, 160, 2049, 12, 12, 64, false, 0},
         {6, 160, 160, 12, 12, 64, false, 0},
     };

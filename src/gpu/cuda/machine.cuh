@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What has no spelling in C: launches, dynamic shared memory, asynchronous copies, ldmatrix, mma, exp2. Each says
-// what each lane holds. tests/gpu/emulate has a twin of this file that runs on the processor.
+// what each lane holds. tests/gpu/emulate/emulate_machine.cuh is its twin that runs on the processor.
 #ifndef IV_GPU_CUDA_MACHINE_CUH
 #define IV_GPU_CUDA_MACHINE_CUH
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Hopper's matrix instructions: 4 warps (a warpgroup) multiply 64 rows, asynchronously. Accumulators lie as those of
 // mma_bf16: warp w of the group has rows 16 w .. 16 w + 15, and acc[n] is its 16 x 8 at columns 8 n.
-// tests/gpu/emulate has a twin of this file. Only to be used where IV_HOPPER.
+// tests/gpu/emulate/emulate_warpgroup.cuh is its twin. Only to be used where IV_HOPPER.
 #ifndef IV_GPU_CUDA_WARPGROUP_CUH
 #define IV_GPU_CUDA_WARPGROUP_CUH
 

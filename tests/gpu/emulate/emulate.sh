@@ -14,6 +14,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     python3 "$here/emulate.py" "$1" >"$name.cpp"
     # A product of two floats stays rounded, as in __fmul_rn; fmaf is called by its name.
     c++ -std=c++17 $flags -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas -I "$(dirname "$1")" \
+        -include emulate_warpgroup.cuh \
         -c "$name.cpp" -o "$name.o"
     objects="$objects $name.o"
     shift

@@ -5,8 +5,8 @@
 // turn, so that one meeting is enough: no lane is two collectives ahead. Asynchronous copies of even threads
 // happen at once and those of odd threads when they are waited for, so that a copy that is read too early or
 // that overwrites what is still read shows.
-#ifndef IV_TESTS_GPU_EMULATE_MACHINE_CUH
-#define IV_TESTS_GPU_EMULATE_MACHINE_CUH
+#ifndef IV_GPU_CUDA_MACHINE_CUH // the guard of the file it stands for, which then has nothing to say
+#define IV_GPU_CUDA_MACHINE_CUH
 
 #include <vector>
 

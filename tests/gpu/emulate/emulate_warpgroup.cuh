@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // src/gpu/cuda/warpgroup.cuh on the CPU. Products of even warps are done at once and those of odd warps when they
 // are waited for: tiles that are not there yet, or are overwritten too early, show in one or the other.
-#ifndef IV_TESTS_GPU_EMULATE_WARPGROUP_CUH
-#define IV_TESTS_GPU_EMULATE_WARPGROUP_CUH
+#ifndef IV_GPU_CUDA_WARPGROUP_CUH // the guard of the file it stands for, which then has nothing to say
+#define IV_GPU_CUDA_WARPGROUP_CUH
 
 #include <functional>
 #include <vector>
 
-#include "gpu/cuda/machine.cuh"
+#include "emulate_machine.cuh"
 
 #define IV_HOPPER 1
 
