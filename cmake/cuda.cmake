@@ -21,6 +21,12 @@ if(IV_CUDA STREQUAL "EMULATE")
   endforeach()
   set_source_files_properties(${IV_CUDA_SRC} PROPERTIES
     COMPILE_OPTIONS "-O2;-ffp-contract=off;-fvisibility=hidden;-Wno-unknown-pragmas")
+  # twins of machine.cuh and warpgroup.cuh come first and leave those nothing to say
+  foreach(f ${IV_CUDA_SRC})
+    if(f MATCHES "_cu\\.cpp$")
+      set_property(SOURCE ${f} APPEND PROPERTY COMPILE_OPTIONS "-include;emulate_warpgroup.cuh")
+    endif()
+  endforeach()
   file(GLOB c_files CONFIGURE_DEPENDS src/gpu/cuda/*.c)
   list(FILTER c_files EXCLUDE REGEX "/lt\\.c$")
   list(APPEND IV_CUDA_SRC ${c_files})

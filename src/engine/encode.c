@@ -36,8 +36,8 @@ static void job_init(struct encode_job *j, const iv_engine *engine, size_t n_cli
     j->n_row = n_clip * engine->config.qformer.n_query;
 }
 
-// out, host: f32 [n_clip * n_tok, d]
-static void run_vision(struct ops *o, const struct encode_job *j, float *out)
+// f32 [n_clip * n_tok, d] on the arena
+static struct mat vision(struct ops *o, const struct encode_job *j)
 {
     const struct model *m = &j->engine->model;
     struct mat x = ops_mat(o, j->n_clip * j->n_tok, m->vit.c.d_model);
@@ -48,18 +48,22 @@ static void run_vision(struct ops *o, const struct encode_job *j, float *out)
                                     .position = j->position,
                                     .hooks = &j->hooks},
                 x);
-    op_download(o, out, x);
+    return x;
+}
+
+// out, host: f32 [n_clip * n_tok, d]
+static void run_vision(struct ops *o, const struct encode_job *j, float *out)
+{
+    op_download(o, out, vision(o, j));
 }
 
 // queries, rows, host: f32 [n_row, d_qformer], [n_row, d_llm]
-static void run_qformer(struct ops *o, const struct encode_job *j, const float *vit, float *queries,
-                        float *rows)
+static void qformer(struct ops *o, const struct encode_job *j, struct mat x, float *queries,
+                    float *rows)
 {
     const struct model *m = &j->engine->model;
-    struct mat x = ops_mat(o, j->n_clip * j->n_tok, m->vit.c.d_model);
     struct mat q = ops_mat(o, j->n_row, m->qformer.c.d_model);
     struct mat r = ops_mat(o, j->n_row, m->llm.c.d_model);
-    op_upload(o, x, vit);
     qformer_forward(o, &m->qformer,
                     &(struct qformer_input){.vision = x,
                                             .n_clip = j->n_clip,
@@ -70,6 +74,26 @@ static void run_qformer(struct ops *o, const struct encode_job *j, const float *
     qformer_project(o, &m->qformer, q, r);
     op_download(o, queries, q);
     op_download(o, rows, r);
+}
+
+static void run_qformer(struct ops *o, const struct encode_job *j, const float *vit, float *queries,
+                        float *rows)
+{
+    struct mat x = ops_mat(o, j->n_clip * j->n_tok, j->engine->model.vit.c.d_model);
+    op_upload(o, x, vit);
+    qformer(o, j, x, queries, rows);
+}
+
+// Both, without the host in between; *vision_ms is the time of the first.
+static void run_both(struct ops *o, const struct encode_job *j, float *queries, float *rows,
+                     double *vision_ms)
+{
+    double start = clock_ms();
+    float last;
+    struct mat x = vision(o, j);
+    op_download(o, &last, mat_cols(mat_rows(x, x.rows - 1, 1), 0, 1)); // waits
+    *vision_ms += clock_ms() - start;
+    qformer(o, j, x, queries, rows);
 }
 
 static int plan_job(const struct encode_job *j, struct ops_plan *vision, struct ops_plan *qformer,
@@ -87,6 +111,24 @@ static int plan_job(const struct encode_job *j, struct ops_plan *vision, struct 
     ops_plan_reset(o);
     run_qformer(o, &dry, NULL, NULL, NULL);
     *qformer = ops_plan_result(o);
+    TRY(ops_status(o, e));
+fail:
+    ops_close(o);
+    return rc;
+}
+
+// Scratch of run_both.
+static int plan_both(const struct encode_job *j, size_t *bytes, struct err *e)
+{
+    struct encode_job dry = *j;
+    struct hooks none = {0};
+    struct ops *o = NULL;
+    double ms = 0;
+    int rc;
+    dry.hooks = none;
+    TRY(engine_open_plan(j->engine, &none, &o, e));
+    run_both(o, &dry, NULL, NULL, &ms);
+    *bytes = ops_plan_result(o).arena_bytes;
     TRY(ops_status(o, e));
 fail:
     ops_close(o);
@@ -146,15 +188,25 @@ struct encode {
     struct shared_rows *rows;
 };
 
+// On a GPU the video transformer's rows stay there: another instruction computes them anew, which is sooner
+// done than they are fetched and sent back.
+static bool joined(const struct encode *x)
+{
+    return x->media->engine->gpu && !x->media->vit && !x->r->vit;
+}
+
 static int open_stream(struct encode *x, struct err *e)
 {
     struct ops_plan vision, qformer;
+    size_t bytes;
     int rc = 0;
     if (!x->ops) {
         TRY(engine_open_ops(x->media->engine, &x->job.hooks, &x->ops, e));
         TRY(plan_job(&x->job, &vision, &qformer, e));
-        TRY(ops_reserve(x->ops,
-                        max_size(x->media->vit ? 0 : vision.arena_bytes, qformer.arena_bytes), e));
+        bytes = max_size(x->media->vit ? 0 : vision.arena_bytes, qformer.arena_bytes);
+        if (joined(x))
+            TRY(plan_both(&x->job, &bytes, e));
+        TRY(ops_reserve(x->ops, bytes, e));
     }
     ops_clear(x->ops);
     ops_set_tap(x->ops, callback_tap(x->r->cb));
@@ -162,7 +214,9 @@ fail:
     return rc;
 }
 
-static int encode_vision(struct encode *x, const float *pixels, float **vit, struct err *e)
+// vit: the rows, the caller's; or NULL and queries and rows (see encode_part) at once.
+static int encode_vision(struct encode *x, const float *pixels, float **vit, float *queries,
+                         float *rows, struct err *e)
 {
     int rc;
     struct encode_job *j = &x->job;
@@ -171,22 +225,31 @@ static int encode_vision(struct encode *x, const float *pixels, float **vit, str
     const struct vit *v = &j->engine->model.vit;
     callback_stage(x->r->cb, "pixels", "f32", pixels,
                    (const size_t[]){1, j->n_clip, j->n_frame, 3, side, side}, 6);
-    TRY(host_rows(vit, j->n_clip * j->n_tok, v->c.d_model, "vision rows", e));
+    if (vit)
+        TRY(host_rows(vit, j->n_clip * j->n_tok, v->c.d_model, "vision rows", e));
     TRY(host_rows(&j->position, j->n_tok, v->c.d_model, "position table", e));
     vit_position(v, j->n_frame, j->position);
     j->pixels = pixels;
-    run_vision(x->ops, j, *vit);
+    double before = x->times->vision_ms;
+    if (vit)
+        run_vision(x->ops, j, *vit);
+    else
+        run_both(x->ops, j, queries, rows, &x->times->vision_ms);
     TRY(ops_status(x->ops, e));
     ops_clear(x->ops);
-    x->times->vision_ms += clock_ms() - start;
+    if (vit)
+        x->times->vision_ms += clock_ms() - start;
+    else
+        x->times->qformer_ms += clock_ms() - start - (x->times->vision_ms - before);
 fail:
     mem_free(j->position);
     j->position = NULL;
     return rc;
 }
 
-// Decodes the frames if that is not done and runs the video transformer. *vit is the caller's.
-static int part_vision(struct encode *x, size_t i, float **vit, struct err *e)
+// Decodes the frames if that is not done and runs the video transformer; vit, queries, rows as encode_vision.
+static int part_vision(struct encode *x, size_t i, float **vit, float *queries, float *rows,
+                       struct err *e)
 {
     struct clips clips = {0};
     iv_media *m = x->media;
@@ -200,7 +263,7 @@ static int part_vision(struct encode *x, size_t i, float **vit, struct err *e)
         m->info.preprocess_ms += ms;
         m->info.decode_ms += clock_ms() - start - ms;
     }
-    TRY(encode_vision(x, pixels, vit, e));
+    TRY(encode_vision(x, pixels, vit, queries, rows, e));
 fail:
     clips_free(&clips);
     return rc;
@@ -213,8 +276,14 @@ static int encode_part(struct encode *x, size_t i, float *queries, float *rows, 
     float *vit = NULL;
     bool whole = x->media->n_part == 1;
     TRY(open_stream(x, e));
+    if (joined(x)) {
+        TRY(part_vision(x, i, NULL, queries, rows, e));
+        x->times->cached = false;
+        x->n_computed++;
+        return 0;
+    }
     if (!x->media->vit) {
-        TRY(part_vision(x, i, &vit, e));
+        TRY(part_vision(x, i, &vit, NULL, NULL, e));
         if (whole && x->media->pixels) { // another instruction will want it
             x->media->vit = vit;
             vit = NULL;

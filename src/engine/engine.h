@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "chat/template.h"
 #include "engine/cache.h"
+#include "engine/frame_batch.h"
 #include "engine/prefetch.h"
 #include "engine/shared_rows.h"
 #include "engine/status.h"
@@ -103,8 +104,8 @@ int media_set_frames(iv_media *m, const int32_t *index, size_t n, double fps, st
 // Takes c over.
 void media_take_clips(iv_media *m, struct clips *c);
 // Decodes n frames of v into new pixels, *ms being the time of the preprocessing; clips_free releases.
-int media_read_clips(struct video *v, const struct clips_plan *plan, const int32_t *index, size_t n,
-                     struct clips *out, double *ms, struct err *e);
+int media_read_clips(struct video *v, struct pool *pool, const struct clips_plan *plan,
+                     const int32_t *index, size_t n, struct clips *out, double *ms, struct err *e);
 
 // Cuts frames [first, first + n) of m's video; m->video is set.
 int segments_cut(iv_media *m, const struct iv_media_options *o, size_t first, size_t n,

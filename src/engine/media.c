@@ -156,33 +156,28 @@ fail:
     return rc;
 }
 
-// Frames on their way from the decoder to the pixels.
-struct frame_to_clips {
-    struct clips *clips;
-    double ms;
-};
-
 static int put_frame(void *user, size_t slot, const uint8_t *rgb, struct err *e)
 {
-    struct frame_to_clips *f = user;
-    double start = clock_ms();
     (void)e;
-    clips_put(f->clips, slot, rgb);
-    f->ms += clock_ms() - start;
+    frame_batch_put(user, slot, rgb);
     return 0;
 }
 
-int media_read_clips(struct video *v, const struct clips_plan *plan, const int32_t *index, size_t n,
-                     struct clips *out, double *ms, struct err *e)
+int media_read_clips(struct video *v, struct pool *pool, const struct clips_plan *plan,
+                     const int32_t *index, size_t n, struct clips *out, double *ms, struct err *e)
 {
-    struct frame_to_clips f = {.clips = out};
+    struct frame_batch b = {0};
     int rc;
     TRY(clips_init(out, plan, e));
-    TRY(video_read(v, index, n, &(struct frame_sink){.user = &f, .put = put_frame}, e));
+    TRY(frame_batch_open(&b, out, pool, e));
+    TRY(video_read(v, index, n, &(struct frame_sink){.user = &b, .put = put_frame}, e));
+    frame_batch_flush(&b);
+    *ms += b.ms;
+    frame_batch_close(&b);
     clips_done(out);
-    *ms += f.ms;
     return 0;
 fail:
+    frame_batch_close(&b);
     clips_free(out);
     return rc;
 }
@@ -198,7 +193,7 @@ static int read_whole(iv_media *m, const struct clips_plan *plan, size_t first, 
     if (!index)
         TRY(err_set(e, ERR_LIMIT, "%s: out of memory for %zu frames", m->path, n));
     TRY(frames_sample(first, n_window, n, index, e));
-    TRY(media_read_clips(m->video, plan, index, n, &clips, &m->info.preprocess_ms, e));
+    TRY(media_read_clips(m->video, m->engine->pool, plan, index, n, &clips, &m->info.preprocess_ms, e));
     TRY(media_set_frames(m, index, n, video_stats(m->video)->fps, e));
     media_take_clips(m, &clips);
     video_close(m->video);
@@ -213,7 +208,8 @@ static int read_video(iv_media *m, const char *path, const struct iv_media_optio
                       struct err *e)
 {
     int rc;
-    struct video_options vo = {.hooks = callback_hooks(&m->decode_cb)};
+    struct video_options vo = {.hooks = callback_hooks(&m->decode_cb),
+                               .n_thread = pool_threads(m->engine->pool)};
     struct clips_plan plan;
     size_t first, n_window;
     double start = clock_ms();
@@ -265,7 +261,8 @@ fail:
 static int read_image(iv_media *m, const char *path, struct clips *clips, struct buf *content,
                       struct err *e)
 {
-    struct video_options vo = {.hooks = callback_hooks(&m->callbacks)};
+    struct video_options vo = {.hooks = callback_hooks(&m->callbacks),
+                               .n_thread = pool_threads(m->engine->pool)};
     struct image image = {0};
     double start = clock_ms(), decoded;
     int rc;

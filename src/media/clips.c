@@ -264,6 +264,12 @@ fail:
     return rc;
 }
 
+int clips_share(struct clips *lane, const struct clips *c, struct err *e)
+{
+    *lane = *c;
+    return work_make(&lane->work, &c->plan, e);
+}
+
 void clips_done(struct clips *c)
 {
     work_free(c->work);

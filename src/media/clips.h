@@ -64,6 +64,9 @@ int clips_init(struct clips *c, const struct clips_plan *plan, struct err *e);
 // rgb [height, width, 3] u8 becomes frame `frame` (< n_frame) of every clip. NULL = the pixels of frame - 1
 // again (frame > 0).
 void clips_put(struct clips *c, size_t frame, const uint8_t *rgb);
+// A second writer of c's pixels with scratch of its own (plan.work_bytes), for other frames at the same time. To
+// clips_done, never to clips_free.
+int clips_share(struct clips *lane, const struct clips *c, struct err *e);
 // Releases the scratch; pixels stay.
 void clips_done(struct clips *c);
 void clips_free(struct clips *c);

@@ -100,14 +100,23 @@ static void table_row(const struct tensor *t, size_t row, float *out)
     dtype_to_f32(out, (const char *)t->data + row * d * dtype_bytes(t->dtype), t->dtype, d);
 }
 
+// The table for clips of n_frame frames if the checkpoint holds it as it is.
+static const struct tensor *stored_position(const struct vit *v, size_t n_frame)
+{
+    if (n_frame == 1)
+        return &v->img_pos_embed;
+    return n_frame == v->n_frame_pos ? &v->pos_embed : NULL;
+}
+
 void vit_position(const struct vit *v, size_t n_frame, float *out)
 {
     size_t d = v->c.d_model, n_patch = v->c.n_patch, t0 = v->n_frame_pos;
-    const struct tensor *p = n_frame == 1 ? &v->img_pos_embed : &v->pos_embed;
-    if (n_frame == 1 || n_frame == t0) {
+    const struct tensor *p = stored_position(v, n_frame);
+    if (p) {
         dtype_to_f32(out, p->data, p->dtype, vit_tokens(&v->c, n_frame) * d);
         return;
     }
+    p = &v->pos_embed;
     // torch's linear interpolation, align_corners off; the class row is not part of it
     table_row(p, 0, out);
     float scale = (float)t0 / (float)n_frame;
@@ -179,7 +188,8 @@ void vit_forward(struct ops *o, const struct vit *v, const struct vit_input *in,
     }
     // the tap sees the class rows too; what reads it drops row 0 of each clip
     op_tap(o, "vit_patch", out, (const size_t[]){n_clip, n_tok, c->d_model}, 3);
-    op_add_table(o, out, in->position, n_tok);
+    const struct tensor *stored = stored_position(v, in->n_frame);
+    op_add_table(o, out, in->position, n_tok, stored);
 
     // blocks outside, clips inside: each block's weights are read once for all clips
     size_t together = max_size(ops_many_rows(o) / n_tok, 1);

@@ -40,7 +40,8 @@ struct backend {
     void (*copy)(struct ops *o, struct mat dst, struct mat src);
     void (*add)(struct ops *o, struct mat x, struct mat y);
     void (*add_scaled)(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
-    void (*add_table)(struct ops *o, struct mat x, const float *t, size_t t_rows);
+    void (*add_table)(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                      const struct tensor *same);
     void (*linear)(struct ops *o, struct mat y, struct mat x, const struct linear *w);
     void (*rms_norm)(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
     void (*layer_norm)(struct ops *o, struct mat y, struct mat x, const struct tensor *w,

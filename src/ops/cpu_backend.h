@@ -87,7 +87,8 @@ float *cpu_tap_scratch(struct ops *o, struct mat m);
 void cpu_copy(struct ops *o, struct mat dst, struct mat src);
 void cpu_add(struct ops *o, struct mat x, struct mat y);
 void cpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
-void cpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows);
+void cpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                   const struct tensor *same);
 void cpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
 void cpu_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                     const struct tensor *b, float eps);

@@ -89,8 +89,10 @@ static void add_table_rows(const void *ctx, size_t from, size_t n)
         j->k->add(row_at(j->y, r), j->w + r % j->w_rows * j->y.cols, j->y.cols);
 }
 
-void cpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
+void cpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                   const struct tensor *same)
 {
+    (void)same; // t is as near
     struct row_job j = {.k = o->kernels, .y = x, .w = t, .w_rows = t_rows};
     cpu_rows(o, add_table_rows, &j, x.rows, x.cols);
 }

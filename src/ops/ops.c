@@ -360,11 +360,13 @@ void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tenso
     o->backend->add_scaled(o, x, y, scale);
 }
 
-void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
+void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                  const struct tensor *same)
 {
     assert(is_f32(x) && t_rows > 0 && x.rows % t_rows == 0);
+    assert(!same || tensor_count(same) == t_rows * x.cols);
     if (!idle(o, x))
-        o->backend->add_table(o, x, t, t_rows);
+        o->backend->add_table(o, x, t, t_rows, same);
 }
 
 void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps)

@@ -117,8 +117,10 @@ void op_copy(struct ops *o, struct mat dst, struct mat src);
 void op_add(struct ops *o, struct mat x, struct mat y);
 // x += y * scale, scale [cols] (LayerScale)
 void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
-// x[r] += t[r % t_rows]: t is host memory, f32 [t_rows, cols]; x.rows is a multiple of t_rows
-void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows);
+// x[r] += t[r % t_rows]: t is host memory, f32 [t_rows, cols]; x.rows is a multiple of t_rows.
+// same: the weight that t is a copy of, which a backend may have with it already; or NULL.
+void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                  const struct tensor *same);
 
 // y = x W^T + b + lora_scale * (x A^T) B^T. y [n, d_out], x [n, d_in]; y must not overlap x.
 void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w);

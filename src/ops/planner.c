@@ -122,8 +122,10 @@ static void plan_gelu(struct ops *o, struct mat x)
     (void)x;
 }
 
-static void plan_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
+static void plan_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                           const struct tensor *same)
 {
+    (void)same;
     (void)o;
     (void)x;
     (void)t;

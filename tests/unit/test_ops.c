@@ -64,7 +64,7 @@ static void net_forward(struct ops *o, const struct net *n, struct mat x, struct
     op_embed(o, mat_rows(x, 0, 1), &n->embed, NULL);
     op_patch_embed(o, mat_rows(x, 1, rows - 1), n->pixels, n->n_frame, n->size, n->patch,
                    &n->patch_w);
-    op_add_table(o, x, n->position, rows);
+    op_add_table(o, x, n->position, rows, NULL);
     struct mat rope = op_rope_table(o, pos, rows, d_head, 1e4);
     struct mat h = ops_mat(o, rows, n->d), y = ops_mat(o, rows, n->d);
     size_t narrow = ops_mark(o);

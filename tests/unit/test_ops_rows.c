@@ -94,7 +94,7 @@ static void add_table(struct fixture *f, size_t rows, size_t cols, size_t k)
     for (size_t i = 0; i < t_rows * cols; i++)
         t[i] = fixture_random(f);
     struct framed x = framed_mat(f, rows, cols, k % 3);
-    op_add_table(f->ops, x.m, t, t_rows);
+    op_add_table(f->ops, x.m, t, t_rows, NULL);
     float *got = check_frame(f, &x);
     for (size_t i = 0; i < rows * cols; i++)
         assert_true(got[i] == x.host[i] + t[t_rows == 1 ? i % cols : i]);

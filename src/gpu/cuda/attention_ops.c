@@ -45,7 +45,7 @@ void gpu_attention(struct ops *o, struct mat y, const struct attention *a)
 // Positions of the rows from `row` on: those of the rotary table.
 static const uint32_t *positions(const struct stream *s, size_t row)
 {
-    return (s->recording ? s->step_pos : s->pos) + row;
+    return (s->recording ? s->parts.step_pos : s->parts.pos) + row;
 }
 
 // One row for each span: all in one launch.

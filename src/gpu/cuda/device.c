@@ -41,6 +41,10 @@ static int open_device(struct gpu *g, struct err *e)
 
 static int open_copies(struct gpu *g, struct err *e)
 {
+    cudaMemPool_t pool;
+    uint64_t keep = UINT64_MAX; // freed memory stays ours: scratch and caches come and go with every question
+    if (cudaDeviceGetDefaultMemPool(&pool, g->index) == cudaSuccess)
+        (void)cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
     cudaError_t s = cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking);
     if (s == cudaSuccess)
         s = cudaHostAlloc((void **)&g->stage, 2 * (size_t)STAGE_BYTES, cudaHostAllocDefault);
@@ -62,7 +66,8 @@ int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
     g->kernels = opt->kernels;
     g->weights = opt->weights;
     g->n_layer = opt->n_layer;
-    if (pthread_mutex_init(&g->lock, NULL) != 0 || pthread_mutex_init(&g->algo_lock, NULL) != 0) {
+    if (pthread_mutex_init(&g->lock, NULL) != 0 || pthread_mutex_init(&g->algo_lock, NULL) != 0 ||
+        pthread_mutex_init(&g->idle_lock, NULL) != 0) {
         mem_free(g);
         return err_set(e, ERR_LIMIT, "cuda: out of memory for a lock");
     }
@@ -84,6 +89,7 @@ void gpu_close(struct gpu *g)
         return;
     if (g->info.memory_bytes > 0)
         (void)cudaSetDevice(g->index);
+    streams_free(g);
     placed_free(g);
     product_free(g);
     for (int i = 0; i < 2; i++)
@@ -96,6 +102,7 @@ void gpu_close(struct gpu *g)
     if (g->handle)
         g->lt.destroy(g->handle);
     lt_close(&g->lt);
+    pthread_mutex_destroy(&g->idle_lock);
     pthread_mutex_destroy(&g->algo_lock);
     pthread_mutex_destroy(&g->lock);
     mem_free(g);

@@ -14,6 +14,21 @@
 enum { PLACED_PARTS = 4 }; // layers side by side at most
 enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
 
+enum {
+    RING_BYTES = 16 << 20, // pinned memory that a stream's copies pass through
+    POS_CAP = 4096,        // rows of one call that have positions
+    IDLE_STREAMS = 8,      // kept for the next that is opened
+};
+
+struct stream_parts {
+    cudaStream_t stream;
+    void *workspace;    // of products, PRODUCT_WORKSPACE
+    char *ring;         // pinned, RING_BYTES
+    uint32_t *pos;      // device [POS_CAP]: of the rows under way, those of the last op_rope_table
+    int32_t *step_ids;  // device [OPS_STEP_ROWS]
+    uint32_t *step_pos; // device [OPS_STEP_ROWS]
+};
+
 struct placed_table;
 struct algo_table;
 
@@ -37,10 +52,17 @@ struct gpu {
 
     pthread_mutex_t algo_lock; // taken inside lock
     struct algo_table *algos;
+
+    pthread_mutex_t idle_lock;
+    struct stream_parts idle[IDLE_STREAMS];
+    size_t n_idle;
 };
 
 // Names the call and CUDA's reason. Returns code.
 int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, cudaError_t status);
+
+// stream.c
+void streams_free(struct gpu *g);
 
 // ---- place.c: weights on the device, made when first asked for. Pointers stay valid until gpu_close.
 

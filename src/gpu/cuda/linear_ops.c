@@ -99,7 +99,7 @@ static void product(struct ops *o, const struct device_product *p)
     struct stream *s = stream_of(o);
     struct err e = {0};
     struct device_product q = *p;
-    q.workspace = s->workspace;
+    q.workspace = s->parts.workspace;
     if (o->status.code == 0 && device_product(s->gpu, &q, s->stream, &e) != 0)
         ops_fail(o, e.code, "%s", e.msg);
     if (s->profile)

@@ -10,6 +10,7 @@
 //
 // Three ways to read: aligned f32, aligned bf16, and anything else element by element (ANY).
 #include "gpu/cuda/device.cuh"
+#include "gpu/cuda/machine.cuh"
 #include "gpu/cuda/overlap.cuh"
 
 enum mode { MODE_F32, MODE_BF16, MODE_ANY };
@@ -35,12 +36,6 @@ __device__ inline struct vector join(float4 a, float4 b)
 __device__ inline float2 unpack_bf16(unsigned u)
 {
     return make_float2(__uint_as_float(u << 16), __uint_as_float(u & 0xffff0000u));
-}
-
-__device__ inline unsigned pack_bf16(float a, float b)
-{
-    return (unsigned)__bfloat16_as_ushort(__float2bfloat16_rn(a)) |
-           (unsigned)__bfloat16_as_ushort(__float2bfloat16_rn(b)) << 16;
 }
 
 // A vector as it is read: bf16 stays packed until it is used.

@@ -43,8 +43,8 @@ bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint
     struct stream *s = stream_of(o);
     if (n > OPS_STEP_ROWS || !stream_runs(o))
         return false;
-    stream_put(o, s->step_ids, ids, n * sizeof *ids);
-    stream_put(o, s->step_pos, pos, n * sizeof *pos);
+    stream_put(o, s->parts.step_ids, ids, n * sizeof *ids);
+    stream_put(o, s->parts.step_pos, pos, n * sizeof *pos);
     struct step_graph *g = find(s, key);
     if (g) {
         launch(o, g);

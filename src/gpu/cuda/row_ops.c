@@ -35,8 +35,16 @@ void gpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tens
         stream_check(o, cuda_add(view_of(x), view_of(y), v, stream_of(o)->stream), "add");
 }
 
-void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows)
+void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                   const struct tensor *same)
 {
+    if (same) {
+        const float *v = vector(o, same);
+        if (v)
+            stream_check(o, cuda_add_table(view_of(x), v, (int)t_rows, stream_of(o)->stream),
+                         "add a table");
+        return;
+    }
     size_t mark = ops_mark(o);
     float *table = ops_push_n(o, t_rows * x.cols, sizeof *t);
     if (stream_runs(o)) {
@@ -118,19 +126,19 @@ static const float *inverse_freq(struct ops *o, double theta, size_t d_head)
 void gpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double theta)
 {
     struct stream *s = stream_of(o);
-    const uint32_t *where = s->pos;
+    const uint32_t *where = s->parts.pos;
     if (!stream_runs(o))
         return;
     const float *freq = inverse_freq(o, theta, table.cols);
     if (!freq)
         return;
     if (s->recording && pos == s->given_pos) {
-        where = s->step_pos;
-    } else if (table.rows > s->pos_cap) {
-        ops_fail(o, ERR_LIMIT, "cuda: %zu rows at once, at most %zu", table.rows, s->pos_cap);
+        where = s->parts.step_pos;
+    } else if (table.rows > (size_t)POS_CAP) {
+        ops_fail(o, ERR_LIMIT, "cuda: %zu rows at once, at most %zu", table.rows, (size_t)POS_CAP);
         return;
     } else {
-        stream_put(o, s->pos, pos, table.rows * sizeof *pos);
+        stream_put(o, s->parts.pos, pos, table.rows * sizeof *pos);
     }
     stream_check(o,
                  cuda_rope_table(table.data, where, (int)table.rows, (int)table.cols, freq, s->stream),
@@ -163,7 +171,7 @@ void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const in
         if (device_ids)
             stream_put(o, device_ids, ids, y.rows * sizeof *ids);
         stream_check(o,
-                     cuda_embed(view_of(y), rows, in_step ? s->step_ids : device_ids, s->stream),
+                     cuda_embed(view_of(y), rows, in_step ? s->parts.step_ids : device_ids, s->stream),
                      "embedding");
     }
     ops_pop(o, mark);

@@ -54,7 +54,7 @@ struct copy_job {
     size_t bytes;
 };
 
-enum { COPY_PART = 512 << 10 };
+enum { COPY_PART = 256 << 10, PUT_PART = 2 << 20 }; // of a thread; of a transfer, under which the next is copied
 
 static void copy_task(void *ctx, size_t task, unsigned thread)
 {
@@ -79,10 +79,10 @@ void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
     while (bytes > 0 && o->status.code == 0) {
         if (s->ring_used == RING_BYTES)
             stream_wait(o); // what lies in the ring is copied then
-        size_t n = min_size(bytes, RING_BYTES - s->ring_used);
-        copy_parallel(o->pool, s->ring + s->ring_used, src, n);
+        size_t n = min_size(min_size(bytes, PUT_PART), RING_BYTES - s->ring_used);
+        copy_parallel(o->pool, s->parts.ring + s->ring_used, src, n);
         stream_check(o,
-                     (int)cudaMemcpyAsync(dst, s->ring + s->ring_used, n, cudaMemcpyHostToDevice,
+                     (int)cudaMemcpyAsync(dst, s->parts.ring + s->ring_used, n, cudaMemcpyHostToDevice,
                                           s->stream),
                      "copying to the device");
         s->ring_used = round_up(s->ring_used + n, 64);
@@ -106,13 +106,13 @@ static int reserve(struct ops *o, size_t bytes, struct err *e)
     if (s->is_virtual || (bytes > 0 && bytes <= s->cap))
         return 0;
     (void)cudaSetDevice(s->gpu->index);
-    (void)cudaStreamSynchronize(s->stream);
-    (void)cudaFree(s->arena);
+    if (s->arena)
+        (void)cudaFreeAsync(s->arena, s->stream);
     s->arena = NULL;
     s->cap = s->used = 0;
     if (bytes == 0)
         return 0;
-    cudaError_t status = cudaMalloc((void **)&s->arena, bytes);
+    cudaError_t status = cudaMallocAsync((void **)&s->arena, bytes, s->stream);
     if (status != cudaSuccess) {
         (void)cudaGetLastError();
         s->arena = NULL;
@@ -182,7 +182,7 @@ static void *hold(struct ops *o, size_t bytes)
     if (s->is_virtual)
         return NULL;
     (void)cudaSetDevice(s->gpu->index);
-    if (cudaMalloc(&p, max_size(bytes, 1)) != cudaSuccess) {
+    if (cudaMallocAsync(&p, max_size(bytes, 1), s->stream) != cudaSuccess) {
         (void)cudaGetLastError();
         return NULL;
     }
@@ -195,8 +195,7 @@ static void release(struct ops *o, void *data, size_t bytes)
     struct stream *s = stream_of(o);
     (void)bytes;
     (void)cudaSetDevice(s->gpu->index);
-    (void)cudaStreamSynchronize(s->stream); // ops under way may read it
-    (void)cudaFree(data);
+    (void)cudaFreeAsync(data, s->stream); // behind the ops under way
 }
 
 static bool is_virtual(const struct ops *o)
@@ -237,7 +236,7 @@ static void download(struct ops *o, float *dst, struct mat src)
         if (!direct)
             stream_check(o, cuda_copy(to, view_of(src), s->stream), "download");
         bool small = bytes <= RING_BYTES - s->ring_used; // pinned memory is faster
-        void *host = small ? s->ring + s->ring_used : (void *)dst;
+        void *host = small ? s->parts.ring + s->ring_used : (void *)dst;
         stream_check(
             o, (int)cudaMemcpyAsync(host, packed, bytes, cudaMemcpyDeviceToHost, s->stream),
             "copying to the host");
@@ -265,23 +264,77 @@ static void tap(struct ops *o, const char *name, struct mat m, const size_t *dim
 
 // ---- opening and closing
 
+// What every stream has, whatever it computes: made once and handed on, since pinned memory is slow to get.
+static void parts_free(struct stream_parts *p)
+{
+    (void)cudaFree(p->workspace);
+    (void)cudaFree(p->pos);
+    (void)cudaFree(p->step_ids);
+    (void)cudaFree(p->step_pos);
+    if (p->ring)
+        (void)cudaFreeHost(p->ring);
+    if (p->stream)
+        (void)cudaStreamDestroy(p->stream);
+    memset(p, 0, sizeof *p);
+}
+
+static cudaError_t parts_new(struct stream_parts *p)
+{
+    cudaError_t s = cudaStreamCreateWithFlags(&p->stream, cudaStreamNonBlocking);
+    if (s == cudaSuccess)
+        s = cudaMalloc(&p->workspace, PRODUCT_WORKSPACE);
+    if (s == cudaSuccess)
+        s = cudaMalloc((void **)&p->pos, POS_CAP * sizeof *p->pos);
+    if (s == cudaSuccess)
+        s = cudaMalloc((void **)&p->step_ids, OPS_STEP_ROWS * sizeof *p->step_ids);
+    if (s == cudaSuccess)
+        s = cudaMalloc((void **)&p->step_pos, OPS_STEP_ROWS * sizeof *p->step_pos);
+    if (s == cudaSuccess)
+        s = cudaHostAlloc((void **)&p->ring, RING_BYTES, cudaHostAllocDefault);
+    if (s != cudaSuccess) {
+        (void)cudaGetLastError();
+        parts_free(p);
+    }
+    return s;
+}
+
+static bool take_idle(struct gpu *g, struct stream_parts *p)
+{
+    pthread_mutex_lock(&g->idle_lock);
+    bool there = g->n_idle > 0;
+    if (there)
+        *p = g->idle[--g->n_idle];
+    pthread_mutex_unlock(&g->idle_lock);
+    return there;
+}
+
+static void give_idle(struct gpu *g, struct stream_parts *p)
+{
+    pthread_mutex_lock(&g->idle_lock);
+    bool room = g->n_idle < IDLE_STREAMS;
+    if (room)
+        g->idle[g->n_idle++] = *p;
+    pthread_mutex_unlock(&g->idle_lock);
+    if (!room)
+        parts_free(p);
+}
+
+void streams_free(struct gpu *g)
+{
+    while (g->n_idle > 0)
+        parts_free(&g->idle[--g->n_idle]);
+}
+
 static void close_stream(struct ops *o)
 {
     struct stream *s = stream_of(o);
     if (!s->is_virtual) {
         (void)cudaSetDevice(s->gpu->index);
-        if (s->stream)
-            (void)cudaStreamSynchronize(s->stream);
+        if (s->arena)
+            (void)cudaFreeAsync(s->arena, s->stream);
+        (void)cudaStreamSynchronize(s->stream);
         cuda_steps_free(s);
-        (void)cudaFree(s->arena);
-        (void)cudaFree(s->workspace);
-        (void)cudaFree(s->pos);
-        (void)cudaFree(s->step_ids);
-        (void)cudaFree(s->step_pos);
-        if (s->ring)
-            (void)cudaFreeHost(s->ring);
-        if (s->stream)
-            (void)cudaStreamDestroy(s->stream);
+        give_idle(s->gpu, &s->parts);
     }
     mem_free(s);
 }
@@ -344,25 +397,14 @@ int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out,
     struct stream *s = new_stream(g, opt);
     if (!s)
         return err_set(e, ERR_LIMIT, "ops: out of memory");
-    s->pos_cap = 4096;
     cudaError_t status = cudaSetDevice(g->index);
-    if (status == cudaSuccess)
-        status = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
-    if (status == cudaSuccess)
-        status = cudaMalloc(&s->workspace, PRODUCT_WORKSPACE);
-    if (status == cudaSuccess)
-        status = cudaMalloc((void **)&s->pos, s->pos_cap * sizeof *s->pos);
-    if (status == cudaSuccess)
-        status = cudaMalloc((void **)&s->step_ids, OPS_STEP_ROWS * sizeof *s->step_ids);
-    if (status == cudaSuccess)
-        status = cudaMalloc((void **)&s->step_pos, OPS_STEP_ROWS * sizeof *s->step_pos);
-    if (status == cudaSuccess)
-        status = cudaHostAlloc((void **)&s->ring, RING_BYTES, cudaHostAllocDefault);
+    if (status == cudaSuccess && !take_idle(g, &s->parts))
+        status = parts_new(&s->parts);
     if (status != cudaSuccess) {
-        (void)cudaGetLastError();
-        close_stream(&s->ops);
+        mem_free(s);
         return cuda_error(e, ERR_LIMIT, g, "a stream with its buffers", status);
     }
+    s->stream = s->parts.stream;
     *out = &s->ops;
     return 0;
 }

@@ -7,7 +7,6 @@
 #include "ops/backend.h"
 
 enum {
-    RING_BYTES = 32 << 20, // pinned memory that copies pass through
     N_GRAPH = 4,          // recorded steps kept
     N_THETA = 4,          // rotary bases kept
     MAX_HALF = CUDA_HEAD_MAX / 2,
@@ -30,20 +29,13 @@ struct stream {
     struct gpu *gpu;
     bool is_virtual, place;
     struct ops_traits traits;
-    cudaStream_t stream;
+    cudaStream_t stream; // of parts
     char *arena; // device memory
     size_t cap, used, peak;
-    void *workspace; // of products
-    char *ring;      // pinned, RING_BYTES
+    struct stream_parts parts;
     size_t ring_used;
 
-    // Positions of the rows under way: those of the last op_rope_table.
-    uint32_t *pos; // device [pos_cap]
-    size_t pos_cap;
-
     // Decoding steps.
-    int32_t *step_ids;  // device [OPS_STEP_ROWS]
-    uint32_t *step_pos; // device [OPS_STEP_ROWS]
     const int32_t *given_ids; // the caller's arrays while a step is recorded
     const uint32_t *given_pos;
     bool recording;
@@ -91,7 +83,8 @@ void gpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_
 void gpu_copy(struct ops *o, struct mat dst, struct mat src);
 void gpu_add(struct ops *o, struct mat x, struct mat y);
 void gpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
-void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows);
+void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
+                   const struct tensor *same);
 void gpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
 void gpu_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                     const struct tensor *b, float eps);

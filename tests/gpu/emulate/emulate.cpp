@@ -454,6 +454,32 @@ cudaError_t emulate_host_alloc(void **p, size_t n, unsigned flags)
     return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
+cudaError_t emulate_malloc_async(void **p, size_t n, cudaStream_t s) __asm__("cudaMallocAsync");
+cudaError_t emulate_malloc_async(void **p, size_t n, cudaStream_t s)
+{
+    (void)s;
+    return emulate_malloc(p, n);
+}
+
+cudaError_t cudaFreeAsync(void *p, cudaStream_t s)
+{
+    (void)s;
+    return cudaFree(p);
+}
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *p, int device)
+{
+    (void)device;
+    *p = NULL;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t p, enum cudaMemPoolAttr a, void *value)
+{
+    (void)p, (void)a, (void)value;
+    return cudaSuccess;
+}
+
 cudaError_t cudaFreeHost(void *p)
 {
     free(p);

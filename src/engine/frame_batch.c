@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#include "engine/frame_batch.h"
+
+#include <string.h>
+
+#include "engine/status.h"
+#include "base/mem.h"
+#include "base/size.h"
+
+static const size_t GATHER_BYTES = (size_t)64 << 20; // of frames and scratch
+
+int frame_batch_open(struct frame_batch *b, struct clips *clips, struct pool *pool, struct err *e)
+{
+    const struct clips_plan *p = &clips->plan;
+    size_t one = p->frame_bytes + p->work_bytes;
+    int rc = 0;
+    memset(b, 0, sizeof *b);
+    b->clips = clips;
+    b->pool = pool;
+    b->cap = min_size(min_size(pool_threads(pool), FRAME_BATCH_MAX), p->n_frame);
+    b->cap = min_size(b->cap, GATHER_BYTES / max_size(one, 1));
+    if (b->cap < 2)
+        return 0;
+    b->rgb = mem_calloc(b->cap, p->frame_bytes);
+    if (!b->rgb)
+        return err_set(e, ERR_LIMIT, "preprocessing: out of memory for %zu frames", b->cap);
+    for (size_t i = 0; i < b->cap; i++) {
+        TRY(clips_share(&b->lane[i], clips, e));
+        b->n_lane++;
+    }
+    return 0;
+fail:
+    frame_batch_close(b);
+    return rc;
+}
+
+void frame_batch_close(struct frame_batch *b)
+{
+    for (size_t i = 0; i < b->n_lane; i++)
+        clips_done(&b->lane[i]);
+    mem_free(b->rgb);
+    memset(b, 0, sizeof *b);
+}
+
+static void put_task(void *ctx, size_t task, unsigned thread)
+{
+    struct frame_batch *b = ctx;
+    (void)thread;
+    clips_put(&b->lane[task], b->frame[task], b->rgb + task * b->clips->plan.frame_bytes);
+}
+
+void frame_batch_flush(struct frame_batch *b)
+{
+    double start = clock_ms();
+    pool_run(b->pool, put_task, b, b->n);
+    b->n = 0;
+    b->ms += clock_ms() - start;
+}
+
+void frame_batch_put(struct frame_batch *b, size_t frame, const uint8_t *rgb)
+{
+    if (!rgb || b->cap < 2) { // NULL: the frame before it again
+        frame_batch_flush(b);
+        double start = clock_ms();
+        clips_put(b->clips, frame, rgb);
+        b->ms += clock_ms() - start;
+        return;
+    }
+    memcpy(b->rgb + b->n * b->clips->plan.frame_bytes, rgb, b->clips->plan.frame_bytes);
+    b->frame[b->n++] = frame;
+    if (b->n == b->cap)
+        frame_batch_flush(b);
+}
