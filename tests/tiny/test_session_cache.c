@@ -11,10 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/filemap.h"
+#include "base/mem.h"
 #include "engine/engine.h"
 #include "engine_fixture.h"
 #include "tempdir.h"
@@ -332,6 +335,84 @@ static void folders_that_cannot_be(void **state)
     assert_int_equal(iv_engine_open(&o, &g, &e), IV_ERR_USAGE);
 }
 
+// ---- files that are written to
+
+// Puts the file's first byte there again, once, when something is decoded.
+struct rewriting {
+    const char *path;
+    size_t n;
+};
+
+static void rewrite(void *user, const char *name, uint64_t done, uint64_t total)
+{
+    struct rewriting *w = user;
+    (void)done, (void)total;
+    if (w->n++ > 0 || strcmp(name, "decode") != 0)
+        return;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000},
+              NULL); // past a tick of the file system's clock
+    FILE *f = fopen(w->path, "r+b");
+    int c = f ? fgetc(f) : EOF;
+    if (f) {
+        rewind(f);
+        fputc(c, f);
+        fclose(f);
+    }
+}
+
+static void copy_fixture(const char *name, char *path, size_t cap)
+{
+    char from[512];
+    char *bytes;
+    size_t n;
+    struct err e;
+    snprintf(from, sizeof from, "%s/fixtures/media/%s", TEST_ROOT, name);
+    if (file_read(from, 1 << 24, ERR_FAIL, &bytes, &n, &e) != 0)
+        fail_msg("%s", e.msg);
+    snprintf(path, cap, "%s", tempdir_write(&dir, name, bytes, n));
+    mem_free(bytes);
+}
+
+static void expect_changed(int rc, const struct iv_error *e)
+{
+    assert_int_equal(rc, IV_ERR_MEDIA);
+    if (!strstr(e->message, "changed while it was read"))
+        fail_msg("%s", e->message);
+}
+
+// Rows of the new bytes must not lie under the old ones' key.
+static void a_file_written_meanwhile(void **state)
+{
+    (void)state;
+    char path[512];
+    struct iv_media_options o = iv_media_options_default();
+    struct rewriting w = {.path = path};
+    struct iv_error e;
+    const char *image = path;
+    char name[300];
+    iv_media *m;
+    size_t n;
+    iv_engine *g = open_with_dir(NULL);
+    copy_fixture("bframes.mp4", path, sizeof path);
+    o.n_frame = 2;
+    o.callbacks = (struct iv_callbacks){.user = &w, .progress = rewrite};
+    expect_changed(iv_media_open_video(g, path, &o, &m, &e), &e);
+    w.n = 0;
+    copy_fixture("photo.jpg", path, sizeof path);
+    expect_changed(iv_media_open_images(g, &image, 1, &o, &m, &e), &e);
+    // segments are decoded when they are encoded
+    copy_fixture("bframes.mp4", path, sizeof path);
+    o.segment_s = 2;
+    w.n = 1;
+    assert_int_equal(iv_media_open_video(g, path, &o, &m, &e), IV_OK);
+    w.n = 0;
+    expect_changed(iv_media_encode(m, NULL, &e), &e);
+    iv_media_close(m);
+    assert_int_equal(cache_usage(g->cache).n_rows, 0);
+    assert_int_equal(dir_bytes(name, &n), 0);
+    iv_engine_close(g);
+}
+
 // ---- keys
 
 struct look {
@@ -406,6 +487,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(disk_survives_and_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(disk_keeps_its_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(folders_that_cannot_be, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_written_meanwhile, setup, teardown),
         cmocka_unit_test(every_parameter_is_in_the_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
