@@ -251,7 +251,7 @@ static int part_key(struct encode *x, size_t i, struct cache_key *key, struct er
                             .frame_index = m->frame_index + i * m->clip_frames,
                             .text = x->text.v,
                             .n_text = x->text.n};
-    rc = identity_of_rows(m->engine, &s, key, e);
+    rc = identity_of_rows(m->engine, &s, &x->job.hooks, key, e);
 fail:
     return rc;
 }

@@ -13,7 +13,7 @@
 #include "base/size.h"
 #include "media/frames.h"
 
-const struct checked_kind saved_kind = {"IVCHCONV", 1, "a saved conversation"};
+const struct checked_kind saved_kind = {"IVCHCONV", 2, "a saved conversation"};
 
 static int malformed(const char *name, const char *section, struct err *e)
 {
