@@ -341,8 +341,11 @@ struct iv_plan {
     uint64_t work_bytes;   /* most of the work buffers at one time */
     uint64_t kv_bytes;
     uint64_t media_bytes; /* frames, pixels and visual rows */
-    uint64_t peak_bytes;  /* estimate of the process's peak resident memory */
-    uint64_t n_clip, visual_tokens, prompt_tokens, max_new_tokens;
+    /* estimate of the process's peak resident memory: this turn, also as a later one of its conversation.
+     * What the engine's cache holds of other conversations and media, cache_mib at most, comes on top */
+    uint64_t peak_bytes;
+    uint64_t n_clip, visual_tokens, prompt_tokens;
+    uint64_t max_new_tokens; /* as asked, or what the model's positions leave */
     double vision_flop, prefill_flop, decode_bytes_per_token;
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
 };

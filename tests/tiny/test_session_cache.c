@@ -177,6 +177,56 @@ static void fifty_videos_on_four_threads(void **state)
     iv_engine_close(g);
 }
 
+// A long answer was given room, of which the parked KV keeps, and is charged, little more than it holds.
+static void room_of_a_long_answer_is_given_back(void **state)
+{
+    (void)state;
+    struct iv_engine_options eo = engine_fixture_options();
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_ask_options o = iv_ask_options_default();
+    struct iv_answer a;
+    struct iv_error e;
+    struct reply kept, anew;
+    iv_engine *g = engine_fixture_open(&eo);
+    size_t least, most;
+    so.n_ctx = 2000;
+    o.max_new_tokens = 1500;
+    o.ignore_eos = true;
+    iv_session *s = session_fixture(g, NULL, &so);
+    if (iv_session_ask(s, "What happens in this place, and who is there?", &o, &a, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    assert_true(a.n_token > 1400);
+    struct cache_use u = cache_usage(g->cache);
+    least = kv_bytes(&g->config.llm, g->compute, a.prompt_tokens);
+    most = kv_bytes(&g->config.llm, g->compute, a.prompt_tokens + 512);
+    assert_true(u.n_kv == 1 && u.bytes >= least && u.bytes <= most);
+    iv_answer_free(&a);
+    // a stopped question leaves the room that it was promised and not used
+    o.max_new_tokens = 1 << 30;
+    static const char *const any[] = {"a", "e", "i", "o", "u", " ", "n", "t", "s", "\n", ".", ","};
+    o.stop = any;
+    o.n_stop = sizeof any / sizeof *any;
+    iv_session_reset(s);
+    if (iv_session_ask(s, "What happens in this place, and who is there?", &o, &a, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    u = cache_usage(g->cache);
+    assert_true(u.n_kv == 1 && u.bytes <= most);
+    iv_answer_free(&a);
+    ask_fixture(s, "And then?", NULL, &kept);
+    iv_session_drop_turn(s, NULL);
+    assert_true(kept.cached > 0);
+    const char *q, *text;
+    assert_int_equal(iv_session_turn(s, 0, &q, &text), IV_OK);
+    so.keep_cache = false;
+    iv_session *t = session_fixture(g, NULL, &so);
+    assert_int_equal(iv_session_add_turn(t, q, text, &e), IV_OK);
+    ask_fixture(t, "And then?", NULL, &anew);
+    assert_same_reply(&kept, &anew);
+    iv_session_close(s);
+    iv_session_close(t);
+    iv_engine_close(g);
+}
+
 // ---- disk
 
 static struct tempdir dir;
@@ -484,6 +534,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fifty_videos_on_four_threads),
+        cmocka_unit_test(room_of_a_long_answer_is_given_back),
         cmocka_unit_test_setup_teardown(disk_survives_and_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(disk_keeps_its_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(folders_that_cannot_be, setup, teardown),
