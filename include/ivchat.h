@@ -271,8 +271,8 @@ IV_API int iv_session_set_media(iv_session *session, iv_media *media, struct iv_
 IV_API int iv_session_warm(iv_session *session, struct iv_error *e);
 
 /* Writes the conversation to a file (docs/FORMATS.md): history, visual rows, KV, the numbers of the last
- * question's options. The file is written beside `path`, synced and renamed: path holds the old
- * or the new one, never a part. The media is encoded first if that is not done. On failure path is as before. */
+ * question's options. The file is written beside `path` with mode 0600, synced and renamed: path holds the old
+ * or the new one, never a part; a symbolic link of that name is replaced, not followed. The media is encoded first if that is not done. On failure path is as before. */
 IV_API int iv_session_save(iv_session *session, const char *path, struct iv_error *e);
 /* Reads such a file: going on gives the same tokens as never having left. Instruction, msg and allow_special
  * are the file's; of `o` n_ctx, keep_cache and callbacks count. *media is made from the file's
