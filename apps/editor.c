@@ -104,8 +104,11 @@ static int fill(struct editor *ed)
             suspend(ed);
         if (poll(fd, 1, 0) == 0) // what is typed faster than drawn is drawn once
             draw(ed);
-        if (poll(fd, 2, -1) < 0) {
-            if (errno != EINTR)
+        signals_terminal_changing(false);
+        int ready = poll(fd, 2, -1), why = errno;
+        signals_terminal_changing(true);
+        if (ready < 0) {
+            if (why != EINTR)
                 return 0;
             continue;
         }

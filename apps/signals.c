@@ -12,12 +12,17 @@
 // Easy to get wrong: handlers are installed without SA_RESTART, since a read that waits for a
 // question must return when Ctrl-C comes; only async-signal-safe calls are made inside them; a process
 // started with SIGINT ignored (a shell's background job) must go on ignoring it; a signal that
-// arrives on another thread does not interrupt the main thread's wait, a byte in a pipe does.
+// arrives on another thread does not interrupt the main thread's wait, a byte in a pipe does. SIGBUS comes on
+// the thread that read the file, at any moment: were the editor just about to set the modes of its own, it
+// would set them after they had been restored. So the main thread says when it is changing the terminal, and
+// of the threads that meet the fault one waits for that, tells and ends the process, the others stand still.
 
 #include "signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -32,6 +37,15 @@ static int wake_read = -1;
 // the terminal's modes to go back to, while editing
 static struct termios modes;
 static atomic_bool editing;
+// who may write to the terminal: STILL = anyone, CHANGING = the main thread, LOST = the thread that ends the
+// process
+enum { STILL, CHANGING, LOST };
+static atomic_int terminal;
+static pthread_t main_thread;
+
+enum {
+    CHANGE_MS_MAX = 2000
+}; // a terminal that takes nothing (Ctrl-S) must not keep a broken process
 
 static void wake(void)
 {
@@ -76,8 +90,31 @@ static void quit_here(int signo)
     (void)raise(signo); // held back until this handler returns
 }
 
+static void stand_still(void)
+{
+    for (;;)
+        (void)pause();
+}
+
+// Returns on one thread, once.
+static void take_terminal(void)
+{
+    bool alone = pthread_equal(pthread_self(), main_thread) != 0; // it is not changing it meanwhile
+    for (int ms = 0;; ms++) {
+        int now = STILL;
+        if (atomic_compare_exchange_strong(&terminal, &now, LOST))
+            return;
+        if (now == LOST)
+            stand_still();
+        if ((alone || ms >= CHANGE_MS_MAX) && atomic_compare_exchange_strong(&terminal, &now, LOST))
+            return;
+        (void)poll(NULL, 0, 1);
+    }
+}
+
 static void mapping_lost(int signo)
 {
+    take_terminal();
     restore_terminal();
     static const char text[] = "\nivchat: a model or media file changed while it was in use\n";
     (void)signo;
@@ -99,6 +136,7 @@ static void install(int signo, void (*handler)(int))
 
 void signals_install(void)
 {
+    main_thread = pthread_self();
     install(SIGINT, note);
     install(SIGTERM, note);
     install(SIGHUP, note);
@@ -154,8 +192,16 @@ int signals_wake_fd(void)
     return wake_read;
 }
 
+void signals_terminal_changing(bool on)
+{
+    int now = on ? STILL : CHANGING;
+    if (!atomic_compare_exchange_strong(&terminal, &now, on ? CHANGING : STILL) && now == LOST)
+        stand_still();
+}
+
 void signals_terminal(bool on)
 {
+    signals_terminal_changing(true);
     if (on && tcgetattr(STDIN_FILENO, &modes) == 0)
         atomic_store(&editing, true);
     else
@@ -163,6 +209,8 @@ void signals_terminal(bool on)
     install(SIGWINCH, on ? note_terminal : SIG_DFL);
     install(SIGTSTP, on ? note_terminal : SIG_DFL);
     install(SIGQUIT, on ? quit_here : SIG_DFL);
+    if (!on)
+        signals_terminal_changing(false);
 }
 
 void signals_stop_here(void)

@@ -18,6 +18,9 @@ void signals_forget(void);
 // On: the modes of standard input are remembered (and restored when a signal ends the process), and
 // SIGWINCH and SIGTSTP are noted; SIGQUIT restores them too. Off: as before. Main thread.
 void signals_terminal(bool on);
+// While on, the terminal is taken to be changing, and a fault of another thread waits (2 s at most) before it
+// restores the modes and ends the process; false = the main thread only waits for a key, true = no more.
+void signals_terminal_changing(bool on);
 // Readable when a signal was noted, for poll(); -1 when there is none. Drain before looking at the
 // flags.
 int signals_wake_fd(void);

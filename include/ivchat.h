@@ -274,8 +274,8 @@ IV_API int iv_session_set_media(iv_session *session, iv_media *media, struct iv_
 IV_API int iv_session_warm(iv_session *session, struct iv_error *e);
 
 /* Writes the conversation to a file (docs/FORMATS.md): history, visual rows, KV, the numbers of the last
- * question's options. The file is written beside `path`, synced and renamed: path holds the old
- * or the new one, never a part. The media is encoded first if that is not done. On failure path is as before. */
+ * question's options. The file is written beside `path` with mode 0600, synced and renamed: path holds the old
+ * or the new one, never a part; a symbolic link of that name is replaced, not followed. The media is encoded first if that is not done. On failure path is as before. */
 IV_API int iv_session_save(iv_session *session, const char *path, struct iv_error *e);
 /* Reads such a file: going on gives the same tokens as never having left. Instruction, msg and allow_special
  * are the file's; of `o` n_ctx, keep_cache and callbacks count. *media is made from the file's
@@ -344,8 +344,11 @@ struct iv_plan {
     uint64_t work_bytes;   /* most of the work buffers at one time */
     uint64_t kv_bytes;
     uint64_t media_bytes; /* frames, pixels and visual rows */
-    uint64_t peak_bytes;  /* estimate of the process's peak resident memory */
-    uint64_t n_clip, visual_tokens, prompt_tokens, max_new_tokens;
+    /* estimate of the process's peak resident memory: this turn, also as a later one of its conversation.
+     * What the engine's cache holds of other conversations and media, cache_mib at most, comes on top */
+    uint64_t peak_bytes;
+    uint64_t n_clip, visual_tokens, prompt_tokens;
+    uint64_t max_new_tokens; /* as asked, or what the model's positions leave */
     double vision_flop, prefill_flop, decode_bytes_per_token;
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
 };

@@ -236,13 +236,19 @@ void checked_abandon(struct checked_writer *w)
 
 // ---- reading
 
-static int damaged(const struct checked_reader *r, const char *what, struct err *e)
+static int damaged(struct checked_reader *r, const char *what, struct err *e)
 {
+    r->damaged = true;
     return err_set(e, ERR_FAIL, "%s: damaged: %s", r->path, what);
 }
 
-static int read_at(const struct checked_reader *r, uint64_t at, void *bytes, size_t n,
-                   struct err *e)
+static int system_failed(struct checked_reader *r, struct err *e)
+{
+    r->why = errno;
+    return err_set(e, ERR_FAIL, "%s: %s", r->path, strerror(r->why));
+}
+
+static int read_at(struct checked_reader *r, uint64_t at, void *bytes, size_t n, struct err *e)
 {
     char *p = bytes;
     while (n > 0) {
@@ -252,7 +258,7 @@ static int read_at(const struct checked_reader *r, uint64_t at, void *bytes, siz
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return err_set(e, ERR_FAIL, "%s: %s", r->path, strerror(errno));
+            return system_failed(r, e);
         if (got == 0)
             return damaged(r, "it ends too early", e);
         p += got;
@@ -262,7 +268,7 @@ static int read_at(const struct checked_reader *r, uint64_t at, void *bytes, siz
     return 0;
 }
 
-static int check_zeros(const struct checked_reader *r, uint64_t from, uint64_t to, struct err *e)
+static int check_zeros(struct checked_reader *r, uint64_t from, uint64_t to, struct err *e)
 {
     uint8_t gap[CHECKED_ALIGN];
     int rc = read_at(r, from, gap, (size_t)(to - from), e);
@@ -282,10 +288,14 @@ static int parse_sections(struct checked_reader *r, const uint8_t *head, uint64_
         struct checked_section *s = &r->section[i];
         uint64_t begin = i == 0 ? at : aligned(at);
         memcpy(s->name, row, CHECKED_NAME);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(r->section[k].name, s->name) == 0)
+                return damaged(r, "two sections have one name", e);
         s->offset = get_number(row + 16, 8);
         s->size = get_number(row + 24, 8);
         memcpy(s->digest, row + 32, SHA256_BYTES);
-        if (begin > length || s->offset != begin || s->size > length - begin)
+        r->damaged = begin > length || s->offset != begin || s->size > length - begin;
+        if (r->damaged)
             return err_set(e, ERR_FAIL, "%s: damaged: section %.8s has %llu bytes at %llu of %llu",
                            r->path, s->name, (unsigned long long)s->size,
                            (unsigned long long)s->offset, (unsigned long long)length);
@@ -303,11 +313,13 @@ static int parse_header(struct checked_reader *r, uint64_t length, struct err *e
 {
     uint8_t head[HEADER], digest[SHA256_BYTES];
     int rc;
-    if (length < HEADER)
+    r->damaged = length < HEADER;
+    if (r->damaged)
         return err_set(e, ERR_FAIL, "%s: %llu bytes are too few for %s", r->path,
                        (unsigned long long)length, r->kind.what);
     TRY(read_at(r, 0, head, HEADER, e));
-    if (memcmp(head, r->kind.magic, CHECKED_MAGIC) != 0)
+    r->damaged = memcmp(head, r->kind.magic, CHECKED_MAGIC) != 0;
+    if (r->damaged)
         return err_set(e, ERR_FAIL, "%s: is not %s", r->path, r->kind.what);
     uint64_t version = get_number(head + 8, 4), n = get_number(head + 12, 4);
     if (version != r->kind.version)
@@ -316,6 +328,7 @@ static int parse_header(struct checked_reader *r, uint64_t length, struct err *e
     TRY(digest_of(head, SUMMED, digest, e));
     if (memcmp(digest, head + SUMMED, SHA256_BYTES) != 0)
         return damaged(r, "the header's checksum differs", e);
+    r->damaged = n < 1 || n > CHECKED_SECTIONS_MAX || get_number(head + 16, 8) != length;
     if (n < 1 || n > CHECKED_SECTIONS_MAX)
         return err_set(e, ERR_FAIL, "%s: damaged: %llu sections", r->path, (unsigned long long)n);
     if (get_number(head + 16, 8) != length)
@@ -341,7 +354,7 @@ int checked_open(struct checked_reader *r, const char *path, const struct checke
         TRY(err_set(e, ERR_LIMIT, "%s: out of memory", path));
     r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (r->fd < 0 || fstat(r->fd, &st) != 0)
-        TRY(err_set(e, ERR_FAIL, "%s: %s", path, strerror(errno)));
+        TRY(system_failed(r, e));
     if (!S_ISREG(st.st_mode))
         TRY(err_set(e, ERR_FAIL, "%s: not a regular file", path));
     TRY(parse_header(r, (uint64_t)st.st_size, e));
@@ -359,8 +372,7 @@ void checked_close(struct checked_reader *r)
         close(r->fd);
     sha256_drop(&r->sha);
     mem_free(r->path);
-    memset(r, 0, sizeof *r);
-    r->fd = -1;
+    *r = (struct checked_reader){.fd = -1, .damaged = r->damaged, .why = r->why};
 }
 
 static const struct checked_section *find(const struct checked_reader *r, const char *name)
@@ -418,7 +430,8 @@ int checked_finish(struct checked_reader *r, struct err *e)
         return err_set(e, ERR_FAIL, "%s: damaged: section %s is %llu bytes too long", r->path,
                        r->open->name, (unsigned long long)r->left);
     TRY(sha256_end(&r->sha, digest, e));
-    if (memcmp(digest, r->open->digest, SHA256_BYTES) != 0)
+    r->damaged = memcmp(digest, r->open->digest, SHA256_BYTES) != 0;
+    if (r->damaged)
         return err_set(e, ERR_FAIL, "%s: damaged: the checksum of section %s differs", r->path,
                        r->open->name);
 fail:

@@ -66,6 +66,9 @@ struct checked_reader {
     uint64_t left; // bytes of the section being read
     const struct checked_section *open;
     struct sha256 sha;
+    // about the last failure, also after checked_close: the bytes themselves are wrong; or the system's errno
+    bool damaged;
+    int why;
 };
 
 // Opens a file and checks its header, layout, length and padding; sections are checked as they are read.

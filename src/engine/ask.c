@@ -241,7 +241,7 @@ int iv_session_warm(iv_session *s, struct iv_error *error)
     TRY(session_wake(s, &e));
     rc = session_encode(s, &t, &e);
     if (rc == 0)
-        rc = session_prefill(s, &p, 0, &n_cached, &e);
+        rc = session_prefill(s, &p, (size_t)s->last.max_new_tokens, &n_cached, &e);
     session_rest(s);
 fail:
     prompt_free(&p);

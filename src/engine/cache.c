@@ -3,7 +3,8 @@
 // large entries (megabytes each in a real model), so it is searched from end to end.
 //
 // Easy to get wrong: a parked KV belongs to the cache and may be freed by any thread, so a session must
-// take it back before it looks at it; reading and writing of files happens outside the lock.
+// take it back before it looks at it; reading and writing of files, and giving memory back (hundreds of
+// megabytes take milliseconds), happen outside the lock.
 #include "engine/cache.h"
 
 #include <pthread.h>
@@ -23,8 +24,9 @@ struct entry {
 struct cache {
     uint64_t limit;
     struct cache_dir *dir; // NULL = memory only
-    pthread_mutex_t lock;  // for the rest
-    struct entry *entry;   // [CACHE_ENTRIES_MAX], the first n in use, in no order
+    struct flights *flights;
+    pthread_mutex_t lock; // for the rest
+    struct entry *entry;  // [CACHE_ENTRIES_MAX], the first n in use, in no order
     size_t n;
     uint64_t bytes, clock;
 };
@@ -43,6 +45,7 @@ int cache_open(const struct cache_options *o, struct cache **out, struct err *e)
     c->entry = entry;
     c->limit = o->bytes;
     pthread_mutex_init(&c->lock, NULL);
+    TRY(flights_open(&c->flights, e));
     if (o->dir && o->bytes > 0)
         TRY(cache_dir_open(o->dir, o->dir_bytes, o->hooks, &c->dir, e));
     *out = c;
@@ -67,6 +70,7 @@ void cache_close(struct cache *c)
     for (size_t i = 0; i < c->n; i++)
         entry_free(&c->entry[i]);
     cache_dir_close(c->dir);
+    flights_close(c->flights);
     pthread_mutex_destroy(&c->lock);
     mem_free(c->entry);
     mem_free(c);
@@ -106,19 +110,6 @@ static size_t oldest(const struct cache *c)
     return best;
 }
 
-// Room for one more entry of `bytes`, or false: it is larger than everything.
-static bool make_room(struct cache *c, uint64_t bytes)
-{
-    if (bytes > c->limit)
-        return false;
-    while (c->n == CACHE_ENTRIES_MAX || bytes > c->limit - c->bytes) {
-        struct entry x;
-        take(c, oldest(c), &x);
-        entry_free(&x);
-    }
-    return true;
-}
-
 static void put(struct cache *c, const struct entry *x)
 {
     c->entry[c->n] = *x;
@@ -133,6 +124,28 @@ static struct entry *find_rows(struct cache *c, const struct cache_key *key)
         if (c->entry[i].rows && memcmp(&c->entry[i].key, key, sizeof *key) == 0)
             return &c->entry[i];
     return NULL;
+}
+
+// ---- taking the lock
+
+// Puts x into the table, for which the oldest entries go; false: it is larger than everything, or rows of that key
+// are there.
+static bool put_with_room(struct cache *c, const struct entry *x)
+{
+    struct entry old;
+    pthread_mutex_lock(&c->lock);
+    bool wanted = x->bytes <= c->limit;
+    while (wanted && (c->n == CACHE_ENTRIES_MAX || x->bytes > c->limit - c->bytes)) {
+        take(c, oldest(c), &old);
+        pthread_mutex_unlock(&c->lock);
+        entry_free(&old);
+        pthread_mutex_lock(&c->lock);
+    }
+    wanted = wanted && !(x->rows && find_rows(c, &x->key));
+    if (wanted)
+        put(c, x);
+    pthread_mutex_unlock(&c->lock);
+    return wanted;
 }
 
 static struct shared_rows *find_in_memory(struct cache *c, const struct cache_key *key)
@@ -150,24 +163,21 @@ static struct shared_rows *find_in_memory(struct cache *c, const struct cache_ke
 
 static void keep_in_memory(struct cache *c, const struct cache_key *key, struct shared_rows *r)
 {
-    struct entry x = {.key = *key, .rows = r, .bytes = shared_rows_bytes(r)};
-    pthread_mutex_lock(&c->lock);
-    if (!find_rows(c, key) && make_room(c, x.bytes)) {
-        shared_rows_hold(r);
-        put(c, &x);
-    }
-    pthread_mutex_unlock(&c->lock);
+    struct entry x = {.key = *key, .rows = shared_rows_hold(r), .bytes = shared_rows_bytes(r)};
+    struct shared_rows *there = find_in_memory(c, key); // before others go for its sake
+    if (there || !put_with_room(c, &x))
+        shared_rows_drop(&x.rows);
+    shared_rows_drop(&there);
 }
 
 // ---- visual rows
 
-struct shared_rows *cache_find(struct cache *c, const struct cache_key *key, size_t n, size_t d)
+static struct shared_rows *look_up(struct cache *c, const struct cache_key *key, size_t n, size_t d,
+                                   const struct hooks *hooks)
 {
-    if (!cache_on(c))
-        return NULL;
     struct shared_rows *r = find_in_memory(c, key);
     if (!r && c->dir) {
-        r = cache_dir_read(c->dir, key, n, d);
+        r = cache_dir_read(c->dir, key, n, d, hooks);
         if (r)
             keep_in_memory(c, key, r);
     }
@@ -176,13 +186,45 @@ struct shared_rows *cache_find(struct cache *c, const struct cache_key *key, siz
     return r;
 }
 
-void cache_keep(struct cache *c, const struct cache_key *key, struct shared_rows *r)
+int cache_want(struct cache *c, const struct cache_key *key, size_t n, size_t d,
+               const struct hooks *hooks, struct flight **work, struct shared_rows **rows,
+               struct err *e)
+{
+    int rc = 0;
+    *work = NULL;
+    *rows = NULL;
+    if (!cache_on(c))
+        return 0;
+    TRY(flight_join(c->flights, key->digest, hooks, work, rows, e));
+    if (*rows)
+        return 0;
+    *rows = look_up(c, key, n, d, hooks);
+    if (*rows) {
+        flight_land(c->flights, *work, *rows);
+        *work = NULL;
+    }
+fail:
+    return rc;
+}
+
+void cache_keep(struct cache *c, const struct cache_key *key, struct shared_rows *r,
+                const struct hooks *hooks)
 {
     if (!cache_on(c))
         return;
     keep_in_memory(c, key, r);
     if (c->dir)
-        cache_dir_write(c->dir, key, r);
+        cache_dir_write(c->dir, key, r, hooks);
+}
+
+void cache_made(struct cache *c, const struct cache_key *key, struct flight *work,
+                struct shared_rows *r, const struct hooks *hooks)
+{
+    if (r)
+        keep_in_memory(c, key, r); // before it lands: who comes later finds it here
+    flight_land(c->flights, work, r);
+    if (r && c->dir)
+        cache_dir_write(c->dir, key, r, hooks);
 }
 
 // ---- KV of idle sessions
@@ -190,14 +232,7 @@ void cache_keep(struct cache *c, const struct cache_key *key, struct shared_rows
 void cache_park(struct cache *c, const void *owner, struct kv *kv, size_t bytes)
 {
     struct entry x = {.owner = owner, .kv = *kv, .bytes = bytes};
-    bool kept = false;
-    pthread_mutex_lock(&c->lock);
-    if (cache_on(c) && make_room(c, bytes)) {
-        put(c, &x);
-        kept = true;
-    }
-    pthread_mutex_unlock(&c->lock);
-    if (!kept)
+    if (!cache_on(c) || !put_with_room(c, &x))
         kv_free(&x.kv);
     memset(kv, 0, sizeof *kv);
 }

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "engine/flight.h"
 #include "engine/shared_rows.h"
 #include "model/kv.h"
 
@@ -39,10 +40,20 @@ uint64_t cache_limit(const struct cache *c);
 // Whether rows are kept on disk too: keys must then tell one model from another.
 bool cache_on_disk(const struct cache *c);
 
-// Rows kept under the key with n rows of d values: a new hold on them, or NULL.
-struct shared_rows *cache_find(struct cache *c, const struct cache_key *key, size_t n, size_t d);
-// Keeps a hold on r if there is room. Never fails: what cannot be kept is computed again.
-void cache_keep(struct cache *c, const struct cache_key *key, struct shared_rows *r);
+// The rows of one piece of media, for whoever comes first. *rows: kept under the key, or made by another thread
+// that was at it already, which is waited for; a new hold, n rows of d values. Else *work, and the caller makes them
+// and ends with cache_made, also when it fails. hooks: abort is polled. With a cache that keeps nothing both are NULL.
+// ERR_ABORT, ERR_LIMIT.
+int cache_want(struct cache *c, const struct cache_key *key, size_t n, size_t d,
+               const struct hooks *hooks, struct flight **work, struct shared_rows **rows,
+               struct err *e);
+// Hands r (NULL = failed) to those who wait, and keeps a hold on it if there is room. Never fails: what cannot be
+// kept is computed again.
+void cache_made(struct cache *c, const struct cache_key *key, struct flight *work,
+                struct shared_rows *r, const struct hooks *hooks);
+// Keeps what was made without cache_want.
+void cache_keep(struct cache *c, const struct cache_key *key, struct shared_rows *r,
+                const struct hooks *hooks);
 
 // A session that goes idle leaves its KV here, *kv being emptied, and takes it back with its next call:
 // false = it has gone meanwhile, *kv is as it was. owner names the session; one KV each.

@@ -181,7 +181,6 @@ struct encode {
     struct encode_job job;
     struct part_progress progress;
     struct ops *ops;
-    bool planned; // the arena is large enough
     struct ids text;
     float *queries;    // of all parts
     size_t n_computed; // parts that were not in the cache
@@ -318,37 +317,49 @@ static int part_key(struct encode *x, size_t i, struct cache_key *key, struct er
                             .frame_index = m->frame_index + i * m->clip_frames,
                             .text = x->text.v,
                             .n_text = x->text.n};
-    rc = identity_of_rows(m->engine, &s, key, e);
+    rc = identity_of_rows(m->engine, &s, &x->job.hooks, key, e);
 fail:
     return rc;
 }
 
-// The part's rows: from the cache, else computed and kept there.
-static int part_rows(struct encode *x, size_t i, struct shared_rows **out, struct err *e)
+static int make_rows(struct encode *x, size_t i, struct shared_rows **out, struct err *e)
 {
     const struct model_config *c = &x->media->engine->config;
-    struct cache *cache = x->media->engine->cache;
     struct shared_rows *r = NULL;
-    struct cache_key key;
-    bool stages = x->r->cb->stage || x->r->vit || x->r->queries; // want the work itself
-    bool use = x->r->use_cache && cache_on(cache);
-    int rc = 0;
-    x->progress.part = i;
-    if (use)
-        TRY(part_key(x, i, &key, e));
-    if (use && !stages)
-        r = cache_find(cache, &key, x->job.n_row, c->llm.d_model);
-    if (!r) {
-        float *queries = x->queries + i * x->job.n_row * c->qformer.d_model;
-        TRY(shared_rows_new(x->job.n_row, c->llm.d_model, &r, e));
-        TRY(encode_part(x, i, queries, r->v, e));
-        if (use)
-            cache_keep(cache, &key, r);
-    }
+    int rc;
+    TRY(shared_rows_new(x->job.n_row, c->llm.d_model, &r, e));
+    TRY(encode_part(x, i, x->queries + i * x->job.n_row * c->qformer.d_model, r->v, e));
     *out = r;
     return 0;
 fail:
     shared_rows_drop(&r);
+    return rc;
+}
+
+// The part's rows: from the cache or from another thread that makes the same, else made and kept there.
+static int part_rows(struct encode *x, size_t i, struct shared_rows **out, struct err *e)
+{
+    struct cache *cache = x->media->engine->cache;
+    struct flight *work = NULL;
+    struct cache_key key;
+    bool stages = x->r->cb->stage || x->r->vit || x->r->queries; // want the work itself
+    bool use = x->r->use_cache && cache_on(cache);
+    int rc = 0;
+    *out = NULL;
+    x->progress.part = i;
+    if (use)
+        TRY(part_key(x, i, &key, e));
+    if (use && !stages)
+        TRY(cache_want(cache, &key, x->job.n_row, x->media->engine->config.llm.d_model,
+                       &x->job.hooks, &work, out, e));
+    if (*out)
+        return 0;
+    rc = make_rows(x, i, out, e);
+    if (work)
+        cache_made(cache, &key, work, *out, &x->job.hooks);
+    else if (use && rc == 0)
+        cache_keep(cache, &key, *out, &x->job.hooks);
+fail:
     return rc;
 }
 

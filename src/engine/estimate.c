@@ -10,8 +10,10 @@
 #include "engine/engine.h"
 #include "engine/runner.h"
 
-// Code, libraries and tokenizers; a decoder's own buffers: measured on the tiny models.
-static const uint64_t PROCESS_BYTES = (uint64_t)16 << 20, DECODER_BYTES = (uint64_t)16 << 20;
+// Code, libraries, threads; an entry of a vocabulary with its look-up; a decoder's code and buffers, and what of
+// them stays when it is closed: measured on the tiny models.
+static const uint64_t PROCESS_BYTES = (uint64_t)10 << 20, PIECE_BYTES = 170,
+                      DECODER_BYTES = (uint64_t)16 << 20, DECODED_BYTES = (uint64_t)8 << 20;
 
 enum {
     PROBE_OUT = 8192, // 64 MiB of bf16 weights: past every cache
@@ -82,12 +84,13 @@ fail:
     return rc;
 }
 
-// What a media takes, and the scratch of encoding it.
+// What a media takes, and the scratch of encoding it. The three numbers of bytes are of three moments: while frames
+// become pixels (and a decoder is open), while they are encoded, and for as long as the media is open.
 struct media_plan {
     struct clips_plan clips; // of a part
     size_t n_part, n_clip, n_visual;
     struct ops_plan vision, qformer; // of a part
-    uint64_t bytes;
+    uint64_t decode, encode, kept;
 };
 
 // Segments of a video from start_s to end_s.
@@ -109,7 +112,7 @@ static int plan_media(const iv_engine *g, const struct iv_media_options *o, size
 {
     const struct model_config *c = &g->config;
     size_t n_frame = o->n_frame > 0 ? (size_t)o->n_frame : c->n_frame, rows;
-    uint64_t part, kept;
+    uint64_t vit, made, cached;
     int rc;
     TRY(plan_parts(o, &p->n_part, e));
     TRY(media_clips_plan(g, o, n_frame, width, height, &p->clips, e));
@@ -118,14 +121,36 @@ static int plan_media(const iv_engine *g, const struct iv_media_options *o, size
         !mul_size(p->n_clip, c->qformer.n_query, &p->n_visual) ||
         !mul_size(p->n_visual, 4 * (c->qformer.d_model + 2 * c->llm.d_model), &rows))
         TRY(err_set(e, ERR_LIMIT, "plan: %zu segments of %zu clips", p->n_part, p->clips.n_clip));
-    part = p->clips.frame_bytes + p->clips.pixel_bytes +
-           4 * p->clips.n_clip * vit_tokens(&c->vit, n_frame) * c->vit.d_model;
+    vit = 4 * p->clips.n_clip * vit_tokens(&c->vit, n_frame) * c->vit.d_model;
     rows = 4 * p->n_visual * c->llm.d_model;
     // one copy of rows; the cache keeps those of segments one by one beside it
-    kept = p->n_part > 1 ? cache_limit(g->cache) : 0;
-    p->bytes = part + 4 * p->n_visual * c->qformer.d_model + rows + (kept < rows ? kept : rows);
+    cached = p->n_part > 1 ? cache_limit(g->cache) : 0;
+    made = 4 * p->n_visual * c->qformer.d_model + rows + (cached < rows ? cached : rows);
+    p->decode = p->clips.frame_bytes + p->clips.pixel_bytes + p->clips.work_bytes;
+    p->encode = p->clips.pixel_bytes + vit + made;
+    p->kept = p->n_part > 1 ? made : p->encode;
+    if (p->n_part > 1)
+        p->decode += made;
 fail:
     return rc;
+}
+
+// The most at one moment of what a turn takes beside weights and process. The decoder of a video in segments stays
+// open; scratch of vision is given back before the KV cache is made.
+static uint64_t peak_of(const struct media_plan *m, bool media, uint64_t vision, uint64_t text)
+{
+    uint64_t decoder = media ? DECODER_BYTES : 0;
+    uint64_t stays = m->n_part > 1 || !media ? decoder : DECODED_BYTES;
+    uint64_t peak = m->decode + decoder, encode = m->encode + stays + vision;
+    uint64_t turn = m->kept + stays + text;
+    peak = encode > peak ? encode : peak;
+    return turn > peak ? turn : peak;
+}
+
+static uint64_t process_bytes(const iv_engine *g)
+{
+    return PROCESS_BYTES +
+           PIECE_BYTES * (tokenizer_size(g->tokenizer) + wordpiece_size(g->wordpiece));
 }
 
 static int check_request(const iv_engine *g, const struct iv_ask_options *ask, struct err *e)
@@ -143,7 +168,7 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
             struct iv_error *error)
 {
     struct err e = {0};
-    struct ops_plan prefill = {0}, step = {0};
+    struct ops_plan prefill = {0}, step = {0}, none, last_step = {0};
     struct media_plan m = {0};
     struct probe probe = {0};
     int rc;
@@ -157,23 +182,28 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
         TRY(err_set(&e, ERR_LIMIT, "plan: %zu visual and %zu text tokens, the model holds %zu",
                     m.n_visual, prompt_tokens, g->config.llm.n_ctx_max));
     TRY(runner_plan(g, 0, n_prompt, n_beam, &prefill, &step, &e));
+    // what does not fit in the context is not generated; the last token is not fed back
+    size_t n_ctx = g->config.llm.n_ctx_max, room = n_ctx - n_prompt + 1;
+    size_t n_new = min_size((size_t)ask->max_new_tokens, room);
+    size_t n_pos = min_size(n_prompt + n_new, n_ctx);
+    TRY(runner_plan(g, n_pos - 1, n_pos - 1, n_beam, &none, &last_step, &e));
     TRY(probe_machine(g, &probe, &e));
 
-    size_t n_pos = n_prompt + (size_t)ask->max_new_tokens;
     size_t n_cache = n_beam > 1 ? 2 * n_beam : 1;
     size_t vision_bytes = max_size(m.vision.arena_bytes, m.qformer.arena_bytes);
-    size_t text_bytes = max_size(prefill.arena_bytes, step.arena_bytes);
+    size_t text_bytes = max_size(prefill.arena_bytes, last_step.arena_bytes);
     out->weight_bytes = g->info.file_bytes;
     out->kv_bytes = n_cache * kv_bytes(&g->config.llm, g->compute, n_pos);
-    out->media_bytes = m.bytes;
+    // a cache grows matrix by matrix: one of one layer is there twice meanwhile
+    size_t growth = kv_bytes(&g->config.llm, g->compute, n_pos) / (2 * g->config.llm.n_layer);
+    out->media_bytes = max_size(m.decode, m.encode);
     out->work_bytes = max_size(vision_bytes, text_bytes);
-    // scratch of vision is given back before the KV cache is made
-    out->peak_bytes = out->weight_bytes + out->media_bytes + PROCESS_BYTES +
-                      (mo ? DECODER_BYTES : 0) + max_size(vision_bytes, text_bytes + out->kv_bytes);
+    out->peak_bytes = out->weight_bytes + process_bytes(g) +
+                      peak_of(&m, mo != NULL, vision_bytes, text_bytes + out->kv_bytes + growth);
     out->n_clip = m.n_clip;
     out->visual_tokens = m.n_visual;
     out->prompt_tokens = n_prompt;
-    out->max_new_tokens = (uint64_t)ask->max_new_tokens;
+    out->max_new_tokens = n_new;
     out->vision_flop = (double)m.n_part * (m.vision.flops + m.qformer.flops);
     out->prefill_flop = prefill.flops;
     out->decode_bytes_per_token = step.weight_bytes;

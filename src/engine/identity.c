@@ -6,7 +6,9 @@
 //            preprocessing, instruction ids)
 //
 // Easy to get wrong: kernels of another instruction set round differently, and another FFmpeg may decode
-// differently, so both are part of the key; without them an answer could depend on what ran before.
+// differently, so both are part of the key; without them an answer could depend on what ran before. Of a cold disk
+// the model's identity takes seconds: it is worked out without the lock, by each caller under its own abort, rather
+// twice than by one whom the others wait for.
 #include "engine/identity.h"
 
 #include <inttypes.h>
@@ -18,7 +20,8 @@
 #include "base/size.h"
 
 enum {
-    SAMPLE = 4096,   // bytes of a tensor
+    SAMPLE = 4096, // bytes of a tensor: of both ends and of the middle of each stretch
+    STRETCH = 1 << 20,
     PIECE = 1 << 20, // floats between two looks at abort
 };
 
@@ -82,52 +85,77 @@ static int add_config(struct sha256 *s, const struct model_config *c, struct err
     return add_text(s, text, e);
 }
 
-static int add_tensor(struct sha256 *s, const struct tensor *t, struct err *e)
+// A sample may have to come from a disk: abort is polled before each.
+static int add_sample(struct sha256 *s, const struct tensor *t, size_t from, size_t n,
+                      const struct hooks *hooks, struct err *e)
+{
+    if (hooks_abort(hooks))
+        return err_set(e, ERR_ABORT, "stopped while the model was identified");
+    return sha256_add(s, (const char *)t->data + from, n, e);
+}
+
+static int add_tensor(struct sha256 *s, const struct tensor *t, const struct hooks *hooks,
+                      struct err *e)
 {
     int rc;
-    size_t n = min_size(t->bytes, SAMPLE), from = (t->bytes - n) / 2;
     TRY(add_text(s, t->name, e));
     TRY(add_number(s, (uint64_t)t->dtype, e));
     for (unsigned i = 0; i < t->rank; i++)
         TRY(add_number(s, t->dim[i], e));
-    TRY(sha256_add(s, (const char *)t->data + from, n, e));
+    if (t->bytes <= 3 * SAMPLE)
+        return add_sample(s, t, 0, t->bytes, hooks, e);
+    TRY(add_sample(s, t, 0, SAMPLE, hooks, e));
+    for (size_t at = 0; at < t->bytes; at += STRETCH) {
+        size_t stretch = min_size(STRETCH, t->bytes - at), n = min_size(stretch, SAMPLE);
+        TRY(add_sample(s, t, at + (stretch - n) / 2, n, hooks, e));
+    }
+    TRY(add_sample(s, t, t->bytes - SAMPLE, SAMPLE, hooks, e));
 fail:
     return rc;
 }
 
-static int work_out(const iv_engine *g, uint8_t digest[SHA256_BYTES], struct err *e)
+static int work_out(const iv_engine *g, const struct hooks *hooks, uint8_t digest[SHA256_BYTES],
+                    struct err *e)
 {
     struct sha256 s = {0};
     int rc;
     TRY(sha256_begin(&s, e));
     TRY(add_config(&s, &g->config, e));
     for (size_t i = 0; i < weights_count(g->model.weights); i++)
-        TRY(add_tensor(&s, weights_at(g->model.weights, i), e));
+        TRY(add_tensor(&s, weights_at(g->model.weights, i), hooks, e));
     TRY(sha256_end(&s, digest, e));
 fail:
     sha256_drop(&s);
     return rc;
 }
 
-int engine_identity(const iv_engine *g, uint8_t digest[SHA256_BYTES], struct err *e)
+int engine_identity(const iv_engine *g, const struct hooks *hooks, uint8_t digest[SHA256_BYTES],
+                    struct err *e)
 {
     struct identity *i = g->identity;
-    int rc = 0;
+    int rc;
     pthread_mutex_lock(&i->lock);
-    if (!i->known)
-        rc = work_out(g, i->digest, e);
-    i->known = rc == 0;
+    bool known = i->known;
     memcpy(digest, i->digest, SHA256_BYTES);
     pthread_mutex_unlock(&i->lock);
+    if (known)
+        return 0;
+    TRY(work_out(g, hooks, digest, e));
+    pthread_mutex_lock(&i->lock);
+    memcpy(i->digest, digest, SHA256_BYTES);
+    i->known = true;
+    pthread_mutex_unlock(&i->lock);
+fail:
     return rc;
 }
 
-static int add_computation(struct sha256 *s, const iv_engine *g, struct err *e)
+static int add_computation(struct sha256 *s, const iv_engine *g, const struct hooks *hooks,
+                           struct err *e)
 {
     uint8_t model[SHA256_BYTES] = {0};
     int rc;
     if (cache_on_disk(g->cache)) // in memory there is only this engine's model
-        TRY(engine_identity(g, model, e));
+        TRY(engine_identity(g, hooks, model, e));
     TRY(sha256_add(s, model, sizeof model, e));
     TRY(add_text(s, iv_version(), e));
     TRY(add_text(s, iv_build_info(), e));
@@ -146,14 +174,14 @@ static int add_preprocessing(struct sha256 *s, const struct clips_options *o, st
     return add_text(s, text, e);
 }
 
-int identity_of_rows(const iv_engine *g, const struct rows_source *r, struct cache_key *key,
-                     struct err *e)
+int identity_of_rows(const iv_engine *g, const struct rows_source *r, const struct hooks *hooks,
+                     struct cache_key *key, struct err *e)
 {
     struct sha256 s = {0};
     int rc;
     TRY(sha256_begin(&s, e));
     TRY(add_text(&s, "visual rows", e));
-    TRY(add_computation(&s, g, e));
+    TRY(add_computation(&s, g, hooks, e));
     TRY(sha256_add(&s, r->content, SHA256_BYTES, e));
     TRY(add_number(&s, r->pixels, e));
     TRY(add_number(&s, r->image, e));

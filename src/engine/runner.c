@@ -13,8 +13,10 @@
 #include "base/size.h"
 
 enum {
-    CHUNK = 512
-}; // rows: the weights are read once a chunk, scratch is about 250 KB a row at 7B
+    CHUNK = 512, // rows: the weights are read once a chunk, scratch is about 250 KB a row at 7B
+    GROW =
+        256, // positions of room ahead; copying what is there is nothing beside computing so many
+};
 
 size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt)
 {
@@ -219,11 +221,16 @@ void runner_free(struct runner *r)
 
 struct kv *runner_rest(struct runner *r, size_t n)
 {
+    struct kv *kv = &r->cache[0];
     beams_free(r);
-    kv_truncate(&r->cache[0], n);
+    kv_truncate(kv, n);
     ops_clear(r->ops);
     (void)ops_reserve(r->ops, 0, NULL);
-    return &r->cache[0];
+    if (kv->n > 0 && kv->cap - kv->n > 2 * GROW) { // the next turn has use for a little room
+        kv_shrink(kv);
+        ops_clear(r->ops);
+    }
+    return kv;
 }
 
 // Ready for work that plans to take `bytes`.
@@ -240,6 +247,15 @@ static int plan_steps(struct runner *r, size_t n_pos, size_t n_beam, size_t *byt
     int rc = runner_plan(r->engine, n_pos - 1, n_pos - 1, n_beam, &prefill, &step, e);
     *bytes = step.arena_bytes;
     return rc;
+}
+
+// Room in kv for n_pos positions and some of those that are still to come.
+static int make_room(const struct runner *r, struct kv *kv, size_t n_pos, struct err *e)
+{
+    size_t most = min_size(r->n_prompt + r->max_new, r->ctx_limit);
+    if (n_pos <= kv->cap)
+        return 0;
+    return kv_reserve(kv, max_size(n_pos, min_size(n_pos + GROW, most)), e);
 }
 
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e)
@@ -260,7 +276,7 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
     TRY(runner_plan(r->engine, kv->n, p->n, 1, &prefill, &step, e));
     TRY(plan_steps(r, want, 1, &step_bytes, e));
     TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
-    TRY(kv_reserve(kv, want, e));
+    TRY(make_room(r, kv, p->n, e));
     for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
         if (p->ids[i] < 0 && rows)
             rows += r->engine->config.llm.d_model;
@@ -288,8 +304,8 @@ static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
         TRY(kv_init(&r->spare[i], r->ops, c, e));
         if (i > 0)
             TRY(kv_init(&r->cache[i], r->ops, c, e));
-        TRY(kv_reserve(&r->spare[i], want, e));
-        TRY(kv_reserve(&r->cache[i], want, e));
+        TRY(make_room(r, &r->spare[i], r->n_prompt + 1, e));
+        TRY(make_room(r, &r->cache[i], r->n_prompt + 1, e));
         kv_copy_tail(&r->spare[i], &r->cache[0], 0);
         if (i > 0)
             kv_copy_tail(&r->cache[i], &r->cache[0], 0);
@@ -307,7 +323,7 @@ int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logi
     for (size_t i = 0; i < n_beam; i++) {
         if (r->cache[i].n >= r->ctx_limit)
             return err_set(e, ERR_LIMIT, "the context of %zu positions is full", r->ctx_limit);
-        TRY(kv_reserve(&r->cache[i], r->cache[i].n + 1, e));
+        TRY(make_room(r, &r->cache[i], r->cache[i].n + 1, e));
     }
     step_rows(r->ops, &r->engine->model.llm, r->cache, ids, n_beam, logits);
     return ops_status(r->ops, e);
@@ -326,7 +342,7 @@ int runner_reorder(struct runner *r, const size_t *parent, size_t n_beam, struct
     if (same)
         return 0;
     for (size_t i = 0; i < n_beam; i++) {
-        TRY(kv_reserve(&r->spare[i], r->cache[parent[i]].n, e));
+        TRY(make_room(r, &r->spare[i], r->cache[parent[i]].n, e));
         kv_copy_tail(&r->spare[i], &r->cache[parent[i]], r->n_prompt);
     }
     struct kv *t = r->cache;

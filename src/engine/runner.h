@@ -25,7 +25,8 @@ struct runner {
 int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callbacks *cb,
                 size_t n_ctx, struct err *e);
 void runner_free(struct runner *r);
-// Frees the beams and the scratch, and forgets what lies behind the first n positions of cache[0], which is returned: while
+// Frees the beams and the scratch, and forgets what lies behind the first n positions of cache[0], with the room for much
+// more; it is returned: while
 // the runner is idle its owner may take it away, and puts it or an empty one back.
 struct kv *runner_rest(struct runner *r, size_t n);
 

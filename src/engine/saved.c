@@ -13,7 +13,7 @@
 #include "base/size.h"
 #include "media/frames.h"
 
-const struct checked_kind saved_kind = {"IVCHCONV", 1, "a saved conversation"};
+const struct checked_kind saved_kind = {"IVCHCONV", 2, "a saved conversation"};
 
 static int malformed(const char *name, const char *section, struct err *e)
 {
@@ -253,6 +253,11 @@ static void get_scalars(struct fields *f, struct saved_media *m)
     m->n_segment = fields_u64(f);
 }
 
+static bool is_sha256(struct fields_text t)
+{
+    return t.n == SHA256_TEXT - 1 && strspn(t.p, "0123456789abcdef") >= t.n;
+}
+
 static bool scalars_sound(const struct saved_media *m)
 {
     return isfinite(m->fps) && m->fps >= 0 && isfinite(m->duration_s) && m->duration_s >= 0 &&
@@ -260,7 +265,7 @@ static bool scalars_sound(const struct saved_media *m)
            m->part_clips <= FRAMES_SEGMENT_MAX && m->n_part >= 1 &&
            m->n_part <= SAVED_FRAMES_MAX / m->clip_frames &&
            (m->n_segment == 0 ? m->n_part == 1 : m->n_segment == m->n_part) &&
-           (!m->sha256.p || m->sha256.n == SHA256_TEXT - 1);
+           (!m->sha256.p || is_sha256(m->sha256));
 }
 
 int saved_get_media(struct saved_media *m, const void *bytes, size_t n, const char *name,

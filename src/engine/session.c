@@ -84,9 +84,9 @@ static bool take_kv(iv_session *s)
 int session_wake(iv_session *s, struct err *e)
 {
     struct kv *kv = &s->runner.cache[0];
-    if (take_kv(s))
+    if (take_kv(s) && s->cached.n > 0)
         return 0;
-    s->cached.n = 0;
+    s->cached.n = 0; // gone, or of other media: not to be held while the new media is encoded
     kv_free(kv);
     return kv_init(kv, s->runner.ops, &s->engine->config.llm, e);
 }
@@ -98,8 +98,7 @@ void session_rest(iv_session *s)
         kv_free(kv);
         return;
     }
-    cache_park(s->engine->cache, s, kv,
-               kv_bytes(&s->engine->config.llm, s->engine->compute, kv->cap));
+    cache_park(s->engine->cache, s, kv, kv_held(kv));
 }
 
 static void turn_free(struct turn *t)

@@ -67,7 +67,7 @@ static int check_model(struct load *x, struct err *e)
     const struct saved_model *m = &x->model;
     uint8_t identity[SHA256_BYTES];
     int rc;
-    TRY(engine_identity(g, identity, e));
+    TRY(engine_identity(g, x->file.hooks, identity, e));
     bool same = memcmp(identity, m->identity, sizeof identity) == 0;
     if (!same || !is_text(m->variant, g->info.variant))
         TRY(err_set(

@@ -45,7 +45,7 @@ static int save_model(const iv_session *s, struct checked_writer *w, struct err 
                             .d_model = g->config.llm.d_model,
                             .n_layer = g->config.llm.n_layer,
                             .d_kv = g->config.llm.n_kv * g->config.llm.d_head};
-    int rc = engine_identity(g, m.identity, e);
+    int rc = engine_identity(g, &s->runner.hooks, m.identity, e);
     if (rc != 0)
         return rc;
     saved_put_model(&b, &m);

@@ -165,6 +165,20 @@ static int open_named(const char *path, bool is_stdin, int *fd, struct err *e)
                               strerror(errno));
 }
 
+static struct source_state state_of(const struct stat *st)
+{
+    return (struct source_state){.dev = (uint64_t)st->st_dev,
+                                 .ino = (uint64_t)st->st_ino,
+                                 .size = (uint64_t)st->st_size,
+                                 .modified = st->st_mtim,
+                                 .changed = st->st_ctim};
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
 int source_open(struct source *s, const char *path, const struct source_options *o, struct err *e)
 {
     int rc, tmp = -1;
@@ -184,6 +198,8 @@ int source_open(struct source *s, const char *path, const struct source_options 
         goto fail;
     }
     if (S_ISREG(st.st_mode)) {
+        s->named = true;
+        s->state = state_of(&st);
         off_t at = is_stdin ? lseek(s->fd, 0, SEEK_CUR) : 0;
         s->base = at > 0 ? (uint64_t)at : 0;
         s->size = (uint64_t)st.st_size > s->base ? (uint64_t)st.st_size - s->base : 0;
@@ -238,6 +254,21 @@ ptrdiff_t source_read(const struct source *s, uint64_t at, void *buf, size_t n)
         if (k >= 0 || errno != EINTR)
             return k;
     }
+}
+
+int source_unchanged(const struct source *s, const char *name, struct err *e)
+{
+    struct stat st;
+    if (!s->named)
+        return 0;
+    if (fstat(s->fd, &st) != 0)
+        return err_set(e, ERR_MEDIA, "%s: %s", name, strerror(errno));
+    struct source_state now = state_of(&st);
+    if (now.dev == s->state.dev && now.ino == s->state.ino && now.size == s->state.size &&
+        same_time(&now.modified, &s->state.modified) && same_time(&now.changed, &s->state.changed))
+        return 0;
+    return err_set(e, ERR_MEDIA, "%s: changed while it was read (%llu bytes, now %llu)", name,
+                   (unsigned long long)s->state.size, (unsigned long long)now.size);
 }
 
 int source_sha256(const struct source *s, const char *name, const struct hooks *hooks,

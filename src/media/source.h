@@ -4,8 +4,10 @@
 #ifndef IV_MEDIA_SOURCE_H
 #define IV_MEDIA_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -29,9 +31,17 @@ struct source_options {
     const char *tmp_dir; // for that; existing folder
 };
 
+// What changes when a file's bytes are written: inode, size, times of the last change.
+struct source_state {
+    uint64_t dev, ino, size;
+    struct timespec modified, changed;
+};
+
 // Fixed size once open: a file that grows is read up to the size it had.
 struct source {
-    int fd;             // -1 = memory
+    int fd;     // -1 = memory
+    bool named; // a file that others may write to, in the state below when it was opened
+    struct source_state state;
     const uint8_t *mem; // borrowed
     uint64_t base;      // offset in the file where the bytes begin
     uint64_t size;
@@ -48,6 +58,10 @@ void source_close(struct source *s);
 
 // Reads up to n bytes at offset `at`; bytes read, 0 at the end, -1 on an I/O error (errno).
 ptrdiff_t source_read(const struct source *s, uint64_t at, void *buf, size_t n);
+
+// ERR_MEDIA when the file has been written to since it was opened, so that not all that was read of it need be
+// of one and the same content. Two writes within one tick of the system's clock (some milliseconds) look like one.
+int source_unchanged(const struct source *s, const char *name, struct err *e);
 
 // SHA-256 of all bytes; text is empty on failure. name starts messages.
 int source_sha256(const struct source *s, const char *name, const struct hooks *hooks,

@@ -349,6 +349,14 @@ static int rgb_buffer(struct video *v, struct err *e)
                             v->rgb_bytes);
 }
 
+// The result rc of reading, unless the file was written to meanwhile: what was read then belongs to no checksum,
+// and what could not be read is no damage.
+static int settled(const struct video *v, int rc, struct err *e)
+{
+    int changed = rc == 0 || rc == ERR_MEDIA ? source_unchanged(&v->source, v->name, e) : 0;
+    return changed != 0 ? changed : rc;
+}
+
 int video_read(struct video *v, const int32_t *index, size_t n, const struct frame_sink *sink,
                struct err *e)
 {
@@ -365,7 +373,7 @@ int video_read(struct video *v, const int32_t *index, size_t n, const struct fra
     TRY(fill_gaps(v, &j, index, e));
 fail:
     mem_free(j.pick);
-    return rc;
+    return settled(v, rc, e);
 }
 
 struct rgb_out {
@@ -588,6 +596,7 @@ static int image_take(struct video *v, struct image *out, struct err *e)
                        bytes);
     TRY(video_read_rgb(v, &first, 1, out->rgb, e));
     TRY(video_sha256(v, out->sha256, e));
+    TRY(source_unchanged(&v->source, v->name, e));
     out->width =
         decode_info(v->decode)->width; // known now: the picture may have brought a rotation
     out->height = decode_info(v->decode)->height;

@@ -73,8 +73,8 @@ struct frame_sink {
 // Slot k gets frame index[k] (0 <= index[k] < n_frame, any order, duplicates allowed): the picture of the
 // packet with the index[k]-th smallest timestamp, as if everything had been decoded from the
 // beginning. Streams without timestamps: the index[k]-th picture that the decoder gives. Pictures of another
-// size than the stream's are scaled to it. If the picture of slot 0 cannot be decoded: ERR_MEDIA. May be
-// called again.
+// size than the stream's are scaled to it. If the picture of slot 0 cannot be decoded, or the file was written to
+// since it was opened (the sink may have got pictures of both contents): ERR_MEDIA. May be called again.
 int video_read(struct video *v, const int32_t *index, size_t n, const struct frame_sink *sink,
                struct err *e);
 // The same into rgb [n, height, width, 3].

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Cached keys (after RoPE) and values, one pair of matrices a layer. Grows by copying; rows never move
-// relative to their position, so position p is row p.
+// Cached keys (after RoPE) and values, one pair of matrices a layer. Grows by copying, matrix by matrix, so that
+// only one of them is there twice; rows never move relative to their position, so position p is row p.
+//
+// Easy to get wrong: the copy may fail after the old matrix could have been released (a backend works later, and
+// one that was stopped copies nothing); after a failure some layers have more room than cap, never less.
 #include "model/kv.h"
 
 #include <string.h>
@@ -39,32 +42,58 @@ void kv_free(struct kv *kv)
     memset(kv, 0, sizeof *kv);
 }
 
-int kv_reserve(struct kv *kv, size_t n_pos, struct err *e)
+// m with room for cap positions; on failure as it was.
+static int resize(const struct kv *kv, struct mat *m, size_t cap, struct err *e)
 {
+    struct mat other;
     int rc;
-    if (n_pos <= kv->cap)
-        return 0;
-    size_t cap = round_up(max_size(n_pos, kv->cap + kv->cap / 2), 64);
-    enum dtype t = kv_dtype(ops_compute(kv->ops));
-    struct kv_layer *layer = mem_calloc(kv->n_layer, sizeof *layer);
-    if (!layer)
-        return err_set(e, ERR_LIMIT, "KV cache: out of memory for %zu layers", kv->n_layer);
-    for (size_t l = 0; l < kv->n_layer; l++) {
-        TRY(ops_hold(kv->ops, cap, kv->d, t, &layer[l].k, e));
-        TRY(ops_hold(kv->ops, cap, kv->d, t, &layer[l].v, e));
-        if (kv->n > 0) {
-            op_copy(kv->ops, mat_rows(layer[l].k, 0, kv->n), mat_rows(kv->layer[l].k, 0, kv->n));
-            op_copy(kv->ops, mat_rows(layer[l].v, 0, kv->n), mat_rows(kv->layer[l].v, 0, kv->n));
-        }
-    }
+    TRY(ops_hold(kv->ops, cap, kv->d, kv_dtype(ops_compute(kv->ops)), &other, e));
+    if (kv->n > 0)
+        op_copy(kv->ops, mat_rows(other, 0, kv->n), mat_rows(*m, 0, kv->n));
     TRY(ops_status(kv->ops, e));
-    layers_release(kv->ops, kv->layer, kv->n_layer);
-    kv->layer = layer;
-    kv->cap = cap;
+    ops_release(kv->ops, m);
+    *m = other;
     return 0;
 fail:
-    layers_release(kv->ops, layer, kv->n_layer);
+    ops_release(kv->ops, &other);
     return rc;
+}
+
+int kv_reserve(struct kv *kv, size_t n_pos, struct err *e)
+{
+    int rc = 0;
+    size_t cap = round_up(n_pos, 64);
+    if (n_pos <= kv->cap)
+        return 0;
+    for (size_t l = 0; l < kv->n_layer; l++) {
+        if (kv->layer[l].k.rows < cap)
+            TRY(resize(kv, &kv->layer[l].k, cap, e));
+        if (kv->layer[l].v.rows < cap)
+            TRY(resize(kv, &kv->layer[l].v, cap, e));
+    }
+    kv->cap = cap;
+fail:
+    return rc;
+}
+
+void kv_shrink(struct kv *kv)
+{
+    size_t cap = round_up(kv->n, 64);
+    if (cap >= kv->cap)
+        return;
+    kv->cap = cap; // even if the memory for a smaller matrix lacks
+    for (size_t l = 0; l < kv->n_layer; l++)
+        if (resize(kv, &kv->layer[l].k, cap, NULL) != 0 ||
+            resize(kv, &kv->layer[l].v, cap, NULL) != 0)
+            return;
+}
+
+size_t kv_held(const struct kv *kv)
+{
+    size_t rows = 0;
+    for (size_t l = 0; l < kv->n_layer; l++)
+        rows += kv->layer[l].k.rows + kv->layer[l].v.rows;
+    return rows * kv_row_bytes(kv);
 }
 
 void kv_truncate(struct kv *kv, size_t n)

@@ -23,8 +23,13 @@ struct kv {
 // Empty cache, nothing held yet.
 int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct err *e);
 void kv_free(struct kv *kv);
-// Room for at least n_pos positions; keeps what is there. On ERR_LIMIT the cache is unchanged.
+// Room for n_pos positions (a multiple of 64 is held); keeps what is there. While it grows, one matrix of one layer is
+// there twice. On failure what can be read and written is as before.
 int kv_reserve(struct kv *kv, size_t n_pos, struct err *e);
+// Gives back the room behind the filled positions, as far as memory and the stream allow.
+void kv_shrink(struct kv *kv);
+// Bytes it holds now.
+size_t kv_held(const struct kv *kv);
 // Forgets positions from n on (n <= kv->n).
 void kv_truncate(struct kv *kv, size_t n);
 // dst = positions [from, src->n) of src; positions below `from` are equal already (beams share a prompt).
@@ -40,7 +45,7 @@ void kv_import(struct kv *kv, size_t layer, bool values, size_t from, size_t n, 
                const void *in);
 // Shape of one layer's keys (or values) for n_pos positions, without memory: for planning.
 struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos);
-// Bytes that a cache of n_pos positions holds.
+// Bytes that a cache with room for n_pos positions holds.
 size_t kv_bytes(const struct llm_config *c, enum compute compute, size_t n_pos);
 
 #endif

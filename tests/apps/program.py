@@ -14,9 +14,9 @@ import sys
 import tempfile
 import zlib
 
-# a shell without job control starts background work with SIGINT ignored, and what is ignored stays so in
+# a shell without job control starts background work with SIGINT and SIGQUIT ignored, and what is ignored stays so in
 # every program below; the tests send signals that must arrive
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 

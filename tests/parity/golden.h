@@ -10,12 +10,16 @@
 #include "base/json.h"
 #include "npy.h"
 
+enum { GOLDEN_ONLY_MAX = 64 };
+
 struct golden {
     char dir[4096];  // folder of manifest.json
     char data[4096]; // folder of the reference data (yoga.mp4 ...)
     struct js_doc doc;
-    const char *only;   // substring of the case ids to run, NULL = all
-    const char *cpu;    // kernel tier, NULL = best
+    const char *only[GOLDEN_ONLY_MAX]; // substrings of the case ids to run
+    bool met[GOLDEN_ONLY_MAX];
+    size_t n_only;   // 0 = all
+    const char *cpu; // kernel tier, NULL = best
     const char *device; // as iv_engine_options has it, NULL = the library's choice
     int n_equal, n_different;
     bool tap; // print TAP lines too, for the test runner

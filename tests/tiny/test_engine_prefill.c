@@ -163,12 +163,17 @@ static void last_step_finds_room(void **state)
     assert_int_equal(runner_init(&r, g, &none, 0, &e), 0);
     struct runner_prompt p = {.ids = ids, .n = 4, .max_new = N_NEW};
     assert_int_equal(runner_prefill(&r, &p, logits, &e), 0);
-    r.cache[0].n = 4 + N_NEW - 1; // as if that many steps had been made; the cache is zeroed
+    // as if that many steps had been made; the cache is zeroed
+    assert_int_equal(kv_reserve(&r.cache[0], 4 + N_NEW, &e), 0);
+    r.cache[0].n = 4 + N_NEW - 1;
     if (runner_step(&r, ids, 1, logits, &e) != 0)
         fail_msg("%s", e.msg);
     assert_int_equal(runner_prefill(&r, &p, logits, &e), 0);
     assert_int_equal(runner_reorder(&r, parent, 2, &e), 0);
-    r.cache[0].n = r.cache[1].n = 4 + N_NEW - 1;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(kv_reserve(&r.cache[i], 4 + N_NEW, &e), 0);
+        r.cache[i].n = 4 + N_NEW - 1;
+    }
     if (runner_step(&r, ids, 2, logits, &e) != 0)
         fail_msg("%s", e.msg);
     runner_free(&r);

@@ -2,19 +2,25 @@
 // The engine's cache: answers are those without it, whoever asks about what in which order; it keeps its
 // limits; what is kept on disk survives and is checked; every parameter that matters is part of the key.
 #include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/filemap.h"
+#include "base/mem.h"
 #include "engine/engine.h"
 #include "engine_fixture.h"
 #include "tempdir.h"
@@ -171,6 +177,56 @@ static void fifty_videos_on_four_threads(void **state)
     for (size_t i = 0; i < N_VIDEO / 2; i++)
         iv_media_close(shared[i]);
     assert_int_equal(cache_usage(g->cache).n_kv, 0); // closed sessions take theirs along
+    iv_engine_close(g);
+}
+
+// A long answer was given room, of which the parked KV keeps, and is charged, little more than it holds.
+static void room_of_a_long_answer_is_given_back(void **state)
+{
+    (void)state;
+    struct iv_engine_options eo = engine_fixture_options();
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_ask_options o = iv_ask_options_default();
+    struct iv_answer a;
+    struct iv_error e;
+    struct reply kept, anew;
+    iv_engine *g = engine_fixture_open(&eo);
+    size_t least, most;
+    so.n_ctx = 2000;
+    o.max_new_tokens = 1500;
+    o.ignore_eos = true;
+    iv_session *s = session_fixture(g, NULL, &so);
+    if (iv_session_ask(s, "What happens in this place, and who is there?", &o, &a, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    assert_true(a.n_token > 1400);
+    struct cache_use u = cache_usage(g->cache);
+    least = kv_bytes(&g->config.llm, g->compute, a.prompt_tokens);
+    most = kv_bytes(&g->config.llm, g->compute, a.prompt_tokens + 512);
+    assert_true(u.n_kv == 1 && u.bytes >= least && u.bytes <= most);
+    iv_answer_free(&a);
+    // a stopped question leaves the room that it was promised and not used
+    o.max_new_tokens = 1 << 30;
+    static const char *const any[] = {"a", "e", "i", "o", "u", " ", "n", "t", "s", "\n", ".", ","};
+    o.stop = any;
+    o.n_stop = sizeof any / sizeof *any;
+    iv_session_reset(s);
+    if (iv_session_ask(s, "What happens in this place, and who is there?", &o, &a, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    u = cache_usage(g->cache);
+    assert_true(u.n_kv == 1 && u.bytes <= most);
+    iv_answer_free(&a);
+    ask_fixture(s, "And then?", NULL, &kept);
+    iv_session_drop_turn(s, NULL);
+    assert_true(kept.cached > 0);
+    const char *q, *text;
+    assert_int_equal(iv_session_turn(s, 0, &q, &text), IV_OK);
+    so.keep_cache = false;
+    iv_session *t = session_fixture(g, NULL, &so);
+    assert_int_equal(iv_session_add_turn(t, q, text, &e), IV_OK);
+    ask_fixture(t, "And then?", NULL, &anew);
+    assert_same_reply(&kept, &anew);
+    iv_session_close(s);
+    iv_session_close(t);
     iv_engine_close(g);
 }
 
@@ -332,6 +388,251 @@ static void folders_that_cannot_be(void **state)
     assert_int_equal(iv_engine_open(&o, &g, &e), IV_ERR_USAGE);
 }
 
+static void touch_old(const char *name)
+{
+    char path[700];
+    const struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    snprintf(path, sizeof path, "%s/%s", cache_path, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+}
+
+static bool there(const char *name)
+{
+    char path[700];
+    snprintf(path, sizeof path, "%s/%s", cache_path, name);
+    return access(path, F_OK) == 0;
+}
+
+#define KEY "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// What dead writers left goes; what is not ours or may still be written stays.
+static void left_over_files_go(void **state)
+{
+    (void)state;
+    struct reply r;
+    char young[700];
+    iv_engine *g = open_with_dir(NULL);
+    touch_old(KEY ".ivrows.77.7f00.tmp");
+    touch_old(KEY ".ivrows.mine");
+    touch_old("notes.tmp");
+    snprintf(young, sizeof young, "%s/%s", cache_path, KEY ".ivrows.78.7f00.tmp");
+    assert_int_equal(fclose(fopen(young, "wb")), 0);
+    ask_about(g, 1, &r);
+    assert_false(there(KEY ".ivrows.77.7f00.tmp"));
+    assert_true(there(KEY ".ivrows.mine") && there("notes.tmp"));
+    assert_int_equal(access(young, F_OK), 0);
+    iv_engine_close(g);
+}
+
+// Without a descriptor for it a good file is not read, and stays.
+static void unreadable_is_not_damaged(void **state)
+{
+    (void)state;
+    struct told told = {.n = 0};
+    struct reply first, again;
+    struct rlimit before, none;
+    char name[300], why[400];
+    size_t n;
+    iv_engine *g = open_with_dir(NULL);
+    ask_about(g, 1, &first);
+    iv_engine_close(g);
+    g = open_with_dir(&told);
+    iv_media *m = video(g, 1);
+    iv_session *s = session_fixture(g, m, NULL);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    ask_fixture(s, questions[0], NULL, &again);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    snprintf(why, sizeof why, "%s", told.line);
+    iv_session_close(s);
+    iv_media_close(m);
+    assert_true(told.n >= 1 && strstr(why, "Too many open files") && !strstr(why, "removed"));
+    assert_same_reply(&first, &again);
+    iv_engine_close(g);
+    dir_bytes(name, &n);
+    assert_int_equal(n, 1);
+    g = open_with_dir(&told);
+    ask_about(g, 1, &again);
+    assert_true(again.media_cached);
+    iv_engine_close(g);
+}
+
+// ---- the same by several at once
+
+enum { N_SAME = 4 };
+struct crowd {
+    const iv_engine *engine;
+    atomic_size_t n_encode; // that began
+    atomic_bool stop_first;
+};
+struct one_of {
+    struct crowd *crowd;
+    pthread_t thread;
+    bool first; // began to encode before anyone else
+    int rc;
+    uint64_t hash;
+};
+
+static void count_encoding(void *user, const char *name, uint64_t done, uint64_t total)
+{
+    struct one_of *o = user;
+    (void)total;
+    if (strcmp(name, "vision") != 0 || done > 1 || o->first)
+        return;
+    o->first = true;
+    atomic_fetch_add(&o->crowd->n_encode, 1);
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL); // the others come meanwhile
+}
+
+static bool stop_the_first(void *user)
+{
+    struct one_of *o = user;
+    return o->first && atomic_load(&o->crowd->stop_first) && atomic_load(&o->crowd->n_encode) == 1;
+}
+
+static void *encode_same(void *arg)
+{
+    struct one_of *o = arg;
+    const iv_engine *g = o->crowd->engine;
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_ask_options ask_o = iv_ask_options_default();
+    struct iv_answer a;
+    iv_media *m = video(g, 7);
+    iv_session *s;
+    so.callbacks =
+        (struct iv_callbacks){.user = o, .progress = count_encoding, .abort = stop_the_first};
+    ask_o.max_new_tokens = FIXTURE_NEW;
+    o->rc = iv_session_open(g, m, &so, &s, NULL);
+    if (o->rc == IV_OK)
+        o->rc = iv_session_ask(s, questions[0], &ask_o, &a, NULL);
+    if (o->rc == IV_OK) {
+        o->hash = a.logits_hash;
+        iv_answer_free(&a);
+    }
+    iv_session_close(s);
+    iv_media_close(m);
+    return NULL;
+}
+
+static void ask_together(uint64_t cache_mib, bool stop_first, size_t n_encode)
+{
+    struct iv_engine_options eo = engine_fixture_options();
+    eo.cache_mib = cache_mib;
+    iv_engine *g = engine_fixture_open(&eo);
+    struct crowd c = {.engine = g};
+    struct one_of one[N_SAME];
+    size_t n_stopped = 0;
+    uint64_t hash = 0;
+    atomic_store(&c.stop_first, stop_first);
+    for (size_t i = 0; i < N_SAME; i++) {
+        one[i] = (struct one_of){.crowd = &c};
+        assert_int_equal(pthread_create(&one[i].thread, NULL, encode_same, &one[i]), 0);
+    }
+    for (size_t i = 0; i < N_SAME; i++) {
+        pthread_join(one[i].thread, NULL);
+        n_stopped += one[i].rc == IV_ERR_ABORT;
+        assert_true(one[i].rc == IV_OK || one[i].rc == IV_ERR_ABORT);
+        if (one[i].rc == IV_OK) {
+            assert_true(hash == 0 || hash == one[i].hash);
+            hash = one[i].hash;
+        }
+    }
+    assert_int_equal(n_stopped, stop_first);
+    assert_int_equal(atomic_load(&c.n_encode), n_encode);
+    iv_engine_close(g);
+}
+
+static void equal_media_is_encoded_once(void **state)
+{
+    (void)state;
+    ask_together(64, false, 1);
+    ask_together(64, true, 2); // the first one stops, another takes over
+    ask_together(0, false, N_SAME);
+}
+
+// ---- files that are written to
+
+// Puts the file's first byte there again, once, when something is decoded.
+struct rewriting {
+    const char *path;
+    size_t n;
+};
+
+static void rewrite(void *user, const char *name, uint64_t done, uint64_t total)
+{
+    struct rewriting *w = user;
+    (void)done, (void)total;
+    if (w->n++ > 0 || strcmp(name, "decode") != 0)
+        return;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000},
+              NULL); // past a tick of the file system's clock
+    FILE *f = fopen(w->path, "r+b");
+    int c = f ? fgetc(f) : EOF;
+    if (f) {
+        rewind(f);
+        fputc(c, f);
+        fclose(f);
+    }
+}
+
+static void copy_fixture(const char *name, char *path, size_t cap)
+{
+    char from[512];
+    char *bytes;
+    size_t n;
+    struct err e;
+    snprintf(from, sizeof from, "%s/fixtures/media/%s", TEST_ROOT, name);
+    if (file_read(from, 1 << 24, ERR_FAIL, &bytes, &n, &e) != 0)
+        fail_msg("%s", e.msg);
+    snprintf(path, cap, "%s", tempdir_write(&dir, name, bytes, n));
+    mem_free(bytes);
+}
+
+static void expect_changed(int rc, const struct iv_error *e)
+{
+    assert_int_equal(rc, IV_ERR_MEDIA);
+    if (!strstr(e->message, "changed while it was read"))
+        fail_msg("%s", e->message);
+}
+
+// Rows of the new bytes must not lie under the old ones' key.
+static void a_file_written_meanwhile(void **state)
+{
+    (void)state;
+    char path[512];
+    struct iv_media_options o = iv_media_options_default();
+    struct rewriting w = {.path = path};
+    struct iv_error e;
+    const char *image = path;
+    char name[300];
+    iv_media *m;
+    size_t n;
+    iv_engine *g = open_with_dir(NULL);
+    copy_fixture("bframes.mp4", path, sizeof path);
+    o.n_frame = 2;
+    o.callbacks = (struct iv_callbacks){.user = &w, .progress = rewrite};
+    expect_changed(iv_media_open_video(g, path, &o, &m, &e), &e);
+    w.n = 0;
+    copy_fixture("photo.jpg", path, sizeof path);
+    expect_changed(iv_media_open_images(g, &image, 1, &o, &m, &e), &e);
+    // segments are decoded when they are encoded
+    copy_fixture("bframes.mp4", path, sizeof path);
+    o.segment_s = 2;
+    w.n = 1;
+    assert_int_equal(iv_media_open_video(g, path, &o, &m, &e), IV_OK);
+    w.n = 0;
+    expect_changed(iv_media_encode(m, NULL, &e), &e);
+    iv_media_close(m);
+    assert_int_equal(cache_usage(g->cache).n_rows, 0);
+    assert_int_equal(dir_bytes(name, &n), 0);
+    iv_engine_close(g);
+}
+
 // ---- keys
 
 struct look {
@@ -403,9 +704,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fifty_videos_on_four_threads),
+        cmocka_unit_test(room_of_a_long_answer_is_given_back),
         cmocka_unit_test_setup_teardown(disk_survives_and_is_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(disk_keeps_its_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(folders_that_cannot_be, setup, teardown),
+        cmocka_unit_test_setup_teardown(left_over_files_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(unreadable_is_not_damaged, setup, teardown),
+        cmocka_unit_test(equal_media_is_encoded_once),
+        cmocka_unit_test_setup_teardown(a_file_written_meanwhile, setup, teardown),
         cmocka_unit_test(every_parameter_is_in_the_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

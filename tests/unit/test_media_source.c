@@ -97,6 +97,7 @@ static void test_regular(void **state)
     (void)state;
     const char *path = tempdir_write(&dir, "grow", "abc", 3);
     assert_int_equal(source_open(&s, path, &o, NULL), 0);
+    assert_int_equal(source_unchanged(&s, "grow", NULL), 0);
     FILE *f = fopen(tempdir_path(&dir, "grow"), "ab");
     assert_non_null(f);
     assert_int_equal(fwrite("def", 1, 3, f), 3);
@@ -104,6 +105,9 @@ static void test_regular(void **state)
     // the size is that of opening
     check_bytes(&s, "abc");
     assert_int_equal(source_sha256(&s, "grow", NULL, sha256, NULL), 0);
+    struct err changed = {0};
+    assert_int_equal(source_unchanged(&s, "grow", &changed), ERR_MEDIA);
+    assert_string_equal(changed.msg, "grow: changed while it was read (3 bytes, now 6)");
     assert_string_equal(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_int_equal(truncate(tempdir_path(&dir, "grow"), 1), 0); // a file that shrinks ends early
     struct err e = {0};
@@ -119,6 +123,7 @@ static void test_memory(void **state)
     (void)state;
     source_open_memory(&s, "hello", 5);
     check_bytes(&s, "hello");
+    assert_int_equal(source_unchanged(&s, "hello", NULL), 0);
     source_close(&s);
 }
 
