@@ -49,11 +49,11 @@ class Tree(nn.Module):
 
 def attention(q, k, v, scale, mask=None, causal=False):
     """q [B,H,L,d], k and v [B,H,S,d] -> [B,H,L,d]. mask: True = may see. Rounds as the released modules in bf16."""
-    if q.dtype == torch.float32:
+    if q.dtype == torch.float32 or torch.is_autocast_enabled(q.device.type):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
     s = (q * scale) @ k.transpose(-2, -1)
     if causal:
-        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
     if mask is not None:
         s = s.masked_fill(~mask, float('-inf'))
     return F.softmax(s.float(), dim=-1).to(q.dtype) @ v
@@ -233,7 +233,7 @@ class LoraLinear(nn.Module):
 
 def rope_table(pos, d_head, theta, dtype):
     """pos [...] -> cos, sin [..., d_head / 2]; angles in f32, values in the model's precision."""
-    inv = 1.0 / (theta ** (torch.arange(0, d_head, 2).float() / d_head))
+    inv = 1.0 / (theta ** (torch.arange(0, d_head, 2, device=pos.device).float() / d_head))
     angle = pos.float()[..., None] * inv
     return angle.cos().to(dtype), angle.sin().to(dtype)
 
