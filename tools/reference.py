@@ -127,7 +127,8 @@ class Vit(nn.Module):
         n, t, _, h, _ = x.shape
         g, p = h // self.patch, self.patch
         w = self.patch_embed.proj.weight
-        x = x.to(w.dtype).reshape(n, t, 3, g, p, g, p).permute(0, 1, 3, 5, 2, 4, 6).reshape(n, t * g * g, 3 * p * p)
+        x = x if torch.is_autocast_enabled(x.device.type) else x.to(w.dtype)
+        x = x.reshape(n, t, 3, g, p, g, p).permute(0, 1, 3, 5, 2, 4, 6).reshape(n, t * g * g, 3 * p * p)
         x = F.linear(x, w.reshape(w.shape[0], -1), self.patch_embed.proj.bias)
         return torch.cat([self.cls_token.expand(n, -1, -1), x], 1)
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """S0: the video transformer learns to see. In place of the published masked reconstruction and contrastive stages, which need
 millions of clips, every token is told what its cell of the frame holds: shape, colour, texture, outline, centre and radius of the object,
-where it was a frame ago and will be, what it does now and in the whole clip. The heads are dropped afterwards.
+where it was a frame ago and will be, what it does now and in the whole clip, and the outlines that the cell itself had a frame ago and will
+have: to tell these, tokens must look at their own cell in the next frames, which is where seeing motion begins. The heads are dropped afterwards.
 
 Clips of fewer frames than the position table stand for frames from any place of it. Nothing here asks the device for a value: cells
 without object are masked, not left out.
@@ -14,7 +15,7 @@ from train.feed import pixels
 from train.labels import FINE
 from world import scene as W
 
-HEADS = dict(there=1, outline=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, flow=6, now=len(W.ACTIONS), life=len(W.ACTIONS))
+HEADS = dict(there=1, outline=FINE * FINE, before=FINE * FINE, after=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, flow=6, now=len(W.ACTIONS), life=len(W.ACTIONS))
 CLIP_HEADS = dict(camera=len(W.PANS) + 1)
 FIELDS = ('ids', 'outline', 'shape', 'colour', 'texture', 'now', 'life', 'flow', 'box')
 
@@ -85,6 +86,11 @@ def loss(net, batch, rng, noisy=True):
     if t > 1:
         known = has[..., None].repeat(1, 1, 1, 6)
         known[:, 0, :, :3] = known[:, -1, :, 3:] = False  # outside of what is shown
+        for k, mine, other in (('before', slice(1, None), slice(None, -1)), ('after', slice(None, -1), slice(1, None))):
+            there, own = y['outline'][:, other], y['outline'][:, mine]
+            differ = (there != own).any(-1, keepdim=True).expand_as(there)
+            losses[k] = 4 * mean_of(F.binary_cross_entropy_with_logits(out[k][:, mine], there.float(), reduction='none'), differ)
+            seen['acc_' + k] = mean_of(((out[k][:, mine] > 0) == (there > 0)).float(), differ)
         flow = mean_of(F.smooth_l1_loss(out['flow'], y['flow'], beta=0.1, reduction='none'), known)
         life = (y['life'] > 0)
         told = F.binary_cross_entropy_with_logits(out['life'], life.float(), reduction='none').mean(-1)

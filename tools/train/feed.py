@@ -63,13 +63,15 @@ def normalised(x):
 
 
 def pixels(frames, rng=None):
-    """u8 [B,T,H,W,3] -> f32 [B,T,3,H,W], normalised; with rng: noise, brightness and contrast as of a camera and a codec."""
-    x = frames.permute(0, 1, 4, 2, 3).to(torch.float32, memory_format=torch.contiguous_format)
+    """u8 [B,T,H,W,3] -> [B,T,3,H,W], normalised; with rng: noise, brightness and contrast as of a camera and a codec. bf16 (which holds
+    every u8) where autocast would make that of it anyway, else f32."""
+    short = torch.is_autocast_enabled(frames.device.type)
+    x = frames.permute(0, 1, 4, 2, 3).to(torch.bfloat16 if short else torch.float32, memory_format=torch.contiguous_format)
     if rng is not None:
         b, device = len(x), x.device
         x.mul_(noise_of(rng, b, 0.93, 1.07, device)).add_(noise_of(rng, b, -8, 8, device))
         strength = noise_of(rng, b, 0, 5, device) * (noise_of(rng, b, 0, 1, device) < 0.5)
-        x.add_(torch.randn(b, 1, *x.shape[2:], device=device) * strength)
+        x.add_(torch.randn(b, 1, *x.shape[2:], device=device, dtype=x.dtype) * strength)
     return normalised(x)
 
 
@@ -123,7 +125,8 @@ class Pool:
         return (self.arrived + self.asked - self.used / self.replay) / self.batch
 
     def full(self):
-        return self.arrived + self.asked - self.used / self.replay > (self.n_chunk - 2) * self.chunk
+        """Enough that nobody has seen; where workers are faster than `replay` asks for, samples are used less often."""
+        return self.arrived + self.asked - self.used > (self.n_chunk - 2) * self.chunk
 
     def put(self, slot, height, width, rng):
         """Copies a chunk into the pool; it may be drawn from when settle() has been called."""

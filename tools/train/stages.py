@@ -15,6 +15,7 @@ from train.samples import TYPES, Maker
 
 DEVICE_MEMORY = 16 << 30  # bytes of a GPU for the pools of a stage
 VALIDATION_SEED = 99
+SHIFTED = (1,)  # blocks of the video transformer that begin by looking at the frames before and after
 
 
 def config(recipe, vocab):
@@ -51,19 +52,62 @@ def initialise(model, seed):
         else:
             torch.nn.init.trunc_normal_(p, std=0.02 if p.ndim != 2 or 'embed' in name else 0.7 * p.shape[-1] ** -0.5)
     with torch.no_grad():
-        vit = model.vision_encoder
-        d, g = vit.cls_token.shape[2], 224 // vit.patch
-        # space and time begin as sums of smooth waves, so that neighbours are near from the start
-        for block in vit.blocks:
-            mimic(block, d, block.attn.n_head)
-        wave = lambda n: torch.stack([f(torch.arange(n, device='cpu')[:, None] * (10.0 ** (-torch.arange(d // 8, device='cpu') / (d / 8))))
-                                      for f in (torch.sin, torch.cos)], -1).flatten(1)
-        space = torch.cat([wave(g)[:, None].expand(g, g, -1), wave(g)[None].expand(g, g, -1)], -1).reshape(g * g, -1)
-        pad = lambda x: F.pad(x, (0, d - x.shape[1]))
-        vit.img_pos_embed[0, 1:] += pad(space)
-        t0 = (vit.pos_embed.shape[1] - 1) // (g * g)
-        times = F.pad(wave(t0), (d // 2, 0))
-        vit.pos_embed[0, 1:] += (pad(space)[None] + pad(times)[:, None]).reshape(-1, d)
+        code(model.vision_encoder)
+
+
+def waves(n, frequencies):
+    """[n, 2 * len(frequencies)]: sine and cosine of each frequency (radians a step) at 0..n-1, in pairs."""
+    at = torch.arange(n, device='cpu')[:, None] * frequencies
+    return torch.stack([at.sin(), at.cos()], -1).flatten(1)
+
+
+def code(vit):
+    """Places and attention of the video transformer begin with what it would have to find out slowly. The first half of the width holds
+    rows and columns as smooth waves, the last quarter the frame, in waves of the whole band, so that frames are told apart sharply. What
+    comes before the last block of SHIFTED leaves that quarter alone at first; those blocks look with one head at the next frame and with
+    the other at the one before, about their own cell. Other blocks look at what is near and similar."""
+    d, g = vit.cls_token.shape[2], 224 // vit.patch
+    n = d // 8  # frequencies
+    one = torch.arange(n, device='cpu')
+    line, when = waves(g, 2.0 * 0.1 ** (one / n)), waves((vit.pos_embed.shape[1] - 1) // (g * g), torch.pi * (one + 0.5) / n)
+    place = torch.zeros(len(when), g, g, d, device='cpu')
+    place[..., :2 * n] += line[:, None]
+    place[..., 2 * n:4 * n] += line
+    vit.img_pos_embed[0, 1:] += place[0].reshape(-1, d)
+    place[..., d - 2 * n:] += when[:, None, None]
+    vit.pos_embed[0, 1:] += place.reshape(-1, d)
+    for block in vit.blocks:
+        mimic(block, d, block.attn.n_head)
+    vit.patch_embed.proj.weight[d - 2 * n:] = 0
+    for block in list(vit.blocks)[:max(SHIFTED)]:
+        block.attn.proj.weight[d - 2 * n:] = 0
+        block.mlp.fc2.weight[d - 2 * n:] = 0
+    for i in SHIFTED:
+        shift(vit.blocks[i], d, n, vit.blocks[i].attn.n_head)
+
+
+def shift(block, d, n, n_head):
+    """Queries and keys read the places alone; the queries' frame is turned by one step, onwards in even heads, backwards in odd ones."""
+    w, frequency = d // n_head, torch.pi * (torch.arange(n, device='cpu') + 0.5) / n
+    spread = lambda have, want: torch.linspace(0, have - 1, want, device='cpu').round().long()
+    in_time, in_space = min(n, w // 4), (w - 2 * min(n, w // 4)) // 4  # pairs of a head: of the frame, of each line
+    weight = block.attn.qkv.weight
+    weight[:2 * d] = 0.02 * torch.randn(2 * d, d, device='cpu')
+    block.attn.q_norm.weight.fill_(1.5)
+    for h in range(n_head):
+        row = h * w
+        for f in spread(n, in_time).tolist():
+            at, angle = d - 2 * n + 2 * f, frequency[f] * (1 - h % 2 * 2)
+            turn = torch.stack([torch.stack([angle.cos(), angle.sin()]), torch.stack([-angle.sin(), angle.cos()])])
+            weight[row:row + 2, at:at + 2] += turn
+            weight[d + row:d + row + 2, at:at + 2] += torch.eye(2, device='cpu')
+            row += 2
+        for first in (0, 2 * n):
+            for f in spread(n, in_space).tolist():
+                at = first + 2 * f
+                for part in (0, d):
+                    weight[part + row:part + row + 2, at:at + 2] += 0.7 * torch.eye(2, device='cpu')
+                row += 2
 
 
 def mimic(block, d, n_head):
