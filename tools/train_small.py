@@ -81,7 +81,7 @@ def train(o, names, recipe, rank, workers, stop):
     stages.quick_norms()
     resume = deliver.read_resume(o.resume) if o.resume else None
     place = loop.Place(o.state, rank, stop, lambda text: print(text, flush=True) if rank == 0 else None)
-    delivery = deliver.Delivery(o.out, o.vocab) if o.out and rank == 0 else None
+    delivery = deliver.Delivery(o.out, o.vocab, os.path.join(o.state, 'log.jsonl')) if o.out and rank == 0 else None
     trainer = stages.Trainer(recipe, o.vocab, device, place, workers, delivery, amp, rank, o.smoke)
     trainer.begin(resume)
     if rank == 0:
@@ -99,12 +99,6 @@ def train(o, names, recipe, rank, workers, stop):
                 print('%s: stopped' % name, file=sys.stderr)
                 break
             done.append(name)
-    if o.out and rank == 0:
-        for name in ('log.jsonl',):
-            path = os.path.join(o.state, name)
-            if os.path.exists(path) and os.path.realpath(o.state) != os.path.realpath(o.out):
-                with open(path, 'rb') as a, open(os.path.join(o.out, name), 'wb') as b:
-                    b.write(a.read())
     return 0
 
 

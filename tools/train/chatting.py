@@ -68,9 +68,10 @@ def visual(net, batch, rng, learn, noisy=True):
         v = net.vision_layernorm(net.vision_encoder(flat))
     else:
         learnt = torch.from_numpy(rng.integers(n, size=b)).to(x.device, non_blocking=True) + torch.arange(b, device=x.device) * n
+        # in this order: autocast keeps weights as it first casts them, and those cast without gradients would get none
+        mine = net.vision_encoder(flat.index_select(0, learnt))
         with torch.no_grad():
             v = net.vision_encoder(flat)
-        mine = net.vision_encoder(flat.index_select(0, learnt))
         v = net.vision_layernorm(v.index_copy(0, learnt, mine.to(v.dtype)))
     l, query = batch.longest('n_text'), net.queries(b * n)
     ids = mask = None

@@ -2,7 +2,7 @@
 """What a training hands over, in few files of under 16 MB each, so that they can be carried home from anywhere:
 
     model.tar            a snapshot as ivchat reads it, weights in bfloat16
-    best.tar             the same of the best validation so far, when that is not the last one
+    best.tar             the same of the best validation so far: with more views, then with more right answers
     resume-N.safetensors all weights in f32, heads included, cut into parts: --resume begins with them
     validation.txt       one line for each validation
     log.jsonl            the curves
@@ -76,8 +76,8 @@ def read_resume(folder):
 class Delivery:
     """Writes into `folder`; the last results replace the ones before."""
 
-    def __init__(self, folder, vocab):
-        self.folder, self.vocab, self.best = folder, vocab, -1.0
+    def __init__(self, folder, vocab, log):
+        self.folder, self.vocab, self.log, self.best = folder, vocab, log, (0, 0.0)
         os.makedirs(folder, exist_ok=True)
 
     def note(self, text):
@@ -85,17 +85,18 @@ class Delivery:
             f.write(text + '\n')
 
     def hand_over(self, net, finished, score=None):
-        """score: of the whole model, None while it cannot answer yet."""
+        """score: (views, share of right answers), None while the model cannot answer yet."""
         write_resume(net, self.folder, finished)
+        if os.path.exists(self.log):
+            shutil.copyfile(self.log, os.path.join(self.folder, 'log.jsonl'))
         if score is None:
             return
         write_tar(net, os.path.join(self.folder, 'model.tar'), self.vocab)
         best = os.path.join(self.folder, 'best.tar')
         if score >= self.best:
             self.best = score
-            if os.path.exists(best):
-                os.remove(best)
-            shutil.copyfile(os.path.join(self.folder, 'model.tar'), best)
+            shutil.copyfile(os.path.join(self.folder, 'model.tar'), best + '.tmp')
+            os.replace(best + '.tmp', best)
 
 
 def load_into(net, state):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from train.samples import SIZE, Maker
 from train.workers import slot_arrays
 
-CHUNK = 16             # samples at most that a worker makes at once
+CHUNK = 48             # samples at most that a worker makes at once
 WORDS = torch.int64    # records and frames are moved as these
 
 

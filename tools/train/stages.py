@@ -69,7 +69,7 @@ def code(vit):
     d, g = vit.cls_token.shape[2], 224 // vit.patch
     n = d // 8  # frequencies
     one = torch.arange(n, device='cpu')
-    line, when = waves(g, 2.0 * 0.1 ** (one / n)), waves((vit.pos_embed.shape[1] - 1) // (g * g), torch.pi * (one + 0.5) / n)
+    line, when = 1.6 * waves(g, 2.0 * 0.1 ** (one / n)), waves((vit.pos_embed.shape[1] - 1) // (g * g), torch.pi * (one + 0.5) / n)
     place = torch.zeros(len(when), g, g, d, device='cpu')
     place[..., :2 * n] += line[:, None]
     place[..., 2 * n:4 * n] += line
@@ -233,7 +233,7 @@ class Trainer:
                 self.place.say('%s took %.1f s, %.1f of them waiting for samples' % (stage, time.time() - began, source.waited))
             if self.delivery:
                 self.delivery.note(text)
-                self.delivery.hand_over(net, self.finished + [stage] * over, score if r.get('lora') else None)
+                self.delivery.hand_over(net, self.finished + [stage] * over, (r['channels']['clip'].get('views', 1), score) if r.get('lora') else None)
 
         try:
             done = loop.run(stage, r, net, trainable, step_of, self.place, budget and budget - (time.time() - began), went_on,
@@ -256,14 +256,14 @@ class Trainer:
             maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
             rng, size = np.random.default_rng([VALIDATION_SEED, i]), min(n, 8 if maker.hd else 32)
             for _ in range(-(-n // size)):
-                out.append((name, maker.n_frame == 1, feed.fixed(maker, *maker.chunk(rng, size), self.device)))
+                out.append((name, maker.n_frame in (0, 8), feed.fixed(maker, *maker.chunk(rng, size), self.device)))
         return out
 
     def check(self, r, kind, checks):
-        """-> text, share of right answers (of videos) or None"""
+        """-> text, share of right answers (of pictures and longer clips not) or None"""
         by_name, hit, all_ = {}, np.zeros(len(TYPES)), np.zeros(len(TYPES))
         with torch.no_grad():
-            for name, image, batch in checks:
+            for name, counts, batch in checks:
                 rng = np.random.default_rng(VALIDATION_SEED)
                 if self.amp:
                     with self.amp():
@@ -271,7 +271,7 @@ class Trainer:
                 else:
                     _, values, right, kinds = self.step(kind, r, batch, rng, False)
                 by_name.setdefault(name, loop.Sums()).add(values)
-                if right is not None and not image:
+                if right is not None and counts:
                     k, ok = kinds.cpu().numpy(), right.cpu().numpy()
                     all_ += np.bincount(k[k >= 0], minlength=len(TYPES))
                     hit += np.bincount(k[ok & (k >= 0)], minlength=len(TYPES))
