@@ -41,7 +41,7 @@ def write_tar(net, path, vocab, name='ivchat-small'):
             for file in sorted(os.listdir(os.path.join(top, name))):
                 info = tar.gettarinfo(os.path.join(top, name, file), name + '/' + file)
                 info.uid = info.gid = info.mtime = 0
-                info.uname = info.gname = ''
+                info.uname, info.gname, info.mode = '', '', 0o644
                 with open(os.path.join(top, name, file), 'rb') as f:
                     tar.addfile(info, io.BytesIO(f.read()))
     os.replace(path + '.tmp', path)
