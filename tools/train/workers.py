@@ -31,8 +31,8 @@ def slot_arrays(slot, maker, n, height, width):
 def work(number, link, memory, slot_bytes, vocab):
     """A worker's life."""
     from train.samples import Maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master decides when it ends
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for told in (signal.SIGINT, signal.SIGTERM):  # both may be told to a whole group; the master decides when this ends
+        signal.signal(told, signal.SIG_IGN)
     os.nice(5)
     try:
         makers, serial, rng = {}, -1, None
