@@ -186,6 +186,7 @@ def check_steps(report, vocab):
     stages.quick_norms()
     factors = [loop.lr_factor(s, p, 10) for s, p in ((0, 0.0), (9, 0.0), (500, 0.5), (500, 1.0), (500, 1.7))]
     report.ok(np.allclose(factors, [0.1, 1.0, 0.525, 0.05, 0.05]), "the rate follows progress, whatever the steps", factors)
+    report.ok([loop.share(9.0, b) for b in (None, 18.0, 0.0, -3.0)] == [0.0, 0.5, 1.0, 1.0], "a stage without time ends at once")
     net = stages.build(RECIPE, vocab)
     place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
     amp = lambda: torch.autocast("cpu", dtype=torch.bfloat16)

@@ -23,6 +23,11 @@ def lr_factor(step, p, warmup):
     return min(1.0, (step + 1) / warmup) * 0.5 * ((1 + FLOOR) + (1 - FLOOR) * math.cos(math.pi * min(1.0, p)))
 
 
+def share(used, budget):
+    """Of the seconds a stage has; where none are left, one step ends it."""
+    return 0.0 if budget is None else used / budget if budget > 0 else 1.0
+
+
 def groups(named, lr):
     """Optimiser groups by module: {"": base, "vision_encoder": ..., "lm": ...}; vectors are not decayed."""
     out = {}
@@ -129,7 +134,7 @@ def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, 
     saved = logged = began
     sums, steps_logged, step, over, stop = Sums(), first, first, first >= steps, False
     used = lambda: before + time.time() - began
-    progress = max(first / steps, used() / budget if budget else 0.0)
+    progress = max(first / steps, share(used(), budget))
 
     def keep():
         place.save(net=net.state_dict(), optimiser=optimiser.state_dict(), stage=stage, step=step, seconds=used(), finished=list(finished))
@@ -146,7 +151,7 @@ def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, 
                 loss, values = step_of(step)
         loss.backward()
         step += 1
-        progress, stop = max(step / steps, used() / budget if budget else 0.0), place.stop()
+        progress, stop = max(step / steps, share(used(), budget)), place.stop()
         if average:
             progress, stop = average(progress, stop)
         norm = torch.nn.utils.clip_grad_norm_(params, recipe.get('clip', 1.0))

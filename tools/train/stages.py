@@ -236,7 +236,7 @@ class Trainer:
                 self.delivery.hand_over(net, self.finished + [stage] * over, (r['channels']['clip'].get('views', 1), score) if r.get('lora') else None)
 
         try:
-            done = loop.run(stage, r, net, trainable, step_of, self.place, budget and budget - (time.time() - began), went_on,
+            done = loop.run(stage, r, net, trainable, step_of, self.place, None if budget is None else budget - (time.time() - began), went_on,
                             checked if self.rank == 0 else None, self.amp, self.finished)
         finally:
             source.close()
