@@ -49,11 +49,11 @@ class Tree(nn.Module):
 
 def attention(q, k, v, scale, mask=None, causal=False):
     """q [B,H,L,d], k and v [B,H,S,d] -> [B,H,L,d]. mask: True = may see. Rounds as the released modules in bf16."""
-    if q.dtype == torch.float32:
+    if q.dtype == torch.float32 or torch.is_autocast_enabled(q.device.type):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
     s = (q * scale) @ k.transpose(-2, -1)
     if causal:
-        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
     if mask is not None:
         s = s.masked_fill(~mask, float('-inf'))
     return F.softmax(s.float(), dim=-1).to(q.dtype) @ v
@@ -127,7 +127,8 @@ class Vit(nn.Module):
         n, t, _, h, _ = x.shape
         g, p = h // self.patch, self.patch
         w = self.patch_embed.proj.weight
-        x = x.to(w.dtype).reshape(n, t, 3, g, p, g, p).permute(0, 1, 3, 5, 2, 4, 6).reshape(n, t * g * g, 3 * p * p)
+        x = x if torch.is_autocast_enabled(x.device.type) else x.to(w.dtype)
+        x = x.reshape(n, t, 3, g, p, g, p).permute(0, 1, 3, 5, 2, 4, 6).reshape(n, t * g * g, 3 * p * p)
         x = F.linear(x, w.reshape(w.shape[0], -1), self.patch_embed.proj.bias)
         return torch.cat([self.cls_token.expand(n, -1, -1), x], 1)
 
@@ -233,7 +234,7 @@ class LoraLinear(nn.Module):
 
 def rope_table(pos, d_head, theta, dtype):
     """pos [...] -> cos, sin [..., d_head / 2]; angles in f32, values in the model's precision."""
-    inv = 1.0 / (theta ** (torch.arange(0, d_head, 2).float() / d_head))
+    inv = 1.0 / (theta ** (torch.arange(0, d_head, 2, device=pos.device).float() / d_head))
     angle = pos.float()[..., None] * inv
     return angle.cos().to(dtype), angle.sin().to(dtype)
 

@@ -1,88 +1,90 @@
 # SPDX-License-Identifier: MIT
-"""S2 to S5: questions about clips, answered by the language model from the visual rows.
+"""The language model answers: about scenes told in words (the base language model, which stands for the pretrained one that the
+published scheme begins with), then S2 to S5 about clips, from their visual rows.
 
-A batch is a few clips with several conversations each (packing.py). "views" is what the model sees of a frame: 1 = one squashed view,
-3 = the two tiles and the global view of the HD transform, from the clip's own size. In HD only one view of each clip, drawn at random,
-sends gradients into the video transformer; the others are encoded without, which halves the work.
+"views" is what the model sees of a frame: 1 = one squashed view, 3 = the two tiles and the global view of the HD transform, from the
+clip's own size. In HD only one view of each clip, drawn at random, sends gradients into the video transformer; the others are encoded
+without, which halves the work. A batch's rows are cut to the longest one; which set of questions of a clip is used is drawn anew.
 """
-import numpy as np
 import torch
+import torch.nn.functional as F
 
-import reference_media as media
-from train.encoder import to_pixels
-from train.packing import Packed
-from train.reader import conversations, lonely
-from world.questions import make_image_questions, make_questions
-from world.render import render
-from world.scene import sample_scene, sample_times
-from world.wordings import PROTOCOL, SHORT_INSTRUCTIONS
+from train.feed import pixels, views
+from train.packing import MOST
+
+PREFIX_WEIGHT = 0.3  # of a told scene's own ids, beside one for answers
 
 
-def frames_of(scene, times, views, rng):
-    """f32 [N,T,3,224,224]"""
-    if views == 1:
-        return to_pixels(render(scene, times, 224, 224, antialias=rng.random() < 0.8)[None], rng)
-    frames = render(scene, times, scene.width, scene.height).astype(np.float32)
-    frames = np.clip(frames * rng.uniform(0.94, 1.06) + rng.uniform(-6, 6), 0, 255)
-    if rng.random() < 0.5:
-        frames += (rng.standard_normal(frames.shape[1:]) * rng.uniform(0, 4)).astype(np.float32)
-    return media.hd_clips(frames)
+class Rows:
+    """Rows of a batch: ids [B,L] (-1 visual, 0 padding), pos, part, label [B,L], kind [B,MOST] (packing.pack())."""
+
+    def __init__(self, batch, rng):
+        n_row = batch.maker.layout.at['ids'][2][0]
+        self.length = -(-batch.longest('n') // 8) * 8
+        pick = torch.from_numpy(rng.integers(n_row, size=len(batch))).to(batch.records.device, non_blocking=True)
+        which = lambda name: batch[name].gather(1, pick.view(-1, 1, 1).expand(-1, 1, batch.maker.layout.at[name][2][1]))[:, 0]
+        self.ids, self.pos, self.part, self.label = (which(k)[:, :self.length] for k in ('ids', 'pos', 'part', 'label'))
+        self.kind = which('kind')
+
+    def mask(self):
+        """[B,1,L,L]: the prefix and one's own conversation, up to oneself. Behind the end, part -1 sees itself."""
+        p, l = self.part, self.length
+        see = (p[:, :, None] == p[:, None]) | (p[:, None] == 0)
+        return (see & torch.ones(l, l, dtype=torch.bool, device=p.device).tril())[:, None]
+
+    def loss(self, lm, visual=None):
+        """visual: rows [B,n,d] for the -1 positions in order. -> mean weighted cross entropy, {name: value},
+        right [B,MOST]: every labelled id of the conversation is the best one."""
+        h = lm.embed(self.ids.clamp(min=0))
+        if visual is not None:
+            at = ((self.ids < 0).cumsum(1) - 1).clamp(0, visual.shape[1] - 1)
+            seen = visual.to(h.dtype).gather(1, at[..., None].expand(-1, -1, visual.shape[-1]))
+            h = torch.where((self.ids < 0)[..., None], seen, h)
+        s = lm.head(lm(h, self.pos, self.mask()))
+        truth = torch.where(self.label < 0, -100, self.label)
+        ce = F.cross_entropy(s.flatten(0, 1), truth.flatten(), ignore_index=-100, reduction='none').view(truth.shape)
+        learnt, answer = self.label >= 0, (self.label >= 0) & (self.part > 0)
+        weight = learnt * torch.where(self.part > 0, 1.0, PREFIX_WEIGHT)
+        wrong = answer & (s.argmax(-1) != self.label)
+        # labels of a conversation lie in its own part, but for the first, which the last id of the question predicts: same part
+        bad = torch.zeros(len(self.ids), MOST + 1, device=s.device).scatter_add_(1, self.part.clamp(min=0), wrong.float())[:, 1:]
+        asked = self.kind >= 0
+        right = asked & (bad == 0)
+        n = answer.sum().clamp(min=1)
+        total = (ce * weight).sum() / weight.sum().clamp(min=1)
+        values = dict(loss=total, ce=(ce * answer).sum() / n, token=1 - wrong.sum() / n, answer=right.sum() / asked.sum().clamp(min=1))
+        return total, {k: x.detach() for k, x in values.items()}, right
 
 
-class Batch:
-    """pixels [B,N,T,3,224,224], conversations packed, the instruction of all of them."""
-
-    def __init__(self, encoder, bert, rng, seeds, recipe, image, split='train'):
-        views, k = recipe['views'], recipe['questions']
-        pick = lambda items: items[int(rng.integers(len(items)))]
-        # long instruction, a short one, or none
-        self.instruction = pick((PROTOCOL, pick(SHORT_INSTRUCTIONS))) if rng.random() < recipe.get('instructed', 0.0) else None
-        pixels, rows, self.kinds = [], [], []
-        for seed in seeds:
-            scene = sample_scene(int(seed), split)
-            n = pick(recipe.get('frames', [8]))
-            if not pixels:
-                self.n_frame = 1 if image else n
-            times = sample_times(scene.n_frames, self.n_frame if self.n_frame > 1 else 8)
-            if image:
-                times = times[rng.integers(8, size=1)]
-                items = make_image_questions(scene, rng, split, k, float(times[0]))
-            else:
-                items = make_questions(scene, rng, split, k)
-            if not items:
-                continue
-            prefix = encoder.media_prefix(views, image, self.instruction)
-            pixels.append(frames_of(scene, times, views, rng))
-            rows.append((prefix, conversations(encoder, items)))
-            self.kinds += [item['type'] for item in items for _ in item['turns']]
-        self.pixels = torch.stack(pixels)
-        self.text_ids = bert.encode(self.instruction) if self.instruction else None
-        if recipe.get('lonely') and rng.random() < recipe['lonely']:
-            rows.append(lonely(encoder, rng, seeds[0]))
-            self.kinds += ['no video'] * len(rows[-1][1])
-        self.packed = Packed(rows)
-
-
-def visual(net, pixels, text_ids, train_vit, rng):
-    """pixels [B,N,T,...] -> rows [B * N * n_query, d_llm], clip after clip."""
-    b, n = pixels.shape[:2]
-    flat = pixels.flatten(0, 1)
-    encode = lambda x: net.vision_layernorm(net.vision_encoder(x))
-    if not train_vit:
+def visual(net, batch, rng, learn, noisy=True):
+    """-> rows [B, n_view * n_query, d_llm]. learn: gradients reach the video transformer."""
+    x = views(batch.frames) if batch.maker.hd else pixels(batch.frames, rng if noisy else None)[:, None]
+    b, n = x.shape[:2]
+    flat = x.flatten(0, 1)
+    if not learn:
         with torch.no_grad():
-            v = encode(flat)
+            v = net.vision_layernorm(net.vision_encoder(flat))
     elif n == 1:
-        v = encode(flat)
+        v = net.vision_layernorm(net.vision_encoder(flat))
     else:
-        learnt = torch.from_numpy(rng.integers(n, size=b)) + torch.arange(b) * n
+        learnt = torch.from_numpy(rng.integers(n, size=b)).to(x.device, non_blocking=True) + torch.arange(b, device=x.device) * n
+        # in this order: autocast keeps weights as it first casts them, and those cast without gradients would get none
+        mine = net.vision_encoder(flat.index_select(0, learnt))
         with torch.no_grad():
             v = net.vision_encoder(flat)
-        v = net.vision_layernorm(v.index_copy(0, learnt, net.vision_encoder(flat[learnt])))
-    ids = None if text_ids is None else torch.tensor(text_ids)[None].expand(len(flat), -1)
-    query = net.queries(len(flat))
-    return net.project_up(net.qformer(query, v, ids)[:, :query.shape[1]])
+        v = net.vision_layernorm(v.index_copy(0, learnt, mine.to(v.dtype)))
+    l, query = batch.longest('n_text'), net.queries(b * n)
+    ids = mask = None
+    if l:
+        ids = batch['text'][:, :l].repeat_interleave(n, 0)
+        there = (torch.arange(l, device=x.device) < batch['n_text'][:, None]).repeat_interleave(n, 0)
+        mask = torch.cat([torch.ones(b * n, query.shape[1], dtype=torch.bool, device=x.device), there], 1)[:, None, None]
+    rows = net.project_up(net.qformer(query, v, ids, mask)[:, :query.shape[1]])
+    return rows.reshape(b, -1, rows.shape[-1])
 
 
-def loss(net, batch, train_vit, rng):
-    rows = visual(net, batch.pixels, batch.text_ids, train_vit, rng)
-    return batch.packed.loss(net.lm, rows)
+def loss(net, batch, rng, learn, noisy=True):
+    """-> loss, {name: value}, right [B,MOST], kind [B,MOST]"""
+    rows = Rows(batch, rng)
+    total, values, right = rows.loss(net.lm, visual(net, batch, rng, learn, noisy) if batch.frames is not None else None)
+    return total, values, right, rows.kind

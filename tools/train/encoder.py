@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: MIT
 """S0: the video transformer learns to see. In place of the published masked reconstruction and contrastive stages, which need
 millions of clips, every token is told what its cell of the frame holds: shape, colour, texture, outline, centre and radius of the object,
-where it was a frame ago and will be, what it does now and in the whole clip. The heads are dropped afterwards.
+where it was a frame ago and will be, what it does now and in the whole clip, and the outlines that the cell itself had a frame ago and will
+have: to tell these, tokens must look at their own cell in the next frames, which is where seeing motion begins. The heads are dropped afterwards.
 
-Tokens are t major, then rows, then columns of a grid of 8 x 8 cells.
+Clips of fewer frames than the position table stand for frames from any place of it. Nothing here asks the device for a value: cells
+without object are masked, not left out.
 """
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from train.feed import pixels
+from train.labels import FINE
 from world import scene as W
-from world.render import DISTANCE, boxes, placed, render
 
-FINE = 7  # points of a cell's outline, a side
-HEADS = dict(there=1, outline=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, flow=6, now=len(W.ACTIONS), life=len(W.ACTIONS))
+HEADS = dict(there=1, outline=FINE * FINE, before=FINE * FINE, after=FINE * FINE, shape=len(W.SHAPES), colour=len(W.COLOURS), texture=len(W.TEXTURES), box=4, flow=6, now=len(W.ACTIONS), life=len(W.ACTIONS))
 CLIP_HEADS = dict(camera=len(W.PANS) + 1)
-MEAN = torch.tensor((0.485, 0.456, 0.406)).view(1, 1, 3, 1, 1)
-STD = torch.tensor((0.229, 0.224, 0.225)).view(1, 1, 3, 1, 1)
+FIELDS = ('ids', 'outline', 'shape', 'colour', 'texture', 'now', 'life', 'flow', 'box')
 
 
 class Heads(nn.Module):
@@ -27,73 +27,7 @@ class Heads(nn.Module):
         self.clip = nn.ModuleDict({k: nn.Linear(d, n) for k, n in CLIP_HEADS.items()})
 
 
-def to_pixels(frames, rng=None):
-    """uint8 [B,T,H,W,3] -> normalised f32 [B,T,3,H,W]; with rng: noise, brightness and contrast as of a camera and a codec."""
-    x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 1, 4, 2, 3).contiguous().float()
-    scale, shift = 1 / (255 * STD), -MEAN / STD
-    if rng is not None:
-        b = x.shape[0]
-        gain = torch.from_numpy(rng.uniform(0.93, 1.07, (b, 1, 1, 1, 1)).astype(np.float32))
-        shift = shift + torch.from_numpy(rng.uniform(-8, 8, (b, 1, 1, 1, 1)).astype(np.float32)) * scale
-        scale = scale * gain
-    x.mul_(scale).add_(shift)
-    if rng is not None and rng.random() < 0.5:
-        x.add_(torch.randn(1, 1, *x.shape[2:]) * float(rng.uniform(0, 0.08)))
-    return x
-
-
-def lattice(scene, times, grid=8):
-    """What lies in each cell: ids int64 [T, grid * grid] of the object that covers most of it (-1: none covers a fifth), and
-    outline f32 [T, grid * grid, FINE * FINE]: 1 where a point of the cell lies on an object."""
-    w, h = scene.extent
-    n, t = grid * FINE, len(times)
-    at = ((np.arange(n) + 0.5) / n).astype(np.float32)
-    owner = np.full((t, n, n), -1, np.int64)  # objects do not overlap
-    for i, o in enumerate(scene.objects):
-        x, y, r, a = placed(scene, o, times)
-        lo_x, hi_x = np.searchsorted(at, [(x - 1.1 * r).min() / w, (x + 1.1 * r).max() / w])
-        lo_y, hi_y = np.searchsorted(at, [(y - 1.1 * r).min() / h, (y + 1.1 * r).max() / h])
-        px = ((at[lo_x:hi_x] * w)[None] - x[:, None]) / r[:, None]
-        py = ((at[lo_y:hi_y] * h)[None] - y[:, None]) / r[:, None]
-        inside = DISTANCE[o.shape](px.astype(np.float32)[:, None, :], py.astype(np.float32)[:, :, None]) <= 0
-        if a.min() <= 0.5:
-            inside = inside & (a > 0.5)[:, None, None]
-        owner[:, lo_y:hi_y, lo_x:hi_x][inside] = i
-    owner = owner.reshape(t, grid, FINE, grid, FINE).swapaxes(2, 3).reshape(t * grid * grid, -1)
-    k = len(scene.objects) + 1
-    count = np.bincount(((np.arange(len(owner)) * k)[:, None] + owner + 1).ravel(), minlength=len(owner) * k).reshape(-1, k)[:, 1:]
-    best = count.argmax(1)
-    ids = np.where(count[np.arange(len(owner)), best] * 5 >= FINE * FINE, best, -1)
-    return ids.reshape(t, -1), (owner >= 0).astype(np.float32).reshape(t, grid * grid, -1)
-
-
-def targets(scene, times):
-    """Labels of every cell: ids [T,64] of objects (-1 none) and, where there is one, classes and boxes."""
-    ids, outline = lattice(scene, times)
-    n = len(scene.objects)
-    look = np.array([(W.SHAPES.index(o.shape), W.COLOURS.index(o.colour), W.TEXTURES.index(o.texture)) for o in scene.objects])
-    now = np.zeros((len(times), n), np.int64)
-    life = np.zeros((n, len(W.ACTIONS)), np.float32)
-    for i, o in enumerate(scene.objects):
-        for a in o.actions:
-            life[i, W.ACTIONS.index(a)] = 1
-        for e in o.events:
-            now[(times >= e.t0) & (times <= e.t1), i] = W.ACTIONS.index(e.action)
-    box = boxes(scene, times)[:, :, :4]
-    at = np.maximum(ids, 0)
-    t = np.arange(len(times))[:, None]
-    centre = (np.arange(8) + 0.5) / 8
-    cy, cx = (v.reshape(1, -1) for v in np.meshgrid(centre, centre, indexing='ij'))
-    b = box[t, at]
-    b = np.stack([(b[..., 0] - cx) * 4, (b[..., 1] - cy) * 4, b[..., 2] * 8, b[..., 3] * 8], -1)
-    every = np.arange(len(times))
-    step = lambda k: (box[np.clip(every + k, 0, len(times) - 1)] - box)[t, at][..., :3] * (10, 10, 20)
-    flow = np.concatenate([step(-1), step(1)], -1)  # where and how large the object was a frame ago and will be
-    return dict(ids=ids, flow=flow.astype(np.float32), outline=outline, shape=look[at, 0], colour=look[at, 1], texture=look[at, 2],
-                now=now[t, at], life=life[at], box=b.astype(np.float32))
-
-
-def mirrored(pixels, y):
+def mirrored(x, y):
     """Still pictures and their mirror images: every shape is its own."""
     turned = {}
     for k, v in y.items():
@@ -101,148 +35,83 @@ def mirrored(pixels, y):
         if k == 'outline':
             grid = grid.reshape(*grid.shape[:-1], FINE, FINE).flip(-1)
         if k == 'box':
-            grid = grid * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+            grid = grid * torch.tensor([-1.0, 1.0, 1.0, 1.0], device=grid.device)
         # flow is zero in still pictures
         turned[k] = torch.cat([v, grid.reshape(v.shape)])
-    return torch.cat([pixels, pixels.flip(-1)]), turned
+    return torch.cat([x, x.flip(-1)]), turned
 
 
-def in_place(rng, thing, action, slack):
-    """An event from time 0 to 1 that stays within slack (half widths, x and y) of the object's place."""
-    e = W.Event(action, 0.0, 1.0)
-    if action in W.STRAIGHT:
-        sx, sy = W.STRAIGHT[action]
-        most = min(s for s, way in zip(slack, (sx, sy)) if way) * 2
-        reach = rng.uniform(0.5, 1.0) * min(most, 0.2)
-        e.vec = (sx * reach, sy * reach * (rng.uniform(0.75, 1.0) if sx and sy else 1.0))
-        thing.x, thing.y = thing.x - e.vec[0] / 2, thing.y - e.vec[1] / 2
-    elif action in W.ORBITS:
-        e.radius, e.phase = rng.uniform(0.7, 1.0) * min(slack), rng.uniform(0, 2 * np.pi)
-        e.turn = W.ORBITS[action] * rng.uniform(1.5, 3.9)
-        thing.x, thing.y = thing.x + e.radius * np.cos(e.phase), thing.y + e.radius * np.sin(e.phase)
-    elif action == 'bounce':
-        e.hops, e.height = 1, rng.uniform(0.6, 1.0) * slack[1] * 2
-        thing.y += e.height / 2
-    elif action in ('grow', 'shrink'):
-        e.factor = rng.uniform(1.25, 1.9)
-        small = thing.radius / e.factor
-        if action == 'grow':
-            thing.radius = small
-        else:
-            e.factor = 1 / e.factor
-    elif action in ('appear', 'vanish'):
-        moment = rng.choice((0.25, 0.75))
-        e.t0, e.t1 = moment - 0.25, moment + 0.25
-    return e
-
-
-def crowd(rng, moving=False):
-    """A scene full of objects on a loose grid: many lessons in one picture. moving: each acts within its place from time 0 to 1.
-    Held-out pairs do not occur."""
-    width, height = W.pick(rng, [f for f, _ in W.FORMATS])
-    w, h = W.extent(width, height)
-    pitch = rng.uniform(0.26, 0.40) if moving else rng.uniform(0.17, 0.36)
-    cols, rows = max(1, int(w / pitch)), max(1, int(h / pitch))
-    colours = rng.permutation(len(W.COLOURS))[:int(rng.integers(1, 5))]
-    things = []
-    for i in range(cols * rows):
-        colour = W.COLOURS[W.pick(rng, colours)]
-        thing = W.make_thing(rng, (colour, W.pick(rng, W.allowed_shapes(colour, False))), '')
-        limit = min(w / cols, h / rows) * 0.47 / W.REACH
-        if moving:
-            action = 'still' if rng.random() < 0.15 else W.pick(rng, W.ACTIONS[1:])
-            while (thing.shape, action) in W.HELD_ACTIONS:
-                action = W.pick(rng, W.ACTIONS[1:])
-            still = action in ('still', 'grow', 'shrink', 'appear', 'vanish')
-            thing.radius = float(rng.uniform(0.068, min(0.17, limit)) if still else rng.uniform(0.055, min(0.1, limit * 0.62)))
-        else:
-            thing.radius = float(rng.uniform(min(0.068, limit), min(0.19, limit)))
-        slack = w / cols / 2 - thing.radius * W.REACH, h / rows / 2 - thing.radius * W.REACH
-        free = rng.uniform(-1, 1, 2) if not moving or still else (0.0, 0.0)
-        thing.x = w / cols * (i % cols + 0.5) + free[0] * slack[0]
-        thing.y = h / rows * (i // cols + 0.5) + free[1] * slack[1]
-        if thing.radius < 0.09:
-            thing.texture = 'plain'
-        if moving and action != 'still':
-            thing.events = [in_place(rng, thing, action, slack)]
-        things.append(thing)
-    kept = [o for o in things if rng.random() < 0.85] or things
-    return W.Scene('train', 0, 'whole', width, height, 24, 48, kept, W.make_background(rng, kept, False), 'still', (0.0, 0.0), (0.0, 1.0), [])
-
-
-def batch(rng, seeds, n_frame, crowds=0.0):
-    """Scenes of these seeds, a share of them replaced by crowds (3 frames: all of them, moving) -> pixels [B,T,3,224,224], labels stacked, clip labels."""
-    frames, labels, camera = [], [], []
-    moving = n_frame == 3
-    for seed in seeds:
-        if moving:
-            s, times = crowd(rng, True), np.array([0.0, 0.5, 1.0])
-            frames.append(render(s, times, 224, 224))
-            labels.append(targets(s, times))
-            camera.append(len(W.PANS))
-            continue
-        s = crowd(rng) if rng.random() < crowds else W.sample_scene(int(seed), 'train')
-        times = W.sample_times(s.n_frames, 8)
-        if n_frame == 1:
-            times = times[rng.integers(8, size=1)]
-        elif n_frame != 8:
-            times = W.sample_times(s.n_frames, n_frame)
-        frames.append(render(s, times, 224, 224, antialias=rng.random() < 0.8))
-        labels.append(targets(s, times))
-        camera.append(W.PANS.index(s.camera) if s.camera in W.PANS else len(W.PANS))
-    stacked = {k: torch.from_numpy(np.stack([l[k] for l in labels])) for k in labels[0]}
-    pixels, stacked = mirrored(to_pixels(np.stack(frames), rng), stacked) if n_frame == 1 else (to_pixels(np.stack(frames), rng), stacked)
-    return pixels, stacked, dict(camera=torch.tensor(camera))
-
-
-WINDOWS = (0, 3, 5)  # a clip of three frames stands for frames from one of these on
-
-
-def encode(net, pixels, parts):
-    """Tokens after the last LayerNorm; parts: three frames each; every third of the batch takes the positions of other frames."""
-    vit = net.vision_encoder
-    if not parts:
-        return net.vision_layernorm(vit(pixels))
-    n = vit.n_patch
-    p = torch.cat([torch.cat([vit.pos_embed[:, :1], vit.pos_embed[:, 1 + o * n:1 + (o + 3) * n]], 1) for o in WINDOWS])
-    h = vit.embed(pixels) + p.repeat_interleave(len(pixels) // len(WINDOWS), 0)
+def encode(net, x, rng):
+    """Tokens after the last LayerNorm; the clips of a batch that are shorter than the table are spread over its places."""
+    vit, t = net.vision_encoder, x.shape[1]
+    n, whole = vit.n_patch, (vit.pos_embed.shape[1] - 1) // vit.n_patch
+    if t in (1, whole):
+        return net.vision_layernorm(vit(x))
+    first = torch.from_numpy(rng.integers(whole - t + 1, size=len(x))).to(x.device, non_blocking=True)
+    frames = first[:, None] + torch.arange(t, device=x.device)
+    p = vit.pos_embed[0, 1:].reshape(whole, n, -1)[frames].reshape(len(x), t * n, -1)
+    h = vit.embed(x)
+    h = h + torch.cat([vit.pos_embed[:, :1].expand(len(x), -1, -1), p], 1)
     for block in vit.blocks:
         h = block(h)
     return net.vision_layernorm(h)
 
 
-def loss(net, heads, pixels, y, clip, parts=False):
-    """-> loss, accuracies. Cells without object count for the head "there" only; parts of clips do not show a whole life."""
-    v = encode(net, pixels, parts)
-    b, t = pixels.shape[:2]
+def mean_of(values, mask):
+    """Mean of values where mask (both [...])."""
+    m = mask.to(values.dtype)
+    return (values * m).sum() / m.sum().clamp(min=1)
+
+
+def loss(net, batch, rng, noisy=True):
+    """-> loss, {name: value} as tensors. Cells without object count for the heads "there" and, at edges, "outline" only."""
+    x, y = pixels(batch.frames, rng if noisy else None), {k: batch[k] for k in FIELDS}
+    if batch.maker.image:
+        x, y = mirrored(x, y)
+    b, t = x.shape[:2]
+    v = encode(net, x, rng)
     cell = v[:, 1:].reshape(b, t, 64, -1)
+    out = {k: head(cell).float() for k, head in net.see_heads.cell.items()}
     has = y['ids'] >= 0
-    out = {k: head(cell if k in ('there', 'outline') else cell[has]) for k, head in heads.cell.items()}
-    losses = {k: F.cross_entropy(out[k], y[k][has]) for k in ('shape', 'colour', 'texture')}
-    losses['shape'] = 2 * losses['shape']
-    edge = y['outline'].amax(-1) > 0
-    losses['outline'] = 4 * F.binary_cross_entropy_with_logits(out['outline'][edge], y['outline'][edge])
-    losses['there'] = F.binary_cross_entropy_with_logits(out['there'][..., 0], has.float())
-    losses['box'] = F.smooth_l1_loss(out['box'], y['box'][has], beta=0.1)
+    truth = {k: torch.where(has, y[k], -100) for k in ('shape', 'colour', 'texture', 'now')}
+    entropy = lambda k: F.cross_entropy(out[k].flatten(0, 2), truth[k].flatten(), ignore_index=-100)
+    losses = dict(shape=2 * entropy('shape'), colour=entropy('colour'), texture=entropy('texture'))
+    edge = (y['outline'].amax(-1) > 0)[..., None].expand(-1, -1, -1, FINE * FINE)
+    outline = mean_of(F.binary_cross_entropy_with_logits(out['outline'], y['outline'].float(), reduction='none'), edge)
+    box = mean_of(F.smooth_l1_loss(out['box'], y['box'], beta=0.1, reduction='none'), has[..., None].expand(-1, -1, -1, 4))
+    losses.update(outline=4 * outline, box=2 * box, there=F.binary_cross_entropy_with_logits(out['there'][..., 0], has.float()))
+    right = lambda k, mask: mean_of((out[k].argmax(-1) == y[k]).float(), mask)
+    seen = {'acc_' + k: right(k, has) for k in ('shape', 'colour', 'texture')}
+    seen.update(acc_there=((out['there'][..., 0] > 0) == has).float().mean(), box=box, outline=outline)
     if t > 1:
-        known = torch.ones(b, t, 64, 6, dtype=torch.bool)
+        known = has[..., None].repeat(1, 1, 1, 6)
         known[:, 0, :, :3] = known[:, -1, :, 3:] = False  # outside of what is shown
-        losses['flow'] = 4 * F.smooth_l1_loss(out['flow'][known[has]], y['flow'][has][known[has]], beta=0.1)
-        losses['now'] = 2 * F.cross_entropy(out['now'], y['now'][has])
-    if t > 1 and not parts:
-        losses['life'] = F.binary_cross_entropy_with_logits(out['life'], y['life'][has]) * 5
-    if t > 1:
-        losses['camera'] = 0.3 * F.cross_entropy(heads.clip['camera'](v[:, 0]), clip['camera'])
-    with torch.no_grad():
-        seen = {'acc_' + k: float((out[k].argmax(-1) == y[k][has]).float().mean()) for k in ('shape', 'colour', 'texture') + (('now',) if t > 1 else ())}
-        seen['acc_there'] = float(((out['there'][..., 0] > 0) == has).float().mean())
-        seen['box'], seen['outline'] = float(losses['box']), float(losses['outline']) / 4
-        if t > 1:
-            seen['acc_camera'] = float((heads.clip['camera'](v[:, 0]).argmax(-1) == clip['camera']).float().mean())
-            seen['flow'] = float(losses['flow']) / 4
-            busy = y['now'][has] > 0
-            seen['acc_busy'] = float((out['now'].argmax(-1) == y['now'][has])[busy].float().mean())
-        if t > 1 and not parts:
-            hit = (out['life'] > 0) == (y['life'][has] > 0)
-            seen['acc_life'] = float(hit.all(-1).float().mean())
-    return sum(losses.values()), seen
+        for k, mine, other in (('before', slice(1, None), slice(None, -1)), ('after', slice(None, -1), slice(1, None))):
+            there, own = y['outline'][:, other], y['outline'][:, mine]
+            differ = (there != own).any(-1, keepdim=True).expand_as(there)
+            losses[k] = 4 * mean_of(F.binary_cross_entropy_with_logits(out[k][:, mine], there.float(), reduction='none'), differ)
+            seen['acc_' + k] = mean_of(((out[k][:, mine] > 0) == (there > 0)).float(), differ)
+        flow = mean_of(F.smooth_l1_loss(out['flow'], y['flow'], beta=0.1, reduction='none'), known)
+        life = (y['life'] > 0)
+        told = F.binary_cross_entropy_with_logits(out['life'], life.float(), reduction='none').mean(-1)
+        pan = batch['camera']
+        camera = net.see_heads.clip['camera'](v[:, 0]).float()
+        losses.update(flow=8 * flow, now=2 * entropy('now'), life=5 * mean_of(told, has), camera=0.3 * F.cross_entropy(camera, pan))
+        moves = known & (y['flow'][..., (0, 1, 3, 4)].abs().amax(-1) > 0.1)[..., None]
+        moves[..., 2::3] = False  # the radius
+        seen.update(motion_of(out['flow'], y['flow'], moves))
+        busy = has & (y['now'] > 0)
+        seen.update(flow=flow, acc_now=right('now', has), acc_busy=right('now', busy), acc_camera=(camera.argmax(-1) == pan).float().mean(),
+                    acc_pan=mean_of((camera.argmax(-1) == pan).float(), pan < len(W.PANS)),
+                    acc_life=mean_of(((out['life'] > 0) == life).all(-1).float(), has),
+                    acc_acts=mean_of(((out['life'] > 0) == life).all(-1).float(), has & ~life[..., 0]))
+    total = sum(losses.values())
+    return total, {k: x.detach() for k, x in dict(seen, loss=total).items()}
+
+
+def motion_of(guess, truth, mask):
+    """Over displacements that are there: share of their variance explained, and share told within a quarter of a cell."""
+    m = mask.to(guess.dtype)
+    error, size = ((guess - truth) ** 2 * m).sum(), (truth ** 2 * m).sum()
+    near = ((guess - truth).abs() < 10 * 0.25 / 8).float()
+    return dict(motion=1 - error / size.clamp(min=1e-6), acc_motion=mean_of(near, mask))

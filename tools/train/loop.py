@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The loop of one stage: two processes with one thread each, gradients averaged, AdamW, state kept for resuming.
+"""The loop of one stage: AdamW, a schedule that ends when the steps or the time are used up, state kept for going on.
 
-One thread a process: operators of a small model are too short to be shared by threads. Each rank draws its samples from
-(stage, step, rank), so a stage that was stopped goes on with the very samples it would have seen.
+On a GPU one process; on CPUs a few processes of one thread each that average their gradients: operators of a small model are too
+short to be shared by threads. Nothing in a step waits for the device; values are summed there and read when they are logged.
 
-Learning rate (IV2-Chat's form): base * t / W in the warm-up, then base * ((1 + r) + (1 - r) cos(pi p)) / 2 with r = 0.05.
+Learning rate (IV2-Chat's form): base * t / W in the warm-up, times ((1 + r) + (1 - r) cos(pi p)) / 2 with r = 0.05. p is the larger of the
+share of the steps done and the share of the time used, so that every stage comes to its end, whatever the machine does in that time.
 """
 import json
 import math
@@ -15,13 +16,16 @@ import torch
 import torch.distributed as dist
 
 FLOOR = 0.05
+SAVE_EVERY = 20.0  # seconds
 
 
-def lr_factor(step, steps, warmup):
-    if step < warmup:
-        return (step + 1) / warmup
-    p = (step - warmup) / max(1, steps - warmup)
-    return 0.5 * ((1 + FLOOR) + (1 - FLOOR) * math.cos(math.pi * p))
+def lr_factor(step, p, warmup):
+    return min(1.0, (step + 1) / warmup) * 0.5 * ((1 + FLOOR) + (1 - FLOOR) * math.cos(math.pi * min(1.0, p)))
+
+
+def share(used, budget):
+    """Of the seconds a stage has; where none are left, one step ends it."""
+    return 0.0 if budget is None else used / budget if budget > 0 else 1.0
 
 
 def groups(named, lr):
@@ -30,17 +34,17 @@ def groups(named, lr):
     for name, p in named:
         rate = next((v for k, v in lr.items() if k and name.startswith(k)), lr[''])
         out.setdefault((rate, p.ndim > 1), []).append(p)
-    return [dict(params=ps, lr=rate, base=rate, weight_decay=0.02 if decay else 0.0) for (rate, decay), ps in sorted(out.items())]
+    return [dict(params=ps, lr=rate, base=rate, weight_decay=0.02 if decay else 0.0) for (rate, decay), ps in sorted(out.items(), key=lambda x: x[0])]
 
 
 class Averager:
-    """One all-reduce for all gradients of a step."""
+    """One all-reduce for all gradients of a step, and for what the processes must agree on: progress, and whether one is to stop."""
 
     def __init__(self, params):
         self.params = params
-        self.flat = torch.zeros(sum(p.numel() for p in params))
+        self.flat = torch.zeros(sum(p.numel() for p in params) + 2, device=params[0].device)
 
-    def __call__(self):
+    def __call__(self, progress, stop):
         at = 0
         for p in self.params:
             view = self.flat[at:at + p.numel()]
@@ -49,59 +53,125 @@ class Averager:
             else:
                 view.copy_(p.grad.reshape(-1))
             at += p.numel()
+        self.flat[at], self.flat[at + 1] = progress, float(stop)
         dist.all_reduce(self.flat)
         self.flat /= dist.get_world_size()
         at = 0
         for p in self.params:
             p.grad = self.flat[at:at + p.numel()].view_as(p)
             at += p.numel()
+        return float(self.flat[at]), float(self.flat[at + 1]) > 0
 
 
-def run(stage, recipe, net, trainable, loss_of, folder, rank):
-    """Trains the named parameters `trainable` of net for recipe["steps"] steps; loss_of(step, micro) -> loss, {name: value}."""
-    steps, micro = recipe['steps'], recipe.get('micro', 1)
+class Sums:
+    """Means of named values since they were last read, summed where the values are."""
+
+    def __init__(self):
+        self.by_kind = {}
+
+    def add(self, values):
+        names = tuple(sorted(values))
+        x = torch.stack([values[k].float() for k in names])
+        total, n = self.by_kind.get(names, (0.0, 0))
+        self.by_kind[names] = total + x, n + 1
+
+    def read(self):
+        mean = {}
+        for names, (total, n) in self.by_kind.items():
+            for k, v in zip(names, total.tolist()):
+                a, m = mean.get(k, (0.0, 0))
+                mean[k] = a + v, m + n
+        self.by_kind = {}
+        return {k: round(v / n, 4) for k, (v, n) in mean.items()}
+
+
+class Place:
+    """Where a stage's state, log and results go. Only the first process writes. saved() and validated() are called every SAVE_EVERY
+    seconds and at the end."""
+
+    def __init__(self, folder, rank, stop, say=print):
+        self.folder, self.rank, self.stop, self.say = folder, rank, stop, say
+        self.state_file = os.path.join(folder, 'state.pt')
+
+    def log(self, line):
+        if self.rank == 0:
+            text = json.dumps(line)
+            self.say(text)
+            with open(os.path.join(self.folder, 'log.jsonl'), 'a', encoding='utf-8') as f:
+                f.write(text + '\n')
+
+    def load(self):
+        if os.path.exists(self.state_file):
+            return torch.load(self.state_file, map_location='cpu', weights_only=True)
+        return None
+
+    def save(self, **state):
+        if self.rank == 0:
+            torch.save(state, self.state_file + '.tmp')
+            os.replace(self.state_file + '.tmp', self.state_file)
+
+
+def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, checked=None, amp=None, finished=()):
+    """Trains the named parameters `trainable` for recipe["steps"] steps or `budget` seconds. step_of(step) -> loss, {name: tensor}.
+    checked(over) validates and hands results over. amp: a function that gives the autocast context. -> False when it was stopped."""
+    steps = recipe['steps']
     params = [p for _, p in trainable]
+    device = params[0].device
     for p in net.parameters():
         p.requires_grad_(False)
     for p in params:
         p.requires_grad_(True)
-    optimiser = torch.optim.AdamW(groups(trainable, recipe['lr']), betas=(0.9, recipe.get('beta2', 0.98)), eps=1e-8)
-    state_file = os.path.join(folder, 'state-%s.pt' % stage)
-    first = 0
-    if os.path.exists(state_file):
-        state = torch.load(state_file, map_location='cpu', weights_only=True)
-        net.load_state_dict(state['net'])
+    fused = device.type == 'cuda'
+    optimiser = torch.optim.AdamW(groups(trainable, recipe['lr']), betas=(0.9, recipe.get('beta2', 0.98)), eps=1e-8, fused=fused)
+    first, before = 0, 0.0
+    if state is not None:
         optimiser.load_state_dict(state['optimiser'])
         for g, fresh in zip(optimiser.param_groups, groups(trainable, recipe['lr'])):
             g['base'] = fresh['base']  # the recipe may have changed
-        first = state['step']
-    average = Averager(params)
-    log = open(os.path.join(folder, 'log.jsonl'), 'a', buffering=1) if rank == 0 else None
-    saved = began = time.time()
-    sums, count = {}, {}
-    for step in range(first, steps):
-        factor = lr_factor(step, steps, recipe.get('warmup', max(20, steps // 20)))
+        first, before = state['step'], state['seconds']
+    average = Averager(params) if dist.is_available() and dist.is_initialized() else None
+    warmup, began = recipe.get('warmup', max(20, min(200, steps // 20))), time.time()
+    saved = logged = began
+    sums, steps_logged, step, over, stop = Sums(), first, first, first >= steps, False
+    used = lambda: before + time.time() - began
+    progress = max(first / steps, share(used(), budget))
+
+    def keep():
+        place.save(net=net.state_dict(), optimiser=optimiser.state_dict(), stage=stage, step=step, seconds=used(), finished=list(finished))
+
+    while not over:
+        factor = lr_factor(step, progress, warmup)
         for g in optimiser.param_groups:
             g['lr'] = g['base'] * factor
         optimiser.zero_grad(set_to_none=True)
-        for m in range(micro):
-            loss, parts = loss_of(step, m)
-            (loss / micro).backward()
-            for k, v in dict(parts, loss=float(loss.detach())).items():
-                sums[k], count[k] = sums.get(k, 0.0) + v, count.get(k, 0) + 1
-        average()
-        norm = float(torch.nn.utils.clip_grad_norm_(params, recipe.get('clip', 1.0)))
-        if math.isfinite(norm):
+        if amp is None:
+            loss, values = step_of(step)
+        else:
+            with amp():
+                loss, values = step_of(step)
+        loss.backward()
+        step += 1
+        progress, stop = max(step / steps, share(used(), budget)), place.stop()
+        if average:
+            progress, stop = average(progress, stop)
+        norm = torch.nn.utils.clip_grad_norm_(params, recipe.get('clip', 1.0))
+        if fused:
+            optimiser.found_inf = torch.isfinite(norm).logical_not().float()  # the step is left out on the device
+        if fused or math.isfinite(float(norm)):
             optimiser.step()
-        every = recipe.get('log_every', 20)
-        if rank == 0 and (step % every == every - 1 or step == steps - 1):
-            line = dict(stage=stage, step=step + 1, of=steps, seconds=round(time.time() - began, 1), norm=round(norm, 3),
-                        **{k: round(v / count[k], 4) for k, v in sums.items()})
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + '\n')
-            sums, count = {}, {}
-        if rank == 0 and (time.time() - saved > 30 or step == steps - 1):
-            torch.save(dict(net=net.state_dict(), optimiser=optimiser.state_dict(), step=step + 1), state_file + '.tmp')
-            os.replace(state_file + '.tmp', state_file)
+        sums.add(dict(values, norm=norm.detach()))
+        over = progress >= 1 or stop
+        now = time.time()
+        if over or now - logged > recipe.get('log_seconds', 5.0):
+            line = dict(stage=stage, step=step, of=steps, progress=round(min(1.0, progress), 3), seconds=round(used(), 1), **sums.read())
+            line['ms'] = round(1000 * (time.time() - logged) / max(1, step - steps_logged), 1)
+            place.log(line)
+            if not math.isfinite(line['loss']):
+                raise FloatingPointError('%s: loss is %s at step %d' % (stage, line['loss'], step))
+            logged, steps_logged = time.time(), step
+        if over or now - saved > SAVE_EVERY:
+            keep()
+            if checked:
+                checked(over)
             saved = time.time()
-    dist.barrier()
+    return not stop

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Conversations -> ids, positions, masks and labels.
+"""Conversations -> rows of ids, positions, parts and labels. numpy only.
 
-One row of a batch is one video (or one text about it) with several conversations behind it. They share the prefix, do not see each
+One row is one video (or one text about it) with several conversations behind it. They share the prefix, do not see each
 other, and each begins at the position behind the prefix, so one pass trains what the model will see in several chats:
 
     prefix                                                  conversations
@@ -10,12 +10,28 @@ other, and each begins at the position behind the prefix, so one pass trains wha
 Only the last answer of a conversation and its </s> are labelled. An answer is learnt as the model will generate it, with a
 leading blank; inside a history it stands as chat() encodes it again, without (SPEC 7.6).
 """
+import re
+
 import numpy as np
-import torch
 
 import reference_text as text
 
 EOS = 2
+MOST = 24  # conversations of a row
+FIELDS = (('ids', np.int16), ('pos', np.int16), ('part', np.int8), ('label', np.int16))
+
+
+class Words(text.BpeTokenizer):
+    """The same ids, word by word: where no piece holds a blank but in front, no merge crosses one, and words come again."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.whole = any(text.BLANK in p[1:] for p in self.vocab if p not in self.added)
+
+    def chunk(self, s):
+        if self.whole:
+            return super().chunk(s)
+        return [i for w in re.findall('%s?[^%s]*' % (text.BLANK, text.BLANK), s) if w for i in super(Words, self).chunk(w)]
 
 
 class Encoder:
@@ -30,72 +46,44 @@ class Encoder:
     def text_prefix(self, s):
         return self.tokenizer.encode('[INST] %s[/INST]' % s)
 
-    def conversations(self, item):
-        """[(ids, number of labelled ids at the end)]: one for each turn."""
-        raw, out, history = self.tokenizer.encode_raw, [], []
-        begun = item.get('answer_prefix') or ''
-        for turn in item['turns']:
-            ask = history + raw(' [INST] %s [/INST]%s' % (turn['q'], begun))
-            answer = raw(turn['a'] if begun else text.BLANK + turn['a']) + [EOS]
-            out.append((ask + answer, len(answer)))
-            history = ask + raw(turn['a']) + [EOS]
+    def conversations(self, items):
+        """[(ids, number of labelled ids at the end, type)]: one for each turn of each item."""
+        raw, out = self.tokenizer.encode_raw, []
+        for item in items:
+            history, begun = [], item.get('answer_prefix') or ''
+            for turn in item['turns']:
+                ask = history + raw(' [INST] %s [/INST]%s' % (turn['q'], begun))
+                answer = raw(turn['a'] if begun else text.BLANK + turn['a']) + [EOS]
+                out.append((ask + answer, len(answer), item['type']))
+                history = ask + raw(turn['a']) + [EOS]
         return out
 
     def alone(self, q, a):
         """A question without any media: the user turn only."""
         ask = self.tokenizer.encode('[INST] %s [/INST]' % q)
         answer = self.tokenizer.encode_raw(text.BLANK + a) + [EOS]
-        return ask + answer, len(answer)
+        return ask + answer, len(answer), 'no video'
 
 
-class Packed:
-    """Tensors of a batch: ids [B,L] (-1 visual, 0 padding), pos [B,L], mask [B,1,L,L], rows and labels of what is learnt."""
-
-    def __init__(self, rows, prefix_weight=0.0):
-        """rows: [(prefix ids, [(ids, n labelled)])]."""
-        length = max(len(p) + sum(len(c) for c, _ in cs) for p, cs in rows)
-        b, self.n = len(rows), 0
-        ids, pos = np.zeros((b, length), np.int64), np.zeros((b, length), np.int64)
-        part = np.full((b, length), -1, np.int64)
-        at, label, weight, whose = [], [], [], []
-        for r, (prefix, cs) in enumerate(rows):
-            n = len(prefix)
-            ids[r, :n], pos[r, :n], part[r, :n] = prefix, np.arange(n), 0
-            if prefix_weight:
-                at += [r * length + i for i in range(n - 1)]
-                label += list(prefix[1:])
-                weight += [prefix_weight] * (n - 1)
-                whose += [-1] * (n - 1)
-            for k, (c, labelled) in enumerate(cs):
-                m = n + len(c)
-                ids[r, n:m], pos[r, n:m], part[r, n:m] = c, len(prefix) + np.arange(len(c)), k + 1
-                at += [r * length + i for i in range(m - labelled - 1, m - 1)]
-                label += list(c[-labelled:])
-                weight += [1.0] * labelled
-                whose += [self.n] * labelled
-                self.n += 1
-                n = m
-        self.ids, self.pos = torch.from_numpy(ids), torch.from_numpy(pos)
-        p = torch.from_numpy(part)
-        see = (p[:, :, None] == p[:, None]) | (p[:, None] == 0)
-        see &= torch.ones(length, length, dtype=torch.bool).tril()
-        see |= torch.eye(length, dtype=torch.bool)  # padding sees itself, so that no row is empty
-        self.mask = see[:, None]
-        self.at, self.label, self.weight, self.whose = (torch.tensor(x) for x in (at, label, weight, whose))
-
-    def loss(self, lm, visual=None):
-        """visual: rows [n,d] for the -1 positions in order. -> mean weighted cross entropy, {shares of right ids and answers}."""
-        h = lm.embed(self.ids.clamp(min=0))
-        if visual is not None:
-            h = h.clone()
-            h[self.ids < 0] = visual.reshape(-1, visual.shape[-1])
-        h = lm(h, self.pos, self.mask)
-        s = lm.head(h.reshape(-1, h.shape[-1])[self.at])
-        ce = torch.nn.functional.cross_entropy(s, self.label, reduction='none')
-        full = self.weight == 1
-        with torch.no_grad():
-            wrong = (s.argmax(-1) != self.label)[full]
-            self.right = torch.ones(self.n, dtype=torch.bool)  # of each conversation: every labelled id is the best one
-            self.right[self.whose[full][wrong]] = False
-        return (ce * self.weight).sum() / self.weight.sum(), dict(ce=float(ce.detach()[full].mean()), token=1 - float(wrong.float().mean()),
-                                                                  answer=float(self.right.float().mean()))
+def pack(prefix, conversations, length, kinds, learn_prefix=False):
+    """-> the row's fields of `length` ids: ids (-1 visual, 0 behind the end), pos, part (0 prefix, 1.. conversations, -1 behind the
+    end), label (what follows, -1 where it is not learnt), n (ids used) and kind (index into kinds of each conversation, -1 none).
+    Conversations that do not fit are left out."""
+    out = {k: np.zeros(length, t) for k, t in FIELDS}
+    ids, pos, part, label = (out[k] for k, _ in FIELDS)
+    part[:], label[:] = -1, -1
+    out['kind'] = np.full(MOST, -1, np.int8)
+    n = p = len(prefix)
+    ids[:n], pos[:n], part[:n] = prefix, np.arange(n), 0
+    if learn_prefix and n > 1:
+        label[:n - 1] = prefix[1:]
+    for k, (c, labelled, kind) in enumerate(conversations[:MOST]):
+        m = n + len(c)
+        if m > length:
+            break
+        ids[n:m], pos[n:m], part[n:m] = c, p + np.arange(len(c)), k + 1
+        label[m - labelled - 1:m - 1] = c[-labelled:]
+        out['kind'][k] = kinds.index(kind)
+        n = m
+    out['n'] = n
+    return out

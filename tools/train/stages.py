@@ -1,23 +1,35 @@
 # SPDX-License-Identifier: MIT
 """What each stage trains, on what, and with which loss. (recipe.json has the numbers, docs/TRAINING.md the reasons)"""
+import json
 import os
+import time
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 import reference
-import reference_text as text
-from train import encoder, loop
+from train import align, chatting, encoder, feed, loop
+from train.deliver import load_into
+from train.samples import TYPES, Maker
+
+DEVICE_MEMORY = 16 << 30  # bytes of a GPU for the pools of a stage
+VALIDATION_SEED = 99
+SHIFTED = (1,)  # blocks of the video transformer that begin by looking at the frames before and after
 
 
-def config(recipe):
+def config(recipe, vocab):
     """config.json of the model, in the release's form with the extension keys."""
     m = recipe['model']
+    with open(os.path.join(vocab, 'vocab.txt'), encoding='utf-8') as f:
+        wordpieces = sum(1 for _ in f)
+    with open(os.path.join(vocab, 'tokenizer.json'), encoding='utf-8') as f:
+        pieces = len(json.load(f)['model']['vocab'])
     vision = dict(name='internvideo2-1B', encoder_embed_dim=m['vision_encoder']['d_model'], img_size=224, num_frames=8, origin_num_frames=4,
                   tubelet_size=1, sep_image_video_pos_embed=True, vit_add_ln=True, x_vis_only=True, x_vis_return_idx=-2, **m['vision_encoder'])
     qformer = dict(model_type='bert', hidden_act='gelu', max_position_embeddings=128, layer_norm_eps=1e-12, pad_token_id=0, type_vocab_size=2,
-                   encoder_width=vision['d_model'], cross_attention_freq=2, vocab_size=m.get('qformer_vocab', 1000), **m['qformer_config'])
-    llm = dict(model_type='mistral', vocab_size=m.get('llm_vocab', 1024), rms_norm_eps=1e-5, hidden_act='silu', bos_token_id=1, eos_token_id=2,
+                   encoder_width=vision['d_model'], cross_attention_freq=2, vocab_size=wordpieces, **m['qformer_config'])
+    llm = dict(model_type='mistral', vocab_size=pieces, rms_norm_eps=1e-5, hidden_act='silu', bos_token_id=1, eos_token_id=2,
                tie_word_embeddings=False, sliding_window=None, **m['llm_config'])
     return dict(_name_or_path='ivchat-small-hd', model_cls='InternVideo2_VideoChat2', architectures=['InternVideo2_VideoChat2'], model_config=dict(
         bridge=dict(name='qformer', num_query_token=32, extra_num_query_token=64), llm=dict(
@@ -40,163 +52,91 @@ def initialise(model, seed):
         else:
             torch.nn.init.trunc_normal_(p, std=0.02 if p.ndim != 2 or 'embed' in name else 0.7 * p.shape[-1] ** -0.5)
     with torch.no_grad():
-        vit = model.vision_encoder
-        d, g = vit.cls_token.shape[2], 224 // vit.patch
-        # space and time begin as sums of smooth waves, so that neighbours are near from the start
-        for block in vit.blocks:
-            mimic(block, d, block.attn.n_head)
-        wave = lambda n: torch.stack([f(torch.arange(n)[:, None] * (10.0 ** (-torch.arange(d // 8) / (d / 8)))) for f in (torch.sin, torch.cos)], -1).flatten(1)
-        space = torch.cat([wave(g)[:, None].expand(g, g, -1), wave(g)[None].expand(g, g, -1)], -1).reshape(g * g, -1)
-        pad = lambda x: torch.nn.functional.pad(x, (0, d - x.shape[1]))
-        vit.img_pos_embed[0, 1:] += pad(space)
-        t0 = (vit.pos_embed.shape[1] - 1) // (g * g)
-        time = torch.nn.functional.pad(wave(t0), (d // 2, 0))
-        vit.pos_embed[0, 1:] += (pad(space)[None] + pad(time)[:, None]).reshape(-1, d)
+        code(model.vision_encoder)
+
+
+def waves(n, frequencies):
+    """[n, 2 * len(frequencies)]: sine and cosine of each frequency (radians a step) at 0..n-1, in pairs."""
+    at = torch.arange(n, device='cpu')[:, None] * frequencies
+    return torch.stack([at.sin(), at.cos()], -1).flatten(1)
+
+
+def code(vit):
+    """Places and attention of the video transformer begin with what it would have to find out slowly. The first half of the width holds
+    rows and columns as smooth waves, the last quarter the frame, in waves of the whole band, so that frames are told apart sharply. What
+    comes before the last block of SHIFTED leaves that quarter alone at first; those blocks look with one head at the next frame and with
+    the other at the one before, about their own cell. Other blocks look at what is near and similar."""
+    d, g = vit.cls_token.shape[2], 224 // vit.patch
+    n = d // 8  # frequencies
+    one = torch.arange(n, device='cpu')
+    line, when = 1.6 * waves(g, 2.0 * 0.1 ** (one / n)), waves((vit.pos_embed.shape[1] - 1) // (g * g), torch.pi * (one + 0.5) / n)
+    place = torch.zeros(len(when), g, g, d, device='cpu')
+    place[..., :2 * n] += line[:, None]
+    place[..., 2 * n:4 * n] += line
+    vit.img_pos_embed[0, 1:] += place[0].reshape(-1, d)
+    place[..., d - 2 * n:] += when[:, None, None]
+    vit.pos_embed[0, 1:] += place.reshape(-1, d)
+    for block in vit.blocks:
+        mimic(block, d, block.attn.n_head)
+    vit.patch_embed.proj.weight[d - 2 * n:] = 0
+    for block in list(vit.blocks)[:max(SHIFTED)]:
+        block.attn.proj.weight[d - 2 * n:] = 0
+        block.mlp.fc2.weight[d - 2 * n:] = 0
+    for i in SHIFTED:
+        shift(vit.blocks[i], d, n, vit.blocks[i].attn.n_head)
+
+
+def shift(block, d, n, n_head):
+    """Queries and keys read the places alone; the queries' frame is turned by one step, onwards in even heads, backwards in odd ones."""
+    w, frequency = d // n_head, torch.pi * (torch.arange(n, device='cpu') + 0.5) / n
+    spread = lambda have, want: torch.linspace(0, have - 1, want, device='cpu').round().long()
+    in_time, in_space = min(n, w // 4), (w - 2 * min(n, w // 4)) // 4  # pairs of a head: of the frame, of each line
+    weight = block.attn.qkv.weight
+    weight[:2 * d] = 0.02 * torch.randn(2 * d, d, device='cpu')
+    block.attn.q_norm.weight.fill_(1.5)
+    for h in range(n_head):
+        row = h * w
+        for f in spread(n, in_time).tolist():
+            at, angle = d - 2 * n + 2 * f, frequency[f] * (1 - h % 2 * 2)
+            turn = torch.stack([torch.stack([angle.cos(), angle.sin()]), torch.stack([-angle.sin(), angle.cos()])])
+            weight[row:row + 2, at:at + 2] += turn
+            weight[d + row:d + row + 2, at:at + 2] += torch.eye(2, device='cpu')
+            row += 2
+        for first in (0, 2 * n):
+            for f in spread(n, in_space).tolist():
+                at = first + 2 * f
+                for part in (0, d):
+                    weight[part + row:part + row + 2, at:at + 2] += 0.7 * torch.eye(2, device='cpu')
+                row += 2
 
 
 def mimic(block, d, n_head):
     """Attention begins as if trained: queries and keys alike, so that tokens look at what is near and similar (Trockman and Kolter,
     "Mimetic Initialization of Self-Attention Layers", 2023): Wq' Wk = 0.7 I + noise, Wproj Wv = -0.4 I + noise."""
-    noise = lambda: torch.randn(d, d) * d ** -0.5
+    noise = lambda: torch.randn(d, d, device='cpu') * d ** -0.5
+    one = torch.eye(d, device='cpu')
     qkv, w = block.attn.qkv.weight, d // n_head
     for h in range(n_head):
-        u, s, v = torch.linalg.svd(0.7 * torch.eye(d) + 0.7 * noise())
+        u, s, v = torch.linalg.svd(0.7 * one + 0.7 * noise())
         qkv[h * w:(h + 1) * w] = u[:, :w].t() * s[:w, None].sqrt()
         qkv[d + h * w:d + (h + 1) * w] = v[:w] * s[:w, None].sqrt()
-    u, s, v = torch.linalg.svd(0.4 * noise() - 0.4 * torch.eye(d))
+    u, s, v = torch.linalg.svd(0.4 * noise() - 0.4 * one)
     qkv[2 * d:] = v * s[:, None].sqrt()
     block.attn.proj.weight.copy_(u * s.sqrt())
 
 
-def build(recipe):
-    model = reference.VideoChat(config(recipe))
-    initialise(model, recipe['seed'])
-    return model
+def build(recipe, vocab):
+    """The whole model and the heads that training needs, on the CPU."""
+    net = reference.VideoChat(config(recipe, vocab))
+    initialise(net, recipe['seed'])
+    net.see_heads = encoder.Heads(net.vit_size['d_model'])
+    net.align_heads = align.Heads(net.qformer_size['d_model'])
+    return net
 
 
-def load_stage(net, folder, stage):
-    """Takes over what both have in common; shapes must agree."""
-    state = torch.load(os.path.join(folder, 'state-%s.pt' % stage), map_location='cpu', weights_only=True)['net']
-    own = net.state_dict()
-    net.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
-
-
-def rng_of(recipe, stage, step, rank, micro=0):
-    order = list(recipe['stages']).index(stage)
-    return np.random.default_rng([recipe['seed'], order, step, rank, micro])
-
-
-def run_encoder(stage, recipe, folder, rank):
-    r = recipe['stages'][stage]
-    net = build(recipe)
-    net.heads = encoder.Heads(net.vit_size['d_model'])
-    for part in ('lm', 'qformer', 'project_up', 'project_down'):  # not part of this stage's state
-        setattr(net, part, torch.nn.Identity())
-    for earlier in r.get('from', []):
-        load_stage(net, folder, earlier)
-    if r.get('begins_video') and not os.path.exists(os.path.join(folder, 'state-%s.pt' % stage)):
-        with torch.no_grad():  # the video table begins as the image table, frame by frame
-            vit = net.vision_encoder
-            n, t = vit.n_patch, (vit.pos_embed.shape[1] - 1) // vit.n_patch
-            fresh = build(recipe).vision_encoder
-            step = vit.img_pos_embed - fresh.img_pos_embed
-            vit.pos_embed[:, 1:] = fresh.pos_embed[:, 1:] + step[:, 1:].repeat(1, t, 1)
-            vit.pos_embed[:, :1] = vit.img_pos_embed[:, :1]
-
-    def loss_of(step, micro):
-        rng = rng_of(recipe, stage, step, rank, micro)
-        image = r['n_frame'] == 1 or r.get('image_every') and step % r['image_every'] == 0
-        size = r['batch'] if not image or r['n_frame'] == 1 else r.get('images', 16)
-        made = encoder.batch(rng, rng.integers(1 << 40, size=size), 1 if image else r['n_frame'], r.get('crowds', 0.0) if image else 0.0)
-        return encoder.loss(net, net.heads, *made, r['n_frame'] == 3 and not image)
-
-    trainable = [(n, p) for n, p in net.named_parameters() if n.startswith(('vision_encoder', 'vision_layernorm', 'heads'))]
-    loop.run(stage, r, net, trainable, loss_of, folder, rank)
-
-
-def texts(folder, net=None):
-    """Tokenizers of the vocabulary folder beside the state."""
-    from train.packing import Encoder
-    vocab = os.path.join(folder, '..', 'vocab')
-    return Encoder(text.BpeTokenizer(os.path.join(vocab, 'tokenizer.json')), 96), text.BertTokenizer(os.path.join(vocab, 'vocab.txt'))
-
-
-def run_reader(stage, recipe, folder, rank):
-    from train import reader
-    r = recipe['stages'][stage]
-    net = build(recipe)
-    for part in ('vision_encoder', 'vision_layernorm', 'qformer', 'project_up', 'project_down'):
-        setattr(net, part, torch.nn.Identity())
-    encode, _ = texts(folder)
-    set_lora(net, False)
-
-    def loss_of(step, micro):
-        rng = rng_of(recipe, stage, step, rank, micro)
-        return reader.batch(encode, rng, rng.integers(1 << 40, size=r['batch']), r['questions']).loss(net.lm)
-
-    trainable = [(n, p) for n, p in net.named_parameters() if n.startswith('lm.') and 'lora_' not in n]
-    loop.run(stage, r, net, trainable, loss_of, folder, rank)
-
-
-def run_align(stage, recipe, folder, rank):
-    from train import align
-    r = recipe['stages'][stage]
-    net = build(recipe)
-    net.heads = align.AlignHeads(net.qformer_size['d_model'])
-    net.lm = torch.nn.Identity()
-    _, bert = texts(folder)
-    for earlier in r['from']:
-        load_stage(net, folder, earlier)
-
-    def loss_of(step, micro):
-        rng = rng_of(recipe, stage, step, rank, micro)
-        return align.loss(net, net.heads, rng, bert, *align.batch(rng, bert, rng.integers(1 << 40, size=r['batch'])))
-
-    trainable = [(n, p) for n, p in net.named_parameters() if n.startswith(('qformer', 'query_tokens', 'heads'))]
-    loop.run(stage, r, net, trainable, loss_of, folder, rank)
-
-
-def run_chatting(stage, recipe, folder, rank):
-    from train import chatting
-    r = recipe['stages'][stage]
-    net = build(recipe)
-    for earlier in r['from']:
-        load_stage(net, folder, earlier)
-    set_lora(net, r['lora'])
-    encode, bert = texts(folder)
-
-    def loss_of(step, micro):
-        rng = rng_of(recipe, stage, step, rank, micro)
-        image = bool(r.get('image_every')) and step % r['image_every'] == 1
-        seeds = rng.integers(1 << 40, size=r['batch'] * (r.get('images', 3) if image else 1))
-        return chatting.loss(net, chatting.Batch(encode, bert, rng, seeds, r, image), r.get('vision', True), rng)
-
-    def learns(name):
-        if name.startswith('lm.'):
-            return r['lora'] and 'lora_' in name
-        return not name.startswith('project_down') and (r.get('vision', True) or not name.startswith('vision_'))
-
-    loop.run(stage, r, net, [(n, p) for n, p in net.named_parameters() if learns(n)], loss_of, folder, rank)
-
-
-def validate(stage, recipe, folder, rank, clips=240):
-    """Share of right answers by type on the val split (each id the best one given the right ones before it)."""
-    from train import chatting
-    r = dict(recipe['stages'][stage], instructed=0.0, lonely=0.0)
-    net = build(recipe)
-    load_stage(net, folder, stage)
-    set_lora(net, r['lora'])
-    encode, bert = texts(folder)
-    hit, all_ = {}, {}
-    for n in range(rank, clips // 8, 2):
-        rng = np.random.default_rng([99, n])
-        b = chatting.Batch(encode, bert, rng, range(n * 8, n * 8 + 8), r, False, 'val')
-        with torch.no_grad():
-            chatting.loss(net, b, False, rng)
-        for kind, ok in zip(b.kinds, b.packed.right.tolist()):
-            hit[kind], all_[kind] = hit.get(kind, 0) + ok, all_.get(kind, 0) + 1
-    print('rank %d, %d answers: all %.3f; ' % (rank, sum(all_.values()), sum(hit.values()) / sum(all_.values())) + ', '.join(
-        '%s %.3f' % (k, hit[k] / all_[k]) for k in sorted(all_)), flush=True)
+def quick_norms():
+    """RMSNorm in one operator, in the precision of its input; the twin's own form has the rounding of the released modules."""
+    reference.RMSNorm.forward = lambda self, x: F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
 
 
 def set_lora(net, on):
@@ -205,8 +145,147 @@ def set_lora(net, on):
             m.scale = net.llm_size['lora_alpha'] / net.llm_size['lora_r'] if on else 0.0
 
 
-def run(stage, recipe, folder, rank):
-    if stage.startswith('val:'):
-        return validate(stage[4:], recipe, folder, rank)
-    kind = recipe['stages'][stage]['kind']
-    {'encoder': run_encoder, 'reader': run_reader, 'align': run_align, 'chatting': run_chatting}[kind](stage, recipe, folder, rank)
+def learns(kind, lora):
+    """Which parameters a stage trains, by name."""
+    if kind == 'encoder':
+        return lambda name: name.startswith(('vision_encoder', 'vision_layernorm', 'see_heads'))
+    if kind == 'reader':
+        return lambda name: name.startswith('lm.') and 'lora_' not in name
+    if kind == 'align':
+        return lambda name: name.startswith(('qformer', 'query_tokens', 'align_heads'))
+    return lambda name: lora and 'lora_' in name if name.startswith('lm.') else not name.startswith(('project_down', 'see_heads', 'align_heads'))
+
+
+def recipe_of(recipe, stage, device, smoke=False):
+    """A stage's numbers: its own, those for a GPU over them, and for a smoke test two steps of tiny batches."""
+    r = dict(recipe['stages'][stage])
+    over = r.pop('gpu', {})
+    if device == 'cuda':
+        r.update({k: v for k, v in over.items() if k != 'batch'})
+        r['channels'] = {k: dict(c, batch=over['batch'][k]) for k, c in r['channels'].items()}
+    if smoke:
+        r.update(steps=2 * len(set(r['turns'])), log_seconds=0.0)
+        r['channels'] = {k: dict(c, batch=2) for k, c in r['channels'].items()}
+        r['turns'] = sorted(set(r['turns']))
+    for c in r['channels'].values():
+        c.setdefault('replay', r.get('replay', 1))
+        c.setdefault('rows', r.get('rows', 1))
+    return r
+
+
+class Trainer:
+    """Runs stages on one net. workers: a pool of sample makers, or None to make samples between the steps."""
+
+    def __init__(self, recipe, vocab, device, place, workers=None, delivery=None, amp=None, rank=0, smoke=False):
+        self.recipe, self.vocab, self.device, self.place = recipe, vocab, torch.device(device), place
+        self.workers, self.delivery, self.amp, self.rank, self.smoke = workers, delivery, amp, rank, smoke
+        self.net = build(recipe, vocab)
+        self.finished, self.state, self.score = [], None, None
+
+    def begin(self, resume=None):
+        """Takes the weights of an earlier training, or of this one when it was interrupted, and moves to the device."""
+        state = self.place.load()
+        if state is not None:
+            load_into(self.net, state['net'])
+            self.finished, self.state = state['finished'], state
+        elif resume is not None:
+            load_into(self.net, resume[0])
+            self.finished = list(resume[1])
+        self.net.to(self.device)
+
+    def source(self, r, kind, order):
+        seed = (self.recipe['seed'], order, self.rank)
+        if self.workers is None:
+            return feed.Inline(kind, r['channels'], self.vocab, seed, self.device)
+        memory = DEVICE_MEMORY if self.device.type == 'cuda' else 256 << 20
+        return feed.Streamed(self.workers, kind, r['channels'], r['turns'], self.vocab, seed, self.device, memory)
+
+    def step(self, kind, r, batch, rng, noisy=True):
+        """-> loss, {name: tensor}, and for answers right and kind [B,MOST]"""
+        if kind == 'encoder':
+            return (*encoder.loss(self.net, batch, rng, noisy), None, None)
+        if kind == 'align':
+            return (*align.loss(self.net, batch, rng, self.dec, noisy), None, None)
+        return chatting.loss(self.net, batch, rng, r.get('vision', True) and noisy, noisy)
+
+    def run(self, stage, budget=None):
+        """-> False when it was told to stop"""
+        r, kind = recipe_of(self.recipe, stage, self.device.type, self.smoke), self.recipe['stages'][stage]['kind']
+        began, order, net = time.time(), list(self.recipe['stages']).index(stage), self.net
+        set_lora(net, bool(r.get('lora')))
+        if kind == 'align':
+            self.dec = net.qformer_size['n_vocab'] - 1
+        source = self.source(r, kind, order)
+        checks = self.checks(r, kind)
+        trainable = [(n, p) for n, p in net.named_parameters() if learns(kind, r.get('lora'))(n)]
+        went_on, self.state = (self.state if self.state is not None and self.state['stage'] == stage else None), None
+
+        def step_of(step):
+            batch = source.batch(r['turns'][step % len(r['turns'])], step)
+            rng = np.random.default_rng([self.recipe['seed'], order, step, self.rank, 7])
+            return self.step(kind, r, batch, rng)[:2]
+
+        def checked(over):
+            text, score = self.check(r, kind, checks)
+            text = '%-10s %s%s' % (stage, 'end, ' if over else '', text)
+            self.place.say(text)
+            if over and self.place.rank == 0:
+                self.place.say('%s took %.1f s, %.1f of them waiting for samples' % (stage, time.time() - began, source.waited))
+            if self.delivery:
+                self.delivery.note(text)
+                self.delivery.hand_over(net, self.finished + [stage] * over, (r['channels']['clip'].get('views', 1), score) if r.get('lora') else None)
+
+        try:
+            done = loop.run(stage, r, net, trainable, step_of, self.place, None if budget is None else budget - (time.time() - began), went_on,
+                            checked if self.rank == 0 else None, self.amp, self.finished)
+        finally:
+            source.close()
+        if done:
+            self.finished = self.finished + [stage]
+        if self.device.type == 'cuda':
+            del source
+            torch.cuda.empty_cache()
+        return done
+
+    def checks(self, r, kind, clips=None):
+        """Validation batches: what the stage sees, from scenes of the val split, without noise, instructions and empty questions."""
+        if self.rank:
+            return []
+        n, out = clips or (2 if self.smoke else r.get('checked', 96)), []
+        for i, (name, c) in enumerate(sorted(r['channels'].items())):
+            maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
+            rng, size = np.random.default_rng([VALIDATION_SEED, i]), min(n, 8 if maker.hd else 32)
+            for _ in range(-(-n // size)):
+                out.append((name, maker.n_frame in (0, 8), feed.fixed(maker, *maker.chunk(rng, size), self.device)))
+        return out
+
+    def check(self, r, kind, checks):
+        """-> text, share of right answers (of pictures and longer clips not) or None"""
+        by_name, hit, all_ = {}, np.zeros(len(TYPES)), np.zeros(len(TYPES))
+        with torch.no_grad():
+            for name, counts, batch in checks:
+                rng = np.random.default_rng(VALIDATION_SEED)
+                if self.amp:
+                    with self.amp():
+                        _, values, right, kinds = self.step(kind, r, batch, rng, False)
+                else:
+                    _, values, right, kinds = self.step(kind, r, batch, rng, False)
+                by_name.setdefault(name, loop.Sums()).add(values)
+                if right is not None and counts:
+                    k, ok = kinds.cpu().numpy(), right.cpu().numpy()
+                    all_ += np.bincount(k[k >= 0], minlength=len(TYPES))
+                    hit += np.bincount(k[ok & (k >= 0)], minlength=len(TYPES))
+        text = '; '.join('%s: %s' % (name, ', '.join('%s %.3f' % x for x in sorted(s.read().items()))) for name, s in by_name.items())
+        if not all_.sum():
+            return text, None
+        score = hit.sum() / all_.sum()
+        return text + '; answers right %.4f of %d: ' % (score, all_.sum()) + ', '.join(
+            '%s %.3f' % (TYPES[i], hit[i] / all_[i]) for i in range(len(TYPES)) if all_[i]), float(score)
+
+
+def validate(trainer, stage, clips=240):
+    """Share of right answers by type on the val split (each id the best one given the right ones before it)."""
+    r = recipe_of(trainer.recipe, stage, 'cpu')
+    set_lora(trainer.net, bool(r.get('lora')))
+    trainer.dec = trainer.net.qformer_size['n_vocab'] - 1
+    return trainer.check(r, r['kind'], trainer.checks(r, r['kind'], clips))

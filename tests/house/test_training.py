@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: MIT
+"""The training of tools/train without a GPU: samples and the processes that make them (numpy), and, where PyTorch is
+installed, that one step of each stage stays on the device it was given, trains what it should and waits for nothing."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import types
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "tools")]
+import tap  # noqa: E402
+import train_small  # noqa: E402
+
+try:
+    import numpy as np
+except ImportError:
+    np = None
+else:
+    from train import labels, packing, samples, workers
+    from world import corpus
+
+with open(os.path.join(ROOT, "tools", "train", "recipe.json"), encoding="utf-8") as f:
+    RECIPE = json.load(f)
+
+
+def write_vocabulary(folder):
+    """Letters, a few merges and all words: enough for texts to become ids."""
+    blank, letters = "\u2581", [chr(c) for c in range(33, 127)]
+    pieces = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"] + ["<0x%02X>" % n for n in range(256)] + [blank] + letters
+    merges = [["t", "h"], [blank, "th"], [blank + "th", "e"], ["i", "n"], ["in", "g"]]
+    pieces += ["".join(m) for m in merges]
+    doc = {"model": {"vocab": {p: i for i, p in enumerate(pieces)}, "merges": [" ".join(m) for m in merges]},
+           "added_tokens": [{"id": i, "content": p} for i, p in enumerate(pieces[:5])]}
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
+        json.dump(doc, f)
+    words = {w for _, line in zip(range(3000), corpus.lines(5)) for w in samples.text.BertTokenizer.words(line)}
+    with open(os.path.join(folder, "vocab.txt"), "w", encoding="utf-8") as f:
+        f.writelines(w + "\n" for w in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + sorted(words))
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+            f.write("{}")
+
+
+def check_recipe(report):
+    names = list(RECIPE["stages"])
+    seconds, spent = 300.0, []
+    for n, name in enumerate(names):
+        spent.append(train_small.shares(RECIPE, names, names[:n], seconds))
+        seconds -= spent[-1]
+    report.ok(abs(seconds) < 1e-6 and min(spent) > 5, "the time is shared out to the last second", spent)
+    late = train_small.shares(RECIPE, names, names[:-1], 33.0)
+    report.ok(late == 33.0, "the last stage gets all that is left", late)
+    bad = [n for n, r in RECIPE["stages"].items()
+           if set(r["turns"]) != set(r["channels"]) or set(r["gpu"]["batch"]) != set(r["channels"])]
+    report.ok(not bad, "each channel has its turns and its batch on a GPU", bad)
+
+
+def check_packing(report, vocab):
+    plain = packing.text.BpeTokenizer(os.path.join(vocab, "tokenizer.json"))
+    quick = packing.Words(os.path.join(vocab, "tokenizer.json"))
+    lines = [line for _, line in zip(range(300), corpus.lines(9))] + ["", " ", "  the  thing", "[INST] x [/INST]the\u00e9"]
+    differ = [s for s in lines if plain.encode(s) != quick.encode(s) or plain.encode_raw(s) != quick.encode_raw(s)]
+    report.ok(not quick.whole and not differ, "ids word by word are the ids of the whole", differ[:2])
+    row = packing.pack([1, -1, -1, 7], [([8, 9, 10, 2], 2, "b"), ([11, 12, 2], 1, "a"), ([5] * 9, 1, "a")], 12, ("a", "b"))
+    wants = {"ids": [1, -1, -1, 7, 8, 9, 10, 2, 11, 12, 2, 0], "pos": [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 0],
+             "part": [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, -1], "label": [-1] * 5 + [10, 2, -1, -1, 2, -1, -1]}
+    got = {k: row[k].tolist() for k in wants}
+    report.ok(got == wants and row["n"] == 11 and row["kind"][:3].tolist() == [1, 0, -1], "a row, the last talk left out",
+              (got, row["kind"]))
+
+
+def check_samples(report, vocab):
+    """Every channel of the recipe makes records that read as they were written, within their bounds."""
+    for stage, r in RECIPE["stages"].items():
+        for name, c in r["channels"].items():
+            made = samples.Maker(r["kind"], dict(c, rows=2), vocab)
+            records, frames = made.chunk(np.random.default_rng(3), 2)
+            again, same = samples.Maker(r["kind"], dict(c, rows=2), vocab).chunk(np.random.default_rng(3), 2)
+            fine = records.shape == (2, made.layout.size) and (again == records).all()
+            if frames is not None:
+                fine = fine and frames.dtype == np.uint8 and frames.shape[1] == c["frames"] and (same == frames).all()
+                fine = fine and frames.nbytes <= 2 * made.frame_bytes and len(np.unique(frames)) > 20
+            if "ids" in made.layout.at and r["kind"] != "encoder":
+                n, ids = made.layout.read(records, "n"), made.layout.read(records, "ids")
+                label, views = made.layout.read(records, "label"), c.get("views", 1)
+                fine = fine and (n > 100).all() and (n < made.length).all() and (label >= 0).any(axis=2).all()
+                fine = fine and (r["kind"] == "reader" or ((ids < 0).sum(axis=2) == 96 * views).any())
+            report.ok(fine, "samples: %s %s" % (stage, name), records.shape)
+    rng = np.random.default_rng(1)
+    moving = [labels.crowd(rng, True) for _ in range(40)]
+    flow = np.concatenate([labels.targets(s, np.array([0.0, 0.5, 1.0]))["flow"][1].reshape(-1, 6) for s in moving])
+    far = np.abs(flow[:, [0, 1, 3, 4]]).max(1) / 10 * 8  # in cells
+    report.ok((far > 0.2).mean() > 0.2 and far.max() < 3, "crowds move by parts of a cell", (far.mean(), far.max()))
+
+
+def check_workers(report, vocab):
+    channels = {"move": ({"frames": 3, "crowds": 1.0}, 4), "image": ({"frames": 1, "crowds": 0.5}, 6)}
+    crew = workers.Workers(2, 4 << 20, vocab)
+    try:
+        crew.stage("encoder", channels, (5, 6))
+        for slot, name in ((0, "move"), (3, "image"), (4, "move")):
+            crew.fill(slot, name)
+        made = []
+        while len(made) < 3:
+            made += crew.made(60)
+        made = {slot: (serial, name, size) for serial, slot, name, *size in made}
+        report.ok(made == {0: (1, "move", [224, 224]), 3: (1, "image", [224, 224]), 4: (1, "move", [224, 224])},
+                  "what was asked for is made", made)
+        fine = True
+        for number, asked in ((0, [(0, "move")]), (1, [(3, "image"), (4, "move")])):
+            rng = np.random.default_rng([5, 6, number])
+            for slot, name in asked:
+                maker = samples.Maker("encoder", channels[name][0], vocab)
+                records, frames = maker.chunk(rng, channels[name][1])
+                there = workers.slot_arrays(crew.slot(slot), maker, channels[name][1], 224, 224)
+                fine = fine and (there[0] == records).all() and (there[1] == frames.reshape(-1)).all()
+        report.ok(fine, "and lies in the slot as the same seed makes it here")
+        crew.stage("encoder", {"move": ({"frames": 3, "crowds": "many"}, 4)}, (5,))
+        crew.fill(1, "move")
+        try:
+            while not crew.made(60):
+                pass
+            report.ok(False, "a worker's mistake is raised")
+        except RuntimeError as error:
+            report.ok("worker 0" in str(error) and "TypeError" in str(error), "a worker's mistake is raised", error)
+        crew.processes[1].kill()
+        try:
+            while not crew.made(60):
+                pass
+            report.ok(False, "a worker that is gone is noticed")
+        except RuntimeError as error:
+            report.ok("ended" in str(error), "a worker that is gone is noticed", error)
+    finally:
+        crew.close()
+    ask = "import sys; import train.workers, train.samples; sys.exit('torch' in sys.modules)"
+    report.ok(subprocess.run([sys.executable, "-c", ask], check=False, cwd=os.path.join(ROOT, "tools")).returncode == 0,
+              "samples are made without PyTorch")
+
+
+def fake_device(torch, stages, feed, vocab, loop):
+    """One step of every channel on a device that is not there: tensors have shapes, types and a place, but no values.
+    -> what went wrong"""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    net = stages.build(RECIPE, vocab)
+    place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
+    wrong = []
+    stages.build = lambda *_: net
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        trainer = stages.Trainer(RECIPE, vocab, "cuda", place)
+        net._apply(lambda t: torch.empty_like(t, device="cuda"))
+        trainer.dec = 3
+        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        torch.set_autocast_enabled("cuda", True)
+        try:
+            for stage in RECIPE["stages"]:
+                r = stages.recipe_of(RECIPE, stage, "cuda")
+                for name, c in r["channels"].items():
+                    maker = samples.Maker(r["kind"], c, vocab)
+                    pool = feed.Pool(maker, 4, 2, 2, 1, torch.device("cuda"))
+                    records, frames = maker.chunk(np.random.default_rng(0), 4)
+                    parts = [records.reshape(-1)] + ([frames.reshape(-1)] if frames is not None else [])
+                    size = frames.shape[2:4] if frames is not None else (0, 0)
+                    pool.settle(pool.put(np.concatenate(parts), *size, np.random.default_rng(1)))
+                    batch = pool.draw(np.random.default_rng(2))
+                    loss, values = trainer.step(r["kind"], r, batch, np.random.default_rng(3))[:2]
+                    sums = loop.Sums()
+                    sums.add(values)
+                    if any(x.device.type != "cuda" for x in (loss, *values.values())) or loss.dtype != torch.float32:
+                        wrong.append((stage, name, loss.device, loss.dtype))
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+            torch.clear_autocast_cache()
+    return wrong
+
+
+def check_steps(report, vocab):
+    try:
+        import torch
+        import safetensors  # noqa: F401
+        from train import deliver, feed, loop, stages
+    except ImportError as missing:
+        report.skip("steps of every stage", str(missing))
+        return
+    stages.quick_norms()
+    factors = [loop.lr_factor(s, p, 10) for s, p in ((0, 0.0), (9, 0.0), (500, 0.5), (500, 1.0), (500, 1.7))]
+    report.ok(np.allclose(factors, [0.1, 1.0, 0.525, 0.05, 0.05]), "the rate follows progress, whatever the steps", factors)
+    report.ok([loop.share(9.0, b) for b in (None, 18.0, 0.0, -3.0)] == [0.0, 0.5, 1.0, 1.0], "a stage without time ends at once")
+    net = stages.build(RECIPE, vocab)
+    place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
+    amp = lambda: torch.autocast("cpu", dtype=torch.bfloat16)
+    trainer = stages.Trainer(RECIPE, vocab, "cpu", place, amp=amp)
+    trainer.dec, trainer.net = net.qformer_size["n_vocab"] - 1, net
+    for p in net.parameters():  # LoRA's B and others begin at zero: no gradient would reach what stands behind them
+        p.data.add_(0.01 * torch.randn_like(p))
+    for stage in ("see", "read", "align", "hd"):
+        r = stages.recipe_of(RECIPE, stage, "cpu", smoke=True)
+        name = r["turns"][-1] if stage == "see" else r["turns"][0]
+        maker = samples.Maker(r["kind"], r["channels"][name], vocab)
+        batch = feed.fixed(maker, *maker.chunk(np.random.default_rng(0), 2), torch.device("cpu"), np.random.default_rng(1))
+        learnt = {n for n, _ in net.named_parameters() if stages.learns(r["kind"], r.get("lora"))(n)}
+        stages.set_lora(net, bool(r.get("lora")))
+        for n, p in net.named_parameters():
+            p.grad = None
+            p.requires_grad_(n in learnt)
+        with amp():
+            loss = trainer.step(r["kind"], r, batch, np.random.default_rng(2))[0]
+        loss.backward()
+        idle = [n for n in learnt if (p := net.get_parameter(n)).grad is None or not p.grad.abs().max() > 0]
+        # no cell of a single picture tells of motion; a query path of text alone has no part in what is asked
+        idle = [n for n in idle if n.endswith("weight") and "img_pos" not in n and "intermediate." not in n and "output.dense" not in n
+                and "embeddings" not in n and "output.LayerNorm" not in n]
+        report.ok(not idle and torch.isfinite(loss), "%s: all that is to learn has gradients" % stage, (loss, sorted(idle)[:6]))
+    with tempfile.TemporaryDirectory() as top:
+        with open(os.path.join(top, "log"), "w", encoding="utf-8") as f:
+            f.write("{}\n")
+        out = deliver.Delivery(os.path.join(top, "out"), vocab, os.path.join(top, "log"))
+        out.hand_over(net, ["see"], (3, 0.5))
+        first = os.stat(os.path.join(top, "out", "best.tar")).st_ino
+        out.hand_over(net, ["see", "read"], (1, 0.9))
+        sizes = {n: os.path.getsize(os.path.join(top, "out", n)) for n in os.listdir(os.path.join(top, "out"))}
+        report.ok(len(sizes) <= 8 and max(sizes.values()) < 14 << 20 and sizes["model.tar"] < 12e6, "eight files of 14 MiB at most", sizes)
+        report.ok(os.stat(os.path.join(top, "out", "best.tar")).st_ino == first, "fewer views are not better")
+        state, finished = deliver.read_resume(os.path.join(top, "out"))
+        other = stages.build(dict(RECIPE, seed=2), vocab)
+        n = deliver.load_into(other, state)
+        same = all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
+        report.ok(finished == ["see", "read"] and n == len(state) and same, "what was handed over comes back", (finished, n))
+    wrong = fake_device(torch, stages, feed, vocab, loop)
+    report.ok(not wrong, "every tensor of a step lies on the device", wrong)
+
+
+def main():
+    report = tap.Report()
+    check_recipe(report)
+    if np is None:
+        report.skip("samples of tools/train", "numpy is not installed")
+        return report.done()
+    with tempfile.TemporaryDirectory() as vocab:
+        write_vocabulary(vocab)
+        check_packing(report, vocab)
+        check_samples(report, vocab)
+        check_workers(report, vocab)
+        check_steps(report, vocab)
+    return report.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
