@@ -22,6 +22,24 @@ int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct 
                        : ops_open_plan(&opt, out, e);
 }
 
+// A failure to have what was asked for by name.
+static int refuse(const char *device, struct err *e)
+{
+    struct err cause = *e;
+    return err_set(e, cause.code == ERR_FAIL ? ERR_USAGE : cause.code, "device \"%s\": %s", device,
+                   cause.msg);
+}
+
+int engine_check_device(const char *device, struct err *e)
+{
+    int index;
+    bool must;
+    int rc = gpu_parse(device, &index, &must, e);
+    if (rc == 0 && must && index != GPU_NONE && gpu_probe(index, e) != 0)
+        rc = refuse(device, e);
+    return rc;
+}
+
 int engine_open_device(iv_engine *g, const char *device, const char *weights, struct err *e)
 {
     struct gpu_options opt = {.compute = g->compute,
@@ -42,11 +60,8 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
     rc = gpu_open(&opt, &g->gpu, e);
-    if (rc != 0 && must) {
-        struct err cause = *e;
-        return err_set(e, cause.code == ERR_FAIL ? ERR_USAGE : cause.code, "device \"%s\": %s",
-                       device, cause.msg);
-    }
+    if (rc != 0 && must)
+        return refuse(device, e);
     if (rc != 0) {
         log_line(&g->hooks, LOG_INFO, "%s; running on the CPU", e->msg);
         e->code = 0;

@@ -184,6 +184,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     g->hooks = callback_hooks(&g->callbacks);
     if (dir && !*dir)
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
+    TRY(engine_check_device(opt->device, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
     TRY(choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)

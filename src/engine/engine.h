@@ -49,6 +49,8 @@ int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct o
                     struct err *e);
 int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
                      struct err *e);
+// ERR_USAGE when `device` is no device's name or not to be had here. Before anything else is opened.
+int engine_check_device(const char *device, struct err *e);
 // Opens the GPU that `device` asks for; with "auto" none is no failure. Before weights are there.
 // weights NULL = plain (gpu.h). The model's configuration is known by then.
 int engine_open_device(iv_engine *engine, const char *device, const char *weights, struct err *e);

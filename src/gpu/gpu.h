@@ -47,6 +47,8 @@ struct gpu_options {
     struct pool *pool;
     const struct kernels *kernels;
 };
+// Whether gpu_open would find device `index`: the same errors, but nothing is opened.
+int gpu_probe(int index, struct err *e);
 int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e);
 void gpu_close(struct gpu *g); // NULL is allowed; no ops of it may be open
 void gpu_get_info(const struct gpu *g, struct gpu_info *out);

@@ -4,11 +4,16 @@
 
 #include <string.h>
 
+int gpu_probe(int index, struct err *e)
+{
+    return err_set(e, ERR_FAIL, "cuda:%d: this build has no CUDA (configure with -DIV_CUDA=ON)",
+                   index);
+}
+
 int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
 {
     *out = NULL;
-    return err_set(e, ERR_FAIL, "cuda:%d: this build has no CUDA (configure with -DIV_CUDA=ON)",
-                   opt->index);
+    return gpu_probe(opt->index, e);
 }
 
 void gpu_close(struct gpu *g)

@@ -13,18 +13,26 @@ int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, c
     return err_set(e, code, "cuda:%d: %s: %s", g->index, what, cudaGetErrorString(status));
 }
 
-static int open_device(struct gpu *g, struct err *e)
+int gpu_probe(int index, struct err *e)
 {
     int n = 0;
-    struct cudaDeviceProp prop;
     cudaError_t s = cudaGetDeviceCount(&n);
     (void)cudaGetLastError(); // the runtime remembers it
     if (s != cudaSuccess)
-        return cuda_error(e, ERR_FAIL, g, "no CUDA device", s);
-    if (g->index >= n)
-        return err_set(e, ERR_FAIL, "cuda:%d: this machine has %d CUDA device%s", g->index, n,
+        return err_set(e, ERR_FAIL, "cuda:%d: no CUDA device: %s", index, cudaGetErrorString(s));
+    if (index >= n)
+        return err_set(e, ERR_FAIL, "cuda:%d: this machine has %d CUDA device%s", index, n,
                        n == 1 ? "" : "s");
-    s = cudaSetDevice(g->index);
+    return 0;
+}
+
+static int open_device(struct gpu *g, struct err *e)
+{
+    struct cudaDeviceProp prop;
+    int rc = gpu_probe(g->index, e);
+    if (rc != 0)
+        return rc;
+    cudaError_t s = cudaSetDevice(g->index);
     if (s == cudaSuccess)
         s = cudaGetDeviceProperties(&prop, g->index);
     if (s != cudaSuccess)
