@@ -10,8 +10,9 @@
 // shortened when it is read: the newest entries go to a file beside it that takes its place.
 //
 // Easy to get wrong: who waited for the lock may hold a file that was replaced meanwhile, and looks
-// again; only a regular file is touched, never what a link in the person's folder points to; what
-// is read may be anything, so nothing but text comes out.
+// again; only a regular file of the person's own is touched, never what a link in the person's folder points to
+// or another user put there; what is read may be anything, so nothing but text comes out; who stopped in the
+// middle of a line (a full disk) left no newline, and a lock may be held by a program that is stopped.
 
 #include "historyfile.h"
 
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "heap.h"
@@ -96,32 +98,62 @@ static int make_folders(const char *path)
     return 0;
 }
 
+enum { LOCK_TRIES = 50, LOCK_PAUSE_NS = 20 * 1000 * 1000 }; // one second
+
+static int lock(int fd)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return -1;
+        (void)nanosleep(&pause, NULL);
+    }
+    errno = EWOULDBLOCK;
+    return -1;
+}
+
+// Whether fd may be used: a regular file, this user's, for nobody else's eyes. errno otherwise.
+static bool is_own(int fd, struct stat *st)
+{
+    if (fstat(fd, st) != 0)
+        return false;
+    errno = S_ISREG(st->st_mode) ? EPERM : EINVAL;
+    if (!S_ISREG(st->st_mode) || st->st_uid != geteuid())
+        return false;
+    return (st->st_mode & 077) == 0 || fchmod(fd, 0600) == 0;
+}
+
 // The file, locked, for reading and appending; -1 with errno.
 static int open_locked(const char *path, int flags)
 {
     for (int tries = 0; tries < 100; tries++) {
-        struct stat st;
+        struct stat st, named;
         int fd = open(path, O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, 0600);
         if (fd < 0)
             return -1;
-        errno = EINVAL;
-        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flock(fd, LOCK_EX) == 0 &&
-            fstat(fd, &st) == 0) {
-            if (st.st_nlink > 0) {
-                if ((st.st_mode & 077) != 0)
-                    (void)fchmod(fd, 0600);
-                return fd;
-            }
-            (void)close(fd); // replaced while we waited
-            continue;
+        if (!is_own(fd, &st) || lock(fd) != 0) {
+            int why = errno;
+            (void)close(fd);
+            errno = why;
+            return -1;
         }
-        int why = errno;
-        (void)close(fd);
-        errno = why;
-        return -1;
+        if (lstat(path, &named) == 0 && named.st_dev == st.st_dev && named.st_ino == st.st_ino)
+            return fd;
+        (void)close(fd); // replaced while we waited
     }
     errno = EAGAIN;
     return -1;
+}
+
+// Whether what is appended would join a line that lacks its end.
+static bool ends_openly(int fd)
+{
+    struct stat st;
+    char last = '\n';
+    return fstat(fd, &st) == 0 && st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 &&
+           last != '\n';
 }
 
 static int write_all(int fd, const char *data, size_t n)
@@ -140,18 +172,20 @@ static int write_all(int fd, const char *data, size_t n)
 
 int historyfile_add(const char *path, const char *text, size_t n)
 {
-    char *line = heap_calloc(2 * HISTORY_ENTRY_MAX + 1, 1);
+    char *line = heap_calloc(2 * HISTORY_ENTRY_MAX + 2, 1); // a newline in front
     if (!line) {
         errno = ENOMEM;
         return -1;
     }
     int rc = 0;
-    size_t len = historyfile_encode(text, n, line);
+    size_t len = historyfile_encode(text, n, line + 1);
     if (len > 0) {
         int fd = open_locked(path, O_CREAT);
         if (fd < 0 && errno == ENOENT && make_folders(path) == 0)
             fd = open_locked(path, O_CREAT);
-        rc = fd < 0 ? -1 : write_all(fd, line, len);
+        bool open_end = fd >= 0 && ends_openly(fd);
+        line[0] = '\n';
+        rc = fd < 0 ? -1 : write_all(fd, line + !open_end, len + open_end);
         int why = errno;
         if (fd >= 0)
             (void)close(fd);

@@ -103,7 +103,7 @@ static void measure(struct linedraw *d)
     d->columns = 80;
     d->height = 24;
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 && w.ws_row > 0) {
-        d->columns = w.ws_col < 8 ? 8 : w.ws_col;
+        d->columns = w.ws_col < 2 ? 2 : w.ws_col; // a wide character needs two
         d->height = w.ws_row < 2 ? 2 : w.ws_row;
     }
 }
@@ -230,12 +230,35 @@ void linedraw_forget(struct linedraw *d)
     d->row = d->column = d->end_row = 0;
 }
 
+// Rows between the first one and the cursor, of a picture for d->columns, once a terminal of fewer columns has cut
+// every row anew: by what stands in it, which may be little.
+static size_t rows_above(struct linedraw *d, size_t columns)
+{
+    struct pen p = {.d = d}, at;
+    size_t n_prompt = strlen(d->prompt);
+    write_all(&p, d->text, d->n, d->cursor, &at);
+    size_t top = at.row - d->row, up = at.column / columns;
+    p = (struct pen){.d = d};
+    for (size_t i = 0; p.row < at.row; i++) {
+        size_t row = p.row, column = p.column;
+        wchar_t c = i < n_prompt ? (unsigned char)d->prompt[i] : d->text[i - n_prompt];
+        put(&p, c);
+        if (p.row == row || row < top)
+            continue;
+        size_t used = p.column == 0 && c != '\n' ? d->columns : column;
+        up += used > columns ? (used + columns - 1) / columns : 1;
+    }
+    return up;
+}
+
 void linedraw_resized(struct linedraw *d)
 {
-    size_t before = d->columns;
-    measure(d);
-    if (before > d->columns) // full rows above the cursor take more rows now
-        d->row *= (before + d->columns - 1) / d->columns;
+    struct linedraw now = *d;
+    measure(&now);
+    if (d->drawn && now.columns < d->columns)
+        d->row = rows_above(d, now.columns);
+    d->columns = now.columns;
+    d->height = now.height;
     d->drawn = false;
 }
 

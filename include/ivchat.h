@@ -215,7 +215,8 @@ IV_API int iv_media_stage(iv_media *media, enum iv_stage stage, const char *inst
                           float **data, size_t dim[6], unsigned *n_dim, struct iv_error *e);
 
 /* Encodes now what the first question under this instruction (NULL = none) would wait for. Any thread; does
- * nothing if it is done. */
+ * nothing if it is done. IV_ERR_LIMIT, before any work, when no conversation has the positions for it. With cache_mib 0
+ * questions encode anew all the same; iv_media_stage and iv_media_save then have use for it. */
 IV_API int iv_media_encode(iv_media *media, const char *instruction, struct iv_error *e);
 /* Writes the encoded media to a file, as a conversation without turns (iv_session_save tells how), and reads
  * it: *out, the caller's, is a media of rows as iv_session_load makes them. callbacks is copied; NULL = none.
@@ -319,7 +320,7 @@ struct iv_answer {
     size_t n_token;
     const char *finish_reason; /* "stop" or "length" */
     size_t prompt_tokens, cached_tokens;
-    bool media_cached; /* the visual rows were there already */
+    bool media_cached; /* the visual rows were there already, or another call made them meanwhile */
     double vision_ms, qformer_ms, prefill_ms, generate_ms, ttft_ms, tokens_per_second;
     double score;         /* beam search: of the answer */
     uint64_t logits_hash; /* of the last logits: equal for equal input, tier and precision */

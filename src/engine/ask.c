@@ -21,17 +21,18 @@ struct iv_ask_options iv_ask_options_default(void)
                                    .min_length = 1};
 }
 
-int session_encode(iv_session *s, struct encode_times *t, struct err *e)
+// again: what is there from before counts as not being there.
+static int encode(iv_session *s, bool again, struct encode_times *t, struct err *e)
 {
     int rc;
     iv_media *m = s->media;
     struct encode_request r = {
         .instruction = s->instruction, .cb = &s->callbacks, .use_cache = s->keep_cache};
     *t = (struct encode_times){.cached = m != NULL};
-    if (!m || (s->rows && s->keep_cache))
+    if (!m || (s->rows && !again))
         return 0;
     TRY(media_lock(m, &s->callbacks, e));
-    if (!s->keep_cache)
+    if (again)
         media_forget(m);
     rc = media_encode(m, &r, t, e);
     if (rc == 0) {
@@ -41,6 +42,17 @@ int session_encode(iv_session *s, struct encode_times *t, struct err *e)
     pthread_mutex_unlock(&m->lock);
 fail:
     return rc;
+}
+
+int session_encode(iv_session *s, struct encode_times *t, struct err *e)
+{
+    return encode(s, !s->keep_cache, t, e);
+}
+
+int session_rows(iv_session *s, struct err *e)
+{
+    struct encode_times t;
+    return encode(s, false, &t, e);
 }
 
 // Ids as the reference's input_ids: visual positions hold 0 there (SPEC 6.4).

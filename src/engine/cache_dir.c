@@ -237,7 +237,7 @@ static struct file *list(const struct cache_dir *dir, const struct hooks *stop, 
         }
         f.bytes = (uint64_t)st.st_size;
         f.used = st.st_mtim;
-        snprintf(f.name, sizeof f.name, "%s", x->d_name);
+        memcpy(f.name, x->d_name, strlen(x->d_name)); // is_ours or is_temporary: below LISTED_BYTES
         *total += f.bytes;
         if (ours && !add_file(&all, n, &cap, &f)) // a young temporary file only counts
             break;

@@ -171,6 +171,12 @@ fail:
     return rc;
 }
 
+size_t runner_ctx_most(const iv_engine *engine)
+{
+    const struct llm_config *c = &engine->config.llm;
+    return c->ntk_factor > 1 ? (size_t)(c->ntk_factor * (double)c->n_ctx_max) : c->n_ctx_max;
+}
+
 int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callbacks *cb,
                 size_t n_ctx, struct err *e)
 {
@@ -180,8 +186,7 @@ int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callb
     r->engine = engine;
     r->hooks = callback_hooks(cb);
     r->ctx_limit = n_ctx ? n_ctx : c->n_ctx_max;
-    // rotary angles that stretch (SPEC 7.2) reach beyond the positions of training
-    size_t most = c->ntk_factor > 1 ? (size_t)(c->ntk_factor * (double)c->n_ctx_max) : c->n_ctx_max;
+    size_t most = runner_ctx_most(engine);
     if (n_ctx > most)
         return err_set(e, ERR_USAGE, "ctx: %zu positions, the model has %zu", n_ctx, most);
     TRY(engine_open_ops(engine, &r->hooks, &r->ops, e));

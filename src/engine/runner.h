@@ -21,6 +21,9 @@ struct runner {
     size_t ctx_limit; // most positions
 };
 
+// Most positions that a session can have: rotary angles that stretch (SPEC 7.2) reach beyond those of training.
+size_t runner_ctx_most(const iv_engine *engine);
+
 // callbacks must outlive the runner. n_ctx 0 = the model's maximum.
 int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callbacks *cb,
                 size_t n_ctx, struct err *e);

@@ -38,6 +38,8 @@ int session_prompt(const iv_session *s, const char *question, const char *answer
                    struct prompt *out, struct err *e);
 // s->rows = the encoded media for this session's instruction.
 int session_encode(iv_session *s, struct encode_times *t, struct err *e);
+// The same for a file: rows that are there are those that would be made, also without caches.
+int session_rows(iv_session *s, struct err *e);
 // Fills the KV cache with the prompt and s->logits with its last position; *n_cached positions were there.
 // Stopped or failed it keeps what it has computed. Between session_wake and session_rest.
 int session_prefill(iv_session *s, const struct prompt *p, size_t max_new, size_t *n_cached,

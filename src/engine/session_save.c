@@ -161,10 +161,9 @@ static int save_media_locked(const iv_session *s, struct checked_writer *w, stru
 
 static int save(iv_session *s, struct checked_writer *w, struct err *e)
 {
-    struct encode_times t;
     int rc;
     size_t n = s->keep_cache ? min_size(s->cached.n, s->runner.cache[0].n) : 0;
-    TRY(session_encode(s, &t, e));
+    TRY(session_rows(s, e));
     TRY(save_model(s, w, e));
     TRY(save_talk(s, w, e));
     if (s->media) {

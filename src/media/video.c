@@ -139,6 +139,9 @@ static int next_packet(struct video *v, struct err *e)
         k = v->next < v->packets.n ? decode_packet(v->decode, &p, e) : 0;
     if (k > 0)
         v->next++;
+    else if (v->next < v->packets.n)
+        v->lost =
+            true; // stopped or failed in the middle of a packet: the demuxer stands somewhere behind it
     return k;
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """`ivchat chat` at a terminal when something goes wrong: lost files, late signals, hostile names, bad lines."""
+import fcntl
 import os
 import re
 import shutil
@@ -69,6 +70,41 @@ good = tell(t, "/set stop " + 1025 * "x", "--stop: 1025 bytes, at most 1024")
 good = good and tell(t, "/set", 'stop +"A"') and tell(t, "Hello", r"timings: ")
 t.type("\x04")
 tap.ok(good and t.wait() == 0, "a refused /set stop leaves the old one", t.text)
+
+# ---- the history file, the size of the terminal
+kept = path("odd-state")
+os.makedirs(os.path.join(kept, "ivchat"))
+file = os.path.join(kept, "ivchat", "history")
+with open(file, "w", encoding="utf-8") as f:
+    f.write("whole\ncut off")
+t = begin(env={"XDG_STATE_HOME": kept})
+good = tell(t, "/stats", "memory  ")
+t.type("\x04")
+t.wait()
+with open(file, encoding="utf-8") as f:
+    tap.ok(good and f.read() == "whole\ncut off\n/stats\n", "a history file without a last newline", t.text)
+with open(file, encoding="utf-8") as f:
+    fcntl.flock(f, fcntl.LOCK_EX)
+    t = Terminal(*BASE, env={"XDG_STATE_HOME": kept})
+    good = t.after("history: Resource temporarily unavailable; no history is kept") and t.after(PROMPT)
+    t.type("\x04")
+    tap.ok(t.wait() == 0 and good, "a history file that stays locked is done without", t.text)
+if os.geteuid() == 0:
+    os.chown(file, 65534, 65534)
+    t = begin(env={"XDG_STATE_HOME": kept})
+    t.type("\x04")
+    tap.ok(t.wait() == 0 and "history: Operation not permitted; no history is kept" in t.text, "another user's history file", t.text)
+else:
+    tap.skip("another user's history file", "only root can make one")
+t = begin()
+t.type("\x1b[200~aaa\nbb\ncccc\x1b[201~")
+good = t.shows("aaa\nbb\ncccc$")
+t.resize(20, 24)
+good = good and t.after(r"\r\x1b\[(\d+)A")
+up = re.findall(r"\r\x1b\[(\d+)A", t.text)[-1:]
+t.type("\x15\x03\x04")
+t.wait()
+tap.ok(good and up == ["2"], "short rows stay as many in a narrower terminal", (up, t.text))
 
 # ---- what is told about the line itself
 t = begin(env={"XDG_STATE_HOME": os.path.join(MODEL, "config.json")})

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Stopping at 100 random moments between opening a video and having loaded the saved conversation: every call
-// returns within 200 ms, and the session answers afterwards as if never stopped.
+// Stopping at 100 random moments between opening a video and having loaded the saved conversation, of whole videos,
+// of segments and with beams, with a cache folder: every call returns within 200 ms, and the session answers
+// afterwards as if never stopped.
+#include <dirent.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -37,10 +39,31 @@ static double now_ms(clockid_t clock)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
-// The moment, and the processor time that the process had used by then: on a machine busy with
-// other work the wall clock says little.
+// How long the threads of this process have stood in line for a processor, all together; 0 = the system does not tell.
+static double queued_ms(void)
+{
+    double sum = 0;
+    struct dirent *x;
+    DIR *d = opendir("/proc/self/task");
+    while (d && (x = readdir(d))) {
+        char name[300];
+        unsigned long long run = 0, wait = 0;
+        snprintf(name, sizeof name, "/proc/self/task/%s/schedstat", x->d_name);
+        FILE *f = fopen(name, "r");
+        if (f && fscanf(f, "%llu %llu", &run, &wait) == 2)
+            sum += (double)wait * 1e-6;
+        if (f)
+            fclose(f);
+    }
+    if (d)
+        closedir(d);
+    return sum;
+}
+
+// The moment, and what the process had got of the processors by then: on a machine busy with other work the wall
+// clock says little.
 struct alarm {
-    double delay_ms, wall_ms, cpu_ms;
+    double delay_ms, wall_ms, cpu_ms, queue_ms;
     atomic_bool rung;
 };
 
@@ -58,6 +81,7 @@ static void *ring(void *user)
     nanosleep(&t, NULL);
     a->wall_ms = now_ms(CLOCK_MONOTONIC);
     a->cpu_ms = now_ms(CLOCK_PROCESS_CPUTIME_ID);
+    a->queue_ms = queued_ms();
     atomic_store(&a->rung, true);
     return NULL;
 }
@@ -68,7 +92,8 @@ struct chain {
     iv_media *media;
     iv_session *session;
     const char *at; // the call that is running
-    int n_frame;
+    int n_frame, num_beams;
+    double segment_s;
 };
 
 static void report(void *user, const char *line)
@@ -80,6 +105,7 @@ static int open_media(struct chain *c)
 {
     struct iv_media_options o = iv_media_options_default();
     o.n_frame = c->n_frame;
+    o.segment_s = c->segment_s;
     o.callbacks = c->callbacks;
     c->at = "media";
     return iv_media_open_video(c->engine, TEST_ROOT "/fixtures/media/hevc.mp4", &o, &c->media,
@@ -100,6 +126,7 @@ static int ask_once(struct chain *c)
     struct iv_answer a;
     o.max_new_tokens = 24;
     o.ignore_eos = true;
+    o.num_beams = c->num_beams;
     c->at = "ask";
     int rc = iv_session_ask(c->session, "What is this?", &o, &a, NULL);
     iv_answer_free(&a);
@@ -125,19 +152,22 @@ static int run(struct chain *c)
     int rc = open_media(c);
     if (rc == IV_OK)
         rc = open_session(c);
-    c->at = "warm";
-    if (rc == IV_OK)
+    if (rc == IV_OK) {
+        c->at = "warm";
         rc = iv_session_warm(c->session, NULL);
+    }
     if (rc == IV_OK)
         rc = ask_once(c);
-    c->at = "save";
-    if (rc == IV_OK)
+    if (rc == IV_OK) {
+        c->at = "save";
         rc = iv_session_save(c->session, path, NULL);
+    }
     if (rc == IV_OK)
         rc = load_again(c);
-    c->at = "verify";
-    if (rc == IV_OK)
+    if (rc == IV_OK) {
+        c->at = "verify";
         rc = iv_engine_verify(c->engine, report, NULL, NULL);
+    }
     return rc;
 }
 
@@ -157,7 +187,15 @@ static void expect_answer(struct chain *c, const struct reply *want)
     assert_same_reply(want, &r);
 }
 
-// Stops one run after `delay`; false = it had ended before. want NULL = the session is not asked again.
+// Late by the wall clock, without the time in which others had the processors: what is computed counts, and what is
+// waited for.
+static double lateness(double wall, double used, double queued)
+{
+    double own = wall - queued;
+    return queued_ms() > 0 ? (own > 0 ? own : 0) : wall < used ? wall : used;
+}
+
+// Stops one run after `delay`; false = it had ended before.
 static bool stop_after(struct chain *c, struct alarm *a, double delay, const struct reply *want,
                        double *late)
 {
@@ -166,18 +204,29 @@ static bool stop_after(struct chain *c, struct alarm *a, double delay, const str
     assert_int_equal(pthread_create(&thread, NULL, ring, a), 0);
     int rc = run(c);
     double wall = now_ms(CLOCK_MONOTONIC), cpu = now_ms(CLOCK_PROCESS_CPUTIME_ID);
+    double queue = queued_ms();
     pthread_join(thread, NULL);
     assert_true(rc == IV_OK || rc == IV_ERR_ABORT);
     if (rc == IV_ERR_ABORT) {
-        double after = wall - a->wall_ms, used = cpu - a->cpu_ms;
-        *late = after < used ? after : used;
+        double after = wall - a->wall_ms, used = cpu - a->cpu_ms, queued = queue - a->queue_ms;
+        *late = lateness(after, used, queued);
         if (*late > LIMIT_MS)
-            fail_msg("%s went on for %.0f ms (%.0f ms of processor time)", c->at, after, used);
+            fail_msg("%s went on for %.0f ms (%.0f ms of processor time, %.0f ms in line for it)",
+                     c->at, after, used, queued);
     }
     atomic_store(&a->rung, false);
-    if (c->session && want)
+    if (c->session)
         expect_answer(c, want);
     return rc == IV_ERR_ABORT;
+}
+
+enum { N_KIND = 4 }; // the first is the long one
+
+static void set_kind(struct chain *c, int kind)
+{
+    c->n_frame = kind == 0 ? 20 : 2;
+    c->segment_s = kind == 2 ? 0.5 : 0;
+    c->num_beams = kind == 3 ? 3 : 1;
 }
 
 static void stops_within_200_ms(const char *model)
@@ -185,42 +234,60 @@ static void stops_within_200_ms(const char *model)
     static struct alarm a; // outlives a failing test's thread
     struct iv_engine_options eo = engine_fixture_options();
     struct chain c = {.callbacks = {.user = &a, .abort = rung}};
-    struct reply want[2];
+    struct reply want[N_KIND];
     uint32_t x = 12345;
     int stopped = 0;
-    double latest = 0;
+    double latest = 0, whole[N_KIND] = {0};
+    char folder[600];
     eo.model = model;
     eo.cache_mib = 64;
     eo.callbacks = c.callbacks;
-    double whole[2] = {0};
-    for (int i = 0; i < (N_LONG > 0 ? 2 : 1); i++) {
-        c.n_frame = i == 0 ? 2 : 20;
+    for (int k = N_LONG > 0 ? 0 : 1; k < N_KIND; k++) {
+        set_kind(&c, k);
         c.engine = engine_fixture_open(&eo);
         double begun = now_ms(CLOCK_MONOTONIC);
         assert_int_equal(run(&c), IV_OK);
-        whole[i] = now_ms(CLOCK_MONOTONIC) - begun;
+        whole[k] = now_ms(CLOCK_MONOTONIC) - begun;
         iv_session_reset(c.session);
-        ask_fixture(c.session, "Still there?", NULL, &want[i]);
+        ask_fixture(c.session, "Still there?", NULL, &want[k]);
         chain_close(&c);
         iv_engine_close(c.engine);
     }
     for (int i = 0; i < N_MOMENT; i++) {
         double late = 0;
-        int l = i < N_LONG;
-        c.n_frame = l ? 20 : 2;
-        c.engine = engine_fixture_open(&eo); // an empty cache
+        int k = i < N_LONG ? 0 : 1 + i % (N_KIND - 1);
+        set_kind(&c, k);
+        snprintf(folder, sizeof folder, "%s/rows%d", dir.path, i); // an empty cache, on disk too
+        eo.cache_dir = i % 2 ? folder : NULL;
+        c.engine = engine_fixture_open(&eo);
         x = x * 1664525u + 1013904223u;
         double begun = now_ms(CLOCK_MONOTONIC);
-        if (stop_after(&c, &a, whole[l] * (x >> 8) / (1 << 24), l ? NULL : &want[0], &late))
+        if (stop_after(&c, &a, whole[k] * (x >> 8) / (1 << 24), &want[k], &late))
             stopped++;
         else // quicker than the run before: the next moments must lie within it
-            whole[l] = fmin(whole[l], now_ms(CLOCK_MONOTONIC) - begun);
+            whole[k] = fmin(whole[k], now_ms(CLOCK_MONOTONIC) - begun);
         latest = late > latest ? late : latest;
         chain_close(&c);
         iv_engine_close(c.engine);
     }
     print_message("# %d of %d stopped, the latest after %.1f ms\n", stopped, N_MOMENT, latest);
     assert_true(stopped > N_MOMENT / 2);
+}
+
+// Waiting without using the processor counts too.
+static void waiting_is_late(void **state)
+{
+    (void)state;
+    if (queued_ms() <= 0) {
+        print_message("SKIP the system does not tell how long threads stood in line\n");
+        skip();
+    }
+    double wall = now_ms(CLOCK_MONOTONIC), cpu = now_ms(CLOCK_PROCESS_CPUTIME_ID),
+           queue = queued_ms();
+    nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
+    double late = lateness(now_ms(CLOCK_MONOTONIC) - wall, now_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu,
+                           queued_ms() - queue);
+    assert_true(late > LIMIT_MS);
 }
 
 static void own_model(void **state)
@@ -246,6 +313,7 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(own_model)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_is_late),
+                                       cmocka_unit_test(own_model)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -189,6 +189,46 @@ static void join_in_one_prompt(void **state)
     iv_media_close(m);
 }
 
+static void count_vision(void *user, const char *name, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    *(size_t *)user += strcmp(name, "vision") == 0;
+}
+
+// Nothing is encoded that no conversation can hold, and nothing twice for a file, though caches are off.
+static void encoded_ahead(void **state)
+{
+    (void)state;
+    struct iv_media_options o = iv_media_options_default();
+    struct tempdir dir;
+    struct iv_error e;
+    size_t n_vision = 0, before;
+    char path[512];
+    iv_media *m;
+    tempdir_make(&dir);
+    snprintf(path, sizeof path, "%s", tempdir_path(&dir, "rows.ivchat"));
+    o.callbacks = (struct iv_callbacks){.user = &n_vision, .progress = count_vision};
+    o.n_frame = 1;
+    o.segment_s = 0.001;
+    o.fix_cols = o.fix_rows = 4;
+    assert_int_equal(iv_media_open_video(engine, video, &o, &m, &e), IV_OK);
+    assert_int_equal(iv_media_encode(m, NULL, &e), IV_ERR_LIMIT);
+    assert_non_null(strstr(e.message, "816 clips of 96 rows"));
+    assert_int_equal(iv_media_save(m, NULL, path, &e), IV_ERR_LIMIT);
+    assert_int_equal(n_vision, 0);
+    iv_media_close(m);
+    o.segment_s = 2;
+    o.fix_cols = o.fix_rows = 1;
+    assert_int_equal(iv_media_open_video(engine, video, &o, &m, &e), IV_OK);
+    assert_int_equal(iv_media_encode(m, NULL, &e), IV_OK);
+    before = n_vision;
+    assert_true(before > 0);
+    assert_int_equal(iv_media_save(m, NULL, path, &e), IV_OK);
+    assert_int_equal(n_vision, before);
+    iv_media_close(m);
+    tempdir_remove(&dir);
+}
+
 static long resident_kib(void)
 {
     FILE *f = fopen("/proc/self/status", "r");
@@ -226,9 +266,8 @@ static void memory_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(segments_are_parts),
-        cmocka_unit_test(edges),
-        cmocka_unit_test(join_in_one_prompt),
+        cmocka_unit_test(segments_are_parts), cmocka_unit_test(edges),
+        cmocka_unit_test(join_in_one_prompt), cmocka_unit_test(encoded_ahead),
         cmocka_unit_test(memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The engine's cache: answers are those without it, whoever asks about what in which order; it keeps its
-// limits; what is kept on disk survives and is checked; every parameter that matters is part of the key.
+// limits; what is kept on disk survives and is checked.
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -633,73 +633,6 @@ static void a_file_written_meanwhile(void **state)
     iv_engine_close(g);
 }
 
-// ---- keys
-
-struct look {
-    struct iv_media_options o;
-    const char *path, *instruction;
-    bool image;
-};
-
-// Whether the rows for these options were there already.
-static bool was_kept(const iv_engine *g, const struct look *l)
-{
-    struct iv_session_options so = iv_session_options_default();
-    struct iv_error e;
-    struct reply r;
-    iv_media *m;
-    int rc = l->image ? iv_media_open_images(g, &l->path, 1, &l->o, &m, &e)
-                      : iv_media_open_video(g, l->path, &l->o, &m, &e);
-    if (rc != IV_OK)
-        fail_msg("%s", e.message);
-    so.instruction = l->instruction;
-    iv_session *s = session_fixture(g, m, &so);
-    ask_fixture(s, "Hi", NULL, &r);
-    iv_session_close(s);
-    iv_media_close(m);
-    return r.media_cached;
-}
-
-static void every_parameter_is_in_the_key(void **state)
-{
-    struct iv_engine_options eo = engine_fixture_options();
-    iv_engine *g = engine_fixture_open(&eo);
-    struct look l[10];
-    (void)state;
-    for (size_t i = 0; i < 10; i++)
-        l[i] = (struct look){.o = iv_media_options_default(),
-                             .path = TEST_ROOT "/fixtures/media/bframes.mp4"};
-    for (size_t i = 0; i < 10; i++)
-        l[i].o.n_frame = 2;
-    l[1].o.n_frame = 1;
-    l[2].o.start_s = 1;
-    l[3].o.padding = true;
-    l[4].o.fix_cols = 1;
-    l[5].instruction = "Look.";
-    l[6].instruction = "Look!";
-    l[7].path = TEST_ROOT "/fixtures/media/bframes.mkv"; // the same pictures in other bytes
-    l[8].o.padding = true;
-    l[8].o.hd_num = 2;
-    l[9].image = true;
-    for (size_t i = 0; i < 10; i++)
-        if (was_kept(g, &l[i]))
-            fail_msg("option %zu is not in the key", i);
-    for (size_t i = 0; i < 10; i++)
-        assert_true(was_kept(g, &l[i]));
-    // segments share what a media of the same part made
-    struct look part = l[0];
-    part.o.end_s = 1.5;
-    assert_false(was_kept(g, &part));
-    part.o.end_s = 0;
-    part.o.segment_s = 1.5;
-    assert_false(was_kept(g, &part)); // not all of them
-    part.o.segment_s = 0;
-    part.o.start_s = 1.5;
-    part.o.end_s = 3;
-    assert_true(was_kept(g, &part));
-    iv_engine_close(g);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -712,7 +645,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(unreadable_is_not_damaged, setup, teardown),
         cmocka_unit_test(equal_media_is_encoded_once),
         cmocka_unit_test_setup_teardown(a_file_written_meanwhile, setup, teardown),
-        cmocka_unit_test(every_parameter_is_in_the_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

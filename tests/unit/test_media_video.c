@@ -496,6 +496,46 @@ static void test_size_change(void **state)
     frames_free(&first);
 }
 
+// From the poll on that counts *left down to 1; 0 = never.
+static bool stop_from(void *user)
+{
+    int *left = user;
+    if (*left > 1)
+        --*left;
+    return *left == 1;
+}
+
+// Stopped at any poll, the next reading gives the same pictures: the place in the file is known, or found again.
+static void test_stopped_and_read_again(void **state)
+{
+    static const int32_t index[] = {5, 20, 40}, other[] = {9, 30, 47};
+    int left = 0, n_stopped = 0;
+    struct video_options o = {.hooks = {.user = &left, .abort = stop_from}};
+    struct frames whole;
+    (void)state;
+    read_fixture(&whole, "bframes.mp4", NULL);
+    uint8_t *rgb = mem_calloc(3, whole.frame_bytes);
+    for (int k = 2;; k++, n_stopped++) {
+        struct video *v = open_fixture("bframes.mp4", &o);
+        left = k;
+        int rc = video_read_rgb(v, index, 3, rgb, NULL);
+        left = 0;
+        if (rc != ERR_ABORT) {
+            assert_int_equal(rc, 0);
+            video_close(v);
+            break;
+        }
+        assert_int_equal(video_read_rgb(v, other, 3, rgb, NULL), 0);
+        for (size_t i = 0; i < 3; i++)
+            assert_memory_equal(rgb + i * whole.frame_bytes, frames_at(&whole, (size_t)other[i]),
+                                whole.frame_bytes);
+        video_close(v);
+    }
+    assert_true(n_stopped > 20);
+    mem_free(rgb);
+    frames_free(&whole);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +554,7 @@ int main(void)
         cmocka_unit_test(test_sink_stops),
         cmocka_unit_test(test_cut_broadcast),
         cmocka_unit_test(test_edit_list),
+        cmocka_unit_test(test_stopped_and_read_again),
         cmocka_unit_test(test_size_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
