@@ -150,7 +150,7 @@ static void fill_info(iv_engine *g)
     i->n_tensor = w ? weights_count(w) : 0;
     for (size_t t = 0; t < i->n_tensor; t++) {
         const struct tensor *x = weights_at(w, t);
-        i->n_param += x->bytes / dtype_bytes(x->dtype);
+        i->n_param += x->bytes / dtype_block_bytes(x->dtype) * dtype_block(x->dtype);
     }
     i->n_file = w ? weights_file_count(w) : 0;
     for (size_t f = 0; f < i->n_file; f++) {

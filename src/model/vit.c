@@ -96,7 +96,7 @@ size_t vit_tokens(const struct vit_config *c, size_t n_frame)
 static void table_row(const struct tensor *t, size_t row, float *out)
 {
     size_t d = t->dim[1];
-    dtype_to_f32(out, (const char *)t->data + row * d * dtype_bytes(t->dtype), t->dtype, d);
+    dtype_to_f32(out, (const char *)t->data + dtype_span(t->dtype, row * d), t->dtype, d);
 }
 
 void vit_position(const struct vit *v, size_t n_frame, float *out)

@@ -210,11 +210,15 @@ void cpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
 static void embed_rows(const void *ctx, size_t from, size_t n)
 {
     const struct row_job *j = ctx;
-    size_t step = j->y.cols * dtype_bytes(j->table->dtype);
+    enum dtype t = j->table->dtype;
+    size_t step = dtype_span(t, j->y.cols);
     for (size_t r = from; r < from + n; r++) {
         size_t id = j->ids ? (size_t)j->ids[r] : r;
-        j->k->to_f32(row_at(j->y, r), (const char *)j->table->data + id * step, j->table->dtype,
-                     j->y.cols);
+        const char *row = (const char *)j->table->data + id * step;
+        if (dtype_is_block(t))
+            dtype_to_f32(row_at(j->y, r), row, t, j->y.cols);
+        else
+            j->k->to_f32(row_at(j->y, r), row, t, j->y.cols);
     }
 }
 
