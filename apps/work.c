@@ -175,6 +175,7 @@ int work_open(struct work *w, bool tokenizer_only)
     struct iv_engine_options o = iv_engine_options_default();
     o.model = s->model;
     o.variant = s->variant;
+    o.mmproj = s->mmproj;
     o.device = s->device;
     o.dtype = s->dtype;
     o.cpu = s->cpu;

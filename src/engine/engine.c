@@ -9,6 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "engine/gguf_pair.h"
 #include "engine/identity.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
@@ -98,22 +99,69 @@ static int apply_variant(struct model_config *c, const char *variant, struct err
     return 0;
 }
 
-static int open_text(iv_engine *g, const char *dir, struct err *e)
+static int check_text(const iv_engine *g, const char *dir, struct err *e)
+{
+    if (tokenizer_size(g->tokenizer) > g->config.llm.n_vocab)
+        return err_set(e, ERR_MODEL, "%s: the tokenizer has %zu pieces, the model %zu rows", dir,
+                       tokenizer_size(g->tokenizer), g->config.llm.n_vocab);
+    if (!g->config.text_only && wordpiece_size(g->wordpiece) > g->config.qformer.n_vocab)
+        return err_set(e, ERR_MODEL,
+                       "%s: the Q-Former's vocabulary has %zu entries, the model %zu rows", dir,
+                       wordpiece_size(g->wordpiece), g->config.qformer.n_vocab);
+    return 0;
+}
+
+static int open_folder(iv_engine *g, const char *dir, struct err *e)
 {
     int rc;
-    enum tokenizer_kind kind =
-        g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2 : TOKENIZER_MISTRAL;
-    TRY(tokenizer_open(dir, kind, &g->tokenizer, e));
-    if (tokenizer_size(g->tokenizer) > g->config.llm.n_vocab)
-        TRY(err_set(e, ERR_MODEL, "%s: the tokenizer has %zu pieces, the model %zu rows", dir,
-                    tokenizer_size(g->tokenizer), g->config.llm.n_vocab));
+    if (g->tokenizer_only) {
+        TRY(config_load(&g->config, dir, e));
+    } else {
+        TRY(model_open(&g->model, dir, e));
+        g->config = g->model.config;
+    }
+    TRY(tokenizer_open(dir,
+                       g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2
+                                                           : TOKENIZER_MISTRAL,
+                       &g->tokenizer, e));
     TRY(wordpiece_open(dir, &g->wordpiece, e));
-    if (wordpiece_size(g->wordpiece) > g->config.qformer.n_vocab)
-        TRY(err_set(e, ERR_MODEL,
-                    "%s: the Q-Former's vocabulary has %zu entries, the model %zu rows", dir,
-                    wordpiece_size(g->wordpiece), g->config.qformer.n_vocab));
 fail:
     return rc;
+}
+
+static int open_gguf(iv_engine *g, const char *path, const char *mmproj, struct err *e)
+{
+    int rc;
+    char *vision = NULL;
+    struct gguf_file file[2] = {0};
+    TRY(gguf_pair_find(path, mmproj, &vision, e));
+    if (g->tokenizer_only) {
+        TRY(gguf_open(&file[0], path, e));
+        if (vision)
+            TRY(gguf_open(&file[1], vision, e));
+        TRY(gguf_config(&g->config, &file[0], vision ? &file[1] : NULL, e));
+        TRY(gguf_pair_text(&file[0], vision ? &file[1] : NULL, &g->config, &g->tokenizer,
+                           &g->wordpiece, e));
+    } else {
+        TRY(model_open_gguf(&g->model, path, vision, e));
+        g->config = g->model.config;
+        const struct weights *w = g->model.weights;
+        TRY(gguf_pair_text(weights_gguf(w, 0), weights_gguf(w, 1), &g->config, &g->tokenizer,
+                           &g->wordpiece, e));
+    }
+    if (!vision)
+        log_line(&g->hooks, LOG_INFO, "%s: no vision file beside it, text only", path);
+fail:
+    gguf_close(&file[0]);
+    gguf_close(&file[1]);
+    mem_free(vision);
+    return rc;
+}
+
+static bool is_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    return gguf_is(path) || (n > 5 && strcmp(path + n - 5, ".gguf") == 0);
 }
 
 static void fill_info(iv_engine *g)
@@ -207,17 +255,20 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
     TRY(identity_open(&g->identity, &e));
     TRY(open_cache(g, opt, &e));
-    if (g->tokenizer_only) {
-        TRY(config_load(&g->config, folder, &e));
-    } else {
-        TRY(model_open(&g->model, folder, &e));
-        g->config = g->model.config;
+    if (is_gguf(folder))
+        TRY(open_gguf(g, folder, opt->mmproj, &e));
+    else if (opt->mmproj)
+        TRY(err_set(&e, ERR_USAGE, "mmproj %s: only a language model's .gguf file takes one",
+                    opt->mmproj));
+    else
+        TRY(open_folder(g, folder, &e));
+    TRY(check_text(g, folder, &e));
+    if (!g->tokenizer_only) {
         g->prefetch = prefetch_open(&g->model);
         log_line(&g->hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
-    TRY(open_text(g, folder, &e));
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
     fill_info(g);

@@ -159,6 +159,8 @@ struct kernels {
     // Split halves of one row's heads, in place: x [n_head, d] (d even), table [d]: cos [d/2], sin [d/2].
     // a' = a cos - b sin, b' = b cos + a sin, where a, b are the halves of a head.
     void (*rope)(float *x, size_t n_head, size_t d, const float *table);
+    // The same for interleaved halves: a at even, b at odd places.
+    void (*rope_pairs)(float *x, size_t n_head, size_t d, const float *table);
 };
 
 // Fills k with the best kernels of the set of tiers (cpu_detect, perhaps through cpu_mask).

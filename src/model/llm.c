@@ -58,7 +58,7 @@ static const struct bind_row internlm2_layer_rows[] = {
 int llm_bind(struct llm *m, const struct llm_config *c, struct binder *b, struct err *e)
 {
     int rc;
-    bool packed = c->kind == LLM_INTERNLM2;
+    bool packed = c->kind == LLM_INTERNLM2 && !c->pairs;
     memset(m, 0, sizeof *m);
     m->c = *c;
     m->layer = mem_calloc(c->n_layer, sizeof *m->layer);
@@ -101,7 +101,7 @@ double llm_rope_theta(const struct llm_config *c, size_t n_pos)
 static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_layer *w, struct mat n,
                         struct mat q, struct mat k, struct mat v)
 {
-    if (m->c.kind == LLM_MISTRAL) {
+    if (!tensor_present(&w->wqkv.w)) {
         op_linear(o, q, n, &w->q);
         op_linear(o, k, n, &w->k);
         op_linear(o, v, n, &w->v);
@@ -129,8 +129,13 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
     struct mat k = ops_mat(o, rows, c->n_kv * c->d_head), v = ops_mat(o, rows, c->n_kv * c->d_head);
     op_rms_norm(o, n, h, &w->attn_norm, c->eps);
     qkv_forward(o, m, w, n, q, k, v);
-    op_rope(o, q, c->n_head, rope);
-    op_rope(o, k, c->n_kv, rope);
+    if (c->pairs) {
+        op_rope_pairs(o, q, c->n_head, rope);
+        op_rope_pairs(o, k, c->n_kv, rope);
+    } else {
+        op_rope(o, q, c->n_head, rope);
+        op_rope(o, k, c->n_kv, rope);
+    }
     for (size_t i = 0; i < b->n_span; i++) {
         const struct llm_span *s = &b->span[i];
         const struct kv_layer *cache = &s->kv->layer[l];

@@ -207,6 +207,19 @@ void cpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
     cpu_rows(o, rope_rows, &j, x.rows, x.cols);
 }
 
+static void rope_pair_rows(const void *ctx, size_t from, size_t n)
+{
+    const struct row_job *j = ctx;
+    for (size_t r = from; r < from + n; r++)
+        j->k->rope_pairs(row_at(j->y, r), j->n_head, j->x.cols, row_at(j->x, r));
+}
+
+void cpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    struct row_job j = {.k = o->kernels, .y = x, .x = table, .n_head = n_head};
+    cpu_rows(o, rope_pair_rows, &j, x.rows, x.cols);
+}
+
 static void embed_rows(const void *ctx, size_t from, size_t n)
 {
     const struct row_job *j = ctx;

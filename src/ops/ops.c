@@ -381,6 +381,13 @@ void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
         o->backend->rope(o, x, n_head, table);
 }
 
+void op_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    assert(is_f32(x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
+    if (!idle(o, x))
+        o->backend->rope_pairs(o, x, n_head, table);
+}
+
 void op_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids)
 {
     assert(is_f32(y) && is_table(table) && table->rank >= 1);

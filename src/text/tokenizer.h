@@ -27,7 +27,7 @@ enum piece_type {
     PIECE_UNKNOWN = 2,
     PIECE_CONTROL = 3,
     PIECE_USER = 4,   // USER_DEFINED: matched whole, before anything else
-    PIECE_UNUSED = 5, // text never becomes it; not accepted from a file
+    PIECE_UNUSED = 5, // text never becomes it; not accepted from tokenizer.model
     PIECE_BYTE = 6    // "<0x00>" .. "<0xFF>"
 };
 

@@ -24,6 +24,7 @@ static int read_token(const js_value *v, uint64_t id, const char *name, struct a
     static const char *const unsupported[] = {"lstrip", "rstrip", "single_word"};
     unsigned long long shown = id;
     *out = (struct added_token){.id = id};
+    (void)js_bool(js_get(v, "special"), &out->special);
     out->p = js_str(js_get(v, "content"), &out->n);
     if (!out->p || out->n == 0)
         return err_set(e, ERR_MODEL, "%s: added token %llu has no content", name, shown);
