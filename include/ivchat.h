@@ -380,7 +380,8 @@ struct iv_quantize_options {
     const char *const *tensor_type;
     size_t n_tensor_type;
     int n_threads; /* 0 = every core this process may use */
-    struct iv_callbacks callbacks; /* progress (stage "quantize", bytes of the source), log and abort are used */
+    struct iv_callbacks
+        callbacks; /* progress (stage "quantize", bytes of the source), log and abort are used */
 };
 IV_API struct iv_quantize_options iv_quantize_options_default(void);
 

@@ -73,7 +73,8 @@ void filemap_forget(const void *p, size_t n)
 {
     // whole pages only: the ends may be shared with a neighbour
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)p + page - 1) / page * page, end = ((uintptr_t)p + n) / page * page;
+    uintptr_t from = ((uintptr_t)p + page - 1) / page * page,
+              end = ((uintptr_t)p + n) / page * page;
     if (end > from)
         (void)madvise((void *)from, end - from, MADV_DONTNEED);
 }

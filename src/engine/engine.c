@@ -120,10 +120,9 @@ static int open_folder(iv_engine *g, const char *dir, struct err *e)
         TRY(model_open(&g->model, dir, e));
         g->config = g->model.config;
     }
-    TRY(tokenizer_open(dir,
-                       g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2
-                                                           : TOKENIZER_MISTRAL,
-                       &g->tokenizer, e));
+    TRY(tokenizer_open(
+        dir, g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2 : TOKENIZER_MISTRAL,
+        &g->tokenizer, e));
     TRY(wordpiece_open(dir, &g->wordpiece, e));
 fail:
     return rc;

@@ -105,8 +105,9 @@ static int fill_pieces(const struct gguf_file *f, const struct gguf_value *token
         int32_t type;
         memcpy(&type, types->data + i * sizeof type, sizeof type);
         if (type < PIECE_NORMAL || type > PIECE_BYTE)
-            return err_set(e, ERR_MODEL, "%s: tokenizer.ggml.token_type[%zu] is %d, expected 1 to 6",
-                           f->path, i, (int)type);
+            return err_set(e, ERR_MODEL,
+                           "%s: tokenizer.ggml.token_type[%zu] is %d, expected 1 to 6", f->path, i,
+                           (int)type);
         piece[i] = (struct tokenizer_piece){.p = t.p, .n = t.n, .type = (enum piece_type)type};
         memcpy(&piece[i].score, scores->data + i * sizeof(float), sizeof(float));
         take_back(&piece[i], kind);

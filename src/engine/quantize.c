@@ -50,7 +50,7 @@ static int choose_mixes(struct job *j, struct err *e)
     j->mix = quant_mix_find(type);
     if (!j->mix)
         return unknown_type("type", type, e);
-    j->vision_mix = vision                        ? quant_mix_find(vision)
+    j->vision_mix = vision                          ? quant_mix_find(vision)
                     : j->mix->other == j->mix->type ? j->mix
                                                     : quant_mix_find(plain);
     return j->vision_mix ? 0 : unknown_type("vision-type", vision, e);

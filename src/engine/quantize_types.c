@@ -184,7 +184,8 @@ int quant_list_vision(struct quant_list *l, const struct model *m, const struct 
     for (size_t i = 0; i < m->n_order_vision; i++) {
         TRY(add_vision(l, m->order[i], e));
         // positions are added to activations, not multiplied
-        bool table = strcmp(l->t[l->n - 1].name, "qformer.embeddings.position_embeddings.weight") == 0;
+        bool table =
+            strcmp(l->t[l->n - 1].name, "qformer.embeddings.position_embeddings.weight") == 0;
         choose_type(&l->t[l->n - 1], table ? DT_F32 : mix->type, rule, n_rule);
     }
 fail:

@@ -27,14 +27,16 @@ struct piece {
     float limit;    // largest magnitude
     size_t first, n;
     uint8_t *out;
-    float *row; // [threads, cols]
+    float *row;         // [threads, cols]
     _Atomic size_t bad; // element of the tensor, SIZE_MAX = none
 };
 
 static float limit_of(enum dtype t)
 {
-    return t == DT_F32 ? INFINITY : t == DT_F16 ? 65504.0f : t == DT_BF16 ? 0x1.fep127f
-                                                                          : blocks_limit(t);
+    return t == DT_F32    ? INFINITY
+           : t == DT_F16  ? 65504.0f
+           : t == DT_BF16 ? 0x1.fep127f
+                          : blocks_limit(t);
 }
 
 static void add_lora(const struct piece *p, size_t from, float *row)
@@ -43,8 +45,7 @@ static void add_lora(const struct piece *p, size_t from, float *row)
     size_t r = l->lora_a.dim[0], cols = p->t->cols;
     for (size_t k = 0; k < r; k++) {
         float b;
-        dtype_to_f32(&b,
-                     (const char *)l->lora_b.data + dtype_span(l->lora_b.dtype, from * r + k),
+        dtype_to_f32(&b, (const char *)l->lora_b.data + dtype_span(l->lora_b.dtype, from * r + k),
                      l->lora_b.dtype, 1);
         b *= l->lora_scale;
         const float *a = p->a + k * cols;
@@ -145,8 +146,7 @@ static int make_room(const struct quant_list *l, unsigned threads, uint8_t **blo
 }
 
 int quant_write(struct gguf_writer *w, const struct quant_list *l, const struct llm_config *c,
-                const char *path, struct pool *pool, struct quant_progress *progress,
-                struct err *e)
+                const char *path, struct pool *pool, struct quant_progress *progress, struct err *e)
 {
     int rc;
     uint8_t *block = NULL;

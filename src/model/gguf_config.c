@@ -48,10 +48,11 @@ int gguf_kind(const struct gguf_file *f, bool *vision, struct err *e)
     if (*vision || gguf_text_is(arch, gguf_architecture(LLM_MISTRAL)) ||
         gguf_text_is(arch, gguf_architecture(LLM_INTERNLM2)))
         return 0;
-    return err_set(e, ERR_MODEL,
-                   "%s: general.architecture is \"%.*s\", expected \"llama\", \"internlm2\" or, of a "
-                   "vision file, \"" GGUF_VISION_ARCHITECTURE "\"",
-                   f->path, (int)(arch.n < 60 ? arch.n : 60), arch.p);
+    return err_set(
+        e, ERR_MODEL,
+        "%s: general.architecture is \"%.*s\", expected \"llama\", \"internlm2\" or, of a "
+        "vision file, \"" GGUF_VISION_ARCHITECTURE "\"",
+        f->path, (int)(arch.n < 60 ? arch.n : 60), arch.p);
 fail:
     return rc;
 }
@@ -138,8 +139,7 @@ static int language_config(struct llm_config *c, const struct gguf_file *f, stru
     size_t bos = 1;
     const struct gguf_value *tokens;
     TRY(gguf_get_text(f, "general.architecture", true, &arch, e));
-    c->kind =
-        gguf_text_is(arch, gguf_architecture(LLM_INTERNLM2)) ? LLM_INTERNLM2 : LLM_MISTRAL;
+    c->kind = gguf_text_is(arch, gguf_architecture(LLM_INTERNLM2)) ? LLM_INTERNLM2 : LLM_MISTRAL;
     struct keys k = {.f = f, .prefix = gguf_architecture(c->kind)};
     c->pairs = true;
     c->rope_theta = 1e4;
@@ -165,8 +165,7 @@ static int language_config(struct llm_config *c, const struct gguf_file *f, stru
     TRY(gguf_get_real(f, "ivchat.rope.dynamic_ntk_factor", false, 1, 1024, &c->ntk_factor, e));
     c->ntk_from = c->ntk_factor > 0 ? c->n_ctx_max : 0;
     TRY(gguf_get_text(f, "general.name", false, &base, e));
-    snprintf(c->base_name, sizeof c->base_name, "%.*s", (int)(base.n < 255 ? base.n : 255),
-             base.p);
+    snprintf(c->base_name, sizeof c->base_name, "%.*s", (int)(base.n < 255 ? base.n : 255), base.p);
 fail:
     return rc;
 }

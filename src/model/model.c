@@ -106,8 +106,9 @@ int model_open_gguf(struct model *m, const char *language, const char *vision, s
         TRY(gguf_open(&file[1], vision, e));
         TRY(gguf_kind(&file[1], &is_vision, e));
         if (!is_vision)
-            TRY(err_set(e, ERR_MODEL, "%s: no vision file (its architecture is not \""
-                                      GGUF_VISION_ARCHITECTURE "\")",
+            TRY(err_set(e, ERR_MODEL,
+                        "%s: no vision file (its architecture is not \"" GGUF_VISION_ARCHITECTURE
+                        "\")",
                         vision));
     }
     TRY(gguf_config(&m->config, &file[0], vision ? &file[1] : NULL, e));

@@ -133,7 +133,7 @@ static int from_json(struct piece_list *l, const char *dir, enum tokenizer_kind 
         struct tokenizer_piece *p = &l->piece[l->n];
         p->p = vocab_piece(&t->vocab, l->n, &p->n);
         p->type = t->added[l->n] ? PIECE_CONTROL : (enum piece_type)t->type[l->n];
-        p->score = t->added[l->n]       ? -1000.0f
+        p->score = t->added[l->n]            ? -1000.0f
                    : p->type == PIECE_NORMAL ? -(float)(t->n_merge_slot + l->n)
                                              : 0.0f;
     }
@@ -170,8 +170,8 @@ int piece_list_open(struct piece_list *l, const char *dir, enum tokenizer_kind k
     l->pad = l->add_bos = l->add_eos = l->add_prefix = -1;
     TRY(load(dir, "tokenizer_config.json", &l->config_text, &n_config, e));
     if (l->config_text)
-        TRY(js_parse_reals(&l->config, l->config_text, n_config, "tokenizer_config.json",
-                           ERR_MODEL, e));
+        TRY(js_parse_reals(&l->config, l->config_text, n_config, "tokenizer_config.json", ERR_MODEL,
+                           e));
     TRY(load(dir, "tokenizer.model", &l->model, &n_model, e));
     if (l->model)
         TRY(from_model(l, n_model, dir, kind, n_vocab, e));
