@@ -132,10 +132,14 @@ static int open_gguf(iv_engine *g, const char *path, const char *mmproj, struct 
 {
     int rc;
     char *vision = NULL;
+    bool is_vision;
     struct gguf_file file[2] = {0};
+    TRY(gguf_open(&file[0], path, e));
+    TRY(gguf_kind(&file[0], &is_vision, e)); // first: what it is not must not be missed beside it
+    if (is_vision)
+        TRY(err_set(e, ERR_MODEL, "%s: a vision file; name the language file", path));
     TRY(gguf_pair_find(path, mmproj, &vision, e));
     if (g->tokenizer_only) {
-        TRY(gguf_open(&file[0], path, e));
         if (vision)
             TRY(gguf_open(&file[1], vision, e));
         TRY(gguf_config(&g->config, &file[0], vision ? &file[1] : NULL, e));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Finds the vision file of a language file and makes tokenizers from both files' values.
 //
+//   ivchat.tokenizer.merges                       pairs of ids, when merging by score would not be the same
 //   tokenizer.ggml.tokens, .scores, .token_type   as llama.cpp's converter writes them for SentencePiece
 //   ivchat.qformer.vocabulary                     the bytes of BERT's vocab.txt
 //
@@ -120,7 +121,7 @@ static int language_tokenizer(const struct gguf_file *f, enum tokenizer_kind kin
 {
     int rc;
     struct gguf_text model;
-    const struct gguf_value *tokens, *scores, *types;
+    const struct gguf_value *tokens, *scores, *types, *merges;
     struct tokenizer_piece *piece = NULL;
     TRY(gguf_get_text(f, "tokenizer.ggml.model", true, &model, e));
     if (!gguf_text_is(model, "llama"))
@@ -138,7 +139,11 @@ static int language_tokenizer(const struct gguf_file *f, enum tokenizer_kind kin
     if (!piece)
         TRY(err_set(e, ERR_LIMIT, "%s: out of memory for %zu pieces", f->path, tokens->n));
     TRY(fill_pieces(f, tokens, scores, types, kind, piece, e));
+    TRY(gguf_get_array(f, "ivchat.tokenizer.merges", false, GGUF_I32, &merges, e));
     TRY(tokenizer_open_pieces(piece, tokens->n, f->path, kind, out, e));
+    if (merges)
+        TRY(tokenizer_set_merges(*out, (const int32_t *)(const void *)merges->data, merges->n / 2,
+                                 f->path, e));
 fail:
     mem_free(piece);
     return rc;

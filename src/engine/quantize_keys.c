@@ -9,7 +9,7 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 #include "chat/template.h"
-#include "engine/quantize.h"
+#include "engine/quantizing.h"
 #include "text/bert_vocab.h"
 #include "text/tokenizer_pieces.h"
 
@@ -84,6 +84,8 @@ static int put_tokenizer(struct gguf_writer *w, const struct llm_config *c, cons
         gguf_put_bool(w, "tokenizer.ggml.add_bos_token", l.add_bos);
     if (l.add_eos >= 0)
         gguf_put_bool(w, "tokenizer.ggml.add_eos_token", l.add_eos);
+    if (l.n_merge > 0)
+        gguf_put_array(w, "ivchat.tokenizer.merges", GGUF_I32, l.merge, 2 * l.n_merge);
     if (l.chat_template)
         gguf_put_bytes(w, "tokenizer.chat_template", l.chat_template, l.n_chat_template);
 fail:

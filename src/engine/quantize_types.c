@@ -14,8 +14,8 @@
 
 #include "base/mem.h"
 #include "base/size.h"
-#include "engine/quantize.h"
-#include "tensor/quantize.h"
+#include "engine/quantizing.h"
+#include "tensor/block_coding.h"
 
 static const struct quant_mix mixes[] = {
     {"F32", DT_F32, false, 0, DT_F32},      {"F16", DT_F16, false, 1, DT_F16},

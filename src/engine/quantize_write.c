@@ -15,8 +15,8 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 #include "base/size.h"
-#include "engine/quantize.h"
-#include "tensor/quantize.h"
+#include "engine/quantizing.h"
+#include "tensor/block_coding.h"
 
 enum { PIECE = 16 << 20, TASK_ROWS = 8 };
 

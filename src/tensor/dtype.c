@@ -13,7 +13,7 @@
 
 #include "base/size.h"
 #include "tensor/blocks.h"
-#include "tensor/quantize.h"
+#include "tensor/block_coding.h"
 
 static const struct {
     const char *name;

@@ -56,6 +56,11 @@ int tokenizer_open_model(const void *model, size_t n, const char *config, size_t
 // From arrays (GGUF metadata), which are not needed afterwards; added tokens as without a config.
 int tokenizer_open_pieces(const struct tokenizer_piece *piece, size_t n, const char *name,
                           enum tokenizer_kind kind, struct tokenizer **out, struct err *e);
+// Merges by this table instead of by score, as tokenizer.json does: n pairs of neighbours, each of which
+// becomes the piece of both texts together, in the order of their ranks. For a tokenizer from pieces, before
+// its first use.
+int tokenizer_set_merges(struct tokenizer *t, const int32_t *pair, size_t n, const char *name,
+                         struct err *e);
 void tokenizer_close(struct tokenizer *t); // NULL is fine
 
 // Appends to out the ids of ONE piece of the prompt, whose text is the concatenation of the spans:

@@ -6,7 +6,8 @@
 // are unused.
 //
 // A directory with only a tokenizer.json has no scores: each piece gets minus the rank of its first merge, so
-// that merging by score is merging by rank. Such a file's pieces are those of the opened tokenizer.
+// that merging by score is merging by rank where the file came from SentencePiece; for other files, whose merges
+// leave out some neighbours that make a piece, the merges are listed too.
 // Easy to get wrong: an added token's name may be one the model spells otherwise, and it may lie behind the
 // model's pieces.
 #include "text/tokenizer_pieces.h"
@@ -119,6 +120,24 @@ fail:
     return rc;
 }
 
+static int list_merges(struct piece_list *l, const char *dir, struct err *e)
+{
+    const struct tokenizer *t = l->t;
+    for (size_t i = 0; i < t->n_merge_slot; i++)
+        l->n_merge += t->merge[i].left >= 0;
+    l->merge = mem_calloc(max_size(l->n_merge, 1), 2 * sizeof *l->merge);
+    if (!l->merge)
+        return err_set(e, ERR_LIMIT, "%s: out of memory for %zu merges", dir, l->n_merge);
+    for (size_t i = 0; i < t->n_merge_slot; i++) {
+        const struct merge *m = &t->merge[i];
+        if (m->left < 0)
+            continue;
+        l->merge[2 * m->rank] = m->left; // ranks are 0 .. n_merge - 1
+        l->merge[2 * m->rank + 1] = m->right;
+    }
+    return 0;
+}
+
 static int from_json(struct piece_list *l, const char *dir, enum tokenizer_kind kind,
                      size_t n_vocab, struct err *e)
 {
@@ -143,6 +162,7 @@ static int from_json(struct piece_list *l, const char *dir, enum tokenizer_kind 
             l->piece[m->id].score = -(float)m->rank;
     }
     TRY(grow(l, n_vocab, dir, e));
+    TRY(list_merges(l, dir, e));
 fail:
     return rc;
 }
@@ -191,6 +211,7 @@ void piece_list_free(struct piece_list *l)
     mem_free(l->model);
     mem_free(l->config_text);
     mem_free(l->made);
+    mem_free(l->merge);
     js_free(&l->config);
     tokenizer_close(l->t);
     memset(l, 0, sizeof *l);

@@ -9,7 +9,9 @@
 struct piece_list {
     struct tokenizer_piece *piece; // [n]
     size_t n;
-    int32_t pad; // id, -1 = none
+    int32_t pad;    // id, -1 = none
+    int32_t *merge; // [2 n_merge] pairs by rank, of a tokenizer.json; else NULL
+    size_t n_merge;
     // of tokenizer_config.json; -1 = it does not say
     int add_bos, add_eos, add_prefix;
     const char *chat_template; // NULL = none

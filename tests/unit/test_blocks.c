@@ -16,7 +16,7 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 #include "tensor/blocks.h"
-#include "tensor/quantize.h"
+#include "tensor/block_coding.h"
 
 enum { N_READ = 1024, N_WRITE = 4096 };
 

@@ -7,7 +7,7 @@
 #include <assert.h>
 
 #include "tensor/blocks.h"
-#include "tensor/quantize.h"
+#include "tensor/block_coding.h"
 
 static void from_q4_0(float *y, const struct block_q4_0 *b)
 {

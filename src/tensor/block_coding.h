@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Blocks to numbers and numbers to blocks, in plain C: the witness of every faster reader, and the only
 // writer. Layouts: tensor/blocks.h.
-#ifndef IV_TENSOR_QUANTIZE_H
-#define IV_TENSOR_QUANTIZE_H
+#ifndef IV_TENSOR_BLOCK_CODING_H
+#define IV_TENSOR_BLOCK_CODING_H
 
 #include "tensor/dtype.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Inside of iv_quantize: the tensors to write, their types, and how their bytes come about.
-#ifndef IV_ENGINE_QUANTIZE_H
-#define IV_ENGINE_QUANTIZE_H
+#ifndef IV_ENGINE_QUANTIZING_H
+#define IV_ENGINE_QUANTIZING_H
 
 #include <regex.h>
 

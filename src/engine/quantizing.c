@@ -6,7 +6,7 @@
 // Easy to get wrong: both files must be of one source, so the language file is written to its end before
 // the vision file begins, and either is whole or absent under its name; the variant goes into the vision
 // file, for a renamed folder could not tell it any more.
-#include "engine/quantize.h"
+#include "engine/quantizing.h"
 
 #include <errno.h>
 #include <stdio.h>

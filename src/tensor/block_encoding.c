@@ -16,7 +16,7 @@
 
 #include "base/size.h"
 #include "tensor/blocks.h"
-#include "tensor/quantize.h"
+#include "tensor/block_coding.h"
 
 static const float F16_MAX = 65504.0f;
 static const float TINY = 1e-30f; // steps below are zero in f16 and have no inverse in f32
