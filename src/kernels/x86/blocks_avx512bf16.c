@@ -4,10 +4,10 @@
 // a group. Nothing is rounded but x, as for unquantised weights, and no activation becomes an integer.
 //
 //   32 levels q in 16-bit lanes -> bf16 by a table in registers (vpermw, vpermt2w) or conversion
-//   sum[lane] += scale * (pairs of x q)              16 lanes, one accumulator a row of x
-//   sum[lane] -= minimum * (pairs of x)              Q4_1, Q4_K, Q5_K: a second vdpbf16ps with ones
+//   sum[i][lane] += scale * (pairs of x q)           four times 16 lanes, lest one sum's latency be the speed
+//   base[lane]   += minimum * (sum of x in a group)  Q4_1, Q4_K, Q5_K; the sums of x are made once a row of x
 //
-// The result is one fixed tree over the lanes, so it depends neither on the other rows nor on the threads.
+// The result is one fixed tree over sums and lanes, so it depends neither on the other rows nor on the threads.
 // Easy to get wrong: a block may lie at any address and at the end of the file, so only its own bytes are
 // read; the groups of Q6_K are 16 weights, half a vector: their scale differs between the halves.
 #include <immintrin.h>
@@ -35,9 +35,15 @@
 static const short level_bf16[64] = {EIGHT(-32), EIGHT(-24), EIGHT(-16), EIGHT(-8),
                                      EIGHT(0),   EIGHT(8),   EIGHT(16),  EIGHT(24)};
 
+enum { INPUTS_MAX = 1 << 18 }; // more go the plain way
+
 struct tables {
     __m512i levels, low; // of this type's levels; of -32..-1 for Q6_K
-    __m512bh ones;
+};
+
+struct sums {
+    __m512 s0, s1, s2, s3;
+    __m256 base;
 };
 
 ALWAYS_INLINE __m512bh as_bf16(__m512i v)
@@ -56,8 +62,7 @@ static struct tables tables_for(enum dtype t)
 {
     size_t first = t == DT_Q4_0 ? 24 : t == DT_Q5_0 ? 16 : 32; // of level 0 in level_bf16
     struct tables s = {.levels = _mm512_loadu_si512(level_bf16 + first),
-                       .low = _mm512_loadu_si512(level_bf16),
-                       .ones = as_bf16(_mm512_set1_epi16(0x3f80))};
+                       .low = _mm512_loadu_si512(level_bf16)};
     return s;
 }
 
@@ -76,7 +81,7 @@ ALWAYS_INLINE __m512i nibbles(const uint8_t *qs)
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm256_srli_epi16(v, 4), 1);
 }
 
-// Adds one block of 32 weights times x.
+// sum + one block of 32 weights times x, the minimum left out.
 ALWAYS_INLINE __m512 small_add(__m512 sum, enum dtype t, const struct tables *s, const uint8_t *b,
                                const uint8_t *x)
 {
@@ -96,14 +101,31 @@ ALWAYS_INLINE __m512 small_add(__m512 sum, enum dtype t, const struct tables *s,
         q = _mm512_or_si512(q, _mm512_maskz_set1_epi16((__mmask32)high, 16));
     }
     w = as_bf16(_mm512_permutexvar_epi16(q, s->levels));
-    sum = _mm512_fmadd_ps(d, pairs(x, w), sum);
-    if (t == DT_Q4_1)
-        sum = _mm512_fmadd_ps(_mm512_set1_ps(half_at(b + 2)), pairs(x, s->ones), sum);
-    return sum;
+    return _mm512_fmadd_ps(d, pairs(x, w), sum);
 }
 
-// Scales and minima of the 8 groups of a Q4_K or Q5_K block, times d and dmin.
-ALWAYS_INLINE void group_scales(const uint8_t *b, float scale[8], float min[8])
+// n <= 4 blocks, each with a sum of its own.
+ALWAYS_INLINE void small_blocks(struct sums *a, enum dtype t, const struct tables *s,
+                                const uint8_t *b, size_t bytes, const uint8_t *x, const float *xs,
+                                size_t n)
+{
+    a->s0 = small_add(a->s0, t, s, b, x);
+    if (n > 1)
+        a->s1 = small_add(a->s1, t, s, b + bytes, x + 64);
+    if (n > 2)
+        a->s2 = small_add(a->s2, t, s, b + 2 * bytes, x + 128);
+    if (n > 3)
+        a->s3 = small_add(a->s3, t, s, b + 3 * bytes, x + 192);
+    if (t == DT_Q4_1) {
+        float m[8] = {0};
+        for (size_t i = 0; i < n; i++)
+            m[i] = half_at(b + i * bytes + 2);
+        a->base = _mm256_fmadd_ps(_mm256_loadu_ps(m), _mm256_loadu_ps(xs), a->base);
+    }
+}
+
+// Scales (times d) and minima (times -dmin) of the 8 groups of a Q4_K or Q5_K block.
+ALWAYS_INLINE __m256 group_scales(const uint8_t *b, float scale[8])
 {
     uint32_t u0, u1, u2;
     memcpy(&u0, b + 4, 4);
@@ -115,7 +137,7 @@ ALWAYS_INLINE void group_scales(const uint8_t *b, float scale[8], float min[8])
     __m256 s = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)sc)));
     __m256 m = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)mn)));
     _mm256_storeu_ps(scale, _mm256_mul_ps(s, _mm256_set1_ps(half_at(b))));
-    _mm256_storeu_ps(min, _mm256_mul_ps(m, _mm256_set1_ps(half_at(b + 2))));
+    return _mm256_mul_ps(m, _mm256_set1_ps(-half_at(b + 2)));
 }
 
 ALWAYS_INLINE __m512i bytes_at(const uint8_t *p)
@@ -123,36 +145,38 @@ ALWAYS_INLINE __m512i bytes_at(const uint8_t *p)
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
 
-// Two groups of 32 weights: the halves of 32 bytes.
-ALWAYS_INLINE __m512 affine_add(__m512 sum, __m512i q, float scale, float min,
-                                const struct tables *s, const uint8_t *x)
-{
-    __m512bh w = as_bf16(_mm512_permutexvar_epi16(q, s->levels));
-    sum = _mm512_fmadd_ps(_mm512_set1_ps(scale), pairs(x, w), sum);
-    return _mm512_fnmadd_ps(_mm512_set1_ps(min), pairs(x, s->ones), sum);
-}
-
-ALWAYS_INLINE __m512 q45_k_add(__m512 sum, bool five, const struct tables *s, const uint8_t *b,
+ALWAYS_INLINE __m512 group_add(__m512 sum, __m512i q, float scale, const struct tables *s,
                                const uint8_t *x)
 {
-    float scale[8], min[8];
+    __m512bh w = as_bf16(_mm512_permutexvar_epi16(q, s->levels));
+    return _mm512_fmadd_ps(_mm512_set1_ps(scale), pairs(x, w), sum);
+}
+
+// Groups g and g + 1: the halves of 32 bytes.
+ALWAYS_INLINE void two_groups(__m512 *sum0, __m512 *sum1, __m512i v, __m512i high, int g,
+                              const float scale[8], const struct tables *s, const uint8_t *x)
+{
     const __m512i low = _mm512_set1_epi16(15), bit = _mm512_set1_epi16(16);
+    // bit g of high to bit 4; without fifth bits it is zero
+    __m512i q0 = _mm512_or_si512(_mm512_and_si512(v, low),
+                                 _mm512_and_si512(_mm512_srli_epi16(high, g), bit));
+    __m512i q1 = _mm512_or_si512(_mm512_srli_epi16(v, 4),
+                                 _mm512_and_si512(_mm512_srli_epi16(high, g + 1), bit));
+    *sum0 = group_add(*sum0, q0, scale[g], s, x);
+    *sum1 = group_add(*sum1, q1, scale[g + 1], s, x + 64);
+}
+
+ALWAYS_INLINE void q45_k_add(struct sums *a, bool five, const struct tables *s, const uint8_t *b,
+                             const uint8_t *x, const float *xs)
+{
+    float scale[8];
     const uint8_t *qs = b + (five ? 48 : 16);
-    __m512i high = five ? bytes_at(b + 16) : _mm512_setzero_si512();
-    group_scales(b, scale, min);
-#pragma GCC unroll 4
-    for (int g = 0; g < 8; g += 2, qs += 32, x += 128) {
-        __m512i v = bytes_at(qs);
-        __m512i q0 = _mm512_and_si512(v, low), q1 = _mm512_srli_epi16(v, 4);
-        if (five) { // bit g of high to bit 4
-            __m512i h = _mm512_slli_epi16(high, 4);
-            q0 = _mm512_or_si512(q0, _mm512_and_si512(_mm512_srli_epi16(h, g), bit));
-            q1 = _mm512_or_si512(q1, _mm512_and_si512(_mm512_srli_epi16(h, g + 1), bit));
-        }
-        sum = affine_add(sum, q0, scale[g], min[g], s, x);
-        sum = affine_add(sum, q1, scale[g + 1], min[g + 1], s, x + 64);
-    }
-    return sum;
+    __m512i high = five ? _mm512_slli_epi16(bytes_at(b + 16), 4) : _mm512_setzero_si512();
+    a->base = _mm256_fmadd_ps(group_scales(b, scale), _mm256_loadu_ps(xs), a->base);
+    two_groups(&a->s0, &a->s1, bytes_at(qs), high, 0, scale, s, x);
+    two_groups(&a->s2, &a->s3, bytes_at(qs + 32), high, 2, scale, s, x + 128);
+    two_groups(&a->s0, &a->s1, bytes_at(qs + 64), high, 4, scale, s, x + 256);
+    two_groups(&a->s2, &a->s3, bytes_at(qs + 96), high, 6, scale, s, x + 384);
 }
 
 // Quarter c of a half: 32 weights, two scales.
@@ -166,8 +190,8 @@ ALWAYS_INLINE __m512 q6_quarter(__m512 sum, __m512i low, __m512i high, __m512 sc
     return _mm512_fmadd_ps(_mm512_permutexvar_ps(at, scales), pairs(x, w), sum);
 }
 
-ALWAYS_INLINE __m512 q6_k_add(__m512 sum, const struct tables *s, const uint8_t *b,
-                              const uint8_t *x)
+ALWAYS_INLINE void q6_k_add(struct sums *a, const struct tables *s, const uint8_t *b,
+                            const uint8_t *x)
 {
     const __m512i four = _mm512_set1_epi16(15);
     __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(b + 192));
@@ -177,76 +201,115 @@ ALWAYS_INLINE __m512 q6_k_add(__m512 sum, const struct tables *s, const uint8_t 
     for (int h = 0; h < 2; h++, x += 256) {
         __m512i l0 = bytes_at(b + 64 * h), l1 = bytes_at(b + 64 * h + 32);
         __m512i up = bytes_at(b + 128 + 32 * h);
-        sum = q6_quarter(sum, _mm512_and_si512(l0, four), _mm512_slli_epi16(up, 4), scales, 4 * h,
-                         s, x);
-        sum = q6_quarter(sum, _mm512_and_si512(l1, four), _mm512_slli_epi16(up, 2), scales,
-                         4 * h + 1, s, x + 64);
-        sum = q6_quarter(sum, _mm512_srli_epi16(l0, 4), up, scales, 4 * h + 2, s, x + 128);
-        sum = q6_quarter(sum, _mm512_srli_epi16(l1, 4), _mm512_srli_epi16(up, 2), scales, 4 * h + 3,
-                         s, x + 192);
+        a->s0 = q6_quarter(a->s0, _mm512_and_si512(l0, four), _mm512_slli_epi16(up, 4), scales,
+                           4 * h, s, x);
+        a->s1 = q6_quarter(a->s1, _mm512_and_si512(l1, four), _mm512_slli_epi16(up, 2), scales,
+                           4 * h + 1, s, x + 64);
+        a->s2 = q6_quarter(a->s2, _mm512_srli_epi16(l0, 4), up, scales, 4 * h + 2, s, x + 128);
+        a->s3 = q6_quarter(a->s3, _mm512_srli_epi16(l1, 4), _mm512_srli_epi16(up, 2), scales,
+                           4 * h + 3, s, x + 192);
     }
-    return sum;
 }
 
-ALWAYS_INLINE __m512 block_add(__m512 sum, enum dtype t, const struct tables *s, const uint8_t *b,
-                               const uint8_t *x)
+// Into L2: the hardware's prefetchers start anew at every page.
+ALWAYS_INLINE void bring(const uint8_t *w, size_t ahead, size_t bytes)
 {
-    if (t == DT_Q4_K || t == DT_Q5_K)
-        return q45_k_add(sum, t == DT_Q5_K, s, b, x);
-    return t == DT_Q6_K ? q6_k_add(sum, s, b, x) : small_add(sum, t, s, b, x);
+    for (size_t line = 0; line < bytes; line += 64)
+        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
 }
 
-// `ahead`: bytes to what is brought near meanwhile; the hardware's prefetchers start anew at every page.
 ALWAYS_INLINE float dot(enum dtype t, const struct tables *s, const uint8_t *w, const uint8_t *x,
-                        size_t k, size_t block, size_t bytes, size_t ahead)
+                        const float *xs, size_t k, size_t ahead)
 {
-    __m512 sum = _mm512_setzero_ps();
-    for (size_t i = 0; i < k; i += block, w += bytes, x += 2 * block) {
-        sum = block_add(sum, t, s, w, x);
-        for (size_t line = 0; ahead != 0 && line < bytes; line += 64)
-            __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
+    const bool super = t == DT_Q4_K || t == DT_Q5_K || t == DT_Q6_K;
+    const size_t bytes = t == DT_Q4_0   ? sizeof(struct block_q4_0)
+                         : t == DT_Q4_1 ? sizeof(struct block_q4_1)
+                         : t == DT_Q5_0 ? sizeof(struct block_q5_0)
+                         : t == DT_Q8_0 ? sizeof(struct block_q8_0)
+                         : t == DT_Q4_K ? sizeof(struct block_q4_k)
+                         : t == DT_Q5_K ? sizeof(struct block_q5_k)
+                                        : sizeof(struct block_q6_k);
+    struct sums a;
+    a.s0 = a.s1 = a.s2 = a.s3 = _mm512_setzero_ps();
+    a.base = _mm256_setzero_ps();
+    size_t step = super ? BLOCK_SUPER : 4 * BLOCK_SMALL, i = 0;
+    for (; i + step <= k; i += step, x += 2 * step) {
+        if (t == DT_Q6_K)
+            q6_k_add(&a, s, w, x);
+        else if (super)
+            q45_k_add(&a, t == DT_Q5_K, s, w, x, xs + i / 32);
+        else
+            small_blocks(&a, t, s, w, bytes, x, xs + i / 32, 4);
+        bring(w, ahead, super ? bytes : 4 * bytes);
+        w += super ? bytes : 4 * bytes;
     }
+    size_t left = (k - i) / BLOCK_SMALL;
+    if (!super && left == 1)
+        small_blocks(&a, t, s, w, bytes, x, xs + i / 32, 1);
+    else if (!super && left == 2)
+        small_blocks(&a, t, s, w, bytes, x, xs + i / 32, 2);
+    else if (!super && left == 3)
+        small_blocks(&a, t, s, w, bytes, x, xs + i / 32, 3);
+    __m512 sum = _mm512_add_ps(_mm512_add_ps(a.s0, a.s1), _mm512_add_ps(a.s2, a.s3));
+    sum = _mm512_add_ps(sum, _mm512_insertf32x8(_mm512_setzero_ps(), a.base, 0));
     return _mm512_reduce_add_ps(sum);
 }
 
-ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct product_job *j,
-                            enum dtype t, size_t block, size_t bytes)
+// Sum of each 32 elements of a prepared row, and zeros behind them for a last block's reader.
+static void group_sums(float *xs, const uint8_t *x, size_t k)
 {
-    size_t x_stride = product_x_stride(p, j->k), row_bytes = j->w_stride / block * bytes;
+    const __m512bh ones = as_bf16(_mm512_set1_epi16(0x3f80));
+    size_t n = k / 32;
+    for (size_t i = 0; i < n; i++)
+        xs[i] = _mm512_reduce_add_ps(pairs(x + 64 * i, ones));
+    memset(xs + n, 0, 8 * sizeof *xs);
+}
+
+ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct product_job *j,
+                            enum dtype t)
+{
+    size_t x_stride = product_x_stride(p, j->k), row_bytes = dtype_span(t, j->w_stride);
     const struct tables s = tables_for(t);
-    const uint8_t *w = j->w;
-    for (size_t o = 0; o < j->n; o++, w += row_bytes)
-        for (size_t r = 0; r < j->m; r++) {
-            const uint8_t *x = (const uint8_t *)j->x + r * x_stride;
-            float v = dot(t, &s, w, x, j->k, block, bytes, r == 0 ? 2 * row_bytes : 0);
+    float xs[INPUTS_MAX / 32 + 8];
+    for (size_t r = 0; r < j->m; r++) { // a task's rows of W stay in L2
+        const uint8_t *x = (const uint8_t *)j->x + r * x_stride, *w = j->w;
+        if (t == DT_Q4_1 || t == DT_Q4_K || t == DT_Q5_K)
+            group_sums(xs, x, j->k);
+        for (size_t o = 0; o < j->n; o++, w += row_bytes) {
+            float v = dot(t, &s, w, x, xs, j->k, 2 * row_bytes);
             v += j->bias ? j->bias[o] : 0.0f;
             float *y = &j->y[r * j->y_stride + o];
             *y = j->add ? *y + v : v;
         }
+    }
 }
 
 void few_blocks_avx512bf16(const struct product_kernels *p, const struct product_job *j)
 {
+    if (j->k > INPUTS_MAX) {
+        product_few_blocks(p, j);
+        return;
+    }
     switch (j->w_type) {
     case DT_Q4_0:
-        few_type(p, j, DT_Q4_0, BLOCK_SMALL, sizeof(struct block_q4_0));
+        few_type(p, j, DT_Q4_0);
         break;
     case DT_Q4_1:
-        few_type(p, j, DT_Q4_1, BLOCK_SMALL, sizeof(struct block_q4_1));
+        few_type(p, j, DT_Q4_1);
         break;
     case DT_Q5_0:
-        few_type(p, j, DT_Q5_0, BLOCK_SMALL, sizeof(struct block_q5_0));
+        few_type(p, j, DT_Q5_0);
         break;
     case DT_Q8_0:
-        few_type(p, j, DT_Q8_0, BLOCK_SMALL, sizeof(struct block_q8_0));
+        few_type(p, j, DT_Q8_0);
         break;
     case DT_Q4_K:
-        few_type(p, j, DT_Q4_K, BLOCK_SUPER, sizeof(struct block_q4_k));
+        few_type(p, j, DT_Q4_K);
         break;
     case DT_Q5_K:
-        few_type(p, j, DT_Q5_K, BLOCK_SUPER, sizeof(struct block_q5_k));
+        few_type(p, j, DT_Q5_K);
         break;
     default:
-        few_type(p, j, DT_Q6_K, BLOCK_SUPER, sizeof(struct block_q6_k));
+        few_type(p, j, DT_Q6_K);
     }
 }
