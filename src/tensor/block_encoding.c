@@ -76,49 +76,79 @@ static void to_q5_0(struct block_q5_0 *b, const float *x)
 
 // ---- groups of a super-block
 
-// Step and minimum (<= 0) for n weights on levels 0..top: x ~ step q + min.
+enum {
+    LANE = 8
+}; // sums are kept in so many, in single precision: the compiler makes vectors of them
+
+// Nearest integer, ties to even, of |v| < 2^22: the sum has no room for a fraction.
+static inline float nearest(float v)
+{
+    const float big = 0x1.8p23f;
+    return (v + big) - big;
+}
+
+struct moments {
+    double q, qq, xq; // of w q, w q^2, w x q
+};
+
+// Levels low..high of (x - from) inverse, and their weighted sums. n is a multiple of LANE.
+static struct moments level_moments(const float *x, const float *w, size_t n, float from,
+                                    float inverse, float low, float high)
+{
+    float q1[LANE] = {0}, q2[LANE] = {0}, xq[LANE] = {0};
+    for (size_t i = 0; i < n; i += LANE)
+        for (size_t l = 0; l < LANE; l++) {
+            float v = nearest((x[i + l] - from) * inverse);
+            v = v < low ? low : v;
+            v = v > high ? high : v;
+            float wq = w[i + l] * v;
+            q1[l] += wq;
+            q2[l] += wq * v;
+            xq[l] += wq * x[i + l];
+        }
+    struct moments m = {0};
+    for (size_t l = 0; l < LANE; l++) {
+        m.q += (double)q1[l];
+        m.qq += (double)q2[l];
+        m.xq += (double)xq[l];
+    }
+    return m;
+}
+
+// Step and minimum (<= 0) for n weights on levels 0..top: x ~ step q + min. The error of the best step and
+// minimum for given levels is sum w x^2 - step sum w x q - min sum w x.
 static void fit_affine(const float *x, const float *w, size_t n, int top, float *step, float *min)
 {
     enum { TRIES = 21 };
     float low = 0, high = x[0];
-    double sw = 0, swx = 0, best = INFINITY;
+    double sw = 0, swx = 0, best = -INFINITY;
     for (size_t i = 0; i < n; i++) {
-        low = fminf(low, x[i]);
-        high = fmaxf(high, x[i]);
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
         sw += (double)w[i];
         swx += (double)w[i] * (double)x[i];
     }
     *step = 0;
     *min = low;
-    if (!(high > low))
+    if (!(high - low > TINY))
         return;
     for (int t = 0; t < TRIES; t++) {
         // a little fewer or more levels than there are across the range: outer weights may be cut
         float inverse = ((float)top - 1.0f + 0.1f * (float)t) / (high - low);
-        double swq = 0, swqq = 0, swxq = 0, error = 0;
-        for (size_t i = 0; i < n; i++) {
-            double q = (double)clampf(rintf((x[i] - low) * inverse), 0.0f, (float)top);
-            swq += (double)w[i] * q;
-            swqq += (double)w[i] * q * q;
-            swxq += (double)w[i] * q * (double)x[i];
-        }
-        if (!(swqq > 0))
+        struct moments s = level_moments(x, w, n, low, inverse, 0.0f, (float)top);
+        if (!(s.qq > 0))
             continue;
-        double det = sw * swqq - swq * swq, a = swxq / swqq, m = 0;
-        if (det > 1e-9 * sw * swqq) { // not all on one level
-            double free_min = (swqq * swx - swq * swxq) / det;
+        double det = sw * s.qq - s.q * s.q, a = s.xq / s.qq, m = 0;
+        if (det > 1e-6 * sw * s.qq) { // not all on one level
+            double free_min = (s.qq * swx - s.q * s.xq) / det;
             if (free_min < 0) {
                 m = free_min;
-                a = (sw * swxq - swx * swq) / det;
+                a = (sw * s.xq - swx * s.q) / det;
             }
         }
-        for (size_t i = 0; i < n; i++) {
-            double q = (double)clampf(rintf((x[i] - low) * inverse), 0.0f, (float)top);
-            double off = a * q + m - (double)x[i];
-            error += (double)w[i] * off * off;
-        }
-        if (a > 0 && error < best) {
-            best = error;
+        double gain = a * s.xq + m * swx;
+        if (a > 0 && gain > best) {
+            best = gain;
             *step = (float)a;
             *min = (float)m;
         }
@@ -131,19 +161,14 @@ static float fit_linear(const float *x, const float *w, size_t n, int top)
     enum { TRIES = 19 };
     float peak = largest(x, n), step = 0;
     double best = 0;
-    if (!(fabsf(peak) > 1e-30f))
+    if (!(fabsf(peak) > TINY))
         return 0;
     for (int t = 0; t < TRIES; t++) {
         float inverse = -((float)top + 0.1f * (float)(t - TRIES / 2)) / peak;
-        double sxq = 0, sqq = 0;
-        for (size_t i = 0; i < n; i++) {
-            double q = (double)clampf(rintf(x[i] * inverse), (float)-top, (float)(top - 1));
-            sxq += (double)w[i] * (double)x[i] * q;
-            sqq += (double)w[i] * q * q;
-        }
-        if (sqq > 0 && sxq * sxq > best * sqq) { // the error is sum w x^2 - sxq^2 / sqq
-            best = sxq * sxq / sqq;
-            step = (float)(sxq / sqq);
+        struct moments s = level_moments(x, w, n, 0.0f, inverse, -(float)top, (float)(top - 1));
+        if (s.qq > 0 && s.xq * s.xq > best * s.qq) { // the error is sum w x^2 - xq^2 / qq
+            best = s.xq * s.xq / s.qq;
+            step = (float)(s.xq / s.qq);
         }
     }
     return step;
@@ -208,7 +233,7 @@ static void to_q4_k(struct block_q4_k *b, const float *x, const float *importanc
         put_group_scale(b->scales, g, scale, base);
         float s = d * (float)scale, m = dmin * (float)base;
         for (size_t i = 0; s > 0 && i < 32; i++) {
-            unsigned q = (unsigned)clampf(rintf((x[32 * g + i] + m) / s), 0.0f, 15.0f);
+            unsigned q = (unsigned)clampf(nearest((x[32 * g + i] + m) / s), 0.0f, 15.0f);
             uint8_t *to = &b->qs[32 * (g / 2) + i];
             *to = (uint8_t)(*to | q << (g & 1) * 4);
         }
@@ -235,7 +260,7 @@ static void to_q6_k(struct block_q6_k *b, const float *x, const float *importanc
         size_t h = g / 8, c = g / 2 % 4;
         for (size_t i = 0; i < 16; i++) {
             size_t at = 16 * (g % 2) + i; // in its quarter
-            float v = s != 0 ? rintf(x[16 * g + i] / s) : 0.0f;
+            float v = s != 0 ? nearest(x[16 * g + i] / s) : 0.0f;
             unsigned q = (unsigned)(clampf(v, -32.0f, 31.0f) + 32.0f);
             uint8_t *low = &b->ql[64 * h + 32 * (c & 1) + at], *high = &b->qh[32 * h + at];
             *low = (uint8_t)(*low | (q & 15) << (c < 2 ? 0 : 4));
