@@ -44,9 +44,10 @@ static int tell_json(struct console *con, const struct settings *s,
 {
     struct json_writer w;
     jw_begin(&w);
-    jw_text(&w, "type", s->type);
+    jw_text(&w, "type", s->type ? s->type : r->vision ? "Q4_K_M" : NULL);
     add_file(&w, "language", r->language, r->language_bytes);
-    add_file(&w, "vision", r->vision, r->vision_bytes);
+    if (r->vision)
+        add_file(&w, "vision", r->vision, r->vision_bytes);
     jw_count(&w, "source_bytes", r->source_bytes);
     jw_ms(&w, "ms", 1e3 * seconds);
     char *line = jw_take(&w);
@@ -60,10 +61,11 @@ static int tell_json(struct console *con, const struct settings *s,
 static void tell_text(struct console *con, const struct iv_quantize_result *r, double seconds)
 {
     char from[16], language[16], vision[16];
-    console_say(con, "%s of tensors became %s + %s in %.1f s", bytesize(r->source_bytes, from),
-                bytesize(r->language_bytes, language), bytesize(r->vision_bytes, vision), seconds);
+    console_say(con, "%s of tensors became %s%s%s in %.1f s", bytesize(r->source_bytes, from),
+                bytesize(r->language_bytes, language), r->vision ? " + " : "",
+                r->vision ? bytesize(r->vision_bytes, vision) : "", seconds);
     const char *path[] = {r->language, r->vision};
-    for (int i = 0; i < 2; i++) // may be longer than a line of console_print
+    for (int i = 0; i < 2 && path[i]; i++) // may be longer than a line of console_print
         (void)(console_write(con, path[i], strlen(path[i])) && console_write(con, "\n", 1));
 }
 
@@ -78,6 +80,7 @@ int quantize_run(const struct verb *verb, const struct settings *s, struct conso
                             app_error(&e, IV_ERR_USAGE, "%s given: ivchat quantize SRC DST",
                                       s->from ? "no folder to write to" : "no model"),
                             &e);
+    o.format = s->format;
     o.type = s->type;
     o.vision_type = s->vision_type;
     o.variant = s->variant;

@@ -58,7 +58,7 @@ struct settings {
     int connections, retries;
     bool dry_run;
     // quantize
-    const char *from, *to, *type, *vision_type;
+    const char *from, *to, *format, *type, *vision_type;
     struct text_list tensor_type;
     // info
     bool plan, verify;

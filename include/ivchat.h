@@ -372,6 +372,9 @@ IV_API void iv_free(void *p);
 /* ---------------------------------------------------------------- quantising */
 
 struct iv_quantize_options {
+    /* "gguf" (default), or "safetensors": FOLDER becomes a snapshot with LoRA merged, the language model's
+     * matrices in type (F32, F16 or BF16; NULL = as they are), everything else unchanged */
+    const char *format;
     const char *type; /* "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_0", "Q4_K_M" (default) */
     /* of the vision part, from the same list; NULL = Q8_0, and type where that is F32, F16 or BF16 */
     const char *vision_type;
@@ -386,7 +389,7 @@ struct iv_quantize_options {
 IV_API struct iv_quantize_options iv_quantize_options_default(void);
 
 struct iv_quantize_result {
-    char *language, *vision; /* paths of the files */
+    char *language, *vision; /* paths of the files; of "safetensors" language is all, vision NULL */
     uint64_t language_bytes, vision_bytes;
     uint64_t source_bytes; /* of the tensors read */
 };

@@ -68,7 +68,7 @@ static void choose_type(struct quant_tensor *t, enum dtype wanted, const struct 
     t->type = fitting(t->type, t->cols);
 }
 
-static struct quant_tensor *add(struct quant_list *l)
+struct quant_tensor *quant_list_add(struct quant_list *l)
 {
     if (l->n == l->cap) {
         size_t cap = l->cap ? 2 * l->cap : 512;
@@ -83,7 +83,7 @@ static struct quant_tensor *add(struct quant_list *l)
     return t;
 }
 
-static void set_shape(struct quant_tensor *t, const size_t *dim, unsigned rank)
+void quant_tensor_shape(struct quant_tensor *t, const size_t *dim, unsigned rank)
 {
     t->rank = rank;
     t->rows = 1;
@@ -107,7 +107,7 @@ static int add_language(struct quant_list *l, const struct llm_config *c,
                         const struct gguf_row *row, const void *base, const struct linear *wqkv,
                         const char *prefix, struct err *e)
 {
-    struct quant_tensor *t = add(l);
+    struct quant_tensor *t = quant_list_add(l);
     if (!t)
         return err_set(e, ERR_LIMIT, "quantize: out of memory for the list of tensors");
     const void *field = (const char *)base + row->offset;
@@ -122,7 +122,7 @@ static int add_language(struct quant_list *l, const struct llm_config *c,
     size_t dim[2] = {rows_of(c, row->rows, t->from->dim[0]), 0};
     if (t->from->rank == 2)
         dim[1] = t->from->dim[1];
-    set_shape(t, dim, t->from->rank);
+    quant_tensor_shape(t, dim, t->from->rank);
     return 0;
 }
 
@@ -162,10 +162,10 @@ fail:
 
 static int add_vision(struct quant_list *l, const struct tensor *from, struct err *e)
 {
-    struct quant_tensor *t = add(l);
+    struct quant_tensor *t = quant_list_add(l);
     if (!t)
         return err_set(e, ERR_LIMIT, "quantize: out of memory for the list of tensors");
-    if (!gguf_vision_name(from->name, t->name, sizeof t->name))
+    if (!gguf_vision_name(from->name, t->name, GGUF_NAME_MAX + 1))
         return err_set(e, ERR_MODEL, "%s: the name is too long for a GGUF file", from->name);
     t->from = from;
     size_t dim[TENSOR_MAX_RANK];
@@ -173,7 +173,7 @@ static int add_vision(struct quant_list *l, const struct tensor *from, struct er
     for (unsigned i = 0; i < from->rank; i++)
         if (from->rank <= GGUF_RANK_MAX || i != 2) // the patch convolution's depth of 1
             dim[rank++] = from->dim[i];
-    set_shape(t, dim, rank);
+    quant_tensor_shape(t, dim, rank);
     return 0;
 }
 

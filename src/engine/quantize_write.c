@@ -101,7 +101,7 @@ static int bad_value(const struct piece *p, struct err *e)
                    t->from->name, at / t->cols, at % t->cols, dtype_name(t->type));
 }
 
-static int write_tensor(struct gguf_writer *w, struct piece *p, struct pool *pool,
+static int write_tensor(const struct quant_sink *sink, struct piece *p, struct pool *pool,
                         struct quant_progress *progress, struct err *e)
 {
     int rc = 0;
@@ -115,11 +115,11 @@ static int write_tensor(struct gguf_writer *w, struct piece *p, struct pool *poo
         pool_run(pool, piece_task, p, div_up(p->n, TASK_ROWS));
         if (atomic_load(&p->bad) != SIZE_MAX)
             TRY(bad_value(p, e));
-        TRY(gguf_write_data(w, p->out, p->n * row_bytes, e));
+        TRY(sink->data(sink->user, p->out, p->n * row_bytes, e));
         progress->done += dtype_span(t->from->dtype, p->n * t->cols);
         hooks_progress(progress->hooks, "quantize", progress->done, progress->total);
     }
-    TRY(gguf_write_pad(w, e));
+    TRY(sink->end(sink->user, e));
     filemap_forget(t->from->data, t->from->bytes);
 fail:
     return rc;
@@ -145,16 +145,13 @@ static int make_room(const struct quant_list *l, unsigned threads, uint8_t **blo
     return *block ? 0 : err_set(e, ERR_LIMIT, "quantize: out of memory for %zu bytes", *bytes);
 }
 
-int quant_write(struct gguf_writer *w, const struct quant_list *l, const struct llm_config *c,
-                const char *path, struct pool *pool, struct quant_progress *progress, struct err *e)
+int quant_stream(const struct quant_list *l, const struct llm_config *c, struct pool *pool,
+                 struct quant_progress *progress, const struct quant_sink *sink, struct err *e)
 {
     int rc;
     uint8_t *block = NULL;
     size_t bytes = 0, at_rows, at_a;
-    for (size_t i = 0; i < l->n; i++)
-        TRY(gguf_put_tensor(w, l->t[i].name, l->t[i].type, l->t[i].dim, l->t[i].rank, e));
     TRY(make_room(l, pool_threads(pool), &block, &bytes, &at_rows, &at_a, e));
-    TRY(gguf_write_begin(w, path, progress->hooks, e));
     for (size_t i = 0; i < l->n; i++) {
         const struct quant_tensor *t = &l->t[i];
         float *a = (float *)(void *)(block + at_a);
@@ -168,10 +165,33 @@ int quant_write(struct gguf_writer *w, const struct quant_list *l, const struct 
         if (t->lora)
             dtype_to_f32(a, t->lora->lora_a.data, t->lora->lora_a.dtype,
                          t->lora->lora_a.dim[0] * t->cols);
-        TRY(write_tensor(w, &p, pool, progress, e));
+        TRY(write_tensor(sink, &p, pool, progress, e));
     }
-    TRY(gguf_write_commit(w, e));
 fail:
     mem_free_big(block, bytes);
+    return rc;
+}
+
+static int gguf_data(void *user, const void *bytes, size_t n, struct err *e)
+{
+    return gguf_write_data(user, bytes, n, e);
+}
+
+static int gguf_end(void *user, struct err *e)
+{
+    return gguf_write_pad(user, e);
+}
+
+int quant_write(struct gguf_writer *w, const struct quant_list *l, const struct llm_config *c,
+                const char *path, struct pool *pool, struct quant_progress *progress, struct err *e)
+{
+    int rc = 0;
+    const struct quant_sink sink = {w, gguf_data, gguf_end};
+    for (size_t i = 0; i < l->n; i++)
+        TRY(gguf_put_tensor(w, l->t[i].name, l->t[i].type, l->t[i].dim, l->t[i].rank, e));
+    TRY(gguf_write_begin(w, path, progress->hooks, e));
+    TRY(quant_stream(l, c, pool, progress, &sink, e));
+    TRY(gguf_write_commit(w, e));
+fail:
     return rc;
 }

@@ -22,7 +22,7 @@
 
 struct iv_quantize_options iv_quantize_options_default(void)
 {
-    return (struct iv_quantize_options){.type = "Q4_K_M"};
+    return (struct iv_quantize_options){.format = "gguf"};
 }
 
 struct job {
@@ -167,20 +167,51 @@ fail:
     return rc;
 }
 
+static int make_folder(const char *folder, struct err *e)
+{
+    if (mkdir(folder, 0777) == 0 || errno == EEXIST)
+        return 0;
+    return err_set(e, ERR_FAIL, "%s: %s", folder, strerror(errno));
+}
+
+static int merge_all(struct job *j, const char *model, const char *folder,
+                     struct iv_quantize_result *out, struct err *e)
+{
+    int rc;
+    bool plain = j->mix->type == DT_F32 || j->mix->type == DT_F16 || j->mix->type == DT_BF16;
+    if (j->o->vision_type || j->n_rule > 0 || (j->o->type && !plain))
+        TRY(err_set(e, ERR_USAGE,
+                    "format safetensors: takes a type of F32, F16 or BF16 and no other types"));
+    TRY(open_source(j, model, e));
+    TRY(make_folder(folder, e));
+    TRY(quant_merge(&j->model, j->folder, folder, j->o->type ? j->mix->type : DT_N, j->pool,
+                    &j->progress, &out->language, e));
+    out->source_bytes = j->progress.total;
+    TRY(file_bytes(out->language, &out->language_bytes, e));
+fail:
+    return rc;
+}
+
 static int work(struct job *j, const char *model, const char *folder,
                 struct iv_quantize_result *out, struct err *e)
 {
     int rc;
     struct quant_list language = {0}, vision = {0};
+    bool merge = j->o->format && strcmp(j->o->format, "safetensors") == 0;
+    if (!merge && j->o->format && strcmp(j->o->format, "gguf") != 0)
+        TRY(err_set(e, ERR_USAGE, "format \"%s\": expected gguf or safetensors", j->o->format));
     TRY(choose_mixes(j, e));
     TRY(read_rules(j, e));
+    if (merge) {
+        TRY(merge_all(j, model, folder, out, e));
+        return 0;
+    }
     TRY(open_source(j, model, e));
     TRY(quant_list_language(&language, &j->model, j->mix, j->rule, j->n_rule, e));
     TRY(quant_list_vision(&vision, &j->model, j->vision_mix, j->rule, j->n_rule, e));
     j->progress.total = quant_list_bytes(&language) + quant_list_bytes(&vision);
     out->source_bytes = j->progress.total;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        TRY(err_set(e, ERR_FAIL, "%s: %s", folder, strerror(errno)));
+    TRY(make_folder(folder, e));
     TRY(path_make(&out->language, e, "%s/%s-%s.gguf", folder, j->name, j->mix->name));
     TRY(path_make(&out->vision, e, "%s/mmproj-%s-%s.gguf", folder, j->name, j->mix->name));
     TRY(write_language(j, &language, out->language, e));

@@ -33,10 +33,10 @@ struct quant_rule {
 
 // One tensor of a file to be written.
 struct quant_tensor {
-    char name[GGUF_NAME_MAX + 1];
+    char name[WEIGHTS_NAME_MAX]; // in a GGUF file at most GGUF_NAME_MAX bytes
     enum dtype type;
     unsigned rank;
-    size_t dim[GGUF_RANK_MAX];
+    size_t dim[TENSOR_MAX_RANK];
     size_t rows, cols;
     const struct tensor *from;
     const struct linear *lora; // whose product is added; NULL = none
@@ -67,9 +67,24 @@ struct quant_progress {
     const struct hooks *hooks;
     size_t done, total;
 };
+// Where bytes of tensors go, in order; end: behind each tensor.
+struct quant_sink {
+    void *user;
+    int (*data)(void *user, const void *bytes, size_t n, struct err *e);
+    int (*end)(void *user, struct err *e);
+};
+int quant_stream(const struct quant_list *l, const struct llm_config *c, struct pool *pool,
+                 struct quant_progress *p, const struct quant_sink *sink, struct err *e);
 // Writes path: w holds the values already.
 int quant_write(struct gguf_writer *w, const struct quant_list *l, const struct llm_config *c,
                 const char *path, struct pool *pool, struct quant_progress *p, struct err *e);
 size_t quant_list_bytes(const struct quant_list *l); // of source
+struct quant_tensor *quant_list_add(struct quant_list *l);
+void quant_tensor_shape(struct quant_tensor *t, const size_t *dim, unsigned rank);
+
+// The other form: a snapshot in folder with LoRA merged, *file its model.safetensors. The language model's
+// matrices become `type` (F32, F16 or BF16; DT_N = as they are), the rest stays as it is.
+int quant_merge(const struct model *m, const char *from, const char *folder, enum dtype type,
+                struct pool *pool, struct quant_progress *p, char **file, struct err *e);
 
 #endif

@@ -104,6 +104,45 @@ static void test_plain(void **state)
         check_plain(golden);
 }
 
+// The other form: a snapshot whose LoRA is merged.
+static void check_merged(const char *model)
+{
+    struct iv_quantize_options o = iv_quantize_options_default();
+    struct iv_quantize_result r;
+    struct iv_error e;
+    char folder[600];
+    snprintf(folder, sizeof folder, "%s/merged", dir.path);
+    o.format = "safetensors";
+    o.type = "F32";
+    if (iv_quantize(model, folder, &o, &r, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    assert_null(r.vision);
+    struct said source = ask(model, "f32", 2), merged = ask(folder, "f32", 2);
+    same_tokens(&source.media, &merged.media);
+    same_tokens(&source.text, &merged.text);
+    struct iv_engine_options eo = engine_fixture_options();
+    eo.model = folder;
+    iv_engine *g = engine_fixture_open(&eo);
+    assert_int_equal(iv_engine_info(g)->lora_r, 0);
+    iv_engine_close(g);
+    iv_quantize_result_free(&r);
+    assert_int_equal(iv_quantize(folder, folder, &o, &r, &e), IV_ERR_USAGE);
+    assert_non_null(strstr(e.message, "the source cannot be the target"));
+    o.type = "Q8_0";
+    assert_int_equal(iv_quantize(model, folder, &o, &r, &e), IV_ERR_USAGE);
+    o.format = "zip";
+    assert_int_equal(iv_quantize(model, folder, &o, &r, &e), IV_ERR_USAGE);
+}
+
+static void test_merged(void **state)
+{
+    (void)state;
+    check_merged(engine_fixture_model);
+    const char *golden = engine_fixture_golden();
+    if (golden)
+        check_merged(golden);
+}
+
 static void test_threads(void **state)
 {
     static const char *const types[] = {"Q8_0", "Q6_K", "Q4_0", "Q4_K_M"};
@@ -401,11 +440,11 @@ static void test_not_finite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_row_order), cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_threads),   cmocka_unit_test(test_types),
-        cmocka_unit_test(test_same_ids),  cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_row_order),  cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_merged),     cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_types),      cmocka_unit_test(test_same_ids),
+        cmocka_unit_test(test_stopped),    cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_pairs),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -404,7 +404,8 @@ int main(void)
         cmocka_unit_test(embeddings),
         cmocka_unit_test(embed_checks_ids),
         cmocka_unit_test(rope_table_values),
-        cmocka_unit_test(rope_rotates_halves), cmocka_unit_test(rope_rotates_pairs),
+        cmocka_unit_test(rope_rotates_halves),
+        cmocka_unit_test(rope_rotates_pairs),
         cmocka_unit_test(embed_blocks),
         cmocka_unit_test(split_wqkv),
     };
