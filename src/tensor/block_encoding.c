@@ -133,7 +133,11 @@ static void fit_affine(const float *x, const float *w, size_t n, int top, float 
     if (!(high - low > TINY))
         return;
     for (int t = 0; t < TRIES; t++) {
-        // a little fewer or more levels than there are across the range: outer weights may be cut
+        // a little fewer or more levels than there are across the range, from the best minimum so far: outer
+        // weights may be cut
+        low = *min;
+        if (!(high - low > TINY))
+            break;
         float inverse = ((float)top - 1.0f + 0.1f * (float)t) / (high - low);
         struct moments s = level_moments(x, w, n, low, inverse, 0.0f, (float)top);
         if (!(s.qq > 0))
