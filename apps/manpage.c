@@ -121,8 +121,8 @@ static void verb_page(FILE *out, const struct verb *verb)
     fprintf(out, ".SH NAME\nivchat\\-%s \\- ", verb->name);
     roff(out, verb->summary);
     fprintf(out, "\n.SH SYNOPSIS\n.B ivchat %s\n", verb->name);
-    if (verb_operand(verb))
-        fprintf(out, ".I %s\n", verb_operand(verb));
+    for (size_t i = 0; verb_operand(verb, i); i++)
+        fprintf(out, ".I %s\n", verb_operand(verb, i));
     fputs("[options]\n.SH DESCRIPTION\n", out);
     roff(out, verb->about);
     fputs("\n.SH OPTIONS\n", out);

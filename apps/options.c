@@ -328,5 +328,6 @@ void options_free(struct settings *s)
     heap_free(s->stop.item);
     heap_free(s->include.item);
     heap_free(s->exclude.item);
+    heap_free(s->tensor_type.item);
     *s = (struct settings){0};
 }

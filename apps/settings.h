@@ -22,7 +22,7 @@ enum { OPTION_MAX = 64 }; // options of one verb
 
 struct settings {
     // model
-    const char *model, *variant;
+    const char *model, *mmproj, *variant;
     // media
     const char *video;
     struct text_list image;
@@ -57,6 +57,9 @@ struct settings {
     struct text_list include, exclude;
     int connections, retries;
     bool dry_run;
+    // quantize
+    const char *from, *to, *format, *type, *vision_type;
+    struct text_list tensor_type;
     // info
     bool plan, verify;
     struct grid size;

@@ -76,9 +76,11 @@ static void option_line(FILE *out, const struct option *o)
 void usage_verb(FILE *out, const struct verb *verb)
 {
     const char *left, *help;
-    const char *operand = verb_operand(verb);
-    fprintf(out, "Usage: ivchat %s%s%s [options]\n\n%c%s.\n%s\n", verb->name, operand ? " " : "",
-            operand ? operand : "", verb->summary[0] - 'a' + 'A', verb->summary + 1, verb->about);
+    fprintf(out, "Usage: ivchat %s", verb->name);
+    for (size_t i = 0; verb_operand(verb, i); i++)
+        fprintf(out, " %s", verb_operand(verb, i));
+    fprintf(out, " [options]\n\n%c%s.\n%s\n", verb->summary[0] - 'a' + 'A', verb->summary + 1,
+            verb->about);
     for (const struct option_group *const *g = verb->groups; *g; g++) {
         fprintf(out, "\n%s:\n", (*g)->title);
         for (size_t i = 0; i < (*g)->n; i++)

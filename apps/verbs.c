@@ -21,9 +21,11 @@
 
 // clang-format off
 static const struct option model_rows[] = {
-    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR|ORG/REPO", NULL, NULL,
+    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR|GGUF|ORG/REPO", NULL, NULL,
      "ivchat-small, if installed",
-     "folder of the model, or its name on the hub once `ivchat pull` has loaded it"},
+     "folder or .gguf file of the model, or its name on the hub once `ivchat pull` has loaded it"},
+    {"mmproj", NULL, 0, OPTION_TEXT, FIELD(mmproj), "FILE", NULL, NULL,
+     "mmproj-*.gguf beside the model", "vision file of a .gguf model"},
     {"variant", NULL, 0, OPTION_CHOICE, FIELD(variant), "NAME", "8b|hd|f16|internlm", NULL,
      "from the model", "preprocessing and prompt family"},
 };
@@ -222,6 +224,29 @@ static const struct option rm_rows[] = {
 };
 GROUP(rm, "Removal");
 
+static const struct option quantize_rows[] = {
+    {"source", NULL, 0, OPTION_OPERAND, FIELD(from), "SRC", NULL, NULL, NULL,
+     "folder of an unquantised model, or its name on the hub"},
+    {"target", NULL, 0, OPTION_OPERAND, FIELD(to), "DST", NULL, NULL, NULL,
+     "folder for the two files; made if absent"},
+    {"format", NULL, 0, OPTION_CHOICE, FIELD(format), "NAME", "gguf|safetensors", "gguf", NULL,
+     "safetensors: DST becomes a folder like SRC with the LoRA merged, of --type BF16, F16 or F32"},
+    {"type", NULL, 0, OPTION_CHOICE, FIELD(type), "TYPE", "Q4_K_M|Q4_0|Q6_K|Q8_0|BF16|F16|F32", NULL,
+     "Q4_K_M; safetensors: as it is", "of the language model"},
+    {"vision-type", NULL, 0, OPTION_CHOICE, FIELD(vision_type), "TYPE",
+     "Q4_K_M|Q4_0|Q6_K|Q8_0|BF16|F16|F32", NULL, "Q8_0, or a --type of 16 bits and more",
+     "of the vision part"},
+    {"tensor-type", NULL, 0, OPTION_LIST, FIELD(tensor_type), "REGEX=TYPE", "utf-8", NULL, NULL,
+     "other type for the matrices whose names match; repeatable, the first match counts"},
+    {"variant", NULL, 0, OPTION_CHOICE, FIELD(variant), "NAME", "8b|hd|f16|internlm", NULL,
+     "from the model", "preprocessing and prompt family, kept in the vision file"},
+    {"threads", NULL, 't', OPTION_INT, FIELD(threads), "N", "[0,1024]", "0", "0 = all cores",
+     "threads"},
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "one JSON object on standard output"},
+};
+GROUP(quantize, "Quantising");
+
 static const struct option messages_rows[] = {
     {"progress", NULL, 0, OPTION_CHOICE, FIELD(progress), "WHEN", "auto|never|always", "auto", NULL,
      "bars on a terminal, lines elsewhere"},
@@ -292,6 +317,21 @@ static const struct verb verbs[] = {
         info_run,
     },
     {
+        "quantize",
+        "make GGUF files of fewer bytes from a model",
+        "Writes DST/NAME-TYPE.gguf, the language model with its LoRA merged, in the form that\n"
+        "llama.cpp reads too, and DST/mmproj-NAME-TYPE.gguf, the rest. NAME is the last part of\n"
+        "SRC. Rows that a type's blocks do not divide get a type of smaller blocks. Prints both\n"
+        "paths; -m takes the first. A file stands under its name only once it is whole.",
+        "  ivchat quantize models/InternVideo2_chat_8B_HD gguf\n"
+        "  ivchat quantize OpenGVLab/InternVideo2_chat_8B_HD gguf --type Q8_0\n"
+        "  ivchat quantize MODEL gguf --type Q4_0 --tensor-type 'ffn_down=Q6_K'\n"
+        "  ivchat chat -m gguf/InternVideo2_chat_8B_HD-Q4_K_M.gguf --video clip.mp4 -p \"What "
+        "happens?\"\n",
+        {&quantize, &messages},
+        quantize_run,
+    },
+    {
         "pull",
         "download a model from the hub and verify it",
         "Goes on where an earlier download stopped, whatever stopped it. The files land in the "
@@ -332,11 +372,11 @@ const struct verb *verb_at(size_t i)
     return i < sizeof verbs / sizeof *verbs ? &verbs[i] : NULL;
 }
 
-const char *verb_operand(const struct verb *verb)
+const char *verb_operand(const struct verb *verb, size_t k)
 {
     for (const struct option_group *const *g = verb->groups; *g; g++) {
         for (size_t i = 0; i < (*g)->n; i++) {
-            if ((*g)->option[i].type == OPTION_OPERAND)
+            if ((*g)->option[i].type == OPTION_OPERAND && k-- == 0)
                 return (*g)->option[i].value;
         }
     }

@@ -22,8 +22,8 @@ struct verb {
 // NULL past the last one.
 const struct verb *verb_at(size_t i);
 const struct verb *verb_find(const char *name);
-// How its operand is written in a synopsis; NULL when it takes none.
-const char *verb_operand(const struct verb *verb);
+// How its i-th operand is written in a synopsis; NULL past the last one.
+const char *verb_operand(const struct verb *verb, size_t i);
 
 // The work of each verb, one file each.
 int chat_run(const struct verb *verb, const struct settings *s, struct console *con);
@@ -31,6 +31,7 @@ int embed_run(const struct verb *verb, const struct settings *s, struct console 
 int tokenize_run(const struct verb *verb, const struct settings *s, struct console *con);
 int pull_run(const struct verb *verb, const struct settings *s, struct console *con);
 int list_run(const struct verb *verb, const struct settings *s, struct console *con);
+int quantize_run(const struct verb *verb, const struct settings *s, struct console *con);
 int rm_run(const struct verb *verb, const struct settings *s, struct console *con);
 int info_run(const struct verb *verb, const struct settings *s, struct console *con);
 

@@ -68,25 +68,6 @@ static bool given(const struct work *w, const char *option)
     return options_given(w->verb->groups, w->s, option);
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
-static int check_model(struct work *w)
-{
-    const char *model = w->s->model;
-    if (!model) // the library has one
-        return IV_OK;
-    if (ends_with(model, ".gguf"))
-        return app_error(&w->error, IV_ERR_MODEL,
-                         "%s: GGUF models are not available in this version; give the folder of a "
-                         "safetensors model",
-                         model);
-    return IV_OK;
-}
-
 static int check_device(struct work *w)
 {
     const char *device = w->s->device, *dtype = w->s->dtype;
@@ -148,11 +129,7 @@ static int check_media(struct work *w)
 int work_check(struct work *w)
 {
     int rc = check_device(w);
-    if (rc == IV_OK)
-        rc = check_media(w);
-    if (rc == IV_OK)
-        rc = check_model(w);
-    return rc;
+    return rc == IV_OK ? check_media(w) : rc;
 }
 
 // The library knows where the model that ships with it should be, but not our options.
@@ -172,6 +149,7 @@ int work_open(struct work *w, bool tokenizer_only)
     struct iv_engine_options o = iv_engine_options_default();
     o.model = s->model;
     o.variant = s->variant;
+    o.mmproj = s->mmproj;
     o.device = s->device;
     o.gpu_weights = s->gpu_weights;
     o.dtype = s->dtype;

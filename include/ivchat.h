@@ -60,8 +60,8 @@ enum iv_log_level { IV_LOG_ERROR, IV_LOG_WARN, IV_LOG_INFO, IV_LOG_DEBUG };
 struct iv_callbacks {
     void *user;
     void (*log)(void *user, enum iv_log_level level, const char *line);
-    /* `done` of `total` units (0 = unknown) of "decode", "vision", "qformer", "prefill", "generate" or
-     * "verify" */
+    /* `done` of `total` units (0 = unknown) of "decode", "vision", "qformer", "prefill", "generate",
+     * "verify" or "quantize" */
     void (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
     bool (*abort)(void *user); /* true = stop; the call returns IV_ERR_ABORT within 200 ms */
     /* every stage's output by name: "frame_indices", "pixels", "vit_patch" (class token and patches, before
@@ -83,10 +83,13 @@ IV_API const char *iv_build_info(void);
 typedef struct iv_engine iv_engine;
 
 struct iv_engine_options {
-    /* directory of a snapshot, or "ORG/REPO[@REVISION]" of the hub's cache (see iv_hub_pull) when there is
+    /* directory of a snapshot, a language model's .gguf file, or "ORG/REPO[@REVISION]" of the hub's cache (see iv_hub_pull) when there is
      * no directory of that name; NULL = the small model that ships with ivchat: ivchat-small in the folder
      * that the environment variable IVCHAT_MODELS_DIR names, else the one installed with this library */
     const char *model;
+    /* with a .gguf file: the vision file; NULL = mmproj-NAME.gguf beside NAME.gguf, else the only
+     * mmproj-*.gguf there. Without any the engine talks, but takes no media */
+    const char *mmproj;
     const char *variant; /* "8b", "hd", "f16", "internlm"; NULL = from the model */
     const char *device;  /* "cpu", "cuda", "cuda:N" or "auto" (a GPU if there is one); NULL = auto */
     const char *dtype;   /* precision of products: "bf16" or "f32"; NULL = bf16 */
@@ -372,6 +375,38 @@ IV_API int iv_detokenize(const iv_engine *engine, enum iv_tokenizer kind, const 
 
 /* Releases what a function handed over. NULL is allowed. */
 IV_API void iv_free(void *p);
+
+/* ---------------------------------------------------------------- quantising */
+
+struct iv_quantize_options {
+    /* "gguf" (default), or "safetensors": FOLDER becomes a snapshot with LoRA merged, the language model's
+     * matrices in type (F32, F16 or BF16; NULL = as they are), everything else unchanged */
+    const char *format;
+    const char *type; /* "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_0", "Q4_K_M" (default) */
+    /* of the vision part, from the same list; NULL = Q8_0, and type where that is F32, F16 or BF16 */
+    const char *vision_type;
+    const char *variant; /* as in iv_engine_options */
+    /* "REGEX=TYPE" by tensor name in the files, the first that matches counts */
+    const char *const *tensor_type;
+    size_t n_tensor_type;
+    int n_threads; /* 0 = every core this process may use */
+    struct iv_callbacks
+        callbacks; /* progress (stage "quantize", bytes of the source), log and abort are used */
+};
+IV_API struct iv_quantize_options iv_quantize_options_default(void);
+
+struct iv_quantize_result {
+    char *language, *vision; /* paths of the files; of "safetensors" language is all, vision NULL */
+    uint64_t language_bytes, vision_bytes;
+    uint64_t source_bytes; /* of the tensors read */
+};
+/* Writes FOLDER/NAME-TYPE.gguf (language model, LoRA merged, as llama.cpp reads it) and
+ * FOLDER/mmproj-NAME-TYPE.gguf from a model's directory, its hub name, or NULL for the small model; NAME is the
+ * last component. FOLDER is made if absent. A file appears under its name once it is whole. *out is the
+ * caller's, to iv_quantize_result_free. Any thread. */
+IV_API int iv_quantize(const char *model, const char *folder, const struct iv_quantize_options *o,
+                       struct iv_quantize_result *out, struct iv_error *e);
+IV_API void iv_quantize_result_free(struct iv_quantize_result *result);
 
 /* ---------------------------------------------------------------- hub */
 

@@ -69,6 +69,16 @@ void filemap_touch(const void *p, size_t n)
         (void)*((const volatile char *)p + at);
 }
 
+void filemap_forget(const void *p, size_t n)
+{
+    // whole pages only: the ends may be shared with a neighbour
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)p + page - 1) / page * page,
+              end = ((uintptr_t)p + n) / page * page;
+    if (end > from)
+        (void)madvise((void *)from, end - from, MADV_DONTNEED);
+}
+
 int file_read(const char *path, size_t max, int code, char **out, size_t *n, struct err *e)
 {
     int fd, rc, why = 0;

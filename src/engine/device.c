@@ -59,6 +59,11 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
+    if (g->cpu_only && must)
+        return err_set(e, ERR_USAGE, "device \"%s\": GGUF models run on the CPU in this version",
+                       device);
+    if (g->cpu_only)
+        return 0;
     rc = gpu_open(&opt, &g->gpu, e);
     if (rc != 0 && must)
         return refuse(device, e);

@@ -9,6 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "engine/gguf_pair.h"
 #include "engine/identity.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
@@ -91,22 +92,72 @@ static int apply_variant(struct model_config *c, const char *variant, struct err
     return 0;
 }
 
-static int open_text(iv_engine *g, const char *dir, struct err *e)
+static int check_text(const iv_engine *g, const char *dir, struct err *e)
+{
+    if (tokenizer_size(g->tokenizer) > g->config.llm.n_vocab)
+        return err_set(e, ERR_MODEL, "%s: the tokenizer has %zu pieces, the model %zu rows", dir,
+                       tokenizer_size(g->tokenizer), g->config.llm.n_vocab);
+    if (!g->config.text_only && wordpiece_size(g->wordpiece) > g->config.qformer.n_vocab)
+        return err_set(e, ERR_MODEL,
+                       "%s: the Q-Former's vocabulary has %zu entries, the model %zu rows", dir,
+                       wordpiece_size(g->wordpiece), g->config.qformer.n_vocab);
+    return 0;
+}
+
+static int open_folder(iv_engine *g, const char *dir, struct err *e)
 {
     int rc;
-    enum tokenizer_kind kind =
-        g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2 : TOKENIZER_MISTRAL;
-    TRY(tokenizer_open(dir, kind, &g->tokenizer, e));
-    if (tokenizer_size(g->tokenizer) > g->config.llm.n_vocab)
-        TRY(err_set(e, ERR_MODEL, "%s: the tokenizer has %zu pieces, the model %zu rows", dir,
-                    tokenizer_size(g->tokenizer), g->config.llm.n_vocab));
+    if (g->tokenizer_only) {
+        TRY(config_load(&g->config, dir, e));
+    } else {
+        TRY(model_open(&g->model, dir, e));
+        g->config = g->model.config;
+    }
+    TRY(tokenizer_open(
+        dir, g->config.llm.kind == LLM_INTERNLM2 ? TOKENIZER_INTERNLM2 : TOKENIZER_MISTRAL,
+        &g->tokenizer, e));
     TRY(wordpiece_open(dir, &g->wordpiece, e));
-    if (wordpiece_size(g->wordpiece) > g->config.qformer.n_vocab)
-        TRY(err_set(e, ERR_MODEL,
-                    "%s: the Q-Former's vocabulary has %zu entries, the model %zu rows", dir,
-                    wordpiece_size(g->wordpiece), g->config.qformer.n_vocab));
 fail:
     return rc;
+}
+
+static int open_gguf(iv_engine *g, const char *path, const char *mmproj, struct err *e)
+{
+    int rc;
+    char *vision = NULL;
+    bool is_vision;
+    struct gguf_file file[2] = {0};
+    TRY(gguf_open(&file[0], path, e));
+    TRY(gguf_kind(&file[0], &is_vision, e)); // first: what it is not must not be missed beside it
+    if (is_vision)
+        TRY(err_set(e, ERR_MODEL, "%s: a vision file; name the language file", path));
+    TRY(gguf_pair_find(path, mmproj, &vision, e));
+    if (g->tokenizer_only) {
+        if (vision)
+            TRY(gguf_open(&file[1], vision, e));
+        TRY(gguf_config(&g->config, &file[0], vision ? &file[1] : NULL, e));
+        TRY(gguf_pair_text(&file[0], vision ? &file[1] : NULL, &g->config, &g->tokenizer,
+                           &g->wordpiece, e));
+    } else {
+        TRY(model_open_gguf(&g->model, path, vision, e));
+        g->config = g->model.config;
+        const struct weights *w = g->model.weights;
+        TRY(gguf_pair_text(weights_gguf(w, 0), weights_gguf(w, 1), &g->config, &g->tokenizer,
+                           &g->wordpiece, e));
+    }
+    if (!vision)
+        log_line(&g->hooks, LOG_INFO, "%s: no vision file beside it, text only", path);
+fail:
+    gguf_close(&file[0]);
+    gguf_close(&file[1]);
+    mem_free(vision);
+    return rc;
+}
+
+static bool is_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    return gguf_is(path) || (n > 5 && strcmp(path + n - 5, ".gguf") == 0);
 }
 
 static void fill_info(iv_engine *g)
@@ -143,7 +194,7 @@ static void fill_info(iv_engine *g)
     i->n_tensor = w ? weights_count(w) : 0;
     for (size_t t = 0; t < i->n_tensor; t++) {
         const struct tensor *x = weights_at(w, t);
-        i->n_param += x->bytes / dtype_bytes(x->dtype);
+        i->n_param += x->bytes / dtype_block_bytes(x->dtype) * dtype_block(x->dtype);
     }
     i->n_file = w ? weights_file_count(w) : 0;
     for (size_t f = 0; f < i->n_file; f++) {
@@ -200,18 +251,22 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
     TRY(identity_open(&g->identity, &e));
     TRY(open_cache(g, opt, &e));
-    if (g->tokenizer_only) {
-        TRY(config_load(&g->config, folder, &e));
-    } else {
-        TRY(model_open(&g->model, folder, &e));
-        g->config = g->model.config;
+    g->cpu_only = is_gguf(folder);
+    if (g->cpu_only)
+        TRY(open_gguf(g, folder, opt->mmproj, &e));
+    else if (opt->mmproj)
+        TRY(err_set(&e, ERR_USAGE, "mmproj %s: only a language model's .gguf file takes one",
+                    opt->mmproj));
+    else
+        TRY(open_folder(g, folder, &e));
+    TRY(check_text(g, folder, &e));
+    if (!g->tokenizer_only) {
         g->prefetch = prefetch_open(&g->model);
         log_line(&g->hooks, LOG_INFO, "%s: %zu tensors in %zu files mapped", g->name,
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
-    TRY(open_text(g, folder, &e));
     TRY(engine_place_weights(g, &e));
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));

@@ -30,9 +30,21 @@ struct clips_options media_clip_options(const iv_engine *g, const struct iv_medi
     return c;
 }
 
+static int check_vision(const iv_engine *g, struct err *e)
+{
+    if (!g->config.text_only)
+        return 0;
+    return err_set(e, ERR_MODEL,
+                   "%s has no vision part: no mmproj-*.gguf is beside it, name one with --mmproj",
+                   g->name);
+}
+
 int media_clips_plan(const iv_engine *g, const struct iv_media_options *o, size_t n_frame,
                      size_t width, size_t height, struct clips_plan *out, struct err *e)
 {
+    int rc = check_vision(g, e);
+    if (rc != 0)
+        return rc;
     struct clips_options c = media_clip_options(g, o);
     // an unknown size only matters to the transforms that keep the shape: a usual one stands for it
     return clips_plan(out, &c, n_frame, width ? width : 1280, height ? height : 720, e);
@@ -50,6 +62,9 @@ static int check_options(const struct iv_media_options *o, struct err *e)
 
 int media_new(const iv_engine *g, const struct iv_callbacks *cb, iv_media **out, struct err *e)
 {
+    int rc = check_vision(g, e);
+    if (rc != 0)
+        return rc;
     iv_media *m = mem_calloc(1, sizeof *m);
     if (!m)
         return err_set(e, ERR_LIMIT, "media: out of memory");

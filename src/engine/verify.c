@@ -13,16 +13,22 @@ enum {
     POLL = 1 << 20, // elements between two looks at abort
 };
 
+static size_t count_of(const struct tensor *t)
+{
+    return t->bytes / dtype_block_bytes(t->dtype) * dtype_block(t->dtype);
+}
+
 // Index of the first NaN or infinity of t, or t's element count; stops when asked to.
 static size_t first_bad(const struct tensor *t, const struct hooks *hooks)
 {
     float x[CHUNK];
-    size_t size = dtype_bytes(t->dtype), n = t->bytes / size;
-    if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16)
+    size_t n = count_of(t);
+    if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16 &&
+        !dtype_is_block(t->dtype))
         return n;
     for (size_t i = 0; i < n; i += CHUNK) {
         size_t m = min_size(CHUNK, n - i);
-        dtype_to_f32(x, (const char *)t->data + i * size, t->dtype, m);
+        dtype_to_f32(x, (const char *)t->data + dtype_span(t->dtype, i), t->dtype, m);
         if (i % POLL == 0 && hooks_abort(hooks))
             return n;
         float sum = 0; // 0 * x is 0 for every finite x, NaN otherwise
@@ -52,7 +58,7 @@ int iv_engine_verify(const iv_engine *g, void (*report)(void *user, const char *
     for (size_t i = 0; i < weights_count(w); i++) {
         const struct tensor *t = weights_at(w, i);
         size_t at = first_bad(t, &hooks);
-        if (at < t->bytes / dtype_bytes(t->dtype)) {
+        if (at < count_of(t)) {
             snprintf(line, sizeof line, "%s: element %zu is not finite", t->name, at);
             report(user, line);
             if (n_bad++ == 0)

@@ -131,6 +131,15 @@ ALWAYS_INLINE void few_lanes(const struct product_kernels *p, const struct produ
                              bool round)
 {
     switch (j->w_type) {
+    case DT_Q4_0:
+    case DT_Q4_1:
+    case DT_Q5_0:
+    case DT_Q8_0:
+    case DT_Q4_K:
+    case DT_Q5_K:
+    case DT_Q6_K:
+        product_few_blocks(p, j);
+        break;
     case DT_F32:
         few_type(p, j, DT_F32, round);
         break;

@@ -35,7 +35,7 @@ struct product_job {
     float *y; // [m, n]
     size_t y_stride;
     const void *x;   // [m, k] rows made by `prepare`, row r at byte r * product_x_stride(p, k)
-    const void *w;   // [n, k] of w_type (F32, F16 or BF16)
+    const void *w;   // [n, k] of w_type (F32, F16, BF16, or blocks: k and w_stride whole ones)
     size_t w_stride; // elements
     enum dtype w_type;
     size_t m, n, k;
@@ -98,7 +98,8 @@ struct product_kernels {
     // 64-byte aligned, zeros behind the last element. dst is 64-byte aligned.
     void (*prepare)(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
                     size_t m, size_t k);
-    // m <= KERNEL_FEW_ROWS: dot products on the weight rows in place, at the speed of memory.
+    // m <= KERNEL_FEW_ROWS: dot products on the weight rows in place, at the speed of memory. Weights in
+    // blocks count as they are stored: only x is rounded in bf16.
     void (*few)(const struct product_kernels *p, const struct product_job *j);
     // Any m: weights go block by block through scratch (scratch_bytes, 64-byte aligned).
     // Rounds differently from `few`.
@@ -108,6 +109,9 @@ struct product_kernels {
     // are not read; a NaN or infinity in a value that only some rows see may reach the others.
     void (*attention)(const struct product_kernels *p, const struct attention_job *j,
                       void *scratch);
+
+    // dst = n weights in blocks at w as f32, to the bit as dtype_to_f32 gives them.
+    void (*unpack)(float *dst, const void *w, enum dtype t, size_t n);
 
     // Building blocks of `many` and `attention` in tiers that have them; not called from outside
     // panel = k (<= depth) inputs of n (<= panel) weight rows at w, converted and laid out for `tile`
@@ -159,6 +163,8 @@ struct kernels {
     // Split halves of one row's heads, in place: x [n_head, d] (d even), table [d]: cos [d/2], sin [d/2].
     // a' = a cos - b sin, b' = b cos + a sin, where a, b are the halves of a head.
     void (*rope)(float *x, size_t n_head, size_t d, const float *table);
+    // The same for interleaved halves: a at even, b at odd places.
+    void (*rope_pairs)(float *x, size_t n_head, size_t d, const float *table);
 };
 
 // Fills k with the best kernels of the set of tiers (cpu_detect, perhaps through cpu_mask).

@@ -32,12 +32,32 @@ static void start_from_bias(const struct product_job *j, size_t from, size_t n)
     }
 }
 
+// The same for weights in blocks: a panel's rows become f32 behind the panels, then they are packed.
+static void pack_unpacked(const struct product_kernels *p, const struct product_job *j,
+                          void *scratch, size_t step, size_t n0, size_t n, size_t k0, size_t k)
+{
+    size_t row_bytes = dtype_span(j->w_type, j->w_stride), at = dtype_span(j->w_type, k0);
+    uint8_t *to = scratch;
+    float *stage = (float *)(void *)(to + p->block / p->panel * p->panel * p->depth * p->x_elem);
+    for (size_t o = 0; o < n; o += p->panel, to += step) {
+        size_t rows = min_size(p->panel, n - o);
+        const uint8_t *w = (const uint8_t *)j->w + (n0 + o) * row_bytes + at;
+        for (size_t r = 0; r < rows; r++)
+            p->unpack(stage + r * p->depth, w + r * row_bytes, j->w_type, k);
+        p->pack(to, stage, p->depth, DT_F32, rows, k);
+    }
+}
+
 // Packs the weights of outputs [n0, n0 + n) and inputs [k0, k0 + k); panel i starts at i * step bytes.
 static void pack_block(const struct product_kernels *p, const struct product_job *j, void *scratch,
                        size_t step, size_t n0, size_t n, size_t k0, size_t k)
 {
     size_t elem = dtype_bytes(j->w_type);
     uint8_t *to = scratch;
+    if (dtype_is_block(j->w_type)) {
+        pack_unpacked(p, j, scratch, step, n0, n, k0, k);
+        return;
+    }
     for (size_t o = 0; o < n; o += p->panel, to += step) {
         const uint8_t *w = (const uint8_t *)j->w + ((n0 + o) * j->w_stride + k0) * elem;
         p->pack(to, w, j->w_stride, j->w_type, min_size(p->panel, n - o), k);

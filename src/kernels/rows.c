@@ -100,6 +100,18 @@ static void rope_ref(float *x, size_t n_head, size_t d, const float *table)
     }
 }
 
+static void rope_pairs_ref(float *x, size_t n_head, size_t d, const float *table)
+{
+    const float *cs = table, *sn = table + d / 2;
+    for (size_t h = 0; h < n_head; h++, x += d)
+        for (size_t i = 0; i < d / 2; i++) {
+            double va = (double)x[2 * i], vb = (double)x[2 * i + 1];
+            double c = (double)cs[i], s = (double)sn[i];
+            x[2 * i] = (float)(va * c - vb * s);
+            x[2 * i + 1] = (float)(vb * c + va * s);
+        }
+}
+
 void rows_set_ref(struct kernels *k)
 {
     k->to_f32 = to_f32_ref;
@@ -112,4 +124,5 @@ void rows_set_ref(struct kernels *k)
     k->rms_norm = rms_norm_ref;
     k->layer_norm = layer_norm_ref;
     k->rope = rope_ref;
+    k->rope_pairs = rope_pairs_ref;
 }

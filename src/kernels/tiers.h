@@ -23,6 +23,9 @@ void product_set_avx2(struct product_kernels *f32, struct product_kernels *bf16)
 void product_set_avx512(struct product_kernels *f32, struct product_kernels *bf16);
 void product_set_neon(struct product_kernels *f32, struct product_kernels *bf16);
 
+// `few` of weights in blocks, plain C on both forms of prepared rows.
+void product_few_blocks(const struct product_kernels *p, const struct product_job *j);
+
 // `many` and `attention` on top of pack, pack_t, tile, soft_step, few and mix.
 void product_many_blocked(const struct product_kernels *p, const struct product_job *j,
                           void *scratch);

@@ -142,7 +142,8 @@ static void panel_set_lanes(struct product_kernels *p)
     p->panel = PANEL;
     p->block = PANEL_BLOCK;
     p->depth = PANEL_DEPTH;
-    p->scratch_bytes = PANEL_BLOCK * PANEL_DEPTH * p->x_elem;
+    // panels, and behind them room to unpack the blocks of one
+    p->scratch_bytes = PANEL_BLOCK * PANEL_DEPTH * p->x_elem + PANEL * PANEL_DEPTH * sizeof(float);
     p->tile = tile_lanes;
 }
 

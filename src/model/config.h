@@ -47,10 +47,14 @@ struct llm_config {
     unsigned lora_r;
     float lora_alpha;
     char base_name[256]; // pretrained_llm_path
+    // As llama.cpp's files have it: q, k and v are apart also in InternLM2, and the rows of q and k are so
+    // ordered that rotary positions turn neighbouring pairs instead of split halves.
+    bool pairs;
 };
 
 struct model_config {
     enum variant variant; // guessed; the caller may override it with config_set_variant
+    bool text_only;       // a GGUF language model without its vision part: vit and qformer are zero
     struct vit_config vit;
     struct qformer_config qformer;
     struct llm_config llm;

@@ -58,7 +58,7 @@ static const struct bind_row internlm2_layer_rows[] = {
 int llm_bind(struct llm *m, const struct llm_config *c, struct binder *b, struct err *e)
 {
     int rc;
-    bool packed = c->kind == LLM_INTERNLM2;
+    bool packed = c->kind == LLM_INTERNLM2 && !c->pairs;
     memset(m, 0, sizeof *m);
     m->c = *c;
     m->layer = mem_calloc(c->n_layer, sizeof *m->layer);
@@ -110,7 +110,7 @@ static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_lay
     *q = mat_cols(all, 0, d_q);
     *k = mat_cols(all, d_q, d_kv);
     *v = mat_cols(all, d_q + d_kv, d_kv);
-    if (c->kind == LLM_MISTRAL) {
+    if (!tensor_present(&w->wqkv.w)) {
         op_linears(o, all, &in, (const struct linear *[]){&w->q, &w->k, &w->v}, 3);
         return;
     }
@@ -145,6 +145,7 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
                                                  .k = k,
                                                  .v = v,
                                                  .rope = rope,
+                                                 .pairs = c->pairs,
                                                  .span = span,
                                                  .n_span = b->n_span,
                                                  .n_head = c->n_head,

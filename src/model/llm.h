@@ -14,7 +14,7 @@
 
 struct llm_layer {
     struct tensor attn_norm, ffn_norm; // [d_model]
-    struct linear q, k, v;             // Mistral
+    struct linear q, k, v;             // Mistral, and all from GGUF
     struct linear wqkv;                // InternLM2: packed per key head
     struct linear o;
     struct linear gate, up, down;

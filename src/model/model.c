@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "model/dims.h"
+#include "model/gguf_names.h"
 
 static const char POS_EMBED[] = "vision_encoder.pos_embed";
 
@@ -51,31 +52,72 @@ static void set_sizes(const struct model_config *c, size_t n_frame_pos, size_t s
     size[DIM_LLM_VOCAB] = l->n_vocab;
 }
 
-int model_open(struct model *m, const char *dir, struct err *e)
+// Configuration and weights are there; binds every tensor.
+static int bind_all(struct model *m, struct err *e)
 {
     int rc;
     size_t size[DIM_N], n_frame_pos = 0;
     struct binder b = {0};
-    memset(m, 0, sizeof *m);
-    TRY(config_load(&m->config, dir, e));
-    TRY(weights_open(dir, &m->weights, e));
-    TRY(count_pos_frames(m, &n_frame_pos, e));
+    if (!m->config.text_only)
+        TRY(count_pos_frames(m, &n_frame_pos, e));
     set_sizes(&m->config, n_frame_pos, size);
     const struct llm_config *l = &m->config.llm;
     float scale = l->lora_r ? l->lora_alpha / (float)l->lora_r : 0.0f;
     TRY(binder_init(&b, m->weights, size, l->lora_r, scale, e));
-    TRY(vit_bind(&m->vit, &m->config.vit, n_frame_pos, &b, e));
-    TRY(qformer_bind(&m->qformer, &m->config.qformer, &b, e));
+    if (!m->config.text_only) {
+        TRY(vit_bind(&m->vit, &m->config.vit, n_frame_pos, &b, e));
+        TRY(qformer_bind(&m->qformer, &m->config.qformer, &b, e));
+    }
     m->n_order_vision = b.n_order;
     TRY(llm_bind(&m->llm, l, &b, e));
     TRY(bind_check_unused(&b, e));
     m->order = b.order;
     m->n_order = b.n_order;
     b.order = NULL;
-    binder_free(&b);
-    return 0;
 fail:
     binder_free(&b);
+    return rc;
+}
+
+int model_open(struct model *m, const char *dir, struct err *e)
+{
+    int rc;
+    memset(m, 0, sizeof *m);
+    TRY(config_load(&m->config, dir, e));
+    TRY(weights_open(dir, &m->weights, e));
+    TRY(bind_all(m, e));
+    return 0;
+fail:
+    model_close(m);
+    return rc;
+}
+
+int model_open_gguf(struct model *m, const char *language, const char *vision, struct err *e)
+{
+    int rc;
+    bool is_vision;
+    struct gguf_file file[2] = {0};
+    memset(m, 0, sizeof *m);
+    TRY(gguf_open(&file[0], language, e));
+    TRY(gguf_kind(&file[0], &is_vision, e));
+    if (is_vision)
+        TRY(err_set(e, ERR_MODEL, "%s: a vision file; name the language file", language));
+    if (vision) {
+        TRY(gguf_open(&file[1], vision, e));
+        TRY(gguf_kind(&file[1], &is_vision, e));
+        if (!is_vision)
+            TRY(err_set(e, ERR_MODEL,
+                        "%s: no vision file (its architecture is not \"" GGUF_VISION_ARCHITECTURE
+                        "\")",
+                        vision));
+    }
+    TRY(gguf_config(&m->config, &file[0], vision ? &file[1] : NULL, e));
+    TRY(weights_take_gguf(file, vision ? 2 : 1, gguf_adapt, NULL, &m->weights, e));
+    TRY(bind_all(m, e));
+    return 0;
+fail:
+    gguf_close(&file[0]);
+    gguf_close(&file[1]);
     model_close(m);
     return rc;
 }

@@ -23,6 +23,9 @@ struct model {
 // Opens dir (config.json and safetensors), binds every tensor and refuses missing, wrongly shaped and
 // unexpected ones by name. On failure *m is as model_close leaves it.
 int model_open(struct model *m, const char *dir, struct err *e);
+// The same from GGUF files: a language file, and a vision file or NULL. Without one the configuration says
+// text_only and vit and qformer stay empty.
+int model_open_gguf(struct model *m, const char *language, const char *vision, struct err *e);
 void model_close(struct model *m);
 
 #endif

@@ -97,7 +97,7 @@ size_t vit_tokens(const struct vit_config *c, size_t n_frame)
 static void table_row(const struct tensor *t, size_t row, float *out)
 {
     size_t d = t->dim[1];
-    dtype_to_f32(out, (const char *)t->data + row * d * dtype_bytes(t->dtype), t->dtype, d);
+    dtype_to_f32(out, (const char *)t->data + dtype_span(t->dtype, row * d), t->dtype, d);
 }
 
 // The table for clips of n_frame frames if the checkpoint holds it as it is.

@@ -51,6 +51,7 @@ struct backend {
     // table is already pushed: [n, d_head]
     void (*rope_table)(struct ops *o, struct mat table, const uint32_t *pos, double theta);
     void (*rope)(struct ops *o, struct mat x, size_t n_head, struct mat table);
+    void (*rope_pairs)(struct ops *o, struct mat x, size_t n_head, struct mat table);
     void (*embed)(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
     void (*patch_embed)(struct ops *o, struct mat y, const float *pixels, size_t n_frame,
                         size_t size, size_t patch, const struct linear *w);

@@ -234,6 +234,7 @@ static const struct backend cpu_backend = {
     .silu_mul = cpu_silu_mul,
     .rope_table = cpu_rope_table,
     .rope = cpu_rope,
+    .rope_pairs = cpu_rope_pairs,
     .embed = cpu_embed,
     .patch_embed = cpu_patch_embed,
     .split_wqkv = cpu_split_wqkv,

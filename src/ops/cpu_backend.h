@@ -96,6 +96,7 @@ void cpu_gelu(struct ops *o, struct mat x);
 void cpu_silu_mul(struct ops *o, struct mat gate, struct mat up);
 void cpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double theta);
 void cpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table);
+void cpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table);
 void cpu_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
 void cpu_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
                     size_t d_head);

@@ -85,7 +85,7 @@ static struct product_job part(const struct product_run *r, const struct product
     struct product_job t = *j;
     t.y += row * j->y_stride + col;
     t.x = (const char *)j->x + row * product_x_stride(r->p, j->k);
-    t.w = (const char *)j->w + col * j->w_stride * dtype_bytes(j->w_type);
+    t.w = (const char *)j->w + col * dtype_span(j->w_type, j->w_stride);
     t.bias = j->bias ? j->bias + col : NULL;
     t.m = min_size(r->rows, j->m - row);
     t.n = min_size(r->cols, j->n - col);

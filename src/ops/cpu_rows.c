@@ -209,14 +209,31 @@ void cpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
     cpu_rows(o, rope_rows, &j, x.rows, x.cols);
 }
 
+static void rope_pair_rows(const void *ctx, size_t from, size_t n)
+{
+    const struct row_job *j = ctx;
+    for (size_t r = from; r < from + n; r++)
+        j->k->rope_pairs(row_at(j->y, r), j->n_head, j->x.cols, row_at(j->x, r));
+}
+
+void cpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    struct row_job j = {.k = o->kernels, .y = x, .x = table, .n_head = n_head};
+    cpu_rows(o, rope_pair_rows, &j, x.rows, x.cols);
+}
+
 static void embed_rows(const void *ctx, size_t from, size_t n)
 {
     const struct row_job *j = ctx;
-    size_t step = j->y.cols * dtype_bytes(j->table->dtype);
+    enum dtype t = j->table->dtype;
+    size_t step = dtype_span(t, j->y.cols);
     for (size_t r = from; r < from + n; r++) {
         size_t id = j->ids ? (size_t)j->ids[r] : r;
-        j->k->to_f32(row_at(j->y, r), (const char *)j->table->data + id * step, j->table->dtype,
-                     j->y.cols);
+        const char *row = (const char *)j->table->data + id * step;
+        if (dtype_is_block(t))
+            dtype_to_f32(row_at(j->y, r), row, t, j->y.cols);
+        else
+            j->k->to_f32(row_at(j->y, r), row, t, j->y.cols);
     }
 }
 

@@ -51,8 +51,10 @@ void fused_linear_add(struct ops *o, struct mat x, const struct linear_input *in
 
 void fused_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a)
 {
-    op_rope(o, a->q, a->n_head, a->rope);
-    op_rope(o, a->k, a->n_kv, a->rope);
+    void (*rotate)(struct ops *, struct mat, size_t, struct mat) =
+        a->pairs ? op_rope_pairs : op_rope;
+    rotate(o, a->q, a->n_head, a->rope);
+    rotate(o, a->k, a->n_kv, a->rope);
     for (size_t i = 0; i < a->n_span; i++) {
         const struct cache_span *s = &a->span[i];
         op_copy(o, mat_rows(s->k, s->pos, s->n_row), mat_rows(a->k, s->first_row, s->n_row));

@@ -96,6 +96,13 @@ static bool is_weight(const struct tensor *t)
     return tensor_present(t) && (t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16);
 }
 
+// Rows of one of these types, or of whole blocks.
+static bool is_table(const struct tensor *t)
+{
+    return is_weight(t) || (tensor_present(t) && dtype_is_block(t->dtype) && t->rank == 2 &&
+                            t->dim[1] % dtype_block(t->dtype) == 0);
+}
+
 static bool is_vector(const struct tensor *t, size_t n)
 {
     return is_weight(t) && tensor_count(t) == n;
@@ -108,8 +115,7 @@ static bool is_matrix(const struct tensor *t, size_t rows, size_t cols)
 
 static bool fits(const struct linear *w, size_t d_out, size_t d_in)
 {
-    if (!is_weight(&w->w) || w->w.rank < 2 || linear_outputs(w) != d_out ||
-        linear_inputs(w) != d_in)
+    if (!is_table(&w->w) || w->w.rank < 2 || linear_outputs(w) != d_out || linear_inputs(w) != d_in)
         return false;
     if (tensor_present(&w->b) && !is_vector(&w->b, d_out))
         return false;
@@ -122,7 +128,7 @@ static bool fits(const struct linear *w, size_t d_out, size_t d_in)
 static void count_weight(struct ops *o, const struct tensor *t)
 {
     if (tensor_present(t))
-        o->weight_bytes += (double)tensor_count(t) * (double)dtype_bytes(t->dtype);
+        o->weight_bytes += (double)dtype_span(t->dtype, tensor_count(t));
 }
 
 static void count_linear(struct ops *o, const struct linear *w, size_t n)
@@ -420,9 +426,16 @@ void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
         o->backend->rope(o, x, n_head, table);
 }
 
+void op_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    assert(is_f32(x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
+    if (!idle(o, x))
+        o->backend->rope_pairs(o, x, n_head, table);
+}
+
 void op_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids)
 {
-    assert(is_f32(y) && is_weight(table) && table->rank >= 1);
+    assert(is_f32(y) && is_table(table) && table->rank >= 1);
     assert(table->dim[table->rank - 1] == y.cols);
     if (idle(o, y))
         return;
@@ -435,7 +448,7 @@ void op_embed(struct ops *o, struct mat y, const struct tensor *table, const int
                      n);
     if (idle(o, y))
         return;
-    o->weight_bytes += (double)y.rows * (double)y.cols * (double)dtype_bytes(table->dtype);
+    o->weight_bytes += (double)y.rows * (double)dtype_span(table->dtype, y.cols);
     o->backend->embed(o, y, table, ids);
 }
 

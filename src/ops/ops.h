@@ -154,6 +154,8 @@ void op_silu_mul(struct ops *o, struct mat gate, struct mat up);
 struct mat op_rope_table(struct ops *o, const uint32_t *pos, size_t n, size_t d_head, double theta);
 // Rotates the split halves of each head of x [n, n_head * d_head] in place.
 void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table);
+// The same for heads whose two halves are interleaved: element 2j is the first half's j, 2j + 1 the second's.
+void op_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table);
 
 // y[i] = table[ids[i]]; ids < rows of table (checked: out of range fails the ops). ids is host memory;
 // NULL = the rows 0, 1, 2 ... of table.
@@ -192,6 +194,7 @@ struct cache_attention {
     struct mat q;    // [n, n_head * d_head]
     struct mat k, v; // [n, n_kv * d_head]
     struct mat rope; // op_rope_table of the rows' positions
+    bool pairs;      // op_rope_pairs instead of op_rope
     const struct cache_span *span;
     size_t n_span;
     size_t n_head, n_kv, d_head;

@@ -275,6 +275,7 @@ static const struct backend plan_backend = {
     .silu_mul = plan_pair,
     .rope_table = plan_rope_table,
     .rope = plan_rope,
+    .rope_pairs = plan_rope,
     .embed = plan_embed,
     .patch_embed = plan_patch_embed,
     .split_wqkv = plan_split_wqkv,

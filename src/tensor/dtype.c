@@ -11,12 +11,27 @@
 
 #include <assert.h>
 
+#include "base/size.h"
+#include "tensor/blocks.h"
+#include "tensor/block_coding.h"
+
 static const struct {
     const char *name;
-    size_t bytes;
+    size_t bytes, block; // of a block, in one
 } info[DT_N] = {
-    [DT_F32] = {"F32", 4}, [DT_F16] = {"F16", 2}, [DT_BF16] = {"BF16", 2},
-    [DT_I64] = {"I64", 8}, [DT_I32] = {"I32", 4}, [DT_U8] = {"U8", 1},
+    [DT_F32] = {"F32", 4, 1},
+    [DT_F16] = {"F16", 2, 1},
+    [DT_BF16] = {"BF16", 2, 1},
+    [DT_I64] = {"I64", 8, 1},
+    [DT_I32] = {"I32", 4, 1},
+    [DT_U8] = {"U8", 1, 1},
+    [DT_Q4_0] = {"Q4_0", sizeof(struct block_q4_0), BLOCK_SMALL},
+    [DT_Q4_1] = {"Q4_1", sizeof(struct block_q4_1), BLOCK_SMALL},
+    [DT_Q5_0] = {"Q5_0", sizeof(struct block_q5_0), BLOCK_SMALL},
+    [DT_Q8_0] = {"Q8_0", sizeof(struct block_q8_0), BLOCK_SMALL},
+    [DT_Q4_K] = {"Q4_K", sizeof(struct block_q4_k), BLOCK_SUPER},
+    [DT_Q5_K] = {"Q5_K", sizeof(struct block_q5_k), BLOCK_SUPER},
+    [DT_Q6_K] = {"Q6_K", sizeof(struct block_q6_k), BLOCK_SUPER},
 };
 
 const char *dtype_name(enum dtype t)
@@ -26,18 +41,40 @@ const char *dtype_name(enum dtype t)
 
 size_t dtype_bytes(enum dtype t)
 {
+    return (unsigned)t < DT_N && info[t].block == 1 ? info[t].bytes : 0;
+}
+
+size_t dtype_block(enum dtype t)
+{
+    return (unsigned)t < DT_N ? info[t].block : 1;
+}
+
+size_t dtype_block_bytes(enum dtype t)
+{
     return (unsigned)t < DT_N ? info[t].bytes : 0;
 }
 
-int dtype_from_name(const char *name, size_t n, enum dtype *out)
+bool dtype_size(enum dtype t, size_t n, size_t *bytes)
 {
-    for (unsigned t = 0; t < DT_N; t++) {
+    *bytes = 0;
+    return n % dtype_block(t) == 0 && mul_size(n / dtype_block(t), dtype_block_bytes(t), bytes);
+}
+
+size_t dtype_span(enum dtype t, size_t n)
+{
+    assert(n % dtype_block(t) == 0);
+    return n / dtype_block(t) * dtype_block_bytes(t);
+}
+
+bool dtype_from_name(const char *name, size_t n, enum dtype *out)
+{
+    for (unsigned t = 0; t < DT_N && !dtype_is_block((enum dtype)t); t++) {
         if (strlen(info[t].name) == n && memcmp(info[t].name, name, n) == 0) {
             *out = (enum dtype)t;
-            return 1;
+            return true;
         }
     }
-    return 0;
+    return false;
 }
 
 static float f32_from_bits(uint32_t u)
@@ -87,8 +124,10 @@ void dtype_to_f32(float *dst, const void *src, enum dtype t, size_t n)
 {
     const unsigned char *p = src;
     uint16_t h;
-    assert(t == DT_F32 || t == DT_F16 || t == DT_BF16);
-    if (t == DT_F32) {
+    assert(t == DT_F32 || t == DT_F16 || t == DT_BF16 || dtype_is_block(t));
+    if (dtype_is_block(t)) {
+        blocks_to_f32(dst, src, t, n);
+    } else if (t == DT_F32) {
         if (n) // src of an empty tensor may be NULL
             memcpy(dst, src, n * sizeof *dst);
     } else if (t == DT_BF16) {

@@ -27,7 +27,7 @@ enum piece_type {
     PIECE_UNKNOWN = 2,
     PIECE_CONTROL = 3,
     PIECE_USER = 4,   // USER_DEFINED: matched whole, before anything else
-    PIECE_UNUSED = 5, // text never becomes it; not accepted from a file
+    PIECE_UNUSED = 5, // text never becomes it; not accepted from tokenizer.model
     PIECE_BYTE = 6    // "<0x00>" .. "<0xFF>"
 };
 
@@ -56,6 +56,11 @@ int tokenizer_open_model(const void *model, size_t n, const char *config, size_t
 // From arrays (GGUF metadata), which are not needed afterwards; added tokens as without a config.
 int tokenizer_open_pieces(const struct tokenizer_piece *piece, size_t n, const char *name,
                           enum tokenizer_kind kind, struct tokenizer **out, struct err *e);
+// Merges by this table instead of by score, as tokenizer.json does: n pairs of neighbours, each of which
+// becomes the piece of both texts together, in the order of their ranks. For a tokenizer from pieces, before
+// its first use.
+int tokenizer_set_merges(struct tokenizer *t, const int32_t *pair, size_t n, const char *name,
+                         struct err *e);
 void tokenizer_close(struct tokenizer *t); // NULL is fine
 
 // Appends to out the ids of ONE piece of the prompt, whose text is the concatenation of the spans:

@@ -24,6 +24,7 @@ static int read_token(const js_value *v, uint64_t id, const char *name, struct a
     static const char *const unsupported[] = {"lstrip", "rstrip", "single_word"};
     unsigned long long shown = id;
     *out = (struct added_token){.id = id};
+    (void)js_bool(js_get(v, "special"), &out->special);
     out->p = js_str(js_get(v, "content"), &out->n);
     if (!out->p || out->n == 0)
         return err_set(e, ERR_MODEL, "%s: added token %llu has no content", name, shown);
@@ -187,6 +188,39 @@ static int read_merges(struct tokenizer *t, const js_value *model, const char *n
             goto fail;
         }
         TRY(tokenizer_merges_add(t, left, right, id, (uint32_t)i, name, e));
+    }
+fail:
+    return rc;
+}
+
+int tokenizer_set_merges(struct tokenizer *t, const int32_t *pair, size_t n, const char *name,
+                         struct err *e)
+{
+    int rc;
+    if (n > MERGE_COUNT_MAX)
+        return err_set(e, ERR_MODEL, "%s: %zu merges, at most %d are accepted", name, n,
+                       MERGE_COUNT_MAX);
+    TRY(tokenizer_merges_init(t, n, name, e));
+    for (size_t i = 0; i < n; i++) {
+        int32_t half[2], id = -1; // pair may lie at any address
+        memcpy(half, (const char *)pair + i * sizeof half, sizeof half);
+        char joined[2 * VOCAB_PIECE_MAX];
+        bool known = half[0] >= 0 && half[1] >= 0 && (size_t)half[0] < t->vocab.n &&
+                     (size_t)half[1] < t->vocab.n;
+        if (known) {
+            size_t nl, nr;
+            const char *l = vocab_piece(&t->vocab, (size_t)half[0], &nl);
+            const char *r = vocab_piece(&t->vocab, (size_t)half[1], &nr);
+            memcpy(joined, l, nl);
+            memcpy(joined + nl, r, nr);
+            id = vocab_find(&t->vocab, joined, nl + nr);
+        }
+        if (!known || !tokenizer_is_ordinary(t, half[0]) || !tokenizer_is_ordinary(t, half[1]) ||
+            !tokenizer_is_ordinary(t, id))
+            return err_set(e, ERR_MODEL,
+                           "%s: merge %zu of %d and %d: a half or the whole is no ordinary piece",
+                           name, i, (int)half[0], (int)half[1]);
+        TRY(tokenizer_merges_add(t, half[0], half[1], id, (uint32_t)i, name, e));
     }
 fail:
     return rc;

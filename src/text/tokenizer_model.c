@@ -227,6 +227,21 @@ fail:
     return rc;
 }
 
+int tokenizer_model_pieces(const void *model, size_t n, const char *name, enum tokenizer_kind kind,
+                           struct tokenizer_piece **out, size_t *n_piece, struct err *e)
+{
+    *out = NULL;
+    *n_piece = 0;
+    int rc = read_model((struct reader){.p = model, .n = n, .start = model, .name = name}, kind,
+                        out, n_piece, e);
+    if (rc != 0) {
+        mem_free(*out);
+        *out = NULL;
+        *n_piece = 0;
+    }
+    return rc;
+}
+
 int tokenizer_open_model(const void *model, size_t n, const char *config, size_t n_config,
                          const char *name, enum tokenizer_kind kind, struct tokenizer **out,
                          struct err *e)
@@ -260,8 +275,7 @@ int tokenizer_open_pieces(const struct tokenizer_piece *piece, size_t n, const c
     *out = NULL;
     struct tokenizer_source src = {.name = name, .kind = kind, .piece = piece, .n_piece = n};
     for (size_t i = 0; i < n; i++)
-        if (piece[i].type < PIECE_NORMAL || piece[i].type > PIECE_BYTE ||
-            piece[i].type == PIECE_UNUSED)
+        if (piece[i].type < PIECE_NORMAL || piece[i].type > PIECE_BYTE)
             return err_set(e, ERR_MODEL, "%s: piece %zu has type %d, not supported", name, i,
                            (int)piece[i].type);
     return tokenizer_build(&src, out, e);

@@ -43,6 +43,7 @@ struct added_token {
     const char *p; // borrowed
     size_t n;
     uint64_t id;
+    bool special; // as the configuration says
 };
 
 // What the loaders gather; everything borrowed.
@@ -65,6 +66,11 @@ int tokenizer_merges_add(struct tokenizer *t, int32_t left, int32_t right, int32
 const struct merge *tokenizer_merge(const struct tokenizer *t, int32_t left, int32_t right);
 // Whether ordinary text may become this id.
 bool tokenizer_is_ordinary(const struct tokenizer *t, int32_t id);
+
+// The pieces of a tokenizer.model, checked as for opening it; *out is the caller's (mem_free), its strings
+// point into model.
+int tokenizer_model_pieces(const void *model, size_t n, const char *name, enum tokenizer_kind kind,
+                           struct tokenizer_piece **out, size_t *n_piece, struct err *e);
 
 struct js_doc;
 // Reads the added tokens of a parsed tokenizer_config.json ("added_tokens_decoder") into *out, which the

@@ -33,9 +33,11 @@ static bool name_join(char out[NAME_CAP], const char *prefix, const char *name, 
     return n >= 0 && n < NAME_CAP;
 }
 
-static bool is_floating(enum dtype t)
+// Blocks hold rows of a matrix, never a vector or a table of another rank.
+static bool is_floating(const struct tensor *t)
 {
-    return t == DT_F32 || t == DT_F16 || t == DT_BF16;
+    return t->dtype == DT_F32 || t->dtype == DT_F16 || t->dtype == DT_BF16 ||
+           (dtype_is_block(t->dtype) && t->rank == 2);
 }
 
 // Looks up prefix + name + suffix and checks it. Absent: *out is zeroed, no error.
@@ -48,7 +50,7 @@ static int tensor_take(struct binder *b, const char *prefix, const char *name, c
         name_join(full, prefix, name, suffix) ? weights_find(b->weights, full) : NULL;
     if (!t)
         return 0;
-    if (!x->any_type && !is_floating(t->dtype))
+    if (!x->any_type && !is_floating(t))
         return err_set(e, ERR_MODEL, "%s: expected F32, F16 or BF16, %s has %s", full,
                        weights_file(b->weights, t), dtype_name(t->dtype));
     bool same = x->rank == 0 || t->rank == x->rank;

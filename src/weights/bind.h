@@ -48,7 +48,7 @@ int binder_init(struct binder *b, const struct weights *w, const size_t *size, u
 void binder_free(struct binder *b);
 
 // Binds n rows under `prefix` into *target; fields are borrowed views, valid as long as the weights.
-// Floating tensors may be F32, F16 or BF16; others only where the row is BIND_UNUSED. Errors (ERR_MODEL)
+// Floating tensors may be F32, F16 or BF16, matrices also of blocks; others only where the row is BIND_UNUSED. Errors (ERR_MODEL)
 // name tensor, file, expected and found; fields of earlier rows are then already set. One thread.
 int bind_rows(struct binder *b, const struct bind_row *row, size_t n, const char *prefix,
               void *target, struct err *e);

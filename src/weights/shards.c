@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "weights/gguf.h"
 #include "weights/safetensors.h"
 
 enum {
@@ -35,6 +36,7 @@ static const char index_name[] = "model.safetensors.index.json";
 struct shard {
     char *path;
     struct st_file st;
+    struct gguf_file gguf; // of this or the other kind
 };
 
 struct weights {
@@ -44,6 +46,7 @@ struct weights {
     uint32_t *shard_of;    // [n]
     uint32_t *by_name;     // [n] indices into tensor, sorted by name
     size_t n;
+    char *names; // those of adapted tensors
 };
 
 static int out_of_memory(const char *what, struct err *e)
@@ -171,10 +174,11 @@ static int tensors_gather(struct weights *w, const char *dir, struct err *e)
     }
     for (size_t s = 0; s < w->n_shard; s++) {
         const struct st_file *st = &w->shard[s].st;
-        for (size_t i = 0; i < st->n_tensor; i++, n++) {
-            w->tensor[n] = st->tensor[i];
+        const struct gguf_file *gguf = &w->shard[s].gguf;
+        for (size_t i = 0; i < st->n_tensor + gguf->n_tensor; i++, n++) {
+            w->tensor[n] = i < st->n_tensor ? st->tensor[i] : gguf->tensor[i];
             w->shard_of[n] = (uint32_t)s;
-            order[n] = (struct named){st->tensor[i].name, (uint32_t)n};
+            order[n] = (struct named){w->tensor[n].name, (uint32_t)n};
         }
     }
     qsort(order, n, sizeof *order, named_compare);
@@ -317,18 +321,81 @@ fail:
     return rc;
 }
 
+// Gives every tensor of a file the name and shape that adapt says.
+static int adapt_all(struct gguf_file *f, char **names, weights_adapt_fn *adapt, void *user,
+                     struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; i < f->n_tensor; i++) {
+        char *name = *names;
+        TRY(adapt(user, &f->tensor[i], name, WEIGHTS_NAME_MAX, e));
+        f->tensor[i].name = name;
+        *names += strlen(name) + 1;
+    }
+fail:
+    return rc;
+}
+
+int weights_take_gguf(struct gguf_file *file, size_t n, weights_adapt_fn *adapt, void *user,
+                      struct weights **out, struct err *e)
+{
+    int rc;
+    size_t bytes;
+    *out = NULL;
+    struct weights *w = mem_calloc(1, sizeof *w);
+    if (!w || !(w->shard = mem_calloc(n, sizeof *w->shard))) {
+        rc = out_of_memory(file[0].path, e);
+        goto fail;
+    }
+    for (; w->n_shard < n; w->n_shard++) {
+        struct shard *s = &w->shard[w->n_shard];
+        s->gguf = file[w->n_shard];
+        memset(&file[w->n_shard], 0, sizeof *file);
+        w->n += s->gguf.n_tensor; // each at most GGUF_TENSOR_MAX
+        s->path = mem_strndup(s->gguf.path, strlen(s->gguf.path));
+        if (!s->path) {
+            w->n_shard++;
+            rc = out_of_memory("GGUF files", e);
+            goto fail;
+        }
+    }
+    // longest names: the room for the last one is WEIGHTS_NAME_MAX too
+    if (!mul_size(w->n + 1, WEIGHTS_NAME_MAX, &bytes) || !(w->names = mem_calloc(bytes, 1))) {
+        rc = out_of_memory(w->shard[0].path, e);
+        goto fail;
+    }
+    char *names = w->names;
+    for (size_t i = 0; i < n; i++)
+        TRY(adapt_all(&w->shard[i].gguf, &names, adapt, user, e));
+    TRY(tensors_gather(w, w->shard[0].path, e));
+    *out = w;
+    return 0;
+fail:
+    for (size_t i = 0; i < n; i++)
+        gguf_close(&file[i]);
+    weights_close(w);
+    return rc;
+}
+
+const struct gguf_file *weights_gguf(const struct weights *w, size_t i)
+{
+    return i < w->n_shard && w->shard[i].gguf.path ? &w->shard[i].gguf : NULL;
+}
+
 void weights_close(struct weights *w)
 {
     if (!w)
         return;
     for (size_t i = 0; i < w->n_shard; i++) {
         st_close(&w->shard[i].st);
+        gguf_close(&w->shard[i].gguf);
         mem_free(w->shard[i].path);
     }
     mem_free(w->shard);
     mem_free(w->tensor);
     mem_free(w->shard_of);
     mem_free(w->by_name);
+    mem_free(w->names);
     mem_free(w);
 }
 
@@ -380,6 +447,6 @@ const char *weights_file_at(const struct weights *w, size_t i, size_t *bytes)
     if (i >= w->n_shard)
         return NULL;
     if (bytes)
-        *bytes = w->shard[i].st.map.size;
+        *bytes = w->shard[i].st.map.size + w->shard[i].gguf.map.size;
     return w->shard[i].path;
 }

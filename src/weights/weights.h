@@ -20,6 +20,17 @@ struct weights;
 int weights_open(const char *dir, struct weights **out, struct err *e);
 void weights_close(struct weights *w);
 
+// Called for each tensor of GGUF files: changes its shape where the format could not say it, and writes the
+// name under which it shall be found to name[cap] (the file's own name is t->name).
+typedef int weights_adapt_fn(void *user, struct tensor *t, char *name, size_t cap, struct err *e);
+struct gguf_file;                // weights/gguf.h
+enum { WEIGHTS_NAME_MAX = 512 }; // bytes of a name with its zero
+// The tensors of n opened GGUF files together. The files are taken over, also on failure: *file is zeroed.
+int weights_take_gguf(struct gguf_file *file, size_t n, weights_adapt_fn *adapt, void *user,
+                      struct weights **out, struct err *e);
+// The i-th file if it is a GGUF file, else NULL.
+const struct gguf_file *weights_gguf(const struct weights *w, size_t i);
+
 size_t weights_count(const struct weights *w);
 // i-th tensor: files by name, inside a file in the order of the bytes. NULL beyond the last.
 const struct tensor *weights_at(const struct weights *w, size_t i);

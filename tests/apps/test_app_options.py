@@ -124,7 +124,7 @@ for args, env in ACCEPTED:
 tap.ok("--help" in run("chat", "--topp").err, "an unknown option points to --help")
 
 # models that cannot be opened
-for name, text in (("model.gguf", "GGUF models are not available"), ("OpenGVLab/InternVideo2-Chat-8B", "`ivchat pull OpenGVLab/InternVideo2-Chat-8B` downloads it"),
+for name, text in (("model.gguf", "model.gguf"), ("OpenGVLab/InternVideo2-Chat-8B", "`ivchat pull OpenGVLab/InternVideo2-Chat-8B` downloads it"),
                    (program.path("absent"), "absent"), ("/dev/null", "/dev/null")):
     r = run("chat", "-m", name, "-p", "x", env={"HF_HOME": "/nonexistent"})
     tap.ok(r.code == 3 and r.out == "" and len(r.lines) == 1 and text in r.err, "model " + name.split("/")[-1], r)

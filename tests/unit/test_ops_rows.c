@@ -288,7 +288,16 @@ static void rope_table_values(void **state)
     fixture_close(&f);
 }
 
-static void rope_rotates_halves(void **state)
+// Column of the other half's partner, the place among the angles, and whether c is in the first half.
+static void rope_place(bool pairs, size_t c, size_t d, size_t *other, size_t *at, bool *first)
+{
+    size_t j = c % d, half = d / 2;
+    *first = pairs ? j % 2 == 0 : j < half;
+    *at = pairs ? j / 2 : j % half;
+    *other = pairs ? (*first ? c + 1 : c - 1) : (*first ? c + half : c - half);
+}
+
+static void rope_rotates(void **state, bool pairs)
 {
     (void)state;
     enum cpu_tier tier[CPU_TIER_N];
@@ -305,19 +314,58 @@ static void rope_rotates_halves(void **state)
             struct mat table = op_rope_table(f.ops, pos, 40, d, 5e7);
             float *t = fixture_get(&f, table);
             struct framed x = framed_mat(&f, 40, cols, k);
-            op_rope(f.ops, x.m, n_head, table);
+            if (pairs)
+                op_rope_pairs(f.ops, x.m, n_head, table);
+            else
+                op_rope(f.ops, x.m, n_head, table);
             float *got = check_frame(&f, &x);
             for (size_t r = 0; r < 40; r++)
                 for (size_t c = 0; c < cols; c++) {
-                    size_t j = c % d, half = d / 2;
-                    double cs = value(t, d, r, j % half), sn = value(t, d, r, half + j % half);
+                    size_t partner, at;
+                    bool first;
+                    rope_place(pairs, c, d, &partner, &at, &first);
+                    double cs = value(t, d, r, at), sn = value(t, d, r, d / 2 + at);
                     double self = value(x.host, cols, r, c);
-                    double other = value(x.host, cols, r, j < half ? c + half : c - half);
-                    double want = self * cs + (j < half ? -other : other) * sn;
+                    double other = value(x.host, cols, r, partner);
+                    double want = self * cs + (first ? -other : other) * sn;
                     assert_true(fixture_near(value(got, cols, r, c), want, 0x1p-22));
                 }
             ops_pop(f.ops, mark);
         }
+        fixture_close(&f);
+    }
+}
+
+static void rope_rotates_halves(void **state)
+{
+    rope_rotates(state, false);
+}
+
+static void rope_rotates_pairs(void **state)
+{
+    rope_rotates(state, true);
+}
+
+// Rows of a table in blocks are those of the plain reader.
+static void embed_blocks(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, D = 256 };
+    for (enum dtype t = DT_Q4_0; t < DT_N; t++) {
+        struct fixture f;
+        uint8_t blocks[ROWS * D * 2];
+        float plain[ROWS * D];
+        static const int32_t ids[] = {4, 0, 4, 2};
+        for (size_t i = 0; i < sizeof blocks; i++) // scales stay small numbers
+            blocks[i] = (uint8_t)(i * 7 % 61);
+        dtype_to_f32(plain, blocks, t, ROWS * D);
+        struct tensor table = {.data = blocks, .dtype = t, .rank = 2, .dim = {ROWS, D}};
+        fixture_open(&f, CPU_REF, 2, COMPUTE_BF16, NULL);
+        struct framed y = framed_mat(&f, 4, D, 1);
+        op_embed(f.ops, y.m, &table, ids);
+        float *got = check_frame(&f, &y);
+        for (size_t r = 0; r < 4; r++)
+            assert_memory_equal(got + r * D, plain + (size_t)ids[r] * D, D * sizeof *got);
         fixture_close(&f);
     }
 }
@@ -357,6 +405,8 @@ int main(void)
         cmocka_unit_test(embed_checks_ids),
         cmocka_unit_test(rope_table_values),
         cmocka_unit_test(rope_rotates_halves),
+        cmocka_unit_test(rope_rotates_pairs),
+        cmocka_unit_test(embed_blocks),
         cmocka_unit_test(split_wqkv),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

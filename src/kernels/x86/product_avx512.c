@@ -4,8 +4,10 @@
 #include "kernels/x86/lanes_avx512.h"
 
 #include "kernels/product_lanes.h"
+#include "kernels/x86/tiers_blocks.h"
 
 void product_set_avx512(struct product_kernels *f32, struct product_kernels *bf16)
 {
     products_set_lanes(f32, bf16);
+    f32->unpack = bf16->unpack = unpack_avx512;
 }

@@ -5,6 +5,7 @@
 // Easy to get wrong: the instruction takes subnormal factors as zero and flushes subnormal sums; and
 // vcvtne2ps2bf16 puts its second operand into the lower half.
 #include "kernels/x86/lanes_avx512.h"
+#include "kernels/x86/tiers_blocks.h"
 
 #define CELL_INPUTS 2
 
@@ -91,7 +92,10 @@ static void prepare_bf16(const struct product_kernels *p, void *dst, const float
 
 static void few_bf16(const struct product_kernels *p, const struct product_job *j)
 {
-    few_lanes(p, j, true);
+    if (dtype_is_block(j->w_type))
+        few_blocks_avx512bf16(p, j);
+    else
+        few_lanes(p, j, true);
 }
 
 static float soft_step_bf16(void *p, const float *s, size_t n, size_t n_pad, float *max, float *sum)

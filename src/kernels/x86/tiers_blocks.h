@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// Kernels for weights in blocks, by tier.
+#ifndef IV_KERNELS_X86_TIERS_BLOCKS_H
+#define IV_KERNELS_X86_TIERS_BLOCKS_H
+
+#include "kernels/kernels.h"
+
+// `few` on rows prepared in bf16, for every type of blocks.
+void few_blocks_avx512bf16(const struct product_kernels *p, const struct product_job *j);
+// As `unpack` of struct product_kernels.
+void unpack_avx512(float *dst, const void *w, enum dtype t, size_t n);
+
+#endif

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`ivchat quantize`, and .gguf files as models: what is written and printed, what is refused, and that a run killed at
+any moment leaves no file under its name and does not stand in the next one's way."""
+import json
+import os
+import random
+import signal
+import struct
+import subprocess
+import time
+
+import program
+from program import IVCHAT, ROOT, Tap, path, run
+
+tap = Tap()
+MODEL = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
+DST = path("gguf")
+
+
+def names():
+    return sorted(os.listdir(DST)) if os.path.isdir(DST) else []
+
+
+r = run("quantize", MODEL, DST, "--type", "Q8_0", "--json")
+told = json.loads(r.out) if r.code == 0 else {}
+tap.ok(r.code == 0 and names() == ["mmproj-tiny-model-Q8_0.gguf", "tiny-model-Q8_0.gguf"], "two files", r)
+tap.ok(told.get("type") == "Q8_0" and all(os.path.getsize(told[k]["path"]) == told[k]["bytes"] for k in ("language", "vision")),
+       "--json tells paths and bytes", r)
+r = run("quantize", MODEL, DST)
+tap.ok(r.code == 0 and r.out.splitlines() == [os.path.join(DST, n) for n in ("tiny-model-Q4_K_M.gguf", "mmproj-tiny-model-Q4_K_M.gguf")]
+       and "became" in r.err, "the default type is Q4_K_M; paths on standard output", r)
+r = run("quantize", MODEL, DST, "--type", "F32", "--vision-type", "Q4_0", "--progress", "always")
+tap.ok(r.code == 0 and "quantize" in r.err and "100%" in r.err, "progress", r)
+pair = os.path.join(DST, "tiny-model-F32.gguf")
+VISION = os.path.join(DST, "mmproj-tiny-model-F32.gguf")
+r = run("info", "-m", pair)
+tap.ok(r.code == 0 and "tensors" in r.out, "info of a pair", r)
+a = run("chat", "-m", MODEL, "-p", "What?", "-n", "8", "--dtype", "f32")
+b = run("chat", "-m", pair, "-p", "What?", "-n", "8", "--dtype", "f32")
+tap.ok(a.code == 0 and (a.code, a.out) == (b.code, b.out), "an F32 pair answers as its source", (a.out, b.out, b.err))
+r = run("info", "-m", pair, "--verify")
+tap.ok(r.code == 0, "info --verify reads blocks too", r)
+
+for args, code, text in (
+        (["quantize"], 2, "no model given"),
+        (["quantize", MODEL], 2, "no folder to write to"),
+        (["quantize", MODEL, DST, "x"], 2, "unexpected argument"),
+        (["quantize", MODEL, DST, "--type", "Q3_K"], 2, "Q3_K"),
+        (["quantize", MODEL, DST, "--tensor-type", "x=Q9"], 2, "Q9"),
+        (["quantize", path("absent"), DST], 3, "absent"),
+        (["quantize", pair, DST], 3, "a file; quantize reads the folder"),
+        (["quantize", MODEL, "/dev/null/x"], 1, "/dev/null/x"),
+        (["chat", "-m", pair, "--mmproj", pair, "-p", "x"], 3, "no vision file"),
+        (["chat", "-m", MODEL, "--mmproj", pair, "-p", "x"], 2, "mmproj")):
+    r = run(*args)
+    tap.ok(r.code == code and text in r.err and r.out == "", "refused: " + " ".join(args[:1] + args[-1:]), r)
+
+# ---- damaged files
+whole = open(pair, "rb").read()
+
+
+def damaged(name, data, text, code=3):
+    file = os.path.join(DST, name + ".gguf")
+    with open(file, "wb") as f:
+        f.write(data)
+    answer = run("chat", "-m", file, "--mmproj", VISION, "-p", "x")
+    tap.ok(answer.code == code and text in answer.err and answer.out == "", "damaged: " + name, answer)
+    os.remove(file)
+
+
+damaged("empty", b"", "no GGUF file")
+damaged("html", b"<html>not found</html>", "no GGUF file")
+damaged("cut", whole[:-5000], "truncated")
+damaged("version", whole[:4] + struct.pack("<I", 9) + whole[8:], "version 9")
+damaged("other", whole.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0gemma", 1), 'general.architecture is "gemma"')
+damaged("heads", whole.replace(b"llama.attention.head_count\x04", b"llama.attention.head_counx\x04", 1), "head_count")
+damaged("lost", whole.replace(b"blk.0.ffn_up.weight", b"blk.0.ffn_ux.weight", 1), "missing")
+
+# ---- killed at random moments
+random.seed(5)
+target = os.path.join(DST, "tiny-model-Q6_K.gguf")
+vision = os.path.join(DST, "mmproj-tiny-model-Q6_K.gguf")
+sound = True
+for _ in range(12):
+    p = subprocess.Popen([IVCHAT, "quantize", MODEL, DST, "--type", "Q6_K", "--quiet"], stdout=subprocess.DEVNULL)
+    time.sleep(random.uniform(0, 0.08))
+    p.send_signal(signal.SIGKILL)
+    p.wait()
+    for file in (target, vision):
+        if os.path.exists(file):  # then whole
+            given = (target, VISION) if file == target else (pair, vision)
+            sound = sound and run("info", "-m", given[0], "--mmproj", given[1]).code == 0
+            os.remove(file)
+tap.ok(sound, "a killed run leaves whole files or none")
+r = run("quantize", MODEL, DST, "--type", "Q6_K")
+tap.ok(r.code == 0 and not [n for n in names() if n.endswith(".part")] and run("info", "-m", target).code == 0,
+       "the next run is not disturbed", r)
+
+# ---- stopped by a signal
+os.remove(target)
+p = subprocess.Popen([IVCHAT, "quantize", MODEL, DST, "--type", "Q6_K", "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+time.sleep(0.01)
+p.send_signal(signal.SIGTERM)
+p.communicate()
+tap.ok(p.returncode in (0, 143, -signal.SIGTERM) and os.path.exists(target) == (p.returncode == 0) and not [n for n in names() if n.endswith(".part")],
+       "SIGTERM: exit code 143 (or none, before it listens) and no file", p.returncode)
+tap.done()
