@@ -278,6 +278,7 @@ static void close_stream(struct ops *o)
         (void)cudaFree(s->pos);
         (void)cudaFree(s->step_ids);
         (void)cudaFree(s->step_pos);
+        (void)cudaFree(s->step_turn);
         if (s->ring)
             (void)cudaFreeHost(s->ring);
         if (s->stream)
@@ -356,6 +357,10 @@ int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out,
         status = cudaMalloc((void **)&s->step_ids, OPS_STEP_ROWS * sizeof *s->step_ids);
     if (status == cudaSuccess)
         status = cudaMalloc((void **)&s->step_pos, OPS_STEP_ROWS * sizeof *s->step_pos);
+    if (status == cudaSuccess)
+        status = cudaMalloc((void **)&s->step_turn, CUDA_STEP_TURNS * sizeof *s->step_turn);
+    if (status == cudaSuccess)
+        status = cudaMemsetAsync(s->step_turn, 0, CUDA_STEP_TURNS * sizeof *s->step_turn, s->stream);
     if (status == cudaSuccess)
         status = cudaHostAlloc((void **)&s->ring, RING_BYTES, cudaHostAllocDefault);
     if (status != cudaSuccess) {

@@ -44,6 +44,7 @@ struct stream {
     // Decoding steps.
     int32_t *step_ids;  // device [OPS_STEP_ROWS]
     uint32_t *step_pos; // device [OPS_STEP_ROWS]
+    uint32_t *step_turn; // device [CUDA_STEP_TURNS], 0 between launches
     const int32_t *given_ids; // the caller's arrays while a step is recorded
     const uint32_t *given_pos;
     bool recording;
