@@ -197,8 +197,8 @@ struct cache_attention {
     size_t n_head, n_kv, d_head;
     float scale;
 };
-// Rotates q and k in place, stores k and v behind the cached ones, and y = causal attention of each row in
-// its own sequence.
+// Stores rotated k and v behind the cached ones, and y = causal attention of each row's rotated q in its own
+// sequence. Afterwards q and k may be rotated or not.
 void op_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a);
 
 // A decoding step is the same calls each time; a backend may record them once and replay them. The calls

@@ -27,6 +27,7 @@ struct stream_parts {
     uint32_t *pos;      // device [POS_CAP]: of the rows under way, those of the last op_rope_table
     int32_t *step_ids;  // device [OPS_STEP_ROWS]
     uint32_t *step_pos; // device [OPS_STEP_ROWS]
+    uint32_t *step_turn; // device [CUDA_STEP_TURNS], 0 between launches
 };
 
 struct placed_table;

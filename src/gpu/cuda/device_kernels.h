@@ -19,6 +19,7 @@ extern "C" {
 
 enum {
     CUDA_FEW_ROWS = 64,  // most rows of cuda_few_linear and of a decoding step
+    CUDA_STEP_TURNS = 4096, // counters of cuda_attention_few
     CUDA_HEAD_MAX = 256, // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
 };
 
@@ -108,11 +109,18 @@ struct cuda_attention_few {
     int n_head, n_kv, d_head;
     float scale;
     void *scratch; // cuda_attention_few_scratch bytes, 256-byte aligned; contents undefined before and after
+    uint32_t *turn; // device, [CUDA_STEP_TURNS], of one stream, 0 before and after; NULL: the slow form
 };
-// attention_few.cu: keys are split over blocks, partial results merged in a fixed order. bf16 caches with d_head a
-// multiple of 8 and <= 128 fast; everything else correct.
+// Keys are split over blocks, partial results merged in a fixed order. bf16 q and caches with d_head a multiple of 8
+// and <= 128 fast (attention_step.cu), everything else correct (attention_few.cu). On 9.0 and later the fast form
+// reads pos and the caches' rows < pos[i] before the kernel in front has ended: what wrote them must have ended before
+// the last launch that was not an overlapped one (cuda_overlap).
 size_t cuda_attention_few_scratch(int n_row, int n_head, int d_head, int n_k_max);
 int cuda_attention_few(const struct cuda_attention_few *a, const struct cuda_cache_rows *c, void *stream);
+// cuda_rope with r->cache and r->pos (= a->pos) followed by cuda_attention_few on these caches, in one launch where
+// the fast form serves. r->q is a->q. Afterwards q and k may be rotated or not.
+struct cuda_rope;
+int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_rope *r, void *stream);
 
 // ---- rope.cu
 
