@@ -19,6 +19,7 @@ extern "C" {
 
 enum {
     CUDA_FEW_ROWS = 64,  // most rows of cuda_few_linear and of a decoding step
+    CUDA_LORA_MAX = 64,  // rows of a LoRA A
     CUDA_HEAD_MAX = 256, // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
 };
 
@@ -73,6 +74,22 @@ struct cuda_prepare {
     float lora_scale;
 };
 int cuda_prepare(const struct cuda_prepare *a, void *stream);
+
+// ---- lora.cu: t of any number of rows
+
+// x[r][d_in + j] = bf16(scale * sum_i x[r][i] a[j][i]) for j < n_lora; the columns behind are left alone. bf16, d_in
+// a multiple of 8, x and a aligned.
+struct cuda_lora_down {
+    void *x; // [rows, >= d_in + n_lora]
+    int64_t stride;
+    int rows, d_in;
+    const void *a; // [n_lora, d_in], stride d_in
+    int n_lora;    // 0 .. CUDA_LORA_MAX
+    float scale;
+    void *scratch; // 16 bytes aligned; contents undefined before and after. The rows go through it in bands of as
+    size_t scratch_bytes; // many as it has room for: 16 rows want 64 n_lora ceil(d_in / 512) bytes
+};
+int cuda_lora_down(const struct cuda_lora_down *a, void *stream);
 
 // ---- attention
 
