@@ -392,6 +392,42 @@ static void check_prepares(bool quick)
             }
 }
 
+// GELU of a dense grid of f32 and of every finite bf16, f32 out: 2e-6 + 1e-6 |f| is little beside bf16's rounding.
+static void check_gelu(void)
+{
+    enum { COLS = 4096, GRID_ROWS = 48, BF16_ROWS = 16 };
+    struct matrix x = matrix_new(false, GRID_ROWS + BF16_ROWS, COLS, 0, COLS),
+                  y = matrix_new(false, GRID_ROWS + BF16_ROWS, COLS, 0, COLS);
+    double worst = 0, worst_x = 0;
+    for (int r = 0; r < GRID_ROWS + BF16_ROWS; r++)
+        for (int c = 0; c < COLS; c++) {
+            int i = r * COLS + c;
+            uint32_t bits = (uint32_t)(i - GRID_ROWS * COLS) << 16;
+            float v = (float)(i * (24.0 / (GRID_ROWS * COLS)) - 12.0);
+            if (r >= GRID_ROWS)
+                memcpy(&v, &bits, sizeof v);
+            matrix_set(&x, r, c, isfinite(v) ? (double)v : 0.0);
+        }
+    matrix_send(&x);
+    struct cuda_prepare a = {
+        .kind = CUDA_INPUT_GELU, .x = x.view, .out = y.view.data, .k_out = COLS};
+    cuda_must(cuda_prepare(&a, NULL), "cuda_prepare");
+    cuda_must(cudaDeviceSynchronize(), "cuda_prepare");
+    matrix_fetch(&y);
+    for (int r = 0; r < GRID_ROWS + BF16_ROWS; r++)
+        for (int c = 0; c < COLS; c++) {
+            double v = matrix_get(&x, r, c), want = 0.5 * v * erfc(-v / sqrt(2.0));
+            double share = fabs(matrix_get(&y, r, c) - want) / (2e-6 + 1e-6 * fabs(want));
+            if (!(share <= worst)) {
+                worst = share;
+                worst_x = v;
+            }
+        }
+    report(worst <= 1, "gelu: error at most %.2f of 2e-6 + 1e-6 |f|, at %.7g", worst, worst_x);
+    matrix_free(&x);
+    matrix_free(&y);
+}
+
 // ---- lora_down
 
 struct lora_data {
@@ -499,6 +535,7 @@ int main(int argc, char **argv)
         return 0;
     check_linears(quick);
     check_prepares(quick);
+    check_gelu();
     check_loras(quick);
     return report_end();
 }
