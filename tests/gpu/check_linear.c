@@ -499,7 +499,8 @@ static void check_lora(int d_in, int n_lora, int rows)
     size_t band = (size_t)((d_in + 511) / 512) * 64 * (size_t)n_lora; // of 16 rows
     struct matrix all = run_lora(&d, 0, rows, 8 * band);
     bool ok = lora_right(&d, &all);
-    for (int i = 0; ok && i < 3; i++) { // in bands of 16 rows, its last row alone, all but its first rows
+    for (int i = 0; ok && i < 3;
+         i++) { // in bands of 16 rows, its last row alone, all but its first rows
         int first = i == 0 ? 0 : i == 1 ? rows - 1 : rows / 3, n = rows - first;
         struct matrix some = run_lora(&d, first, n, i == 0 ? band : 8 * band);
         for (int r = 0; ok && r < n; r++)

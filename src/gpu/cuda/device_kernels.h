@@ -157,6 +157,9 @@ int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *s
 // x[r] += t[r % t_rows]; t is f32 [t_rows, cols], x.rows a multiple of t_rows
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream);
 int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream); // y may be x
+// cuda_rms_norm of both in place, in one launch where their types and alignment are the same
+int cuda_rms_norm2(struct cuda_view a, const float *a_w, struct cuda_view b, const float *b_w, float eps,
+                   void *stream);
 int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b, float eps,
                     void *stream); // biased variance, two passes; y may be x
 int cuda_gelu(struct cuda_view x, void *stream);
