@@ -181,6 +181,21 @@ static void bench_prepares(void)
             printf("%10s %6d %6d %4d %9.2f %9.0f\n", names[kind], n, rows, ways[i].lora, us,
                    bytes / us / 1e3);
         }
+    // the vision transformer's: three clips of 2049 tokens
+    for (int gelu = 0; gelu < 2; gelu++) {
+        enum { ROWS = 6147, D_VIT = 1408, D_VIT_FFN = 6144 };
+        int n = gelu ? D_VIT_FFN : D_VIT;
+        struct cuda_prepare a = {.kind = gelu ? CUDA_INPUT_GELU : CUDA_INPUT_RMS,
+                                 .x = {x, gelu, ROWS, n, n},
+                                 .norm_w = norm_w,
+                                 .eps = 1e-6f,
+                                 .out = out,
+                                 .out_bf16 = true,
+                                 .k_out = n};
+        double us = graph_us(run_prepare, &a) / N_PREPARE;
+        printf("%10s %6d %6d %4d %9.2f %9.0f%s\n", names[a.kind], n, ROWS, 0, us,
+               (double)ROWS * n * (gelu ? 4 : 6) / us / 1e3, gelu ? "" : "  from f32");
+    }
     cudaFree(x);
     cudaFree(up);
     cudaFree(out);
