@@ -141,6 +141,9 @@ void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
                    const struct linear *w, const struct tensor *scale);
 // y = w * x / sqrt(mean(x^2) + eps). y may be x.
 void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
+// Both in place, as by op_rms_norm; the same shape. They must not overlap.
+void op_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
+                  const struct tensor *b_w, float eps);
 // y = (x - mean) / sqrt(var + eps) * w + b, biased variance. y may be x.
 void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                    const struct tensor *b, float eps);

@@ -20,6 +20,7 @@ extern "C" {
 enum {
     CUDA_FEW_ROWS = 64,  // most rows of cuda_few_linear and of a decoding step
     CUDA_STEP_TURNS = 4096, // counters of cuda_attention_few
+    CUDA_LORA_MAX = 64,  // rows of a LoRA A
     CUDA_HEAD_MAX = 256, // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
 };
 
@@ -74,6 +75,22 @@ struct cuda_prepare {
     float lora_scale;
 };
 int cuda_prepare(const struct cuda_prepare *a, void *stream);
+
+// ---- lora.cu: t of any number of rows
+
+// x[r][d_in + j] = bf16(scale * sum_i x[r][i] a[j][i]) for j < n_lora; the columns behind are left alone. bf16, d_in
+// a multiple of 8, x and a aligned.
+struct cuda_lora_down {
+    void *x; // [rows, >= d_in + n_lora]
+    int64_t stride;
+    int rows, d_in;
+    const void *a; // [n_lora, d_in], stride d_in
+    int n_lora;    // 0 .. CUDA_LORA_MAX
+    float scale;
+    void *scratch; // 16 bytes aligned; contents undefined before and after. The rows go through it in bands of as
+    size_t scratch_bytes; // many as it has room for: 16 rows want 64 n_lora ceil(d_in / 512) bytes
+};
+int cuda_lora_down(const struct cuda_lora_down *a, void *stream);
 
 // ---- attention
 
@@ -148,6 +165,9 @@ int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *s
 // x[r] += t[r % t_rows]; t is f32 [t_rows, cols], x.rows a multiple of t_rows
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream);
 int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream); // y may be x
+// cuda_rms_norm of both in place, in one launch where their types and alignment are the same
+int cuda_rms_norm2(struct cuda_view a, const float *a_w, struct cuda_view b, const float *b_w, float eps,
+                   void *stream);
 int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b, float eps,
                     void *stream); // biased variance, two passes; y may be x
 int cuda_gelu(struct cuda_view x, void *stream);

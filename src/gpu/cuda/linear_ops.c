@@ -139,7 +139,18 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
             p.up = view_of(in->up);
         stream_check(o, cuda_prepare(&p, s->stream), "a linear layer's input");
     }
-    if (!r->few && w->n_lora > 0) {
+    if (!r->few && bf16 && w->n_lora > 0 && w->n_lora <= CUDA_LORA_MAX && w->d_in % 8 == 0) {
+        struct cuda_lora_down d = {.x = r->rows.data,
+                                   .stride = (int64_t)r->rows.stride,
+                                   .rows = (int)r->rows.rows,
+                                   .d_in = (int)w->d_in,
+                                   .a = w->lora_a,
+                                   .n_lora = (int)w->n_lora,
+                                   .scale = w->lora_scale,
+                                   .scratch = s->workspace,
+                                   .scratch_bytes = PRODUCT_WORKSPACE};
+        stream_check(o, cuda_lora_down(&d, s->stream), "LoRA down");
+    } else if (!r->few && w->n_lora > 0) {
         char *t = (char *)r->rows.data + w->d_in * dtype_bytes(r->rows.dtype);
         product(o, &(struct device_product){
                        .y = {t, bf16, (int)r->rows.rows, (int)w->n_lora, (int64_t)w->k_out},

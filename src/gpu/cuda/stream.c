@@ -378,6 +378,7 @@ static const struct backend gpu_backend = {
     .attention = gpu_attention,
     .linears = gpu_linears,
     .linear_add = gpu_linear_add,
+    .rms_norm2 = gpu_rms_norm2,
     .cache_attention = gpu_cache_attention,
     .step_begin = cuda_step_begin,
     .step_end = cuda_step_end,
