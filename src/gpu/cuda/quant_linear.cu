@@ -12,6 +12,7 @@
 enum {
     THREADS = 128,
     ROWS = 8,            // of x at once
+    WIDE_OUT = 8192,     // outputs that are many waves of blocks: two of them share what is read of one row of x
     INPUT_THREADS = 256, // of cuda_quant_input, four elements each
     INPUT_STEP = 4 * INPUT_THREADS,
 };
@@ -83,21 +84,23 @@ __global__ void __launch_bounds__(INPUT_THREADS) quantise_input(struct input in)
     __shared__ float shared[WARP];
     const struct cuda_quant_input &a = in.a;
     overlap_next();
-    overlap_wait();
     int64_t row = blockIdx.y;
     int c = (int)blockIdx.x * INPUT_STEP + (int)threadIdx.x * 4;
+    float w[4] = {};
+    if (a.kind == CUDA_INPUT_RMS) // constants: read while the kernel in front ends
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            w[i] = c + i < a.x.cols ? a.norm_w[c + i] : 0.0f;
+    overlap_wait();
     float4 v = load_four(a.x, in.x_wide, row, c);
     if (a.kind == CUDA_INPUT_RMS) { // every block sums the whole row
         float sum = 0.0f;
+#pragma unroll 4
         for (int i = (int)threadIdx.x * 4; i < a.x.cols; i += INPUT_STEP) {
             float4 s = load_four(a.x, in.x_wide, row, i);
             sum = fmaf(s.x, s.x, fmaf(s.y, s.y, fmaf(s.z, s.z, fmaf(s.w, s.w, sum))));
         }
         float f = 1.0f / sqrtf(block_sum(sum, shared) / (float)a.x.cols + a.eps);
-        float w[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            w[i] = c + i < a.x.cols ? a.norm_w[c + i] : 0.0f;
         v = make_float4(v.x * f * w[0], v.y * f * w[1], v.z * f * w[2], v.w * f * w[3]);
     } else if (a.kind == CUDA_INPUT_SILU_MUL) {
         float4 u = load_four(a.up, in.up_wide, row, c);
@@ -173,14 +176,14 @@ __device__ inline float unit_product(const struct quant_unit &w, const int4 *x, 
 }
 
 // Blocks that a multiprocessor holds, hence the registers of a thread: bytes in flight are the speed. 64
-// registers with one row of x, so that 4096 outputs are a single wave on 132 multiprocessors.
-constexpr int blocks_per_sm(int rows)
+// registers with one row of x and one output, so that 4096 outputs are a single wave on 132 multiprocessors.
+constexpr int blocks_per_sm(int rows, int outputs)
 {
-    return rows == 1 ? 8 : rows == 2 ? 5 : rows <= 4 ? 4 : 3;
+    return rows == 1 ? outputs == 1 ? 8 : 6 : rows == 2 ? 5 : rows <= 4 ? 4 : 3;
 }
 
 template <int T, int M, int R, int U>
-__global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struct product p)
+__global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_product(struct product p)
 {
     constexpr int X_STEP = T == CUDA_QUANT_Q8_0 ? 1 : 2; // int4 of x for a unit
     int lane = (int)threadIdx.x % WARP;
@@ -197,25 +200,28 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
         x[m] = p.x + row * (p.k / 16);
         x_scale[m] = p.x_scale + row * (p.k / QUANT_BLOCK);
     }
-    for (int u0 = lane; u0 < p.w.n_unit; u0 += WARP * U) {
-        struct quant_raw g[U][R];
+    struct quant_raw g[U][R];
 #pragma unroll
-        for (int i = 0; i < U; i++)
-            if (u0 + i * WARP < p.w.n_unit)
+    for (int i = 0; i < U; i++)
+        if (lane + i * WARP < p.w.n_unit)
 #pragma unroll
-                for (int r = 0; r < R; r++)
-                    g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), u0 + i * WARP);
-        if (u0 < WARP)
-            overlap_wait(); // the first weights are on their way, x may be read
+            for (int r = 0; r < R; r++)
+                g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), lane + i * WARP);
+    overlap_wait(); // the first weights are on their way, x may be read
+    for (int u0 = lane; u0 < p.w.n_unit; u0 += WARP * U)
 #pragma unroll
         for (int i = 0; i < U; i++) {
-            int u = u0 + i * WARP;
+            int u = u0 + i * WARP, next = u + WARP * U;
             if (u >= p.w.n_unit)
                 break;
             struct quant_unit w[R];
 #pragma unroll
             for (int r = 0; r < R; r++)
                 w[r] = quant_open<T>(g[i][r], u);
+            if (next < p.w.n_unit) // under way while this one and those behind it are multiplied
+#pragma unroll
+                for (int r = 0; r < R; r++)
+                    g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), next);
 #pragma unroll
             for (int m = 0; m < M; m++) {
                 float2 s = x_scale[m][u * X_STEP / 2];
@@ -224,8 +230,6 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
                     acc[m][r] = unit_product<T>(w[r], x[m] + u * X_STEP, s, acc[m][r]);
             }
         }
-    }
-    overlap_wait();   // lanes that had no unit
     float own = 0.0f; // lane m R + r stores row m of output r
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -247,9 +251,10 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
 
 template <int T> static int run_product(const struct product *p, int rows, void *stream)
 {
-    int r = rows == 1 ? 1 : rows == 2 ? 2 : 4;
+    bool wide = p->n_out >= WIDE_OUT;
+    int r = rows == 1 ? wide ? 2 : 1 : rows == 2 ? 2 : 4;
     unsigned n = (unsigned)((p->n_out + r * (THREADS / WARP) - 1) / (r * (THREADS / WARP)));
-    auto kernel = rows == 1   ? quant_product<T, 1, 1, 4>
+    auto kernel = rows == 1   ? wide ? quant_product<T, 1, 2, 2> : quant_product<T, 1, 1, 4>
                   : rows == 2 ? quant_product<T, 2, 2, 2>
                   : rows <= 4 ? quant_product<T, 4, 4, 1>
                               : quant_product<T, 8, 4, 1>;
