@@ -11,7 +11,7 @@
 #include "gpu/cuda/quant_kernels.h"
 #include "gpu/gpu.h"
 
-enum { PLACED_PARTS = 4 }; // layers side by side at most
+enum { PLACED_PARTS = CUDA_QUANT_PARTS }; // layers side by side at most
 enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
 
 struct placed_table;
