@@ -11,7 +11,7 @@
 #include "gpu/cuda/quant_kernels.h"
 #include "gpu/gpu.h"
 
-enum { PLACED_PARTS = 4 }; // layers side by side at most
+enum { PLACED_PARTS = CUDA_QUANT_PARTS }; // layers side by side at most
 enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
 
 enum {
@@ -32,6 +32,13 @@ struct stream_parts {
 
 struct placed_table;
 struct algo_table;
+
+// How product.c chooses cuBLASLt's algorithm for prompt-sized products.
+struct product_rule {
+    size_t nominal_rows; // one algorithm, asked for at this number, serves every number of rows
+    int candidate;       // of those that cuBLASLt names, best first; the last one where there are fewer
+    bool split;          // the sum over k may be in a fixed number of pieces, added in f32 in a fixed order
+};
 
 struct gpu {
     int index;
@@ -57,6 +64,7 @@ struct gpu {
     pthread_mutex_t idle_lock;
     struct stream_parts idle[IDLE_STREAMS];
     size_t n_idle;
+    struct product_rule rule; // under algo_lock
 };
 
 // Names the call and CUDA's reason. Returns code.
@@ -117,6 +125,8 @@ struct device_product {
 enum { PRODUCT_WORKSPACE = 64 << 20 };
 int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,
                    struct err *e);
+// From here on; the default is product.c's. For measurements: with another rule a row rounds differently.
+void product_set_rule(struct gpu *g, struct product_rule rule);
 void product_free(struct gpu *g);
 
 #endif

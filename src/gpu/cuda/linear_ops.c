@@ -147,7 +147,7 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
                                    .a = w->lora_a,
                                    .n_lora = (int)w->n_lora,
                                    .scale = w->lora_scale,
-                                   .scratch = s->workspace,
+                                   .scratch = s->parts.workspace,
                                    .scratch_bytes = PRODUCT_WORKSPACE};
         stream_check(o, cuda_lora_down(&d, s->stream), "LoRA down");
     } else if (!r->few && w->n_lora > 0) {
@@ -171,6 +171,7 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
                                const float *scale)
 {
     struct stream *s = stream_of(o);
+    struct cuda_quant_linear few[PLACED_PARTS];
     size_t first = 0;
     for (size_t i = 0; i < r->w->n_part && o->status.code == 0; i++) {
         const struct cuda_quant_weight *part = &r->w->part[i];
@@ -178,13 +179,12 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
         struct mat to = mat_cols(y, first, n);
         const float *bias = r->w->bias ? r->w->bias + first : NULL;
         if (r->few) {
-            struct cuda_quant_linear q = {.w = *part,
+            few[i] = (struct cuda_quant_linear){.w = *part,
                                           .x = r->quants,
                                           .bias = bias,
                                           .y = view_of(to),
                                           .add = add,
                                           .scale = scale ? scale + first : NULL};
-            stream_check(o, cuda_quant_linear(&q, s->stream), "a quantised layer of few rows");
         } else {
             struct cuda_view plain = {r->plain, true, (int)n, part->k, part->k};
             stream_check(o, cuda_quant_unpack(plain, part, 0, s->stream), "unpacking a layer");
@@ -202,6 +202,9 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
         }
         first += n;
     }
+    if (r->few)
+        stream_check(o, cuda_quant_linears(few, (int)r->w->n_part, s->stream),
+                     "a quantised layer of few rows");
 }
 
 // y (+)= rows * w
