@@ -73,7 +73,7 @@ int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, c
 // stream.c
 void streams_free(struct gpu *g);
 
-// ---- place.c: weights on the device, made when first asked for. Pointers stay valid until gpu_close.
+// ---- placed.c: weights on the device, made when first asked for. Pointers stay valid until gpu_close.
 
 // Layers that read the same input, one below the other: rows of w are [W row | LoRA B row | 0], so that with
 // input rows [x | lora_scale * x A^T | 0] one product does it all.
@@ -103,7 +103,7 @@ void placed_free(struct gpu *g);
 // place_quant.c: w's layers into p->part. scratch of its own; synchronous.
 int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, struct placed_linear *p,
                    struct err *e);
-// What place.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
+// What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
 // (F32 or BF16), dst_stride bytes apart.
 int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e);
 int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,

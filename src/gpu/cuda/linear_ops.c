@@ -32,7 +32,7 @@ static size_t product_columns(const struct linear *const *w, size_t n_w)
     size_t d = linear_inputs(w[0]);
     for (size_t i = 0; i < n_w; i++)
         d += tensor_present(&w[i]->lora_a) ? w[i]->lora_a.dim[0] : 0;
-    return round_up(d, 32); // place.c: K_STEP
+    return round_up(d, 32); // placed.c: K_STEP
 }
 
 static size_t most_outputs(const struct linear *const *w, size_t n_w)
