@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_product(st
     multiply_block<T, M, R, U>(p, (int)blockIdx.x);
 }
 
-struct products {
+struct group_products {
     struct product part[CUDA_QUANT_PARTS];
     enum cuda_quant type[CUDA_QUANT_PARTS];
     int end[CUDA_QUANT_PARTS]; // blocks of the parts up to this one
@@ -265,7 +265,7 @@ struct products {
 
 // Several weights of one x in a launch.
 template <int M, int R, int U>
-__global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_products(struct products ps)
+__global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_products(struct group_products ps)
 {
     int i = 0;
     while (i + 1 < ps.n && (int)blockIdx.x >= ps.end[i])
@@ -282,7 +282,7 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_products(s
         multiply_block<CUDA_QUANT_Q6_K, M, R, U>(p, block);
 }
 
-template <int M, int R, int U> static int run_products(struct products *ps, void *stream)
+template <int M, int R, int U> static int run_products(struct group_products *ps, void *stream)
 {
     constexpr int OUTPUTS = R * (THREADS / WARP); // of a block
     int n = 0;
@@ -300,7 +300,7 @@ template <int M, int R, int U> static int run_products(struct products *ps, void
     return overlap_launch_sharing(CARVEOUT_LITTLE, kernel, grid, THREADS, 0, stream, ps->part[0]);
 }
 
-static int run_rows(struct products *ps, int rows, int n_out, void *stream)
+static int run_rows(struct group_products *ps, int rows, int n_out, void *stream)
 {
     if (rows == 1)
         return n_out >= WIDE_OUT ? run_products<1, 2, 2>(ps, stream)
@@ -318,7 +318,7 @@ int cuda_quant_linears(const struct cuda_quant_linear *a, int n, void *stream)
             error = cuda_quant_linears(a + i, 1, stream);
         return error;
     }
-    struct products ps = {};
+    struct group_products ps = {};
     int error = 0, n_out = 0, rows = n > 0 ? a[0].y.rows : 0;
     if (n > CUDA_QUANT_PARTS)
         return cudaErrorInvalidValue;
