@@ -149,8 +149,7 @@ static void block_forward(struct ops *o, const struct vit *v, const struct vit_b
                &(struct linear_input){
                    .kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm1, .eps = RMS_EPS},
                (const struct linear *[]){&b->qkv}, 1);
-    op_rms_norm(o, q, q, &b->q_norm, RMS_EPS);
-    op_rms_norm(o, k, k, &b->k_norm, RMS_EPS);
+    op_rms_norm2(o, q, &b->q_norm, k, &b->k_norm, RMS_EPS);
     op_attention(o, ctx,
                  &(struct attention){.q = q,
                                      .k = k,

@@ -64,6 +64,8 @@ struct backend {
                     const struct linear *const *w, size_t n_w);
     void (*linear_add)(struct ops *o, struct mat x, const struct linear_input *in,
                        const struct linear *w, const struct tensor *scale);
+    void (*rms_norm2)(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
+                      const struct tensor *b_w, float eps); // NULL = two rms_norm
     void (*cache_attention)(struct ops *o, struct mat y, const struct cache_attention *a);
     // NULL = nothing is recorded.
     bool (*step_begin)(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos,

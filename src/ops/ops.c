@@ -384,6 +384,23 @@ void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor 
     o->backend->rms_norm(o, y, x, w, eps);
 }
 
+void op_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
+                  const struct tensor *b_w, float eps)
+{
+    if (!o->backend->rms_norm2) {
+        op_rms_norm(o, a, a, a_w, eps);
+        op_rms_norm(o, b, b, b_w, eps);
+        return;
+    }
+    assert(same_shape(a, b) && is_act(o, a) && is_act(o, b));
+    assert(is_vector(a_w, a.cols) && is_vector(b_w, b.cols));
+    if (idle(o, a))
+        return;
+    count_weight(o, a_w);
+    count_weight(o, b_w);
+    o->backend->rms_norm2(o, a, a_w, b, b_w, eps);
+}
+
 void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                    const struct tensor *b, float eps)
 {

@@ -141,6 +141,9 @@ void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
                    const struct linear *w, const struct tensor *scale);
 // y = w * x / sqrt(mean(x^2) + eps). y may be x.
 void op_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
+// Both in place, as by op_rms_norm; the same shape. They must not overlap.
+void op_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
+                  const struct tensor *b_w, float eps);
 // y = (x - mean) / sqrt(var + eps) * w + b, biased variance. y may be x.
 void op_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                    const struct tensor *b, float eps);
@@ -200,8 +203,8 @@ struct cache_attention {
     size_t n_head, n_kv, d_head;
     float scale;
 };
-// Rotates q and k in place, stores k and v behind the cached ones, and y = causal attention of each row in
-// its own sequence.
+// Stores rotated k and v behind the cached ones, and y = causal attention of each row's rotated q in its own
+// sequence. Afterwards q and k may be rotated or not.
 void op_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a);
 
 // A decoding step is the same calls each time; a backend may record them once and replay them. The calls

@@ -181,11 +181,61 @@ static void bench_prepares(void)
             printf("%10s %6d %6d %4d %9.2f %9.0f\n", names[kind], n, rows, ways[i].lora, us,
                    bytes / us / 1e3);
         }
+    // the vision transformer's: three clips of 2049 tokens
+    for (int gelu = 0; gelu < 2; gelu++) {
+        enum { ROWS = 6147, D_VIT = 1408, D_VIT_FFN = 6144 };
+        int n = gelu ? D_VIT_FFN : D_VIT;
+        struct cuda_prepare a = {.kind = gelu ? CUDA_INPUT_GELU : CUDA_INPUT_RMS,
+                                 .x = {x, gelu, ROWS, n, n},
+                                 .norm_w = norm_w,
+                                 .eps = 1e-6f,
+                                 .out = out,
+                                 .out_bf16 = true,
+                                 .k_out = n};
+        double us = graph_us(run_prepare, &a) / N_PREPARE;
+        printf("%10s %6d %6d %4d %9.2f %9.0f%s\n", names[a.kind], n, ROWS, 0, us,
+               (double)ROWS * n * (gelu ? 4 : 6) / us / 1e3, gelu ? "" : "  from f32");
+    }
     cudaFree(x);
     cudaFree(up);
     cudaFree(out);
     cudaFree(lora);
     cudaFree(norm_w);
+}
+
+// ---- LoRA's products of a prompt
+
+static void run_lora(void *arg)
+{
+    for (int i = 0; i < N_PREPARE; i++)
+        cuda_must(cuda_lora_down(arg, stream), "cuda_lora_down");
+}
+
+static void bench_loras(void)
+{
+    enum { ROWS = 322, SCRATCH = 16 << 20 };
+    static const struct {
+        int d_in, n_lora;
+    } sizes[] = {{D_MODEL, 16}, {D_MODEL, 32}, {D_MODEL, 48}, {D_FFN, 16}};
+    void *x = random_weights((size_t)ROWS * (D_FFN + 64)), *a = random_weights((size_t)48 * D_FFN);
+    void *scratch = device_bytes(SCRATCH);
+    printf("# %8s %6s %6s %4s %9s\n", "lora", "d_in", "rows", "lora", "us");
+    for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++) {
+        struct cuda_lora_down d = {.x = x,
+                                   .stride = sizes[i].d_in + 64,
+                                   .rows = ROWS,
+                                   .d_in = sizes[i].d_in,
+                                   .a = a,
+                                   .n_lora = sizes[i].n_lora,
+                                   .scale = 2.0f,
+                                   .scratch = scratch,
+                                   .scratch_bytes = SCRATCH};
+        printf("%10s %6d %6d %4d %9.2f\n", "down", d.d_in, ROWS, d.n_lora,
+               graph_us(run_lora, &d) / N_PREPARE);
+    }
+    cudaFree(x);
+    cudaFree(a);
+    cudaFree(scratch);
 }
 
 // ---- a decoding step
@@ -279,6 +329,7 @@ int main(void)
     cuda_must(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
     bench_products();
     bench_prepares();
+    bench_loras();
     bench_step();
     cudaStreamDestroy(stream);
     return 0;

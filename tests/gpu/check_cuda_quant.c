@@ -367,6 +367,38 @@ static void check_linear(enum cuda_quant t, int n_out, int k, int rows, struct e
     weight_free(&w);
 }
 
+// All types side by side: what each gives by itself.
+static void check_linears(int rows, int n_out, int k)
+{
+    struct weight w[N_TYPE];
+    struct matrix x = matrix_new(false, rows, k, 0, k);
+    struct matrix y = matrix_new(false, rows, N_TYPE * n_out, 0, N_TYPE * n_out), alone = y;
+    struct cuda_quant_linear a[N_TYPE];
+    alone = matrix_new(false, rows, N_TYPE * n_out, 0, N_TYPE * n_out);
+    matrix_random(&x, 1);
+    struct cuda_quant_input in = {.kind = CUDA_INPUT_ROWS, .x = x.view, .k = k};
+    struct quantised q = quantised_new(in);
+    for (int t = 0; t < N_TYPE; t++) {
+        w[t] = weight_new((enum cuda_quant)t, n_out, k);
+        a[t] = (struct cuda_quant_linear){.w = w[t].w, .x = q.device, .y = alone.view};
+        a[t].y.data = (float *)alone.view.data + t * n_out;
+        a[t].y.cols = n_out;
+        cuda_must(cuda_quant_linear(&a[t], NULL), "linear");
+        a[t].y.data = (float *)y.view.data + t * n_out;
+    }
+    cuda_must(cuda_quant_linears(a, N_TYPE, NULL), "linears");
+    matrix_fetch(&y);
+    matrix_fetch(&alone);
+    report(memcmp(y.host, alone.host, y.bytes) == 0, "four types side by side, %d rows, %d x %d", rows,
+           n_out, k);
+    for (int t = 0; t < N_TYPE; t++)
+        weight_free(&w[t]);
+    quantised_free(&q);
+    matrix_free(&x);
+    matrix_free(&y);
+    matrix_free(&alone);
+}
+
 // ---- packing
 
 // Root mean square of the error over that of the weights.
@@ -449,6 +481,7 @@ static void check_type(enum cuda_quant t)
     check_linear(t, 3, 11008, 2, epilogues[0]);
     check_linear(t, 5, 4096, 1, epilogues[0]);
     check_linear(t, 1, 4096, 8, epilogues[0]);
+    check_linear(t, 8195, 2304, 2, epilogues[3]); // so many outputs that one row alone goes another way
 }
 
 static void check_all(void)
@@ -464,11 +497,14 @@ static void check_all(void)
     check_input_nan(INFINITY);
     for (int t = 0; t < N_TYPE; t++)
         check_type((enum cuda_quant)t);
+    for (int rows = 1; rows <= 11; rows += rows < 3 ? 1 : 4)
+        check_linears(rows, 21, 1280);
+    check_linears(1, 2050, 256);
 }
 
 // ---- speed
 
-enum { MAX_COPIES = 64 };
+enum { MAX_COPIES = 64, BENCH_ROWS = 32 };
 
 struct bench {
     struct cuda_quant_linear a[MAX_COPIES];
@@ -499,17 +535,17 @@ static void bench_unpack(void *ctx, int i)
 // Copies of the weights in turn, so many that none is still in the L2 cache.
 static void bench_shape(enum cuda_quant t, int n_out, int k, bool all_rows)
 {
-    size_t bytes = cuda_quant_bytes(t, n_out, k), x_bytes = cuda_quant_input_bytes(8, k);
+    size_t bytes = cuda_quant_bytes(t, n_out, k), x_bytes = cuda_quant_input_bytes(BENCH_ROWS, k);
     struct bench b = {.n_copy = (int)((512u << 20) / bytes) + 1};
     b.n_copy = b.n_copy > MAX_COPIES ? MAX_COPIES : b.n_copy;
-    void *x = device_new(x_bytes), *y = device_new((size_t)n_out * 8 * sizeof(float));
+    void *x = device_new(x_bytes), *y = device_new((size_t)n_out * BENCH_ROWS * sizeof(float));
     void *planes[MAX_COPIES];
     cuda_must(cudaMemset(x, 1, x_bytes), "cudaMemset");
     for (int i = 0; i < b.n_copy; i++) {
         planes[i] = device_new(bytes);
         cuda_must(cudaMemset(planes[i], 0x11, bytes), "cudaMemset");
     }
-    for (int rows = 1; rows <= (all_rows ? 8 : 1); rows *= 2) {
+    for (int rows = 1; rows <= (all_rows ? BENCH_ROWS : 1); rows *= 2) {
         for (int i = 0; i < b.n_copy; i++)
             b.a[i] = (struct cuda_quant_linear){
                 .w = {t, n_out, k, planes[i]}, .x = x, .y = {y, false, rows, n_out, n_out}};

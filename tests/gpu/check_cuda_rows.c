@@ -263,6 +263,50 @@ static void check_layer_norm_far(void)
     matrix_free(&w);
 }
 
+// Two norms at once have the bits of two calls, in columns of one matrix and in matrices of unlike types.
+static void check_norm2(int rows, int cols, bool bf16, bool b_bf16, int gap)
+{
+    struct matrix x[2], w = matrix_new(false, 2, cols, 0, (cols + 7) / 8 * 8);
+    struct cuda_view a, b, a1;
+    matrix_random(&w, 1);
+    for (int i = 0; i < 2; i++) { // the same values twice
+        x[i] = matrix_new(bf16, rows, 2 * cols + gap, 0, 2 * cols + gap + 5);
+        matrix_random(&x[i], 3);
+    }
+    memcpy(x[1].host, x[0].host, x[0].bytes);
+    matrix_send(&x[1]);
+    struct matrix other[2] = {matrix_new(b_bf16, rows, cols, 0, cols),
+                              matrix_new(b_bf16, rows, cols, 0, cols)};
+    matrix_random(&other[0], 3);
+    memcpy(other[1].host, other[0].host, other[0].bytes);
+    matrix_send(&other[1]);
+    const float *a_w = w.view.data, *b_w = a_w + w.view.stride;
+    for (int i = 0; i < 2; i++) {
+        a = x[i].view;
+        a.cols = cols;
+        a1 = a;
+        a1.data = (char *)a.data + (size_t)(cols + gap) * (bf16 ? 2 : 4);
+        b = bf16 == b_bf16 ? a1 : other[i].view;
+        if (i == 0)
+            cuda_must(cuda_rms_norm2(a, a_w, b, b_w, EPS, NULL), "two rms norms");
+        else {
+            cuda_must(cuda_rms_norm(a, a, a_w, EPS, NULL), "rms norm");
+            cuda_must(cuda_rms_norm(b, b, b_w, EPS, NULL), "rms norm");
+        }
+        matrix_fetch(&x[i]);
+        matrix_fetch(&other[i]);
+    }
+    report(!memcmp(x[0].host, x[1].host, x[0].bytes) &&
+               !memcmp(other[0].host, other[1].host, other[0].bytes) && matrix_trespass(&x[0]) == 0,
+           "two rms norms %d x %d, %s and %s, gap %d", rows, cols, bf16 ? "bf16" : "f32",
+           b_bf16 ? "bf16" : "f32", gap);
+    for (int i = 0; i < 2; i++) {
+        matrix_free(&x[i]);
+        matrix_free(&other[i]);
+    }
+    matrix_free(&w);
+}
+
 // A NaN stays one, and stays in its row.
 static void check_nan(void)
 {
@@ -348,6 +392,10 @@ static void check_all(void)
                 check_op((enum op)op, shapes[i], t & 1, t & 2);
     check_layer_norm_far();
     check_nan();
+    check_norm2(9, 1408, true, true, 0);
+    check_norm2(3, 100, false, false, 3);
+    check_norm2(2, 2048, true, false, 1);
+    check_norm2(2, 9000, true, true, 8);
     for (unsigned types = 0; types < 16; types++) {
         check_split(3, 8, 2, 16, 0, types);
         check_split(2, 6, 6, 6, 0, types);
@@ -374,6 +422,13 @@ static void bench_rms(void *ctx, int i)
     struct bench *b = ctx;
     (void)i;
     cuda_must(cuda_rms_norm(b->y, b->y, b->w, EPS, NULL), "rms norm");
+}
+
+static void bench_rms2(void *ctx, int i)
+{
+    struct bench *b = ctx;
+    (void)i;
+    cuda_must(cuda_rms_norm2(b->y, b->w, b->x, b->w, EPS, NULL), "two rms norms");
 }
 
 static void bench_layer(void *ctx, int i)
@@ -418,6 +473,10 @@ static void bench_all(void)
     const float *weight = (const float *)w.view.data;
     print_speed("rms norm bf16 6147 x 1408 of 4224", bench_rms,
                 (struct bench){slice, slice, weight}, 6147.0 * d * 4);
+    struct cuda_view second = slice;
+    second.data = (char *)slice.data + (size_t)d * 2;
+    print_speed("two rms norms bf16 6147 x 1408", bench_rms2, (struct bench){slice, second, weight},
+                6147.0 * d * 8);
     print_speed("layer norm f32 to bf16 12294 x 1408", bench_layer, (struct bench){h, f, weight},
                 f_bytes + h_bytes);
     print_speed("layer norm f32 12294 x 1408", bench_layer, (struct bench){f, f, weight},

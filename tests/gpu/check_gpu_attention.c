@@ -5,158 +5,15 @@
 // what takes seconds under emulation.
 //
 // Columns behind a matrix's own are NaN in what is read and a pattern in what is written, which must stay.
-// The gate: a probability errs relatively by its rounding to bf16 (2^-8, attention_many only) and by what the
-// errors of its score and of the row's largest do to the exponential; y by that times sum p |v|, and its own
-// rounding.
+// The gate: a probability errs relatively by its rounding to bf16 (2^-8, attention_many; 2^-16, the fast form of
+// attention_few) and by what the errors of its score and of the row's largest do to the exponential; y by that times
+// sum p |v|, and its own rounding.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cuda_runtime_api.h>
-
-#include "gpu/cuda/device_kernels.h"
-
-enum { CANARY = 0xa5 };
-
-static int n_case, n_bad;
-
-static void report(int good, const char *what, const char *why)
-{
-    printf("%s %d - %s%s%s\n", good ? "ok" : "not ok", ++n_case, what, *why ? ": " : "", why);
-    fflush(stdout);
-    n_bad += !good;
-}
-
-static void must(int e, const char *what)
-{
-    if (e == cudaSuccess)
-        return;
-    printf("Bail out! %s: %s\n", what, cudaGetErrorString((cudaError_t)e));
-    exit(1);
-}
-
-// ---- numbers
-
-static uint64_t seed = 1;
-
-static uint32_t next_random(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
-}
-
-static float to_bf16(float v)
-{
-    uint32_t u;
-    memcpy(&u, &v, 4);
-    u = (u + 0x7fff + (u >> 16 & 1)) & 0xffff0000u;
-    memcpy(&v, &u, 4);
-    return v;
-}
-
-static float get(const void *p, bool is_bf16, int64_t i)
-{
-    float v;
-    if (!is_bf16)
-        return ((const float *)p)[i];
-    uint32_t u = (uint32_t)((const uint16_t *)p)[i] << 16;
-    memcpy(&v, &u, 4);
-    return v;
-}
-
-static void put(void *p, bool is_bf16, int64_t i, float v)
-{
-    uint32_t u;
-    if (!is_bf16) {
-        ((float *)p)[i] = v;
-        return;
-    }
-    memcpy(&u, &v, 4);
-    u = v != v ? 0x7fc00000u : u + 0x7fff + (u >> 16 & 1);
-    ((uint16_t *)p)[i] = (uint16_t)(u >> 16);
-}
-
-// ---- matrices, twice: here and on the device
-
-struct both {
-    struct cuda_view v; // data on the device
-    void *host;
-    size_t bytes;
-};
-
-static size_t element(bool is_bf16)
-{
-    return is_bf16 ? 2 : 4;
-}
-
-static void push(const struct both *m)
-{
-    must(cudaMemcpy(m->v.data, m->host, m->bytes, cudaMemcpyHostToDevice), "copy to the device");
-}
-
-static void pull(const struct both *m)
-{
-    must(cudaMemcpy(m->host, m->v.data, m->bytes, cudaMemcpyDeviceToHost), "copy from the device");
-}
-
-// Ends with the last column of the last row.
-static struct both matrix(int rows, int cols, int64_t stride, bool is_bf16)
-{
-    struct both m = {{NULL, is_bf16, rows, cols, stride}, NULL, 0};
-    m.bytes = (size_t)((rows - 1) * stride + cols) * element(is_bf16);
-    m.host = malloc(m.bytes);
-    if (!m.host)
-        exit(1);
-    must(cudaMalloc(&m.v.data, m.bytes), "memory");
-    return m;
-}
-
-static void release(struct both *m)
-{
-    free(m->host);
-    cudaFree(m->v.data);
-}
-
-// Random in its columns, NaN behind them.
-static struct both filled(int rows, int cols, int64_t stride, bool is_bf16, float size)
-{
-    struct both m = matrix(rows, cols, stride, is_bf16);
-    int64_t n = (rows - 1) * stride + cols;
-    for (int64_t i = 0; i < n; i++)
-        put(m.host, is_bf16, i,
-            i % stride < cols ? ((float)next_random() / 1073741824.0f - 1.0f) * size : NAN);
-    push(&m);
-    return m;
-}
-
-static struct both poisoned(int rows, int cols, int64_t stride, bool is_bf16)
-{
-    struct both m = matrix(rows, cols, stride, is_bf16);
-    memset(m.host, CANARY, m.bytes);
-    push(&m);
-    return m;
-}
-
-// What lies behind the columns of y is as it was.
-static int canary_stands(const struct both *m)
-{
-    size_t e = element(m->v.is_bf16);
-    for (size_t i = 0; i < m->bytes; i++)
-        if ((int64_t)(i / e) % m->v.stride >= m->v.cols && ((uint8_t *)m->host)[i] != CANARY)
-            return 0;
-    return 1;
-}
-
-// Columns [first, first + cols) of m.
-static struct both slice(const struct both *m, int first, int cols)
-{
-    struct both s = *m;
-    s.v.data = (char *)m->v.data + (size_t)first * element(m->v.is_bf16);
-    s.host = (char *)m->host + (size_t)first * element(m->v.is_bf16);
-    s.v.cols = cols;
-    return s;
-}
+#include "attention_case.h"
 
 // ---- the witness: one query row and head over n keys
 
@@ -398,6 +255,26 @@ struct few_shape {
     uint32_t pos[4]; // of row i: pos[i % 4]
 };
 
+static uint32_t *turns_new(void)
+{
+    void *p;
+    must(cudaMalloc(&p, CUDA_STEP_TURNS * sizeof(uint32_t)), "memory");
+    must(cudaMemset(p, 0, CUDA_STEP_TURNS * sizeof(uint32_t)), "memset");
+    return p;
+}
+
+// They are all 0 again.
+static int turns_free(uint32_t *turn)
+{
+    uint32_t host[CUDA_STEP_TURNS];
+    int good = 1;
+    must(cudaMemcpy(host, turn, sizeof host, cudaMemcpyDeviceToHost), "copy");
+    for (int i = 0; i < CUDA_STEP_TURNS; i++)
+        good &= host[i] == 0;
+    cudaFree(turn);
+    return good;
+}
+
 static void check_few(struct few_shape s)
 {
     struct cuda_cache_rows rows = {.n_row = s.n_row};
@@ -421,10 +298,8 @@ static void check_few(struct few_shape s)
     uint32_t *device_pos;
     must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
     must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
-    struct cuda_attention_few a = {y.v,           q.v,       s.cache_bf16,
-                                   device_pos,    s.n_k_max, s.n_head,
-                                   s.n_kv,        s.d,       1.0f / sqrtf((float)s.d),
-                                   scratch.v.data};
+    struct cuda_attention_few a = {y.v,    q.v,    s.cache_bf16, device_pos, s.n_k_max, s.n_head,
+                                   s.n_kv, s.d, 1.0f / sqrtf((float)s.d), scratch.v.data, turns_new()};
     must(cuda_attention_few(&a, &rows, NULL), "launch");
     must(cudaDeviceSynchronize(), "kernel");
     pull(&y);
@@ -433,8 +308,8 @@ static void check_few(struct few_shape s)
         for (int h = 0; h < s.n_head; h++) {
             struct seen e;
             int64_t column = h / (s.n_head / s.n_kv) * s.d;
-            exact_row(&e, &q, i * q.v.stride + h * s.d, &k[i], column, &v[i], column,
-                      (int)pos[i] + 1, s.d, (double)a.scale, 0, s.q_bf16);
+            exact_row(&e, &q, i * q.v.stride + h * s.d, &k[i], column, &v[i], column, (int)pos[i] + 1, s.d,
+                      (double)a.scale, s.cache_bf16 && s.q_bf16 ? ldexp(1, -16) : 0, s.q_bf16);
             good &= within(&e, &y, i * y.v.stride + h * s.d, s.d, &worst);
         }
         if (i != 0 && i != s.n_row - 1)
@@ -452,12 +327,11 @@ static void check_few(struct few_shape s)
         alone &= memcmp(one.host, (char *)y.host + (size_t)(i * y.v.stride) * element(s.q_bf16),
                         one.bytes) == 0;
     }
-    snprintf(what, sizeof what,
-             "few rows %d heads %d/%d of %d cache %s q %s pos %u.. of %d (error %.2f of gate)",
-             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32",
-             s.q_bf16 ? "bf16" : "f32", pos[0], s.n_k_max, worst);
-    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ",
-             alone ? "" : "row alone");
+    good &= turns_free(a.turn);
+    snprintf(what, sizeof what, "few rows %d heads %d/%d of %d cache %s q %s pos %u.. of %d (error %.2f of gate)",
+             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32", s.q_bf16 ? "bf16" : "f32", pos[0],
+             s.n_k_max, worst);
+    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ", alone ? "" : "row alone");
     report(good && canary && alone, what, why);
     for (int i = 0; i < s.n_row; i++) {
         release(&k[i]);
@@ -482,6 +356,11 @@ static void check_few_all(void)
         {2, 8, 1, 40, 70, true, false, {69, 3}},
         {2, 6, 2, 8, 70, true, false, {69, 63}},
         {2, 6, 1, 96, 4500, true, false, {4499, 129}}, // pieces of 128
+        {3, 8, 2, 128, 200, true, true, {0, 64, 199}},
+        {2, 16, 1, 128, 140, true, true, {139, 70}},
+        {2, 6, 2, 8, 70, true, true, {69, 63}},
+        {2, 5, 1, 40, 6500, true, true, {6400, 3072}}, // several pieces in a block
+        {2, 2, 1, 96, 6500, true, true, {3071, 6143}},
         {1, 2, 1, 24, 90, false, false, {89}},
         {3, 6, 3, 32, 300, false, true, {17, 299, 64}},
         {2, 4, 2, 256, 100, false, false, {99, 30}},
@@ -496,6 +375,97 @@ static void check_few_all(void)
 }
 
 // ---- rope
+
+// cuda_attention_step leaves in y and the caches what cuda_rope and cuda_attention_few do, bit for bit, whatever
+// n_k_max is; with the slow form (no turn) they are the same calls.
+static void check_step(struct few_shape s, bool fast)
+{
+    enum { STEP, PARTS, N };
+    int kv = s.n_kv * s.d, cols = s.n_head * s.d, same = 1, canary = 1;
+    struct cuda_cache_rows rows[N] = {{.n_row = s.n_row}, {.n_row = s.n_row}};
+    struct both cache[N][2][CUDA_FEW_ROWS], m[N], y[N], table = filled(s.n_row, s.d, s.d, false, 1);
+    uint32_t pos[CUDA_FEW_ROWS], *device_pos, *turn = fast ? turns_new() : NULL;
+    char what[200], why[100];
+    for (int i = 0; i < s.n_row; i++)
+        pos[i] = s.pos[i % 4];
+    must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
+    must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
+    for (int f = 0; f < N; f++) {
+        seed = 7;
+        m[f] = filled(s.n_row, cols + 2 * kv, cols + 2 * kv + 8, s.q_bf16, 2);
+        y[f] = poisoned(s.n_row, cols, cols + 8, s.q_bf16);
+        for (int i = 0; i < s.n_row; i++)
+            for (int w = 0; w < 2; w++) {
+                struct both *c = &cache[f][w][i];
+                *c = filled((int)pos[i] + 1, kv, kv, s.cache_bf16, 2);
+                for (int j = 0; j < kv; j++) // must be written before it is read
+                    put(c->host, s.cache_bf16, (int64_t)pos[i] * kv + j, NAN);
+                push(c);
+                if (w)
+                    rows[f].v[i] = c->v.data;
+                else
+                    rows[f].k[i] = c->v.data;
+            }
+        int n_k_max = s.n_k_max + f * 1000;
+        struct cuda_attention_few a = {y[f].v, slice(&m[f], 0, cols).v, s.cache_bf16, device_pos, n_k_max, s.n_head,
+                                       s.n_kv, s.d, 1.0f / sqrtf((float)s.d), NULL, turn};
+        struct cuda_rope r = {.q = a.q, .k = slice(&m[f], cols, kv).v, .v = slice(&m[f], cols + kv, kv).v,
+                              .table = table.v.data, .rows = s.n_row, .n_head = s.n_head, .n_kv = s.n_kv,
+                              .d_head = s.d, .cache_bf16 = s.cache_bf16, .pos = device_pos, .cache = &rows[f]};
+        must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(s.n_row, s.n_head, s.d, n_k_max)), "memory");
+        if (f == STEP) {
+            must(cuda_attention_step(&a, &r, NULL), "launch");
+        } else {
+            must(cuda_rope(&r, NULL), "launch");
+            must(cuda_attention_few(&a, &rows[f], NULL), "launch");
+        }
+        must(cudaDeviceSynchronize(), "kernel");
+        pull(&y[f]);
+        canary &= canary_stands(&y[f]);
+        cudaFree(a.scratch);
+    }
+    same &= memcmp(y[STEP].host, y[PARTS].host, y[STEP].bytes) == 0;
+    for (int i = 0; i < s.n_row * cols; i++)
+        canary &= isfinite(get(y[STEP].host, s.q_bf16, i / cols * y[STEP].v.stride + i % cols)) != 0;
+    for (int i = 0; i < s.n_row; i++)
+        for (int w = 0; w < 2; w++) {
+            for (int f = 0; f < N; f++)
+                pull(&cache[f][w][i]);
+            same &= memcmp(cache[STEP][w][i].host, cache[PARTS][w][i].host, cache[STEP][w][i].bytes) == 0;
+            for (int f = 0; f < N; f++)
+                release(&cache[f][w][i]);
+        }
+    if (turn)
+        canary &= turns_free(turn);
+    snprintf(what, sizeof what, "step rows %d heads %d/%d of %d cache %s rows %s pos %u.. %s", s.n_row, s.n_head,
+             s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32", s.q_bf16 ? "bf16" : "f32", pos[0], fast ? "fast" : "slow");
+    snprintf(why, sizeof why, "%s%s", same ? "" : "bits ", canary ? "" : "canary");
+    report(same && canary, what, why);
+    for (int f = 0; f < N; f++) {
+        release(&m[f]);
+        release(&y[f]);
+    }
+    release(&table);
+    cudaFree(device_pos);
+}
+
+static void check_step_all(void)
+{
+    static const struct few_shape shapes[] = {
+        {1, 1, 1, 64, 1, true, true, {0}},
+        {1, 32, 8, 128, 512, true, true, {300}},
+        {4, 8, 2, 128, 200, true, true, {0, 63, 64, 199}},
+        {2, 16, 1, 128, 140, true, true, {139, 15}},
+        {3, 3, 3, 88, 300, true, true, {299, 16, 33}},
+        {2, 6, 2, 8, 70, true, true, {69, 31}},
+        {2, 5, 1, 40, 6500, true, true, {6400, 3072}},
+        {64, 2, 1, 64, 70, true, true, {69, 0, 10, 64}},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_step(shapes[i], true);
+    check_step(shapes[2], false);
+    check_step((struct few_shape){2, 4, 2, 64, 90, false, false, {89, 3}}, true);
+}
 
 enum rope_cache { NO_CACHE, ONE_CACHE, CACHES, ONLY_Q };
 
@@ -702,6 +672,11 @@ static void work_few(void *arg)
     }
 }
 
+struct step_bench {
+    cudaGraphExec_t exec;
+    cudaStream_t stream;
+};
+
 static void bench_few(int n_row, int n_k)
 {
     enum { HEADS = 32, KV = 8, D = 128 };
@@ -718,17 +693,78 @@ static void bench_few(int n_row, int n_k)
         pos[i] = (uint32_t)n_k - 1;
     must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
     must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
-    struct cuda_attention_few a = {y.v, q.v, true, device_pos, n_k, HEADS, KV, D, 0.1f, NULL};
+    struct cuda_attention_few a = {y.v, q.v, true, device_pos, n_k, HEADS, KV, D, 0.1f, NULL, turns_new()};
     must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(n_row, HEADS, D, n_k)), "memory");
     f.a = a;
     double ms = median_ms(work_few, &f, FEW_CALLS);
-    printf("few rows %d keys %d: %.4f ms, %.0f GB/s\n", n_row, n_k, ms,
-           2.0 * n_row * (double)f.cache_bytes / ms / 1e6);
+    printf("few rows %d keys %d: %.4f ms, %.0f GB/s\n", n_row, n_k, ms, 2.0 * n_row * (double)f.cache_bytes / ms / 1e6);
+    turns_free(a.turn);
     cudaFree(a.scratch);
     cudaFree(device_pos);
     cudaFree(f.pool);
     release(&q);
     release(&y);
+}
+
+static void work_graph(void *arg)
+{
+    struct step_bench *b = arg;
+    must(cudaGraphLaunch(b->exec, b->stream), "graph");
+}
+
+// A step's rotary positions, append and attention, of 32 layers with a cache each, recorded. The events' stream and
+// the graph's wait for each other.
+static void bench_step(int n_row, int n_k, bool overlap)
+{
+    enum { LAYERS = 32, HEADS = 32, KV = 8, D = 128, COLS = (HEADS + 2 * KV) * D };
+    size_t bytes = (size_t)n_k * KV * D * 2, all = 2 * (size_t)LAYERS * (size_t)n_row * bytes;
+    struct step_bench b;
+    uint32_t pos[CUDA_FEW_ROWS], *device_pos;
+    char *pool;
+    cudaGraph_t graph;
+    for (int i = 0; i < n_row; i++)
+        pos[i] = (uint32_t)n_k - 1;
+    must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
+    must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
+    must(cudaMalloc((void **)&pool, all), "memory");
+    must(cudaMemset(pool, 0, all), "memset");
+    struct both m = filled(n_row, COLS, COLS, true, 1), y = poisoned(n_row, HEADS * D, HEADS * D, true);
+    struct both table = filled(n_row, D, D, false, 1);
+    struct cuda_attention_few a = {y.v,   slice(&m, 0, HEADS * D).v, true, device_pos, n_k, HEADS, KV, D, 0.1f, NULL,
+                                   turns_new()};
+    must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(n_row, HEADS, D, n_k)), "memory");
+    must(cudaDeviceSynchronize(), "memset");
+    must(cudaStreamCreate(&b.stream), "stream");
+    cuda_overlap(overlap);
+    must(cudaStreamBeginCapture(b.stream, cudaStreamCaptureModeThreadLocal), "capture");
+    for (int l = 0; l < LAYERS; l++) {
+        struct cuda_cache_rows rows = {.n_row = n_row};
+        for (int i = 0; i < n_row; i++) {
+            rows.k[i] = pool + (size_t)(2 * (l * n_row + i)) * bytes;
+            rows.v[i] = pool + (size_t)(2 * (l * n_row + i) + 1) * bytes;
+        }
+        struct cuda_rope r = {.q = a.q, .k = slice(&m, HEADS * D, KV * D).v,
+                              .v = slice(&m, (HEADS + KV) * D, KV * D).v, .table = table.v.data, .rows = n_row,
+                              .n_head = HEADS, .n_kv = KV, .d_head = D, .cache_bf16 = true, .pos = device_pos,
+                              .cache = &rows};
+        must(cuda_attention_step(&a, &r, b.stream), "launch");
+    }
+    must(cudaStreamEndCapture(b.stream, &graph), "capture");
+    cuda_overlap(true);
+    must(cudaGraphInstantiate(&b.exec, graph, 0), "graph");
+    double us = median_ms(work_graph, &b, LAYERS) * 1e3;
+    printf("step of %d in a graph, rows %d keys %d%s: %.2f us each, %.0f GB/s\n", LAYERS, n_row, n_k,
+           overlap ? "" : ", no overlap", us, 2.0 * n_row * (double)bytes / us / 1e3);
+    cudaGraphExecDestroy(b.exec);
+    cudaGraphDestroy(graph);
+    cudaStreamDestroy(b.stream);
+    turns_free(a.turn);
+    cudaFree(a.scratch);
+    cudaFree(device_pos);
+    cudaFree(pool);
+    release(&m);
+    release(&y);
+    release(&table);
 }
 
 static void bench(void)
@@ -747,6 +783,14 @@ static void bench(void)
     bench_few(1, 32768);
     bench_few(8, 4096);
     bench_few(64, 512);
+    for (int overlap = 0; overlap < 2; overlap++) {
+        bench_step(1, 512, overlap != 0);
+        bench_step(1, 4096, overlap != 0);
+        bench_step(1, 32768, overlap != 0);
+        bench_step(8, 512, overlap != 0);
+        bench_step(32, 512, overlap != 0);
+        bench_step(64, 512, overlap != 0);
+    }
 }
 
 int main(int argc, char **argv)
@@ -770,6 +814,7 @@ int main(int argc, char **argv)
         check_many_all("many on Hopper", false, short_run, emulated);
     check_plain_all();
     check_few_all();
+    check_step_all();
     check_rope_all();
     printf("1..%d\n", n_case);
     return n_bad != 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// cuda_few_linear and cuda_prepare against plain C in double, and their rows' independence of each other bit by
+// cuda_few_linear, cuda_prepare and cuda_lora_down against plain C in double, and their rows' independence of each other bit by
 // bit. bench_linear.c has their speed.
 //
 //   check_linear [--quick]    --quick leaves out what is slow under an emulator
@@ -392,6 +392,143 @@ static void check_prepares(bool quick)
             }
 }
 
+// GELU of a dense grid of f32 and of every finite bf16, f32 out: 2e-6 + 1e-6 |f| is little beside bf16's rounding.
+static void check_gelu(void)
+{
+    enum { COLS = 4096, GRID_ROWS = 48, BF16_ROWS = 16 };
+    struct matrix x = matrix_new(false, GRID_ROWS + BF16_ROWS, COLS, 0, COLS),
+                  y = matrix_new(false, GRID_ROWS + BF16_ROWS, COLS, 0, COLS);
+    double worst = 0, worst_x = 0;
+    for (int r = 0; r < GRID_ROWS + BF16_ROWS; r++)
+        for (int c = 0; c < COLS; c++) {
+            int i = r * COLS + c;
+            uint32_t bits = (uint32_t)(i - GRID_ROWS * COLS) << 16;
+            float v = (float)(i * (24.0 / (GRID_ROWS * COLS)) - 12.0);
+            if (r >= GRID_ROWS)
+                memcpy(&v, &bits, sizeof v);
+            matrix_set(&x, r, c, isfinite(v) ? (double)v : 0.0);
+        }
+    matrix_send(&x);
+    struct cuda_prepare a = {
+        .kind = CUDA_INPUT_GELU, .x = x.view, .out = y.view.data, .k_out = COLS};
+    cuda_must(cuda_prepare(&a, NULL), "cuda_prepare");
+    cuda_must(cudaDeviceSynchronize(), "cuda_prepare");
+    matrix_fetch(&y);
+    for (int r = 0; r < GRID_ROWS + BF16_ROWS; r++)
+        for (int c = 0; c < COLS; c++) {
+            double v = matrix_get(&x, r, c), want = 0.5 * v * erfc(-v / sqrt(2.0));
+            double share = fabs(matrix_get(&y, r, c) - want) / (2e-6 + 1e-6 * fabs(want));
+            if (!(share <= worst)) {
+                worst = share;
+                worst_x = v;
+            }
+        }
+    report(worst <= 1, "gelu: error at most %.2f of 2e-6 + 1e-6 |f|, at %.7g", worst, worst_x);
+    matrix_free(&x);
+    matrix_free(&y);
+}
+
+// ---- lora_down
+
+struct lora_data {
+    struct matrix x, a; // x: [rows, d_in], room behind
+    int n_lora, rows;
+};
+
+// Rows [first, first + rows) of x, with t.
+static struct matrix run_lora(const struct lora_data *d, int first, int rows, size_t scratch_bytes)
+{
+    int d_in = d->x.view.cols;
+    struct matrix y = matrix_new(true, rows, d_in + d->n_lora, 0, (d_in + d->n_lora + 23) / 8 * 8);
+    void *scratch = NULL;
+    for (int r = 0; r < rows; r++)
+        memcpy(bits_of(&y, r, 0), bits_of(&d->x, first + r, 0), (size_t)d_in * 2);
+    matrix_send(&y);
+    cuda_must(cudaMalloc(&scratch, scratch_bytes), "cudaMalloc");
+    struct cuda_lora_down a = {.x = y.view.data,
+                               .stride = y.view.stride,
+                               .rows = rows,
+                               .d_in = d_in,
+                               .a = d->a.view.data,
+                               .n_lora = d->n_lora,
+                               .scale = LORA_SCALE,
+                               .scratch = scratch,
+                               .scratch_bytes = scratch_bytes};
+    cuda_must(cudaDeviceSynchronize(), "the inputs");
+    cuda_must(cuda_lora_down(&a, NULL), "cuda_lora_down");
+    cuda_must(cudaDeviceSynchronize(), "cuda_lora_down");
+    matrix_fetch(&y);
+    cudaFree(scratch);
+    return y;
+}
+
+static bool lora_right(const struct lora_data *d, const struct matrix *y)
+{
+    int n = d->x.view.cols;
+    for (int r = 0; r < d->rows; r++) {
+        if (!same_bits(y, r, &d->x, r, n)) {
+            printf("# row %d: x has changed\n", r);
+            return false;
+        }
+        for (int j = 0; j < d->n_lora; j++) {
+            double want = 0, size = 0, have = matrix_get(y, r, n + j);
+            for (int i = 0; i < n; i++) {
+                double p = matrix_get(&d->x, r, i) * matrix_get(&d->a, j, i);
+                want += p;
+                size += fabs(p);
+            }
+            double limit = (n / 512.0 + 16) * EPS * size * (double)LORA_SCALE;
+            if (!value_near(have, want * (double)LORA_SCALE, limit, true)) {
+                printf("# row %d, t[%d]: %.9g, expected %.9g +- %.3g\n", r, j, have,
+                       want * (double)LORA_SCALE, limit);
+                return false;
+            }
+        }
+    }
+    return matrix_trespass(y) == 0;
+}
+
+static void check_lora(int d_in, int n_lora, int rows)
+{
+    struct lora_data d = {.x = matrix_new(true, rows, d_in, 0, d_in),
+                          .a = matrix_new(true, n_lora, d_in, 0, d_in),
+                          .n_lora = n_lora,
+                          .rows = rows};
+    matrix_random(&d.x, 2.0);
+    matrix_random(&d.a, 0.5);
+    size_t band = (size_t)((d_in + 511) / 512) * 64 * (size_t)n_lora; // of 16 rows
+    struct matrix all = run_lora(&d, 0, rows, 8 * band);
+    bool ok = lora_right(&d, &all);
+    for (int i = 0; ok && i < 3;
+         i++) { // in bands of 16 rows, its last row alone, all but its first rows
+        int first = i == 0 ? 0 : i == 1 ? rows - 1 : rows / 3, n = rows - first;
+        struct matrix some = run_lora(&d, first, n, i == 0 ? band : 8 * band);
+        for (int r = 0; ok && r < n; r++)
+            ok = same_bits(&some, r, &all, first + r, d_in + n_lora);
+        if (!ok)
+            printf("# %d rows from %d: other bits\n", n, first);
+        matrix_free(&some);
+    }
+    report(ok, "lora_down d_in %d n_lora %d rows %d", d_in, n_lora, rows);
+    matrix_free(&all);
+    matrix_free(&d.x);
+    matrix_free(&d.a);
+}
+
+static void check_loras(bool quick)
+{
+    static const int widths[] = {8, 40, 512, 1032, 4096, 14336}, loras[] = {1, 16, 17, 48, 64};
+    static const int rows[] = {1, 17, 70, 100};
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 5; j++)
+            if (!quick || widths[i] <= 1032)
+                check_lora(widths[i], loras[j], rows[(i + j) % 4]);
+    if (quick)
+        check_lora(4096, 48, 33);
+    else
+        check_lora(14336, 16, 322);
+}
+
 int main(int argc, char **argv)
 {
     bool quick = argc > 1 && !strcmp(argv[1], "--quick");
@@ -399,5 +536,7 @@ int main(int argc, char **argv)
         return 0;
     check_linears(quick);
     check_prepares(quick);
+    check_gelu();
+    check_loras(quick);
     return report_end();
 }

@@ -120,6 +120,24 @@ static void rms_norm(struct fixture *f, size_t rows, size_t cols, size_t k)
     }
 }
 
+// The bits of two single norms.
+static void rms_norm2(struct fixture *f, size_t rows, size_t cols, size_t k)
+{
+    struct framed x[2], y[2];
+    struct tensor w[2];
+    for (size_t i = 0; i < 2; i++) {
+        x[i] = framed_mat(f, rows, cols, k % 3);
+        y[i] = framed_mat(f, rows, cols, 1);
+        w[i] = fixture_tensor(f, types[(k + i) % 3], 2.0f, cols, 0, 0, 0, 0);
+        op_rms_norm(f->ops, y[i].m, x[i].m, &w[i], 1e-5f);
+    }
+    op_rms_norm2(f->ops, x[0].m, &w[0], x[1].m, &w[1], 1e-5f);
+    for (size_t i = 0; i < 2; i++) {
+        float *want = check_frame(f, &y[i]), *got = check_frame(f, &x[i]);
+        assert_memory_equal(got, want, rows * cols * sizeof *got);
+    }
+}
+
 static void layer_norm(struct fixture *f, size_t rows, size_t cols, size_t k)
 {
     struct framed x = framed_mat(f, rows, cols, k % 3);
@@ -221,6 +239,7 @@ static void norms(void **state)
 {
     (void)state;
     each_tier(rms_norm);
+    each_tier(rms_norm2);
     each_tier(layer_norm);
 }
 

@@ -96,6 +96,51 @@ template <int N> __device__ inline void pack_probabilities(uint32_t p[N / 16][4]
             p[c][e] = pack_bf16(s[2 * c + e / 2][e % 2 * 2], s[2 * c + e / 2][e % 2 * 2 + 1]);
 }
 
+// Once K of block b and V of the one before are here (and what was before them is done with), asks for the next.
+template <int D, int N, int THREADS>
+__device__ inline void block_load(const struct many *p, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
+                                  uint8_t *k_tiles, uint8_t *v_tiles, int b, int n_block)
+{
+    const int TILE_BYTES = N * D * 2;
+    int key0 = b * N, next = key0 + N, now = b % 2 * TILE_BYTES;
+    tiles_here();
+    if (b + 1 < n_block)
+        load_tile<D, N, THREADS>(k_tiles + TILE_BYTES - now, k + next * p->k_stride, p->k_stride, p->n_k - next,
+                                 p->d_head);
+    load_tile<D, N, THREADS>(v_tiles + now, v + key0 * p->v_stride, p->v_stride, p->n_k - key0, p->d_head);
+}
+
+// Scores of a block, and the values of the one before it under way.
+template <int D, int N>
+__device__ inline void block_start(float s[N / 8][4], float out[D / 8][4], const uint32_t prob[N / 16][4], uint64_t q,
+                                   int q_strip, uint64_t k, uint64_t v)
+{
+    wgmma_fence();
+    scores_start<D, N>(s, q, q_strip, k);
+    values_start<D, N>(out, prob, v);
+    wgmma_wait<1>();
+    accumulators_ready<N>(s);
+}
+
+// mine: a place in shared memory that nobody reads. The assembler moves the wait in front of the softmax, and with it
+// all overlap is gone, unless something that it keeps in front of the wait needs the softmax: a store of its sums.
+template <int D, int N>
+__device__ inline void block_end(float s[N / 8][4], float out[D / 8][4], uint32_t prob[N / 16][4], float max[2],
+                                 float sum[2], float scale, volatile float *mine)
+{
+    float old[2];
+    softmax_step<N>(s, max, sum, old, scale);
+    *mine = sum[0] + sum[1];
+    wgmma_wait<0>();
+    accumulators_ready<D>(out);
+#pragma unroll
+    for (int n = 0; n < D / 8; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            out[n][e] *= old[e / 2];
+    pack_probabilities<N>(prob, s);
+}
+
 #endif
 
 // grid: tiles of 64 W query rows, heads, sequences
@@ -109,6 +154,7 @@ template <int D, int W> __global__ void __launch_bounds__(GROUP *W, W == 1 ? 2 :
     const __nv_bfloat16 *k = p.k + k0 * p.k_stride + head / p.group * p.d_head;
     const __nv_bfloat16 *v = p.v + k0 * p.v_stride + head / p.group * p.d_head;
     uint8_t *q_tile = dynamic_shared(), *k_tiles = q_tile + ROWS * D * 2, *v_tiles = k_tiles + 2 * TILE_BYTES;
+    volatile float *mine = (volatile float *)(v_tiles + 2 * TILE_BYTES) + threadIdx.x;
 
     // a row past the last is computed like the others and not stored
     int n_key = min(p.n_k, p.first_pos + row0 + ROWS), n_block = (n_key + N - 1) / N;
@@ -140,29 +186,22 @@ template <int D, int W> __global__ void __launch_bounds__(GROUP *W, W == 1 ? 2 :
         for (int e = 0; e < 4; e++)
             out[n][e] = 0.0f;
 
-    for (int b = 1; b < n_block; b++) {
-        int key0 = b * N, next = key0 + N, now = b % 2 * TILE_BYTES;
-        tiles_here(); // K of this block and V of the one before; what was before them is done with
-        if (b + 1 < n_block)
-            load_tile<D, N, THREADS>(k_tiles + TILE_BYTES - now, k + next * p.k_stride, p.k_stride, p.n_k - next,
-                                     p.d_head);
-        load_tile<D, N, THREADS>(v_tiles + now, v + key0 * p.v_stride, p.v_stride, p.n_k - key0, p.d_head);
-        wgmma_fence();
-        scores_start<D, N>(s, q_at, ROWS * STRIP_ROW, k_at + (uint64_t)(now >> 4));
-        values_start<D, N>(out, prob, v_at + (uint64_t)((TILE_BYTES - now) >> 4));
-        wgmma_wait<1>();
-        accumulators_ready<N>(s);
-        if (full < next)
-            mask_scores<N>(s, limit, key0);
-        softmax_step<N>(s, max, sum, old, p.scale);
-        wgmma_wait<0>();
-        accumulators_ready<D>(out);
-#pragma unroll
-        for (int n = 0; n < D / 8; n++)
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                out[n][e] *= old[e / 2];
-        pack_probabilities<N>(prob, s);
+    // Two loops: products under way across a branch are waited for in front of the softmax, and nothing overlaps.
+    int b = 1, n_full = min(n_block, full / N);
+    for (; b < n_full; b++) {
+        int now = b % 2 * TILE_BYTES;
+        block_load<D, N, THREADS>(&p, k, v, k_tiles, v_tiles, b, n_block);
+        block_start<D, N>(s, out, prob, q_at, ROWS * STRIP_ROW, k_at + (uint64_t)(now >> 4),
+                          v_at + (uint64_t)((TILE_BYTES - now) >> 4));
+        block_end<D, N>(s, out, prob, max, sum, p.scale, mine);
+    }
+    for (; b < n_block; b++) {
+        int now = b % 2 * TILE_BYTES;
+        block_load<D, N, THREADS>(&p, k, v, k_tiles, v_tiles, b, n_block);
+        block_start<D, N>(s, out, prob, q_at, ROWS * STRIP_ROW, k_at + (uint64_t)(now >> 4),
+                          v_at + (uint64_t)((TILE_BYTES - now) >> 4));
+        mask_scores<N>(s, limit, b * N);
+        block_end<D, N>(s, out, prob, max, sum, p.scale, mine);
     }
     tiles_here();
     wgmma_fence();
@@ -182,8 +221,8 @@ template <int D, int W> static int launch_hopper(struct many p, void *stream)
 {
     const int rows = 64 * W, N = hopper_keys<D>::N;
     p.n_tile = (p.n_q + rows - 1) / rows;
-    return launch(hopper_kernel<D, W>, dim3(p.n_tile, p.n_head, p.n_seq), GROUP * W, (size_t)(rows + 4 * N) * D * 2,
-                  stream, p);
+    size_t shared = (size_t)(rows + 4 * N) * D * 2 + GROUP * W * sizeof(float);
+    return launch(hopper_kernel<D, W>, dim3(p.n_tile, p.n_head, p.n_seq), GROUP * W, shared, stream, p);
 }
 
 // Rows of the busiest processor, dearer in blocks of fewer warpgroups, which share a copy of the keys.

@@ -83,9 +83,9 @@ static void attend_step(struct ops *o, struct mat y, const struct cache_attentio
                                        .n_kv = (int)a->n_kv,
                                        .d_head = (int)a->d_head,
                                        .scale = a->scale,
-                                       .scratch = scratch};
-        stream_check(o, cuda_rope(&r, s->stream), "rotary positions");
-        stream_check(o, cuda_attention_few(&f, &rows, s->stream), "attention of a step");
+                                       .scratch = scratch,
+                                       .turn = s->parts.step_turn};
+        stream_check(o, cuda_attention_step(&f, &r, s->stream), "attention of a step");
     }
     ops_pop(o, mark);
 }

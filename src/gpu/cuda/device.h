@@ -11,7 +11,7 @@
 #include "gpu/cuda/quant_kernels.h"
 #include "gpu/gpu.h"
 
-enum { PLACED_PARTS = 4 }; // layers side by side at most
+enum { PLACED_PARTS = CUDA_QUANT_PARTS }; // layers side by side at most
 enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
 
 enum {
@@ -27,10 +27,18 @@ struct stream_parts {
     uint32_t *pos;      // device [POS_CAP]: of the rows under way, those of the last op_rope_table
     int32_t *step_ids;  // device [OPS_STEP_ROWS]
     uint32_t *step_pos; // device [OPS_STEP_ROWS]
+    uint32_t *step_turn; // device [CUDA_STEP_TURNS], 0 between launches
 };
 
 struct placed_table;
 struct algo_table;
+
+// How product.c chooses cuBLASLt's algorithm for prompt-sized products.
+struct product_rule {
+    size_t nominal_rows; // one algorithm, asked for at this number, serves every number of rows
+    int candidate;       // of those that cuBLASLt names, best first; the last one where there are fewer
+    bool split;          // the sum over k may be in a fixed number of pieces, added in f32 in a fixed order
+};
 
 struct gpu {
     int index;
@@ -56,6 +64,7 @@ struct gpu {
     pthread_mutex_t idle_lock;
     struct stream_parts idle[IDLE_STREAMS];
     size_t n_idle;
+    struct product_rule rule; // under algo_lock
 };
 
 // Names the call and CUDA's reason. Returns code.
@@ -64,7 +73,7 @@ int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, c
 // stream.c
 void streams_free(struct gpu *g);
 
-// ---- place.c: weights on the device, made when first asked for. Pointers stay valid until gpu_close.
+// ---- placed.c: weights on the device, made when first asked for. Pointers stay valid until gpu_close.
 
 // Layers that read the same input, one below the other: rows of w are [W row | LoRA B row | 0], so that with
 // input rows [x | lora_scale * x A^T | 0] one product does it all.
@@ -94,7 +103,7 @@ void placed_free(struct gpu *g);
 // place_quant.c: w's layers into p->part. scratch of its own; synchronous.
 int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, struct placed_linear *p,
                    struct err *e);
-// What place.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
+// What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
 // (F32 or BF16), dst_stride bytes apart.
 int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e);
 int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
@@ -116,6 +125,8 @@ struct device_product {
 enum { PRODUCT_WORKSPACE = 64 << 20 };
 int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,
                    struct err *e);
+// From here on; the default is product.c's. For measurements: with another rule a row rounds differently.
+void product_set_rule(struct gpu *g, struct product_rule rule);
 void product_free(struct gpu *g);
 
 #endif

@@ -19,6 +19,8 @@ extern "C" {
 
 enum {
     CUDA_FEW_ROWS = 64,  // most rows of cuda_few_linear and of a decoding step
+    CUDA_STEP_TURNS = 4096, // counters of cuda_attention_few
+    CUDA_LORA_MAX = 64,  // rows of a LoRA A
     CUDA_HEAD_MAX = 256, // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
 };
 
@@ -74,6 +76,22 @@ struct cuda_prepare {
 };
 int cuda_prepare(const struct cuda_prepare *a, void *stream);
 
+// ---- lora.cu: t of any number of rows
+
+// x[r][d_in + j] = bf16(scale * sum_i x[r][i] a[j][i]) for j < n_lora; the columns behind are left alone. bf16, d_in
+// a multiple of 8, x and a aligned.
+struct cuda_lora_down {
+    void *x; // [rows, >= d_in + n_lora]
+    int64_t stride;
+    int rows, d_in;
+    const void *a; // [n_lora, d_in], stride d_in
+    int n_lora;    // 0 .. CUDA_LORA_MAX
+    float scale;
+    void *scratch; // 16 bytes aligned; contents undefined before and after. The rows go through it in bands of as
+    size_t scratch_bytes; // many as it has room for: 16 rows want 64 n_lora ceil(d_in / 512) bytes
+};
+int cuda_lora_down(const struct cuda_lora_down *a, void *stream);
+
 // ---- attention
 
 // Bidirectional or causal attention over stored keys. Sequences are stacked: sequence s has query rows
@@ -108,11 +126,18 @@ struct cuda_attention_few {
     int n_head, n_kv, d_head;
     float scale;
     void *scratch; // cuda_attention_few_scratch bytes, 256-byte aligned; contents undefined before and after
+    uint32_t *turn; // device, [CUDA_STEP_TURNS], of one stream, 0 before and after; NULL: the slow form
 };
-// attention_few.cu: keys are split over blocks, partial results merged in a fixed order. bf16 caches with d_head a
-// multiple of 8 and <= 128 fast; everything else correct.
+// Keys are split over blocks, partial results merged in a fixed order. bf16 q and caches with d_head a multiple of 8
+// and <= 128 fast (attention_step.cu), everything else correct (attention_few.cu). On 9.0 and later the fast form
+// reads pos and the caches' rows < pos[i] before the kernel in front has ended: what wrote them must have ended before
+// the last launch that was not an overlapped one (cuda_overlap).
 size_t cuda_attention_few_scratch(int n_row, int n_head, int d_head, int n_k_max);
 int cuda_attention_few(const struct cuda_attention_few *a, const struct cuda_cache_rows *c, void *stream);
+// cuda_rope with r->cache and r->pos (= a->pos) followed by cuda_attention_few on these caches, in one launch where
+// the fast form serves. r->q is a->q. Afterwards q and k may be rotated or not.
+struct cuda_rope;
+int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_rope *r, void *stream);
 
 // ---- rope.cu
 
@@ -140,6 +165,9 @@ int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *s
 // x[r] += t[r % t_rows]; t is f32 [t_rows, cols], x.rows a multiple of t_rows
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream);
 int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream); // y may be x
+// cuda_rms_norm of both in place, in one launch where their types and alignment are the same
+int cuda_rms_norm2(struct cuda_view a, const float *a_w, struct cuda_view b, const float *b_w, float eps,
+                   void *stream);
 int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b, float eps,
                     void *stream); // biased variance, two passes; y may be x
 int cuda_gelu(struct cuda_view x, void *stream);

@@ -32,7 +32,7 @@ static size_t product_columns(const struct linear *const *w, size_t n_w)
     size_t d = linear_inputs(w[0]);
     for (size_t i = 0; i < n_w; i++)
         d += tensor_present(&w[i]->lora_a) ? w[i]->lora_a.dim[0] : 0;
-    return round_up(d, 32); // place.c: K_STEP
+    return round_up(d, 32); // placed.c: K_STEP
 }
 
 static size_t most_outputs(const struct linear *const *w, size_t n_w)
@@ -139,7 +139,18 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
             p.up = view_of(in->up);
         stream_check(o, cuda_prepare(&p, s->stream), "a linear layer's input");
     }
-    if (!r->few && w->n_lora > 0) {
+    if (!r->few && bf16 && w->n_lora > 0 && w->n_lora <= CUDA_LORA_MAX && w->d_in % 8 == 0) {
+        struct cuda_lora_down d = {.x = r->rows.data,
+                                   .stride = (int64_t)r->rows.stride,
+                                   .rows = (int)r->rows.rows,
+                                   .d_in = (int)w->d_in,
+                                   .a = w->lora_a,
+                                   .n_lora = (int)w->n_lora,
+                                   .scale = w->lora_scale,
+                                   .scratch = s->parts.workspace,
+                                   .scratch_bytes = PRODUCT_WORKSPACE};
+        stream_check(o, cuda_lora_down(&d, s->stream), "LoRA down");
+    } else if (!r->few && w->n_lora > 0) {
         char *t = (char *)r->rows.data + w->d_in * dtype_bytes(r->rows.dtype);
         product(o, &(struct device_product){
                        .y = {t, bf16, (int)r->rows.rows, (int)w->n_lora, (int64_t)w->k_out},
@@ -160,6 +171,7 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
                                const float *scale)
 {
     struct stream *s = stream_of(o);
+    struct cuda_quant_linear few[PLACED_PARTS];
     size_t first = 0;
     for (size_t i = 0; i < r->w->n_part && o->status.code == 0; i++) {
         const struct cuda_quant_weight *part = &r->w->part[i];
@@ -167,13 +179,12 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
         struct mat to = mat_cols(y, first, n);
         const float *bias = r->w->bias ? r->w->bias + first : NULL;
         if (r->few) {
-            struct cuda_quant_linear q = {.w = *part,
+            few[i] = (struct cuda_quant_linear){.w = *part,
                                           .x = r->quants,
                                           .bias = bias,
                                           .y = view_of(to),
                                           .add = add,
                                           .scale = scale ? scale + first : NULL};
-            stream_check(o, cuda_quant_linear(&q, s->stream), "a quantised layer of few rows");
         } else {
             struct cuda_view plain = {r->plain, true, (int)n, part->k, part->k};
             stream_check(o, cuda_quant_unpack(plain, part, 0, s->stream), "unpacking a layer");
@@ -191,6 +202,9 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
         }
         first += n;
     }
+    if (r->few)
+        stream_check(o, cuda_quant_linears(few, (int)r->w->n_part, s->stream),
+                     "a quantised layer of few rows");
 }
 
 // y (+)= rows * w

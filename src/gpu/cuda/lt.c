@@ -24,6 +24,7 @@ int lt_open(struct lt *lt, struct err *e)
         {&lt->preference_destroy, "cublasLtMatmulPreferenceDestroy"},
         {&lt->preference_set, "cublasLtMatmulPreferenceSetAttribute"},
         {&lt->heuristic, "cublasLtMatmulAlgoGetHeuristic"},
+        {&lt->config, "cublasLtMatmulAlgoConfigGetAttribute"},
     };
     memset(lt, 0, sizeof *lt);
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !lt->library; i++)

@@ -22,6 +22,7 @@ struct lt {
     __typeof__(&cublasLtMatmulPreferenceDestroy) preference_destroy;
     __typeof__(&cublasLtMatmulPreferenceSetAttribute) preference_set;
     __typeof__(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+    __typeof__(&cublasLtMatmulAlgoConfigGetAttribute) config;
 };
 
 int lt_open(struct lt *lt, struct err *e);

@@ -10,6 +10,7 @@
 //
 // Three ways to read: aligned f32, aligned bf16, and anything else element by element (ANY).
 #include "gpu/cuda/device.cuh"
+#include "gpu/cuda/gelu.cuh"
 #include "gpu/cuda/machine.cuh"
 #include "gpu/cuda/overlap.cuh"
 
@@ -20,7 +21,8 @@ enum {
     MOST_THREADS = 512, // of a block
     LORA_BLOCKS = 16,   // of a row with LoRA,
     LORA_ROWS = 4,      // each with this many rows of A at most: 64 in all
-    FEW_VECTORS = 2,    // kept in registers by a thread: up to 8192 elements a row
+    ONE_VECTOR = 1,     // kept in registers by a thread: up to 4096 elements a row,
+    FEW_VECTORS = 2,    // up to 8192,
     MANY_VECTORS = 4,   // up to 16384; what is behind them is read when it is needed
 };
 
@@ -57,12 +59,15 @@ __device__ inline struct vector unpack(uint4 u)
     return {{a.x, a.y, b.x, b.y, c.x, c.y, d.x, d.y}};
 }
 
-// Elements c .. c+7 of the row that starts at element `at` of p; zeros from n on (MODE_ANY alone asks).
-template <int MODE> __device__ inline struct raw<MODE> load_vector(const void *p, bool is_bf16, int64_t at, int c, int n)
+// Elements c .. c+7 of the row that starts at element `at` of p; zeros from n on (MODE_ANY alone asks). ONCE: nobody
+// reads them again, so they are the first to leave the caches (bf16 only).
+template <int MODE, bool ONCE = false>
+__device__ inline struct raw<MODE> load_vector(const void *p, bool is_bf16, int64_t at, int c, int n)
 {
     struct raw<MODE> r;
     if constexpr (MODE == MODE_BF16) {
-        r.v = *(const uint4 *)((const __nv_bfloat16 *)p + at + c);
+        const uint4 *u = (const uint4 *)((const __nv_bfloat16 *)p + at + c);
+        r.v = ONCE ? __ldcs(u) : *u;
     } else if constexpr (MODE == MODE_F32) {
         const float4 *f = (const float4 *)((const float *)p + at + c);
         r.v = join(f[0], f[1]);
@@ -99,18 +104,25 @@ template <int KIND> __device__ inline struct vector transform(struct vector x, s
         if (KIND == CUDA_INPUT_SILU_MUL)
             v = __fdividef(v, 1.0f + expf(-v)) * second.e[i];
         if (KIND == CUDA_INPUT_GELU)
-            v = 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
+            v = gelu(v);
         x.e[i] = v;
     }
     return x;
 }
 
+// Blocks that a processor must hold: as many as their registers allow without spilling.
+template <int KIND, int N_KEPT, bool LORA> constexpr int LEAST_BLOCKS =
+    LORA                                                                                     ? 1
+    : N_KEPT * (KIND == CUDA_INPUT_RMS || KIND == CUDA_INPUT_SILU_MUL ? 2 : 1) > FEW_VECTORS ? 2
+                                                                                             : 3;
+
 template <int KIND, int MODE, int N_KEPT, bool LORA>
-__global__ void __launch_bounds__(MOST_THREADS, LORA ? 1 : 2) prepare(struct cuda_prepare a)
+__global__ void __launch_bounds__(MOST_THREADS, LEAST_BLOCKS<KIND, N_KEPT, LORA>) prepare(struct cuda_prepare a)
 {
     constexpr int N_A = LORA ? LORA_ROWS : 1;
     constexpr bool BINARY = KIND == CUDA_INPUT_RMS || KIND == CUDA_INPUT_SILU_MUL;
     constexpr int SECOND_MODE = KIND == CUDA_INPUT_RMS && MODE == MODE_BF16 ? MODE_F32 : MODE; // norm_w is f32
+    constexpr bool ONCE = !LORA && (KIND == CUDA_INPUT_SILU_MUL || KIND == CUDA_INPUT_GELU);
     constexpr int A_MODE = MODE == MODE_ANY ? MODE_ANY : MODE_BF16;
     __shared__ float shared[LORA_ROWS][WARP];
     const int n = a.x.cols, n_vector = (n + VECTOR - 1) / VECTOR, threads = blockDim.x, tid = threadIdx.x;
@@ -126,8 +138,8 @@ __global__ void __launch_bounds__(MOST_THREADS, LORA ? 1 : 2) prepare(struct cud
     auto load_a = [&](int q, int c) {
         return load_vector<A_MODE>(a.lora_a, true, (int64_t)(part + q * n_part) * n, c, n);
     };
-    auto load_x = [&](int c) { return load_vector<MODE>(a.x.data, a.x.is_bf16, at, c, n); };
-    auto load_second = [&](int c) { return load_vector<SECOND_MODE>(second_of, second_bf16, second_at, c, n); };
+    auto load_x = [&](int c) { return load_vector<MODE, ONCE>(a.x.data, a.x.is_bf16, at, c, n); };
+    auto load_second = [&](int c) { return load_vector<SECOND_MODE, ONCE>(second_of, second_bf16, second_at, c, n); };
     // A thread behind the row's end reads its last vector again, so that the reads need no branches.
     auto column = [&](int i) { return min(tid + i * threads, n_vector - 1) * VECTOR; };
 
@@ -261,12 +273,16 @@ template <int KIND, int MODE, int N_KEPT> static int launch(const struct cuda_pr
 
 template <int KIND> static int launch_kind(const struct cuda_prepare *a, void *stream)
 {
-    bool few = a->x.cols <= FEW_VECTORS * MOST_THREADS * VECTOR;
+    int kept = (a->x.cols + MOST_THREADS * VECTOR - 1) / (MOST_THREADS * VECTOR);
     switch (choose_mode(a)) {
     case MODE_F32:
-        return few ? launch<KIND, MODE_F32, FEW_VECTORS>(a, stream) : launch<KIND, MODE_F32, MANY_VECTORS>(a, stream);
+        return kept <= ONE_VECTOR    ? launch<KIND, MODE_F32, ONE_VECTOR>(a, stream)
+               : kept <= FEW_VECTORS ? launch<KIND, MODE_F32, FEW_VECTORS>(a, stream)
+                                     : launch<KIND, MODE_F32, MANY_VECTORS>(a, stream);
     case MODE_BF16:
-        return few ? launch<KIND, MODE_BF16, FEW_VECTORS>(a, stream) : launch<KIND, MODE_BF16, MANY_VECTORS>(a, stream);
+        return kept <= ONE_VECTOR    ? launch<KIND, MODE_BF16, ONE_VECTOR>(a, stream)
+               : kept <= FEW_VECTORS ? launch<KIND, MODE_BF16, FEW_VECTORS>(a, stream)
+                                     : launch<KIND, MODE_BF16, MANY_VECTORS>(a, stream);
     case MODE_ANY:
         break;
     }

@@ -2,14 +2,16 @@
 // Matrix products through cuBLASLt. Row-major y = x W^T is, column-major, y' = W'^T x' with W' [k, n] and x' [k, m]:
 // the form that its kernels like best.
 //
-// A row must come out the same however many rows stand beside it (ops.h), so no algorithm may split the
-// sum, and for prompt-sized products one algorithm, chosen for NOMINAL_ROWS, serves every number of rows.
+// A row must come out the same however many rows stand beside it (ops.h): for prompt-sized products one algorithm,
+// chosen for a nominal number of rows, serves every number, and a sum is split only where the rule says so and
+// where the pieces have room for PROMPT_ROWS rows. The nominal number is whole tiles of any width (128, 192): a
+// tile that fits 320 rows exactly is one too many for the 322 of a question.
 #include <string.h>
 
 #include "base/mem.h"
 #include "gpu/cuda/device.h"
 
-enum { NOMINAL_ROWS = 320, PROMPT_ROWS = 1024, N_ALGO = 512 };
+enum { NOMINAL_ROWS = 384, PROMPT_ROWS = 1024, N_ALGO = 512, N_CANDIDATE = 16 };
 
 struct algo_key {
     size_t m, n, k, x_stride, w_stride, y_stride;
@@ -67,15 +69,34 @@ static cublasStatus_t call_make(const struct lt *lt, const struct device_product
     return s;
 }
 
+static struct product_rule rule_of(const struct gpu *g)
+{
+    return g->rule.nominal_rows > 0 ? g->rule : (struct product_rule){.nominal_rows = NOMINAL_ROWS};
+}
+
+// Whether a's partial sums of PROMPT_ROWS rows fit the workspace, so that any number of rows can use it.
+static bool pieces_fit(const struct lt *lt, const cublasLtMatmulAlgo_t *a, size_t n)
+{
+    uint32_t split = 0;
+    cublasStatus_t s =
+        lt->config(a, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, NULL);
+    return s == CUBLAS_STATUS_SUCCESS &&
+           (split <= 1 || n <= (size_t)PRODUCT_WORKSPACE / PROMPT_ROWS / sizeof(float) / split);
+}
+
 static cublasStatus_t choose(const struct gpu *g, const struct device_product *p, size_t m,
                              cublasLtMatmulAlgo_t *out)
 {
     const struct lt *lt = &g->lt;
     struct call c = {0};
     cublasLtMatmulPreference_t wish = NULL;
-    cublasLtMatmulHeuristicResult_t found;
+    cublasLtMatmulHeuristicResult_t found[N_CANDIDATE];
+    struct product_rule rule = rule_of(g);
+    bool split = rule.split && p->m <= PROMPT_ROWS;
+    int wanted = p->m > PROMPT_ROWS ? 1 : split ? N_CANDIDATE : rule.candidate + 1;
     size_t workspace = PRODUCT_WORKSPACE;
-    uint32_t unsplit = CUBLASLT_REDUCTION_SCHEME_NONE;
+    uint32_t schemes =
+        split ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
     int n = 0;
     cublasStatus_t s = call_make(lt, p, m, &c);
     if (s == CUBLAS_STATUS_SUCCESS)
@@ -84,14 +105,21 @@ static cublasStatus_t choose(const struct gpu *g, const struct device_product *p
         s = lt->preference_set(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                sizeof workspace);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = lt->preference_set(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &unsplit,
-                               sizeof unsplit);
+        s = lt->preference_set(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
+                               sizeof schemes);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = lt->heuristic(g->handle, c.desc, c.w, c.x, c.y, c.y, wish, 1, &found, &n);
-    if (s == CUBLAS_STATUS_SUCCESS && n == 0)
+        s = lt->heuristic(g->handle, c.desc, c.w, c.x, c.y, c.y, wish, wanted, found, &n);
+    int best = -1;
+    for (int i = 0, at = 0; s == CUBLAS_STATUS_SUCCESS && i < n && at < wanted; i++)
+        if (!split || pieces_fit(lt, &found[i].algo, p->n)) {
+            best = i;
+            if (at++ == rule.candidate)
+                break;
+        }
+    if (s == CUBLAS_STATUS_SUCCESS && best < 0)
         s = CUBLAS_STATUS_NOT_SUPPORTED;
     if (s == CUBLAS_STATUS_SUCCESS)
-        *out = found.algo;
+        *out = found[best].algo;
     if (wish)
         lt->preference_destroy(wish);
     call_free(lt, &c);
@@ -109,7 +137,7 @@ static bool same(const struct algo_key *a, const struct algo_key *b)
 static cublasStatus_t find_algo(struct gpu *g, const struct device_product *p,
                                 cublasLtMatmulAlgo_t *out)
 {
-    size_t m = p->m <= PROMPT_ROWS ? (size_t)NOMINAL_ROWS : p->m;
+    size_t m = p->m <= PROMPT_ROWS ? rule_of(g).nominal_rows : p->m;
     struct algo_key key = {.m = m,
                            .n = p->n,
                            .k = p->k,
@@ -157,6 +185,18 @@ int device_product(struct gpu *g, const struct device_product *p, cudaStream_t s
         return err_set(e, ERR_FAIL, "cuda:%d: cuBLASLt: status %d for a product of [%zu,%zu] and [%zu,%zu]",
                        g->index, (int)s, p->m, p->k, p->n, p->k);
     return 0;
+}
+
+void product_set_rule(struct gpu *g, struct product_rule rule)
+{
+    pthread_mutex_lock(&g->algo_lock);
+    g->rule = rule;
+    g->rule.candidate = rule.candidate < 0              ? 0
+                        : rule.candidate < N_CANDIDATE ? rule.candidate
+                                                       : N_CANDIDATE - 1;
+    if (g->algos)
+        g->algos->n = 0;
+    pthread_mutex_unlock(&g->algo_lock);
 }
 
 void product_free(struct gpu *g)

@@ -86,6 +86,9 @@ struct cuda_quant_linear {
     const float *scale; // f32 [n_out], only with add; NULL = 1
 };
 int cuda_quant_linear(const struct cuda_quant_linear *a, void *stream);
+// n of the same x and number of rows, whatever their types; of one or two rows in one launch.
+enum { CUDA_QUANT_PARTS = 4 };
+int cuda_quant_linears(const struct cuda_quant_linear *a, int n, void *stream);
 
 #ifdef __cplusplus
 }

@@ -12,6 +12,8 @@
 enum {
     THREADS = 128,
     ROWS = 8,            // of x at once
+    SHARED_ROWS = 2,     // of x where weights share a launch: with more, the kernel of all types runs out of registers
+    WIDE_OUT = 8192,     // outputs that are many waves of blocks: two of them share what is read of one row of x
     INPUT_THREADS = 256, // of cuda_quant_input, four elements each
     INPUT_STEP = 4 * INPUT_THREADS,
 };
@@ -83,21 +85,23 @@ __global__ void __launch_bounds__(INPUT_THREADS) quantise_input(struct input in)
     __shared__ float shared[WARP];
     const struct cuda_quant_input &a = in.a;
     overlap_next();
-    overlap_wait();
     int64_t row = blockIdx.y;
     int c = (int)blockIdx.x * INPUT_STEP + (int)threadIdx.x * 4;
+    float w[4] = {};
+    if (a.kind == CUDA_INPUT_RMS) // constants: read while the kernel in front ends
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            w[i] = c + i < a.x.cols ? a.norm_w[c + i] : 0.0f;
+    overlap_wait();
     float4 v = load_four(a.x, in.x_wide, row, c);
     if (a.kind == CUDA_INPUT_RMS) { // every block sums the whole row
         float sum = 0.0f;
+#pragma unroll 4
         for (int i = (int)threadIdx.x * 4; i < a.x.cols; i += INPUT_STEP) {
             float4 s = load_four(a.x, in.x_wide, row, i);
             sum = fmaf(s.x, s.x, fmaf(s.y, s.y, fmaf(s.z, s.z, fmaf(s.w, s.w, sum))));
         }
         float f = 1.0f / sqrtf(block_sum(sum, shared) / (float)a.x.cols + a.eps);
-        float w[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            w[i] = c + i < a.x.cols ? a.norm_w[c + i] : 0.0f;
         v = make_float4(v.x * f * w[0], v.y * f * w[1], v.z * f * w[2], v.w * f * w[3]);
     } else if (a.kind == CUDA_INPUT_SILU_MUL) {
         float4 u = load_four(a.up, in.up_wide, row, c);
@@ -173,18 +177,18 @@ __device__ inline float unit_product(const struct quant_unit &w, const int4 *x, 
 }
 
 // Blocks that a multiprocessor holds, hence the registers of a thread: bytes in flight are the speed. 64
-// registers with one row of x, so that 4096 outputs are a single wave on 132 multiprocessors.
-constexpr int blocks_per_sm(int rows)
+// registers with one row of x and one output, so that 4096 outputs are a single wave on 132 multiprocessors.
+constexpr int blocks_per_sm(int rows, int outputs)
 {
-    return rows == 1 ? 8 : rows == 2 ? 5 : rows <= 4 ? 4 : 3;
+    return rows == 1 ? outputs == 1 ? 8 : 6 : rows == 2 ? 5 : rows <= 4 ? 4 : 3;
 }
 
 template <int T, int M, int R, int U>
-__global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struct product p)
+__device__ inline void multiply_block(const struct product &p, int block)
 {
     constexpr int X_STEP = T == CUDA_QUANT_Q8_0 ? 1 : 2; // int4 of x for a unit
     int lane = (int)threadIdx.x % WARP;
-    int first = ((int)blockIdx.x * (THREADS / WARP) + (int)threadIdx.x / WARP) * R;
+    int first = (block * (THREADS / WARP) + (int)threadIdx.x / WARP) * R;
     if (first >= p.n_out)
         return;
     overlap_next();
@@ -197,25 +201,28 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
         x[m] = p.x + row * (p.k / 16);
         x_scale[m] = p.x_scale + row * (p.k / QUANT_BLOCK);
     }
-    for (int u0 = lane; u0 < p.w.n_unit; u0 += WARP * U) {
-        struct quant_raw g[U][R];
+    struct quant_raw g[U][R];
 #pragma unroll
-        for (int i = 0; i < U; i++)
-            if (u0 + i * WARP < p.w.n_unit)
+    for (int i = 0; i < U; i++)
+        if (lane + i * WARP < p.w.n_unit)
 #pragma unroll
-                for (int r = 0; r < R; r++)
-                    g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), u0 + i * WARP);
-        if (u0 < WARP)
-            overlap_wait(); // the first weights are on their way, x may be read
+            for (int r = 0; r < R; r++)
+                g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), lane + i * WARP);
+    overlap_wait(); // the first weights are on their way, x may be read
+    for (int u0 = lane; u0 < p.w.n_unit; u0 += WARP * U)
 #pragma unroll
         for (int i = 0; i < U; i++) {
-            int u = u0 + i * WARP;
+            int u = u0 + i * WARP, next = u + WARP * U;
             if (u >= p.w.n_unit)
                 break;
             struct quant_unit w[R];
 #pragma unroll
             for (int r = 0; r < R; r++)
                 w[r] = quant_open<T>(g[i][r], u);
+            if (next < p.w.n_unit) // under way while this one and those behind it are multiplied
+#pragma unroll
+                for (int r = 0; r < R; r++)
+                    g[i][r] = quant_load<T>(p.w, min(first + r, p.n_out - 1), next);
 #pragma unroll
             for (int m = 0; m < M; m++) {
                 float2 s = x_scale[m][u * X_STEP / 2];
@@ -224,8 +231,6 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
                     acc[m][r] = unit_product<T>(w[r], x[m] + u * X_STEP, s, acc[m][r]);
             }
         }
-    }
-    overlap_wait();   // lanes that had no unit
     float own = 0.0f; // lane m R + r stores row m of output r
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -245,43 +250,104 @@ __global__ void __launch_bounds__(THREADS, blocks_per_sm(M)) quant_product(struc
     store_f32(p.y.data, p.y.is_bf16, at, own);
 }
 
-template <int T> static int run_product(const struct product *p, int rows, void *stream)
+template <int T, int M, int R, int U>
+__global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_product(struct product p)
 {
-    int r = rows == 1 ? 1 : rows == 2 ? 2 : 4;
-    unsigned n = (unsigned)((p->n_out + r * (THREADS / WARP) - 1) / (r * (THREADS / WARP)));
-    auto kernel = rows == 1   ? quant_product<T, 1, 1, 4>
-                  : rows == 2 ? quant_product<T, 2, 2, 2>
-                  : rows <= 4 ? quant_product<T, 4, 4, 1>
-                              : quant_product<T, 8, 4, 1>;
-    return overlap_launch_sharing(CARVEOUT_LITTLE, kernel, dim3(n), THREADS, 0, stream, *p);
+    multiply_block<T, M, R, U>(p, (int)blockIdx.x);
+}
+
+struct group_products {
+    struct product part[CUDA_QUANT_PARTS];
+    enum cuda_quant type[CUDA_QUANT_PARTS];
+    int end[CUDA_QUANT_PARTS]; // blocks of the parts up to this one
+    int n;
+};
+
+// Several weights of one x in a launch.
+template <int M, int R, int U>
+__global__ void __launch_bounds__(THREADS, blocks_per_sm(M, R)) quant_products(struct group_products ps)
+{
+    int i = 0;
+    while (i + 1 < ps.n && (int)blockIdx.x >= ps.end[i])
+        i++;
+    const struct product &p = ps.part[i];
+    int block = (int)blockIdx.x - (i > 0 ? ps.end[i - 1] : 0);
+    if (ps.type[i] == CUDA_QUANT_Q8_0)
+        multiply_block<CUDA_QUANT_Q8_0, M, R, U>(p, block);
+    else if (ps.type[i] == CUDA_QUANT_Q4_0)
+        multiply_block<CUDA_QUANT_Q4_0, M, R, U>(p, block);
+    else if (ps.type[i] == CUDA_QUANT_Q4_K)
+        multiply_block<CUDA_QUANT_Q4_K, M, R, U>(p, block);
+    else
+        multiply_block<CUDA_QUANT_Q6_K, M, R, U>(p, block);
+}
+
+template <int M, int R, int U> static int run_products(struct group_products *ps, void *stream)
+{
+    constexpr int OUTPUTS = R * (THREADS / WARP); // of a block
+    int n = 0;
+    for (int i = 0; i < ps->n; i++)
+        ps->end[i] = n += (ps->part[i].n_out + OUTPUTS - 1) / OUTPUTS;
+    dim3 grid((unsigned)n);
+    if constexpr (M <= SHARED_ROWS)
+        if (ps->n > 1)
+            return overlap_launch_sharing(CARVEOUT_LITTLE, quant_products<M, R, U>, grid, THREADS, 0,
+                                          stream, *ps);
+    auto kernel = ps->type[0] == CUDA_QUANT_Q8_0   ? quant_product<CUDA_QUANT_Q8_0, M, R, U>
+                  : ps->type[0] == CUDA_QUANT_Q4_0 ? quant_product<CUDA_QUANT_Q4_0, M, R, U>
+                  : ps->type[0] == CUDA_QUANT_Q4_K ? quant_product<CUDA_QUANT_Q4_K, M, R, U>
+                                                   : quant_product<CUDA_QUANT_Q6_K, M, R, U>;
+    return overlap_launch_sharing(CARVEOUT_LITTLE, kernel, grid, THREADS, 0, stream, ps->part[0]);
+}
+
+static int run_rows(struct group_products *ps, int rows, int n_out, void *stream)
+{
+    if (rows == 1)
+        return n_out >= WIDE_OUT ? run_products<1, 2, 2>(ps, stream)
+                                 : run_products<1, 1, 4>(ps, stream);
+    if (rows == 2)
+        return run_products<2, 2, 2>(ps, stream);
+    return rows <= 4 ? run_products<4, 4, 1>(ps, stream) : run_products<8, 4, 1>(ps, stream);
+}
+
+int cuda_quant_linears(const struct cuda_quant_linear *a, int n, void *stream)
+{
+    if (n > 1 && a[0].y.rows > SHARED_ROWS) {
+        int error = 0;
+        for (int i = 0; i < n && error == 0; i++)
+            error = cuda_quant_linears(a + i, 1, stream);
+        return error;
+    }
+    struct group_products ps = {};
+    int error = 0, n_out = 0, rows = n > 0 ? a[0].y.rows : 0;
+    if (n > CUDA_QUANT_PARTS)
+        return cudaErrorInvalidValue;
+    for (int i = 0; i < n; i++) {
+        const struct cuda_quant_weight *w = &a[i].w;
+        if (w->n_out == 0)
+            continue;
+        ps.type[ps.n] = w->type;
+        ps.part[ps.n++] = {quant_planes_of(w->type, w->n_out, w->k, w->planes),
+                           (const int4 *)a[i].x,
+                           (const float2 *)((const char *)a[i].x + input_scales_at(rows, w->k)),
+                           a[i].bias,
+                           a[i].scale,
+                           a[i].y,
+                           a[i].add,
+                           w->k,
+                           w->n_out,
+                           0};
+        n_out += w->n_out;
+    }
+    for (int first = 0; first < rows && n_out > 0 && error == 0; first += ROWS) {
+        for (int i = 0; i < ps.n; i++)
+            ps.part[i].first_row = first;
+        error = run_rows(&ps, min((int)ROWS, rows - first), n_out, stream);
+    }
+    return error;
 }
 
 int cuda_quant_linear(const struct cuda_quant_linear *a, void *stream)
 {
-    const struct cuda_quant_weight *w = &a->w;
-    int error = 0;
-    if (a->y.rows == 0 || w->n_out == 0)
-        return 0;
-    struct product p = {quant_planes_of(w->type, w->n_out, w->k, w->planes),
-                        (const int4 *)a->x,
-                        (const float2 *)((const char *)a->x + input_scales_at(a->y.rows, w->k)),
-                        a->bias,
-                        a->scale,
-                        a->y,
-                        a->add,
-                        w->k,
-                        w->n_out,
-                        0};
-    for (; p.first_row < a->y.rows && error == 0; p.first_row += ROWS) {
-        int rows = min((int)ROWS, a->y.rows - p.first_row);
-        if (w->type == CUDA_QUANT_Q8_0)
-            error = run_product<CUDA_QUANT_Q8_0>(&p, rows, stream);
-        else if (w->type == CUDA_QUANT_Q4_0)
-            error = run_product<CUDA_QUANT_Q4_0>(&p, rows, stream);
-        else if (w->type == CUDA_QUANT_Q4_K)
-            error = run_product<CUDA_QUANT_Q4_K>(&p, rows, stream);
-        else
-            error = run_product<CUDA_QUANT_Q6_K>(&p, rows, stream);
-    }
-    return error;
+    return cuda_quant_linears(a, 1, stream);
 }

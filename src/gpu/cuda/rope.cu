@@ -2,6 +2,7 @@
 // Rotary positions, and the append of keys and values to their caches, in one launch: a thread per pair of
 // elements (j, j + d/2) of a head of q, k or v. Split halves, as in InternLM2's rotate_half.
 #include "gpu/cuda/machine.cuh"
+#include "gpu/cuda/rotate.cuh"
 
 enum { THREADS = 256 };
 
@@ -49,9 +50,9 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(const __grid_constant__ s
     int64_t at = row * m->stride + head * p.a.d_head + j;
     float lo = load_f32(m->data, m->is_bf16, at), hi = load_f32(m->data, m->is_bf16, at + half);
     if (!is_v) {
-        float turned = rounded(m->is_bf16, lo * cosine - hi * sine);
-        hi = rounded(m->is_bf16, hi * cosine + lo * sine);
-        lo = turned;
+        rotate_pair(&lo, &hi, cosine, sine);
+        lo = rounded(m->is_bf16, lo);
+        hi = rounded(m->is_bf16, hi);
         store_pair(m->data, m->is_bf16, at, half, lo, hi);
     }
     if (m == &p.a.q || !cache_k)

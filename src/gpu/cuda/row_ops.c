@@ -63,6 +63,15 @@ void gpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor
                      "RMSNorm");
 }
 
+void gpu_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
+                   const struct tensor *b_w, float eps)
+{
+    const float *v = vector(o, a_w), *w = vector(o, b_w);
+    if (v && w)
+        stream_check(o, cuda_rms_norm2(view_of(a), v, view_of(b), w, eps, stream_of(o)->stream),
+                     "two RMSNorms");
+}
+
 void gpu_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                     const struct tensor *b, float eps)
 {

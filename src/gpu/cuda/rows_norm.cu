@@ -21,6 +21,11 @@ struct norm {
     bool centre; // layer norm
 };
 
+// One norm, or two of the same shape, type and alignment at once: blockIdx.y says which.
+struct norms {
+    struct norm of[2];
+};
+
 // Sum over the threads that share a row.
 template <bool WHOLE_BLOCK> __device__ inline float row_sum(float v, float *shared)
 {
@@ -87,19 +92,20 @@ __device__ inline void norm_kept(const struct norm &a)
 }
 
 template <bool Y, bool X, int W>
-__global__ void __launch_bounds__(THREADS) norm_by_warp(struct norm a)
+__global__ void __launch_bounds__(THREADS) norm_by_warp(struct norms a)
 {
-    norm_kept<Y, X, W, WARP, WARP_FLOATS>(a);
+    norm_kept<Y, X, W, WARP, WARP_FLOATS>(a.of[blockIdx.y]);
 }
 
 template <bool Y, bool X, int W>
-__global__ void __launch_bounds__(THREADS) norm_by_block(struct norm a)
+__global__ void __launch_bounds__(THREADS) norm_by_block(struct norms a)
 {
-    norm_kept<Y, X, W, THREADS, BLOCK_FLOATS>(a);
+    norm_kept<Y, X, W, THREADS, BLOCK_FLOATS>(a.of[blockIdx.y]);
 }
 
-template <bool Y, bool X, int W> __global__ void __launch_bounds__(THREADS) norm_long(struct norm a)
+template <bool Y, bool X, int W> __global__ void __launch_bounds__(THREADS) norm_long(struct norms both)
 {
+    const struct norm &a = both.of[blockIdx.y];
     constexpr int STEP = THREADS * W;
     __shared__ float shared[WARP];
     int64_t row = blockIdx.x;
@@ -129,34 +135,49 @@ template <bool Y, bool X, int W> __global__ void __launch_bounds__(THREADS) norm
     }
 }
 
-static int run_norm(const struct norm *a, void *stream)
+static bool is_wide(const struct norm *a)
+{
+    return view_wide(a->y) && view_wide(a->x) && address_wide(a->w) && address_wide(a->b);
+}
+
+static int run_norms(const struct norms *both, unsigned count, void *stream)
 {
     static decltype(&norm_long<false, false, 1>)
         const by_warp[2][2][2] = GROUP_KERNELS(norm_by_warp),
               by_block[2][2][2] = GROUP_KERNELS(norm_by_block),
               by_memory[2][2][2] = GROUP_KERNELS(norm_long);
+    const struct norm *a = &both->of[0];
     if (a->x.rows == 0 || a->x.cols == 0)
         return 0;
-    bool wide = view_wide(a->y) && view_wide(a->x) && address_wide(a->w) && address_wide(a->b);
-    bool y = a->y.is_bf16, x = a->x.is_bf16;
+    bool wide = is_wide(a), y = a->y.is_bf16, x = a->x.is_bf16;
     auto kernel = a->x.cols <= WARP_COLS    ? by_warp[wide][y][x]
                   : a->x.cols <= BLOCK_COLS ? by_block[wide][y][x]
                                             : by_memory[wide][y][x];
     int rows = a->x.cols <= WARP_COLS ? THREADS / WARP : 1;
     unsigned n = (unsigned)((a->x.rows + (int64_t)rows - 1) / rows);
-    kernel<<<n, THREADS, 0, (cudaStream_t)stream>>>(*a);
+    kernel<<<dim3(n, count), THREADS, 0, (cudaStream_t)stream>>>(*both);
     return (int)cudaGetLastError();
 }
 
 int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream)
 {
-    struct norm a = {y, x, w, NULL, eps, false};
-    return run_norm(&a, stream);
+    struct norms a = {{{y, x, w, NULL, eps, false}}};
+    return run_norms(&a, 1, stream);
+}
+
+int cuda_rms_norm2(struct cuda_view a, const float *a_w, struct cuda_view b, const float *b_w, float eps,
+                   void *stream)
+{
+    struct norms both = {{{a, a, a_w, NULL, eps, false}, {b, b, b_w, NULL, eps, false}}};
+    if (a.rows == b.rows && a.cols == b.cols && a.is_bf16 == b.is_bf16 && is_wide(&both.of[0]) == is_wide(&both.of[1]))
+        return run_norms(&both, 2, stream);
+    int rc = cuda_rms_norm(a, a, a_w, eps, stream);
+    return rc ? rc : cuda_rms_norm(b, b, b_w, eps, stream);
 }
 
 int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b,
                     float eps, void *stream)
 {
-    struct norm a = {y, x, w, b, eps, true};
-    return run_norm(&a, stream);
+    struct norms a = {{{y, x, w, b, eps, true}}};
+    return run_norms(&a, 1, stream);
 }

@@ -271,6 +271,7 @@ static void parts_free(struct stream_parts *p)
     (void)cudaFree(p->pos);
     (void)cudaFree(p->step_ids);
     (void)cudaFree(p->step_pos);
+    (void)cudaFree(p->step_turn);
     if (p->ring)
         (void)cudaFreeHost(p->ring);
     if (p->stream)
@@ -289,6 +290,10 @@ static cudaError_t parts_new(struct stream_parts *p)
         s = cudaMalloc((void **)&p->step_ids, OPS_STEP_ROWS * sizeof *p->step_ids);
     if (s == cudaSuccess)
         s = cudaMalloc((void **)&p->step_pos, OPS_STEP_ROWS * sizeof *p->step_pos);
+    if (s == cudaSuccess)
+        s = cudaMalloc((void **)&p->step_turn, CUDA_STEP_TURNS * sizeof *p->step_turn);
+    if (s == cudaSuccess)
+        s = cudaMemsetAsync(p->step_turn, 0, CUDA_STEP_TURNS * sizeof *p->step_turn, p->stream);
     if (s == cudaSuccess)
         s = cudaHostAlloc((void **)&p->ring, RING_BYTES, cudaHostAllocDefault);
     if (s != cudaSuccess) {
@@ -373,6 +378,7 @@ static const struct backend gpu_backend = {
     .attention = gpu_attention,
     .linears = gpu_linears,
     .linear_add = gpu_linear_add,
+    .rms_norm2 = gpu_rms_norm2,
     .cache_attention = gpu_cache_attention,
     .step_begin = cuda_step_begin,
     .step_end = cuda_step_end,

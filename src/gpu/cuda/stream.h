@@ -86,6 +86,8 @@ void gpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tens
 void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
                    const struct tensor *same);
 void gpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps);
+void gpu_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
+                   const struct tensor *b_w, float eps);
 void gpu_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                     const struct tensor *b, float eps);
 void gpu_gelu(struct ops *o, struct mat x);

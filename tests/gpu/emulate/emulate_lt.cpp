@@ -139,6 +139,21 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
     return sound ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
+// No tile, no stages, the sum in one piece.
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t a,
+                                                    void *value, size_t bytes, size_t *written)
+{
+    uint32_t v = a == CUBLASLT_ALGO_CONFIG_SPLITK_NUM;
+    (void)algo;
+    if (bytes < sizeof v)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(value, &v, sizeof v);
+    if (written)
+        *written = sizeof v;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const void *alpha,
                               const void *a, cublasLtMatrixLayout_t la, const void *b,
                               cublasLtMatrixLayout_t lb, const void *beta, const void *c,
@@ -189,6 +204,7 @@ int lt_open(struct lt *lt, struct err *e)
     lt->preference_destroy = cublasLtMatmulPreferenceDestroy;
     lt->preference_set = cublasLtMatmulPreferenceSetAttribute;
     lt->heuristic = cublasLtMatmulAlgoGetHeuristic;
+    lt->config = cublasLtMatmulAlgoConfigGetAttribute;
     return 0;
 }
 
