@@ -32,6 +32,7 @@ int tokenize_run(const struct verb *verb, const struct settings *s, struct conso
 int pull_run(const struct verb *verb, const struct settings *s, struct console *con);
 int list_run(const struct verb *verb, const struct settings *s, struct console *con);
 int rm_run(const struct verb *verb, const struct settings *s, struct console *con);
+int serve_run(const struct verb *verb, const struct settings *s, struct console *con);
 int info_run(const struct verb *verb, const struct settings *s, struct console *con);
 
 #endif
