@@ -290,7 +290,7 @@ int queue_submit(struct queue *q, struct job *j)
     struct job *dead = weed(q);
     if (q->closing) {
         rc = QUEUE_CLOSING;
-    } else if (q->n_wait >= q->n_wait_max && q->n_running + q->n_wait >= q->n_worker) {
+    } else if (q->n_running + q->n_wait >= q->n_worker + q->n_wait_max) {
         rc = QUEUE_BUSY;
     } else {
         j->next = NULL;
