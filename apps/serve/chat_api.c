@@ -88,7 +88,8 @@ static int read_wish(const struct json_t *in, struct token_wish *wish, struct re
 {
     const struct json_t *content = jt_member(in, "content"), *prompt = jt_member(in, "prompt");
     const struct json_t *text = jt_kind_of(content) != JT_NONE ? content : prompt;
-    if (jt_kind_of(text) != JT_TEXT)
+    if (jt_kind_of(text) != JT_TEXT ||
+        (jt_kind_of(prompt) != JT_NONE && jt_kind_of(prompt) != JT_TEXT))
         return refuse(r, 400, "invalid_type", "content", "content: expected a string");
     wish->text = jt_text(text, &wish->n);
     wish->add_special = text == prompt;

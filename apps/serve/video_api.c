@@ -196,6 +196,27 @@ static int frames_work(struct modeljob *m)
     return ok && m->body ? 0 : modeljob_failed(m, IV_ERR_LIMIT, NULL);
 }
 
+// What is no number is put as text, and refused by its type; the same for flags.
+static void put_number(const struct request *q, const char *key, struct json_writer *w)
+{
+    const char *text = request_query(q, key);
+    char *end = NULL;
+    double v = text ? strtod(text, &end) : 0;
+    if (text && *text && !*end)
+        jw_real(w, key, v);
+    else if (text)
+        jw_text(w, key, text);
+}
+
+static void put_flag(const struct request *q, const char *key, struct json_writer *w)
+{
+    const char *text = request_query(q, key);
+    if (text && (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
+        jw_flag(w, key, text[0] == 't');
+    else if (text)
+        jw_text(w, key, text);
+}
+
 // Preprocessing by query: num_frames, fps, start, end, hd_num, padding, fix_ratio, image.
 static char *query_as_body(const struct request *q)
 {
@@ -204,29 +225,22 @@ static char *query_as_body(const struct request *q)
     jw_begin(&w);
     jw_object(&w, "media_io_kwargs");
     jw_object(&w, "video");
-    for (size_t i = 0; i < sizeof io / sizeof *io; i++) {
-        const char *text = request_query(q, io[i]);
-        char *end = NULL;
-        double v = text ? strtod(text, &end) : 0;
-        if (text && *text && end && !*end)
-            jw_real(&w, io[i], v);
-        else if (text)
-            jw_text(&w, io[i], text); // refused by its type
-    }
+    for (size_t i = 0; i < sizeof io / sizeof *io; i++)
+        put_number(q, io[i], &w);
     jw_end(&w);
     jw_end(&w);
     jw_object(&w, "mm_processor_kwargs");
-    const char *hd = request_query(q, "hd_num"), *padding = request_query(q, "padding");
-    if (hd)
-        jw_real(&w, "hd_num", strtod(hd, NULL));
-    if (padding)
-        jw_flag(&w, "padding", strcmp(padding, "true") == 0 || strcmp(padding, "1") == 0);
+    put_number(q, "hd_num", &w);
+    put_flag(q, "padding", &w);
     if (request_query(q, "fix_ratio"))
         jw_text(&w, "fix_ratio", request_query(q, "fix_ratio"));
     jw_end(&w);
     jw_object(&w, "input");
     const char *image = request_query(q, "image");
-    jw_text(&w, "type", image && strcmp(image, "true") == 0 ? "image" : "video");
+    jw_text(&w, "type",
+            !image || strcmp(image, "false") == 0 ? "video"
+            : strcmp(image, "true") == 0          ? "image"
+                                                  : image); // the last is no type: refused
     char id[STORE_ID];
     size_t n = strcspn(q->rest, "/");
     (void)snprintf(id, sizeof id, "%.*s", (int)(n < STORE_ID ? n : 0), q->rest);
