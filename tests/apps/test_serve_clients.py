@@ -113,7 +113,7 @@ with Server("--media-path", MEDIA, "--api-key", "-", stdin="client-key\n") as s:
                out["key"] == [401, "invalid_api_key", "AuthenticationError"], "openai: its own exceptions", out)
 
 # ---- the description
-with Server("--metrics", "-n", "4", "--timeout", "4") as s:
+with Server("--metrics", "-n", "4", "--ctx", "400") as s:
     r = s.get("/openapi.json")
     known = {(m.upper(), p) for p, v in r.json["paths"].items() for m in v if m != "parameters"}
     tap.ok(r.json["openapi"].startswith("3.1") and len(known) >= 15, "/openapi.json", known)
