@@ -91,6 +91,7 @@ with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
            "a client that leaves frees its work at once", time.monotonic() - start)
     held[1].close()
     held[2].close()
+    until(lambda: metric(s, "ivchat_cancelled_total") == 3)
     r = s.chat("And me?")
     tap.ok(r.status == 200, "those who left while they waited make room", r)
     tap.ok(until(lambda: metric(s, "ivchat_jobs_running") == 0 and metric(s, "ivchat_jobs_waiting") == 0), "all idle")
