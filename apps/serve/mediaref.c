@@ -96,8 +96,8 @@ static int read_file_url(struct mediaref *m, const char *url, size_t n, struct r
     size_t to = 0;
     for (size_t i = at; i < n; i++) {
         char c = url[i];
-        if (c == '?' || c == '#' || c == '\\')
-            return bad(m, r, "a file URL has no query, fragment or backslash");
+        if (c == '?' || c == '#' || c == '\\' || c == 0)
+            return bad(m, r, "a file URL has no query, fragment, backslash or NUL");
         if (c == '%') {
             int high = i + 2 < n ? hex(url[i + 1]) : -1, low = high >= 0 ? hex(url[i + 2]) : -1;
             if (low < 0)

@@ -42,11 +42,11 @@ static bool parameter(const char *p, size_t n, const char *key, char *out, size_
 {
     const char *end = p + n;
     size_t n_key = strlen(key), to = 0;
-    for (; p + n_key < end; p++) {
+    for (; n_key < (size_t)(end - p); p++) {
         if (strncasecmp(p, key, n_key) == 0 && (p[-1] == ' ' || p[-1] == ';'))
             break;
     }
-    if (p + n_key >= end)
+    if (n_key >= (size_t)(end - p))
         return false;
     p += n_key;
     bool quoted = *p == '"';
@@ -85,8 +85,9 @@ bool multipart_read(struct multipart_file *f, const char *type, const char *body
         stop = memmem(blank + 2, (size_t)(end - blank - 2), mark, n_mark);
         if (!stop)
             return false;
-        bool is_file = parameter(p + 2, (size_t)(blank - p - 2), "filename=", file, sizeof file);
-        (void)parameter(p + 2, (size_t)(blank - p - 2), "name=", name, sizeof name);
+        size_t n_head = blank > p ? (size_t)(blank - p - 2) : 0; // a part may have no header
+        bool is_file = parameter(p + 2, n_head, "filename=", file, sizeof file);
+        (void)parameter(p + 2, n_head, "name=", name, sizeof name);
         if (!found && (is_file || strcmp(name, "file") == 0)) {
             f->bytes = bytes;
             f->n = stop > bytes ? (size_t)(stop - bytes) : 0;
