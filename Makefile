@@ -13,7 +13,7 @@ PHASES ?=
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak hub-soak \
+.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak hub-soak serve-soak \
         debug format install uninstall clean
 
 all: configure
@@ -33,6 +33,7 @@ help:
 	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
 	@echo 'make soak         repeats the plain tests under sanitizers, SOAK_MINUTES=30'
 	@echo 'make hub-soak     pull: kill -9 at 100 moments, the hub client on one cache, speed'
+	@echo 'make serve-soak   the server under load: CLIENTS=200 SOAK_MINUTES=10'
 	@echo 'make debug        build-debug/: AddressSanitizer and UBSan'
 	@echo 'make format       clang-format over all sources'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='
@@ -87,6 +88,11 @@ soak: deps
 HUB_PYTHON ?= $(PYTHON)
 hub-soak: deps all
 	@IVCHAT=$(BUILD)/ivchat $(PYTHON) tests/hub/soak_pull.py --python '$(HUB_PYTHON)'
+
+CLIENTS ?= 200
+serve-soak: deps all
+	@IVCHAT=$(BUILD)/ivchat $(PYTHON) tests/serve/soak_serve.py --clients $(CLIENTS) \
+	    --minutes $(if $(filter command line,$(origin SOAK_MINUTES)),$(SOAK_MINUTES),10)
 
 debug: deps
 	@cmake --preset debug --log-level=NOTICE

@@ -259,3 +259,99 @@ char *jsontext_quote(const char *s, size_t n)
     json_decref(v);
     return line;
 }
+
+// Values and depth by the characters outside of strings, so that jansson (some 100 bytes a value, one
+// recursion a level) is asked only for what is bounded.
+static bool within(const char *text, size_t n, const struct jt_limits *limits)
+{
+    size_t values = 1, depth = 0;
+    bool inside = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (inside) {
+            i += c == '\\';
+            inside = c != '"';
+            continue;
+        }
+        inside = c == '"';
+        values += c == '[' || c == '{' || c == ',' || c == ':';
+        depth += c == '[' || c == '{';
+        if (depth > limits->depth || values > limits->values)
+            return false;
+        if ((c == ']' || c == '}') && depth > 0)
+            depth--;
+    }
+    return true;
+}
+
+struct json_t *jt_read(const char *text, size_t n, const struct jt_limits *limits, char why[160])
+{
+    json_error_t e;
+    if (!within(text, n, limits)) {
+        (void)snprintf(why, 160, "more than %zu values or %zu levels", limits->values,
+                       limits->depth);
+        return NULL;
+    }
+    json_t *v = json_loadb(text, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
+    if (!v) {
+        // jansson's text may quote the input, up to the limit of its buffer; the cause comes first
+        (void)snprintf(why, 160, "%.*s (line %d, column %d)", (int)strcspn(e.text, "'"), e.text,
+                       e.line, e.column);
+        for (char *p = why; *p; p++)
+            *p = (unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e ? '?' : *p;
+    }
+    return v;
+}
+
+void jt_drop(struct json_t *v)
+{
+    json_decref(v);
+}
+
+enum jt_kind jt_kind_of(const struct json_t *v)
+{
+    static const enum jt_kind kinds[] = {
+        [JSON_OBJECT] = JT_MAP,  [JSON_ARRAY] = JT_LIST, [JSON_STRING] = JT_TEXT,
+        [JSON_INTEGER] = JT_INT, [JSON_REAL] = JT_REAL,  [JSON_TRUE] = JT_FLAG,
+        [JSON_FALSE] = JT_FLAG,  [JSON_NULL] = JT_NONE,
+    };
+    return v ? kinds[json_typeof(v)] : JT_NONE;
+}
+
+const struct json_t *jt_member(const struct json_t *v, const char *key)
+{
+    return json_object_get(v, key);
+}
+
+size_t jt_count(const struct json_t *v)
+{
+    return json_is_object(v) ? json_object_size(v) : json_array_size(v);
+}
+
+const struct json_t *jt_item(const struct json_t *v, size_t i)
+{
+    return json_array_get(v, i);
+}
+
+const char *jt_text(const struct json_t *v, size_t *n)
+{
+    const char *text = json_string_value(v);
+    if (n)
+        *n = json_string_length(v);
+    return text ? text : "";
+}
+
+double jt_number(const struct json_t *v)
+{
+    return json_number_value(v);
+}
+
+int64_t jt_int(const struct json_t *v)
+{
+    return json_integer_value(v);
+}
+
+bool jt_flag(const struct json_t *v)
+{
+    return json_is_true(v);
+}

@@ -10,7 +10,7 @@
 
 struct json_t; // jansson's
 
-enum { JSON_DEPTH = 8 };
+enum { JSON_DEPTH = 16 };
 
 // Makes one object, keys in the order of the calls. Failure (memory) is sticky and told by jw_take.
 // In an array key is NULL.
@@ -44,5 +44,29 @@ int jsontext_parse_text(const char *line, size_t n, char **text, size_t *len, ch
 int jsontext_parse_ids(const char *line, size_t n, int32_t **ids, size_t *len, char why[160]);
 // n bytes of valid UTF-8 as a JSON string, the caller's (heap_free); NULL = out of memory.
 char *jsontext_quote(const char *s, size_t n);
+
+// ---- reading requests: bounded before jansson takes memory
+
+struct jt_limits {
+    size_t values, depth;
+};
+// One JSON value; no duplicate keys, valid UTF-8, no U+0000 in it. NULL with the reason in why; else
+// to jt_drop.
+struct json_t *jt_read(const char *text, size_t n, const struct jt_limits *limits, char why[160]);
+void jt_drop(struct json_t *v); // NULL is allowed
+
+enum jt_kind { JT_NONE, JT_TEXT, JT_INT, JT_REAL, JT_FLAG, JT_LIST, JT_MAP };
+// JT_NONE: NULL or null.
+enum jt_kind jt_kind_of(const struct json_t *v);
+// NULL when v is no object or has no such member.
+const struct json_t *jt_member(const struct json_t *v, const char *key);
+// Members of an object or elements of a list; 0 for anything else.
+size_t jt_count(const struct json_t *v);
+const struct json_t *jt_item(const struct json_t *v, size_t i);
+// "" when v is no string; n may be NULL. The text lives as long as v.
+const char *jt_text(const struct json_t *v, size_t *n);
+double jt_number(const struct json_t *v); // of JT_INT and JT_REAL
+int64_t jt_int(const struct json_t *v);   // of JT_INT
+bool jt_flag(const struct json_t *v);
 
 #endif

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "console.h"
+#include "decodewire.h"
 #include "editor.h"
+#include "httpd.h"
 #include "manpage.h"
 #include "nearest.h"
 #include "shellscript.h"
@@ -119,6 +121,8 @@ int main(int argc, char **argv)
 {
     struct console con;
     char who[32] = "ivchat";
+    if (argc > 1 && strcmp(argv[1], DECODE_VERB) == 0) // of a server, for media of strangers
+        return decodechild_main(argc, argv);
     if (!fill_descriptors())
         return 1;
     signals_install();
@@ -137,7 +141,8 @@ int main(int argc, char **argv)
         (void)console_write(&con, iv_build_info(), strlen(iv_build_info()));
         char editor[32];
         editor_version(editor);
-        (void)console_print(&con, "line editor: %s\n", editor);
+        (void)console_print(&con, "line editor: %s\nserver: libmicrohttpd %s\n", editor,
+                            httpd_library());
         return console_close(&con, 0);
     }
     if (is_word(wish, "--help", "-h"))

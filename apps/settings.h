@@ -60,6 +60,13 @@ struct settings {
     // quantize
     const char *from, *to, *format, *type, *vision_type;
     struct text_list tensor_type;
+    // serve
+    const char *host, *api_key, *media_path, *allow_remote_media, *cors_origins, *ssl_cert_file,
+        *ssl_key_file;
+    int port, parallel, queue, max_frames;
+    uint64_t max_body, store_mib;
+    double timeout, max_duration;
+    bool metrics;
     // info
     bool plan, verify;
     struct grid size;

@@ -247,6 +247,60 @@ static const struct option quantize_rows[] = {
 };
 GROUP(quantize, "Quantising");
 
+static const struct option serve_rows[] = {
+    {"host", NULL, 0, OPTION_TEXT, FIELD(host), "ADDRESS", NULL, "127.0.0.1", NULL,
+     "address to listen at; 127.0.0.1 is reached from this machine only"},
+    {"port", NULL, 0, OPTION_INT, FIELD(port), "N", "[0,65535]", "8080", NULL,
+     "port to listen at; 0 = any free one, told on standard error"},
+    {"parallel", NULL, 0, OPTION_INT, FIELD(parallel), "N", "[1,64]", "2", NULL,
+     "answers that are worked on at once"},
+    {"queue", NULL, 0, OPTION_INT, FIELD(queue), "N", "[0,100000]", "256", NULL,
+     "requests that may wait behind them; more get 429"},
+    {"timeout", NULL, 0, OPTION_REAL, FIELD(timeout), "SECONDS", "[0,1e6]", "600", "600; 0 = none",
+     "longest life of a request, waiting included"},
+    {"metrics", NULL, 0, OPTION_FLAG, FIELD(metrics), NULL, NULL, NULL, NULL,
+     "answer GET /metrics with counters for Prometheus"},
+};
+GROUP(serve, "Server");
+
+static const struct option guard_rows[] = {
+    {"api-key", NULL, 0, OPTION_TEXT, FIELD(api_key), "FILE|-", NULL, NULL, NULL,
+     "keys that open the server, one a line; in IVCHAT_API_KEY also a key itself"},
+    {"ssl-cert-file", NULL, 0, OPTION_TEXT, FIELD(ssl_cert_file), "FILE", NULL, NULL, NULL,
+     "certificates in PEM: https instead of http"},
+    {"ssl-key-file", NULL, 0, OPTION_TEXT, FIELD(ssl_key_file), "FILE", NULL, NULL, NULL,
+     "their private key in PEM"},
+    {"cors-origins", NULL, 0, OPTION_TEXT, FIELD(cors_origins), "ORIGIN,...", NULL, NULL, NULL,
+     "web sites whose pages may use the server; * = all"},
+    {"media-path", NULL, 0, OPTION_TEXT, FIELD(media_path), "DIR", NULL, NULL, NULL,
+     "folder whose files clients may name as file:// URLs"},
+    {"allow-remote-media", NULL, 0, OPTION_TEXT, FIELD(allow_remote_media), "HOST,...", NULL, NULL, NULL,
+     "hosts whose https URLs the server fetches for clients"},
+    {"max-body", NULL, 0, OPTION_COUNT, FIELD(max_body), "BYTES", "[1024,17179869184]", "268435456", NULL,
+     "most bytes of a request"},
+    {"max-frames", NULL, 0, OPTION_INT, FIELD(max_frames), "N", "[1,512]", "128", NULL,
+     "most frames that a request may ask for"},
+    {"max-duration", NULL, 0, OPTION_REAL, FIELD(max_duration), "SECONDS", "[0,1e9]", "14400", "14400; 0 = any",
+     "longest video"},
+    {"store-mib", NULL, 0, OPTION_COUNT, FIELD(store_mib), "N", "[1,16777216]", "1024", NULL,
+     "MiB of uploads that are kept; what was used longest ago goes first"},
+};
+GROUP(guard, "Who may do what");
+
+static const struct option serve_media_rows[] = {
+    {"num-frames", "num-segments", 0, OPTION_INT, FIELD(num_frames), "N", "[0,512]", "0",
+     "0 = of the variant: 8, f16 16", "frames sampled from a video, unless the request says"},
+    {"hd-num", NULL, 0, OPTION_INT, FIELD(hd_num), "N", "[1,64]", "6", NULL,
+     "most tiles for --padding and --fix-ratio auto"},
+    {"padding", NULL, 0, OPTION_FLAG, FIELD(padding), NULL, NULL, NULL, NULL,
+     "keep the aspect ratio, pad with white"},
+    {"fix-ratio", NULL, 0, OPTION_GRID, FIELD(fix_ratio), "WxH|auto", "[1,64]", "2x1", NULL,
+     "grid of tiles; auto = the closest to the video's shape"},
+    {"max-new-tokens", NULL, 'n', OPTION_INT, FIELD(max_new_tokens), "N", "[1,1000000]", "200",
+     NULL, "longest answer, in tokens, unless the request says"},
+};
+GROUP(serve_media, "What requests may leave open");
+
 static const struct option messages_rows[] = {
     {"progress", NULL, 0, OPTION_CHOICE, FIELD(progress), "WHEN", "auto|never|always", "auto", NULL,
      "bars on a terminal, lines elsewhere"},
@@ -330,6 +384,22 @@ static const struct verb verbs[] = {
         "happens?\"\n",
         {&quantize, &messages},
         quantize_run,
+    },
+    {
+        "serve",
+        "answer over HTTP as OpenAI's clients ask, with a page to try it in",
+        "POST /v1/chat/completions with videos and images, uploads, embeddings, tokens; a web page "
+        "at /.\n"
+        "By default only this machine reaches it, and it fetches nothing and reads no file for "
+        "clients.\n"
+        "SIGTERM lets running answers finish. docs/SERVER.md tells more.",
+        "  ivchat serve\n"
+        "  ivchat serve -m MODEL --port 9000 --parallel 4\n"
+        "  ivchat serve -m MODEL --host 0.0.0.0 --api-key keys.txt --ssl-cert-file cert.pem "
+        "--ssl-key-file key.pem\n"
+        "  ivchat serve -m MODEL --media-path /srv/videos --metrics\n",
+        {&model, &serve, &guard, &serve_media, &running, &session, &messages},
+        serve_run,
     },
     {
         "pull",

@@ -33,6 +33,7 @@ int pull_run(const struct verb *verb, const struct settings *s, struct console *
 int list_run(const struct verb *verb, const struct settings *s, struct console *con);
 int quantize_run(const struct verb *verb, const struct settings *s, struct console *con);
 int rm_run(const struct verb *verb, const struct settings *s, struct console *con);
+int serve_run(const struct verb *verb, const struct settings *s, struct console *con);
 int info_run(const struct verb *verb, const struct settings *s, struct console *con);
 
 #endif

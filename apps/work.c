@@ -250,15 +250,10 @@ int work_fail(struct work *w, int status)
     return console_fail(w->con, status, &w->error);
 }
 
-void work_media_json(const struct work *w, struct json_writer *json, const char *key)
+void work_media_members(const iv_media *media, const char *path, struct json_writer *json)
 {
-    if (!w->media) {
-        jw_null(json, key);
-        return;
-    }
-    const struct iv_media_info *m = iv_media_info(w->media);
-    jw_object(json, key);
-    jw_text(json, "path", m->path);
+    const struct iv_media_info *m = iv_media_info(media);
+    jw_text(json, "path", path);
     jw_text(json, "sha256", m->sha256);
     jw_count(json, "frame_count", m->frame_count);
     jw_real(json, "fps", m->fps);
@@ -285,6 +280,16 @@ void work_media_json(const struct work *w, struct json_writer *json, const char 
     }
     if (m->image)
         jw_flag(json, "image", true);
+}
+
+void work_media_json(const struct work *w, struct json_writer *json, const char *key)
+{
+    if (!w->media) {
+        jw_null(json, key);
+        return;
+    }
+    jw_object(json, key);
+    work_media_members(w->media, iv_media_info(w->media)->path, json);
     jw_end(json);
 }
 

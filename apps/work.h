@@ -47,6 +47,8 @@ int work_fail(struct work *w, int status);
 // "video" of chat --json: what was looked at, or null.
 struct json_writer;
 void work_media_json(const struct work *w, struct json_writer *json, const char *key);
+// The members of that object; path NULL = null.
+void work_media_members(const iv_media *media, const char *path, struct json_writer *json);
 // -v: file, frames, times, tiles.
 void work_media_note(const struct work *w);
 

@@ -178,6 +178,53 @@ IV_API int iv_media_open_images(const iv_engine *engine, const char *const *path
 IV_API int iv_media_from_rgb(const iv_engine *engine, const uint8_t *rgb, size_t n_frame,
                              size_t width, size_t height, double fps,
                              const struct iv_media_options *o, iv_media **out, struct iv_error *e);
+/* Decoding apart from the model, for programs that open media of strangers: a process of its own, without
+ * rights, runs iv_decode and passes on what the callbacks get; the one that holds the engine makes a media of it with
+ * iv_media_from_frames. Answers, and what caches know the media by, are those of iv_media_open_*. */
+struct iv_frames {              /* of a video */
+    size_t n_frame;             /* that follow */
+    size_t width, height;       /* after rotation */
+    const int32_t *frame_index; /* [n_frame]; NULL = 0, 1, 2 ... */
+    uint64_t frame_count;       /* of the whole video */
+    double fps, duration_s;     /* 0 = unknown */
+    const char
+        *sha256; /* of the file's bytes, 64 hex digits; NULL = of frames that bring their own */
+};
+struct iv_frame {
+    size_t slot; /* < n_frame: each comes once, in any order; images: 0, 1, 2 ... */
+    const uint8_t *
+        rgb; /* [height,width,3]; NULL = undecodable: the picture of slot - 1, which was there, again */
+    size_t width, height; /* of images each its own */
+    const char *sha256;   /* of the bytes of an image's file; NULL for frames of a video */
+};
+struct iv_decode_options {
+    bool image;            /* first picture only, turned as EXIF says */
+    int n_frame;           /* frames sampled from a video, at least 1 */
+    double rate;           /* > 0: so many a second, but at most n_frame */
+    double start_s, end_s; /* part of the video, seconds; end_s <= 0 = to the end */
+    double
+        max_duration_s; /* IV_ERR_LIMIT beyond these; 0 = of the library: none, 16384, 2^26 (image 2^28), 2^22 */
+    size_t max_side, max_pixels, max_frame_count;
+    double max_seconds; /* of work; 0 = 1800 */
+    int n_thread;       /* decoder threads, 1 */
+    struct iv_callbacks callbacks;
+    void *user;
+    /* Once, before the frames of a video. Both return 0, or a negative status which ends the call. */
+    int (*begin)(void *user, const struct iv_frames *f, struct iv_error *e);
+    int (*frame)(void *user, const struct iv_frame *f, struct iv_error *e);
+};
+IV_API struct iv_decode_options iv_decode_options_default(void);
+/* n bytes of a video or image file. Needs no engine. Any thread. */
+IV_API int iv_decode(const void *bytes, size_t n, const struct iv_decode_options *o,
+                     struct iv_error *e);
+/* next fills in the next frame, which stays valid until the following call, or returns a negative status.
+ * f NULL: n images, f not NULL: that video, n being its n_frame. As iv_media_open_images and _video in all else; of
+ * the options n_frame, start_s, end_s and segment_s are not read. Frames without f->sha256 are known by the sha256 of
+ * each, or, if one lacks that, by their pixels. */
+IV_API int iv_media_from_frames(const iv_engine *engine, const struct iv_frames *f, size_t n,
+                                int (*next)(void *user, struct iv_frame *frame, struct iv_error *e),
+                                void *user, const struct iv_media_options *o, iv_media **out,
+                                struct iv_error *e);
 /* Already preprocessed pixels f32 [n_clip,n_frame,3,224,224] (normalised); copied. image = still images. */
 IV_API int iv_media_from_pixels(const iv_engine *engine, const float *pixels, size_t n_clip,
                                 size_t n_frame, bool image, iv_media **out, struct iv_error *e);
@@ -309,6 +356,9 @@ struct iv_ask_options {
     /* pieces of the answer as they become certain, whole UTF-8 characters; greedy and sampling only, beam
      * search gives the text at once. NULL = none */
     void (*text)(void *user, const char *piece, size_t n);
+    /* each chosen token and the model's logits [n_vocab] it was chosen from, before penalties and temperature;
+     * not with beams. Comes before the text that the token completes. NULL = none */
+    void (*token)(void *user, int32_t id, const float *logits, size_t n_vocab);
 };
 IV_API struct iv_ask_options iv_ask_options_default(void);
 /* The options of the session's last answered question, also of one loaded from a file: what must be given
@@ -340,6 +390,12 @@ IV_API void iv_answer_free(struct iv_answer *answer);
  * to iv_free. */
 IV_API int iv_session_prompt_ids(iv_session *session, const char *prompt, const char *answer_prefix,
                                  int32_t **ids, size_t *n, struct iv_error *e);
+
+/* The same as text, for people: with the template's strings, a placeholder for the visual positions of each clip. Text
+ * that looks like a control token cannot be told from one in it. *text is zero-terminated and the caller's. */
+IV_API int iv_session_prompt_text(iv_session *session, const char *prompt,
+                                  const char *answer_prefix, char **text, size_t *n,
+                                  struct iv_error *e);
 
 /* ---------------------------------------------------------------- planning, text, memory */
 

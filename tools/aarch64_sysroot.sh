@@ -6,7 +6,7 @@
 # The system's own package sources, keys and proxies are used. Does nothing when it is already done.
 set -eu
 cd "$(dirname "$0")/.."
-packages='libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libjansson-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev libedit-dev libcmocka-dev'
+packages='libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libjansson-dev libutf8proc-dev libssl-dev libcurl4-openssl-dev libedit-dev libmicrohttpd-dev libgnutls28-dev libseccomp-dev libcmocka-dev'
 top=$PWD/build-aarch64-sysroot
 stamp=$top/complete
 [ "$(cat "$stamp" 2>/dev/null || true)" = "$packages" ] && exit 0

@@ -40,6 +40,9 @@ lib libutf8proc || require libutf8proc-dev
 lib libcrypto || require libssl-dev
 lib libcurl || require libcurl4-openssl-dev
 lib libedit || require libedit-dev
+lib libmicrohttpd || require libmicrohttpd-dev
+lib gnutls || require libgnutls28-dev
+lib libseccomp || require libseccomp-dev
 
 if [ "$what" = all ]; then
     have python3 || require python3
@@ -47,8 +50,6 @@ if [ "$what" = all ]; then
     python3 -c 'import numpy' 2>/dev/null || /usr/bin/python3 -c 'import numpy' 2>/dev/null || wish python3-numpy
     python3 -c 'import sentencepiece' 2>/dev/null || /usr/bin/python3 -c 'import sentencepiece' 2>/dev/null ||
         wish python3-sentencepiece
-    lib libmicrohttpd || wish libmicrohttpd-dev
-    lib gnutls || wish libgnutls28-dev
     # optional: without one of these its part of the tests says SKIP and why
     have c++ || wish g++
     have clang-format-14 || have clang-format || wish clang-format
@@ -64,6 +65,11 @@ if [ "$what" = all ]; then
     done
     have mandoc || wish mandoc
     have tmux || wish tmux
+    have curl || wish curl
+    # the page of the server in a real browser
+    have chromedriver || wish chromium-driver
+    have chromium || wish chromium
+    /usr/bin/python3 -c 'import selenium' 2>/dev/null || wish python3-selenium
     if [ "$(uname -m)" = x86_64 ]; then
         have qemu-aarch64 || wish qemu-user
         have aarch64-linux-gnu-gcc || wish gcc-aarch64-linux-gnu
@@ -80,12 +86,12 @@ if ! have apt-get; then
 This is no Debian or Ubuntu; please install with your own package manager:
   a C11 compiler, make, cmake >= 3.25, ninja, pkg-config
   FFmpeg >= 5.1 (libavformat, libavcodec, libavutil, libswscale), jansson >= 2.13, utf8proc, OpenSSL (libcrypto),
-  libcurl >= 7.85, libedit
-  for the tests also: python3, cmocka, libmicrohttpd, gnutls, clang with its sanitizer runtime, clang-format 14, qemu-user,
-  an aarch64 cross compiler
+  libcurl >= 7.85, libedit, libmicrohttpd >= 0.9.75, gnutls, libseccomp
+  for the tests also: python3, cmocka, clang with its sanitizer runtime, clang-format 14, qemu-user,
+  an aarch64 cross compiler, curl, chromium with its driver, selenium
   Fedora:  gcc make cmake ninja-build pkgconf ffmpeg-free-devel jansson-devel utf8proc-devel openssl-devel
-           libcurl-devel libedit-devel python3 libcmocka-devel libmicrohttpd-devel gnutls-devel clang compiler-rt qemu-user
-  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl curl libedit python cmocka libmicrohttpd gnutls clang qemu-user
+           libcurl-devel libedit-devel libmicrohttpd-devel gnutls-devel libseccomp-devel python3 libcmocka-devel clang compiler-rt qemu-user
+  Arch:    base-devel cmake ninja ffmpeg jansson libutf8proc openssl curl libedit libmicrohttpd gnutls libseccomp python cmocka clang qemu-user
 LIST
     [ -z "$required" ]
     exit

@@ -160,9 +160,10 @@ struct first_token {
 static void note_token(void *user, int32_t id, const float *logits, size_t n_vocab)
 {
     struct first_token *f = user;
-    (void)id, (void)logits, (void)n_vocab;
     if (f->ms == 0)
         f->ms = clock_ms() - f->start;
+    if (f->ask->token)
+        f->ask->token(f->ask->user, id, logits, n_vocab);
 }
 
 static void pass_text(void *user, const char *piece, size_t n)
@@ -212,6 +213,7 @@ static void remember_options(iv_session *s, const struct iv_ask_options *o)
     s->last.answer_prefix = NULL;
     s->last.user = NULL;
     s->last.text = NULL;
+    s->last.token = NULL;
 }
 
 // Media and KV for a prompt that is known to fit; t, *n_cached, *ms: what it took.

@@ -99,6 +99,9 @@ int media_clips_plan(const iv_engine *engine, const struct iv_media_options *o, 
                      size_t width, size_t height, struct clips_plan *out, struct err *e);
 // Preprocessing for the engine's variant.
 struct clips_options media_clip_options(const iv_engine *engine, const struct iv_media_options *o);
+int media_check_options(const struct iv_media_options *o, struct err *e);
+// The media's bytes have this SHA-256 (of several files: the text of each, one after the other).
+int media_content(iv_media *m, const char *texts, struct err *e);
 int media_new(const iv_engine *engine, const struct iv_callbacks *cb, iv_media **out,
               struct err *e);
 int media_set_path(iv_media *m, const char *path, struct err *e);

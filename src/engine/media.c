@@ -50,7 +50,7 @@ int media_clips_plan(const iv_engine *g, const struct iv_media_options *o, size_
     return clips_plan(out, &c, n_frame, width ? width : 1280, height ? height : 720, e);
 }
 
-static int check_options(const struct iv_media_options *o, struct err *e)
+int media_check_options(const struct iv_media_options *o, struct err *e)
 {
     if (o->n_frame < 0 || o->n_frame > FRAMES_SEGMENT_MAX)
         return err_set(e, ERR_USAGE, "num-frames: %d is not in 1..%d", o->n_frame,
@@ -157,8 +157,7 @@ void media_take_clips(iv_media *m, struct clips *c)
     m->info.rows = m->clips.rows;
 }
 
-// The media's bytes have this SHA-256 (of several files: the text of each, one after the other).
-static int media_content(iv_media *m, const char *texts, struct err *e)
+int media_content(iv_media *m, const char *texts, struct err *e)
 {
     struct sha256 s = {0};
     int rc;
@@ -262,7 +261,7 @@ int iv_media_open_video(const iv_engine *g, const char *path, const struct iv_me
     iv_media *m = NULL;
     int rc;
     *out = NULL;
-    TRY(check_options(o, &e));
+    TRY(media_check_options(o, &e));
     TRY(media_new(g, &o->callbacks, &m, &e));
     TRY(media_set_path(m, path, &e));
     TRY(read_video(m, path, o, &e));
@@ -309,7 +308,7 @@ int iv_media_open_images(const iv_engine *g, const char *const *paths, size_t n,
     iv_media *m = NULL;
     int rc;
     *out = NULL;
-    TRY(check_options(o, &e));
+    TRY(media_check_options(o, &e));
     TRY(media_new(g, &o->callbacks, &m, &e));
     m->options = media_clip_options(g, o);
     if (n < 1)
@@ -365,7 +364,7 @@ int iv_media_from_rgb(const iv_engine *g, const uint8_t *rgb, size_t n_frame, si
     int rc;
     *out = NULL;
     double start = clock_ms();
-    TRY(check_options(o, &e));
+    TRY(media_check_options(o, &e));
     TRY(media_new(g, &o->callbacks, &m, &e));
     m->options = media_clip_options(g, o);
     TRY(put_rgb(&clips, m, rgb, n_frame, width, height, &e));

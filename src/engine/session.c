@@ -213,8 +213,9 @@ static const char *msg_of(const iv_session *s)
     return s->time_text ? s->media->time_text : s->msg;
 }
 
-int session_prompt(const iv_session *s, const char *question, const char *answer_prefix,
-                   struct prompt *out, struct err *e)
+// The prompt as ids, or as text if that is not NULL.
+static int make_prompt(const iv_session *s, const char *question, const char *answer_prefix,
+                       struct prompt *out, struct buf *text, struct err *e)
 {
     struct prompt_turn *turn = mem_calloc(s->n_turn, sizeof *turn);
     if (!turn)
@@ -236,9 +237,34 @@ int session_prompt(const iv_session *s, const char *question, const char *answer
                                .turn = turn,
                                .n_turn = s->n_turn,
                                .allow_special = s->allow_special};
-    int rc = prompt_build(out, s->engine->tokenizer, &r, e);
+    int rc =
+        text ? prompt_conversation(&r, text, e) : prompt_build(out, s->engine->tokenizer, &r, e);
     mem_free(turn);
     return rc;
+}
+
+int session_prompt(const iv_session *s, const char *question, const char *answer_prefix,
+                   struct prompt *out, struct err *e)
+{
+    return make_prompt(s, question, answer_prefix, out, NULL, e);
+}
+
+int iv_session_prompt_text(iv_session *s, const char *question, const char *answer_prefix,
+                           char **text, size_t *n, struct iv_error *error)
+{
+    struct err e = {0};
+    struct buf out = {0};
+    *text = NULL;
+    *n = 0;
+    int rc = make_prompt(s, question, answer_prefix, NULL, &out, &e);
+    if (rc == 0) {
+        *n = out.len;
+        *text = buf_take(&out);
+        if (!*text)
+            rc = err_set(&e, ERR_LIMIT, "session: out of memory for the prompt");
+    }
+    buf_free(&out);
+    return status_out(rc, &e, error);
 }
 
 int iv_session_prompt_ids(iv_session *s, const char *prompt, const char *answer_prefix,

@@ -8,9 +8,9 @@ import shlex
 import program
 from program import ROOT, Tap, run
 
-VERBS = ("chat", "embed", "tokenize", "info", "pull", "list", "rm")
+VERBS = ("chat", "embed", "tokenize", "info", "serve", "pull", "list", "rm")
 # what an example ends with when there is no model, no cache and no network
-EXIT = {"pull": 6, "list": 0}
+EXIT = {"pull": (6,), "list": (0,), "serve": (1, 2, 3)}  # serve: its port may be taken, its files are not there
 OFFLINE = {"IVCHAT_MODELS_DIR": program.path("absent"), "HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent", "HF_TOKEN": ""}
 tap = Tap()
 
@@ -60,7 +60,7 @@ for verb in VERBS:
     for words in examples:
         words = [program.path("absent") if w == "MODEL" else w for w in words]
         got = run(*words, env=OFFLINE)
-        tap.ok(got.code == EXIT.get(verb, 3), "example parses: " + " ".join(words[:1] + words[3:]), got)
+        tap.ok(got.code in EXIT.get(verb, (3,)), "example parses: " + " ".join(words[:1] + words[3:]), got)
     section = sections.get(verb, "")
     told = set(re.findall(r"^\| `(?:-\w`, `)?--([a-z][a-z0-9-]*)", section, re.MULTILINE))
     for title in re.findall(r"\[([A-Z][a-z]+ options)\]", section):
@@ -72,5 +72,5 @@ for words in commands(docs):
     if words[0] in VERBS:
         words = [program.path("absent") if w == "MODEL" else w for w in words]
         got = run(*words, env=OFFLINE)
-        tap.ok(got.code == EXIT.get(words[0], 3), "command of the docs parses: " + " ".join(words), got)
+        tap.ok(got.code in EXIT.get(words[0], (3,)), "command of the docs parses: " + " ".join(words), got)
 tap.done()

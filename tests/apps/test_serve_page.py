@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The server's page in a real Chromium through WebDriver: a video, its frames, turns, stop, keys, languages, colours,
+a phone's width, what stays after a reload. Screenshots go to $IVCHAT_SCREENSHOTS if that is set."""
+import base64
+import os
+import shutil
+import sys
+import time
+
+import program
+from program import NO_MODEL, Tap
+from serverrig import VIDEO, Server
+
+tap = Tap()
+model = program.model()
+try:
+    from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+except ImportError:
+    # Debian's module belongs to Debian's Python, and the tests may run under another one
+    if sys.executable != "/usr/bin/python3" and os.path.exists("/usr/lib/python3/dist-packages/selenium"):
+        os.execv("/usr/bin/python3", ["/usr/bin/python3", os.path.abspath(__file__)])
+    tap.skip("page", "python3-selenium is not installed")
+    tap.done()
+if not model or not shutil.which("chromedriver"):
+    tap.skip("page", NO_MODEL if not model else "chromedriver is not installed")
+    tap.done()
+
+SHOTS = os.environ.get("IVCHAT_SCREENSHOTS") or program.path("shots")
+os.makedirs(SHOTS, exist_ok=True)
+
+
+def browser(width, height, key=None, dark=False):
+    o = webdriver.ChromeOptions()
+    for x in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US",
+              "--window-size=%d,%d" % (width, height)):
+        o.add_argument(x)
+    o.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    b = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=o)
+    b.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                      {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
+    b.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                      {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]})
+    if key:
+        b.execute_cdp_cmd("Network.enable", {})
+        b.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Authorization": "Basic " + base64.b64encode(
+            ("x:" + key).encode()).decode()}})
+    return b
+
+
+def until(what, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            value = what()
+            if value:
+                return value
+        except WebDriverException:
+            pass
+        time.sleep(0.05)
+    return None
+
+
+def shot(b, name):
+    b.save_screenshot(os.path.join(SHOTS, name + ".png"))
+    return os.path.getsize(os.path.join(SHOTS, name + ".png")) > 5000
+
+
+def by_id(b, name):
+    return b.find_element(By.ID, name)
+
+
+def turns(b, role):
+    return [e.text for e in b.find_elements(By.CSS_SELECTOR, "#log .turn.%s p" % role)]
+
+
+def idle(b):
+    return by_id(b, "send").is_displayed()
+
+
+def ask(b, text):
+    n = len(turns(b, "assistant"))
+    by_id(b, "question").send_keys(text, Keys.ENTER)
+    return until(lambda: len(turns(b, "assistant")) > n and idle(b))
+
+
+def wide(b):
+    return b.execute_script("return document.documentElement.scrollWidth > document.documentElement.clientWidth")
+
+
+def back(b):
+    return b.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+
+with Server("--metrics", "-n", "8") as s:
+    home = "http://127.0.0.1:%d/" % s.port
+    answers = {q: s.chat(q, max_tokens=8).content for q in ("Hello?",)}
+    try:
+        b = browser(1280, 860)
+    except WebDriverException as error:
+        tap.skip("page", "Chromium does not start: %s" % str(error).splitlines()[0][:100])
+        s.stop()
+        tap.done()
+    b.get(home)
+    tap.ok(until(lambda: "tiny" in by_id(b, "model").text or by_id(b, "model").text), "the page tells the model")
+    tap.ok(ask(b, "Hello?") and turns(b, "assistant") == [answers["Hello?"]] and turns(b, "user") == ["Hello?"],
+           "a question and its answer", turns(b, "assistant"))
+
+    # ---- a video
+    by_id(b, "file").send_keys(VIDEO)
+    frames = until(lambda: len(b.find_elements(By.CSS_SELECTOR, "#frames img")) == 8 and
+                   b.find_elements(By.CSS_SELECTOR, "#frames img"))
+    ident = s.get("/v1/videos").json["data"][0]["id"]
+    told = s.get("/v1/videos/%s/frames" % ident).json
+    tap.ok(frames and [f.get_attribute("src") for f in frames] == [f["image"] for f in told["frames"]] and
+           all(b.execute_script("return arguments[0].naturalWidth", f) == told["width"] for f in frames),
+           "thumbnails of exactly the frames that the model sees", told["video"])
+    times = [e.text for e in b.find_elements(By.CSS_SELECTOR, "#frames .at")]
+    tap.ok(times == ["%.2f s" % f["seconds"] for f in told["frames"]], "with their times", times)
+    cells = b.find_elements(By.CSS_SELECTOR, "#frames li:first-child .grid span")
+    tap.ok(len(cells) == 2 and "2 × 1" in by_id(b, "about").text and "96 × 64" in by_id(b, "about").text,
+           "and the layout of the tiles", by_id(b, "about").text)
+    tap.ok(turns(b, "user") == [], "a video begins a new conversation")
+    ask(b, "What happens?")
+    first = s.post("/v1/chat/completions", {"max_tokens": 8, "messages": [{"role": "user", "content": [
+        {"type": "video", "id": ident}, {"type": "text", "text": "What happens?"}]}]}).content
+    tap.ok(turns(b, "assistant") == [first], "an answer about the video", (turns(b, "assistant"), first))
+    ask(b, "Who is in it?")
+    second = s.post("/v1/chat/completions", {"max_tokens": 8, "messages": [
+        {"role": "user", "content": [{"type": "video", "id": ident}, {"type": "text", "text": "What happens?"}]},
+        {"role": "assistant", "content": first}, {"role": "user", "content": "Who is in it?"}]}).content
+    tap.ok(turns(b, "assistant") == [first, second], "a second turn knows the first", turns(b, "assistant"))
+    note = b.find_elements(By.CSS_SELECTOR, ".times")[0].text
+    tap.ok("8 tokens" in note and "tokens/s" in note, "timings", note)
+    tap.ok(shot(b, "desktop-light") and back(b) == "rgb(246, 247, 249)" and not wide(b), "desktop, light", back(b))
+
+    # ---- again, copy
+    b.find_element(By.CSS_SELECTOR, ".again").click()
+    tap.ok(until(lambda: idle(b) and turns(b, "assistant") == [first, second]) and
+           len(turns(b, "user")) == 2, "the same question again")
+    b.execute_cdp_cmd("Browser.grantPermissions", {"origin": home[:-1], "permissions": [
+        "clipboardReadWrite", "clipboardSanitizedWrite"]})
+    b.find_elements(By.CSS_SELECTOR, ".tools button")[0].click()
+    tap.ok(until(lambda: b.find_elements(By.CSS_SELECTOR, ".tools button")[0].text == "Copied"), "copy says so")
+    pasted = b.execute_async_script("navigator.clipboard.readText().then(arguments[0], e => arguments[0](String(e)))")
+    tap.ok(pasted == first, "and the clipboard has it", pasted)
+
+    # ---- parameters
+    b.find_element(By.CSS_SELECTOR, "#settings summary").click()
+    for name, value in (("num_frames", "4"), ("fix_ratio", "1x1")):
+        by_id(b, name).send_keys(value, Keys.TAB)
+    tap.ok(until(lambda: len(b.find_elements(By.CSS_SELECTOR, "#frames img")) == 4 and
+                 len(b.find_elements(By.CSS_SELECTOR, "#frames li:first-child .grid span")) == 1),
+           "other frames and tiles are shown at once")
+    by_id(b, "max_tokens").send_keys("3", Keys.TAB)
+    ask(b, "And now?")
+    tap.ok("3 tokens" in b.find_elements(By.CSS_SELECTOR, ".times")[-1].text, "parameters count")
+
+    # ---- stop
+    by_id(b, "max_tokens").clear()
+    by_id(b, "max_tokens").send_keys("20000", Keys.TAB)
+    b.execute_script("window.asked = []; const f = window.fetch; window.fetch = (u, o) => { if (o && o.body) { const x = "
+                     "JSON.parse(o.body); x.ignore_eos = true; o.body = JSON.stringify(x); asked.push(x); } "
+                     "return f(u, o); };")
+    by_id(b, "question").send_keys("Tell me all", Keys.ENTER)
+    until(lambda: len(turns(b, "assistant")) == 4 and len(turns(b, "assistant")[-1]) > 20)
+    by_id(b, "stop").click()
+    tap.ok(until(lambda: idle(b) and by_id(b, "doing").text == "Stopped", 5) and
+           until(lambda: "ivchat_jobs_running 0" in s.get("/metrics").body.decode(), 5),
+           "stop ends the answer and its work", by_id(b, "doing").text)
+    asked = b.execute_script("return asked")
+    tap.ok(asked[0]["max_tokens"] == 20000 and asked[0]["stream"] is True and
+           len(asked[0]["messages"]) == 7 and asked[0]["media_io_kwargs"]["video"]["num_frames"] == 4,
+           "what was sent", asked)
+    by_id(b, "question").send_keys("Tell me all", Keys.ENTER)
+    until(lambda: len(turns(b, "assistant")) >= 5 and len(turns(b, "assistant")[-1]) > 5)
+    b.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
+    tap.ok(until(lambda: idle(b), 5), "Escape stops too")
+
+    # ---- kept in the browser
+    before = turns(b, "assistant")
+    b.get(home)
+    tap.ok(until(lambda: turns(b, "assistant") == before) and
+           until(lambda: len(b.find_elements(By.CSS_SELECTOR, "#frames img")) == 4), "a reload keeps conversation and video",
+           turns(b, "assistant"))
+    names = [e.text for e in b.find_elements(By.CSS_SELECTOR, "#talks li > button:first-child")]
+    tap.ok("Hello?" in names and "What happens?" in names, "the list of conversations", names)
+    b.find_elements(By.CSS_SELECTOR, "#talks li > button:first-child")[names.index("Hello?")].click()
+    tap.ok(until(lambda: turns(b, "user") == ["Hello?"] and not b.find_elements(By.CSS_SELECTOR, "#frames img")),
+           "another conversation, without the video", turns(b, "user"))
+    b.find_elements(By.CSS_SELECTOR, "#talks li > button:last-child")[names.index("Hello?")].click()
+    tap.ok(until(lambda: "Hello?" not in by_id(b, "talks").text), "is deleted")
+
+    # ---- what is no video; a video that is gone
+    bad = program.path("bad.mp4")
+    with open(bad, "w", encoding="ascii") as f:
+        f.write("no video")
+    by_id(b, "file").send_keys(bad)
+    tap.ok(until(lambda: "not a video" in by_id(b, "about").text), "a file that is no video", by_id(b, "about").text)
+    tap.ok("<" not in by_id(b, "about").text, "as text")
+    b.execute_script("localStorage.setItem('ivchat.talks', JSON.stringify([{id:'x',media:{id:'video-gone',name:'<b>x</b>'},"
+                     "turns:[{role:'user',content:'<img src=x onerror=alert(1)>'}]}]))")
+    b.get(home)
+    tap.ok(until(lambda: "no longer" in by_id(b, "about").text) and
+           turns(b, "user") == ["<img src=x onerror=alert(1)>"], "a video that is gone; markup is text")
+    b.execute_script("localStorage.clear()")
+
+    # ---- languages and colours
+    b.get(home)
+    by_id(b, "language").send_keys("日本語")
+    tap.ok(until(lambda: by_id(b, "send").text == "送信" and b.execute_script("return document.documentElement.lang") == "ja"),
+           "Japanese", by_id(b, "send").text)
+    missing = b.execute_script("const f = (a, b) => Object.keys(a).filter(k => !(k in b)); "
+                               "return [...f(TEXTS.en, TEXTS.ja), ...f(TEXTS.ja, TEXTS.en)]")
+    tap.ok(missing == [], "every text in both languages", missing)
+    by_id(b, "theme").send_keys("ダーク")
+    tap.ok(until(lambda: back(b) == "rgb(20, 22, 26)") and shot(b, "desktop-dark-ja"), "dark", back(b))
+    b.get(home)
+    tap.ok(until(lambda: by_id(b, "send").text == "送信") and back(b) == "rgb(20, 22, 26)", "both are remembered")
+
+    # ---- for keyboards and screen readers
+    unnamed = b.execute_script("""
+        const name = e => e.getAttribute('aria-label') || e.textContent.trim() || (e.labels && e.labels[0] &&
+          e.labels[0].textContent.trim());
+        return [...document.querySelectorAll('button,input,select,textarea')].filter(
+          e => e.id !== 'file' && !name(e)).map(e => e.id || e.outerHTML)""")
+    tap.ok(unnamed == [], "every control has a name", unnamed)
+    order = []
+    b.execute_script("document.activeElement.blur()")
+    for _ in range(14):
+        webdriver.ActionChains(b).send_keys(Keys.TAB).perform()
+        order.append(b.execute_script("const e = document.activeElement; return e.id || e.tagName"))
+    tap.ok({"language", "theme", "pick", "new", "log", "question", "send"} <= set(order) and "file" not in order,
+           "Tab reaches everything", order)
+    tap.ok(b.execute_script("return [document.querySelector('#log').getAttribute('role'), "
+                            "document.querySelector('#log').getAttribute('aria-live'), "
+                            "document.querySelector('#state').getAttribute('role')]") == ["log", "polite", "status"],
+           "answers and progress are announced")
+    contrast = b.execute_script("""
+        const lum = c => { const v = c.match(/[0-9]+/g).slice(0, 3).map(x => (x /= 255) <= .03928 ? x / 12.92 :
+          ((x + .055) / 1.055) ** 2.4); return .2126 * v[0] + .7152 * v[1] + .0722 * v[2]; };
+        const out = [];
+        for (const dark of [false, true]) {
+          document.documentElement.classList.toggle('dark', dark);
+          for (const q of ['#model', '#send', 'h2', '#pick']) {
+            let e = document.querySelector(q), back = e;
+            const ink = lum(getComputedStyle(e).color);
+            while (getComputedStyle(back).backgroundColor === 'rgba(0, 0, 0, 0)') back = back.parentElement;
+            const b = lum(getComputedStyle(back).backgroundColor);
+            out.push([q, dark, (Math.max(ink, b) + .05) / (Math.min(ink, b) + .05)]);
+          }
+        }
+        return out.filter(x => x[2] < 4.5)""")
+    tap.ok(contrast == [], "contrast of 4.5 and more in both colours", contrast)
+    noise = [x["message"] for x in b.get_log("browser") if x["level"] in ("SEVERE", "WARNING") and
+             not any(n in x["message"] for n in (" 404 ", " 415 "))]
+    tap.ok(noise == [], "nothing on the browser's console: the policy fits", noise)
+    b.quit()
+
+    # ---- a phone
+    b = browser(390, 844, dark=True)
+    b.get(home)
+    by_id(b, "file").send_keys(VIDEO)
+    until(lambda: len(b.find_elements(By.CSS_SELECTOR, "#frames img")) == 8)
+    ask(b, "What happens?")
+    tap.ok(turns(b, "assistant") == [first] and not wide(b) and back(b) == "rgb(20, 22, 26)" and shot(b, "phone-dark"),
+           "a phone's width, the system's dark", (wide(b), back(b)))
+    small = b.execute_script("return [...document.querySelectorAll('#send, #pick, #new, #language, #theme')].filter("
+                             "e => e.getBoundingClientRect().height < 32).map(e => e.id)")
+    tap.ok(small == [], "buttons that a finger hits", small)
+    by_id(b, "theme").send_keys("Light")
+    tap.ok(until(lambda: back(b) == "rgb(246, 247, 249)") and shot(b, "phone-light"), "light on the phone")
+    b.quit()
+
+with Server("--api-key", "-", stdin="page-key\n", ) as s:
+    b = browser(1280, 860, key="page-key")
+    b.get("http://127.0.0.1:%d/" % s.port)
+    tap.ok(ask(b, "Hello?") and len(turns(b, "assistant")) == 1, "behind a key")
+    b.quit()
+tap.done()
