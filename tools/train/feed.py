@@ -53,12 +53,16 @@ def noise_of(rng, n, low, high, device):
     return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1, 1)).astype(np.float32)).to(device, non_blocking=True)
 
 
+CONSTANTS = {}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def normalised(x):
     """0..255 [...,3,H,W] -> what the video transformer takes, in place."""
-    mean, std = (torch.tensor(v, dtype=x.dtype, device=x.device).view(3, 1, 1) for v in (MEAN, STD))
+    key = (x.dtype, x.device)
+    if key not in CONSTANTS:  # made once: making them waits for the device
+        CONSTANTS[key] = [torch.tensor(v, dtype=x.dtype, device=x.device).view(3, 1, 1) for v in (MEAN, STD)]
+    mean, std = CONSTANTS[key]
     return x.mul_(1 / (255 * std)).sub_(mean / std)
 
 
