@@ -208,6 +208,18 @@ def check_quick(report, torch, stages, net):
         report.ok(max(far) < 1e-4, "fewer operators, the same values and gradients, LoRA %s" % on, max(far))
 
 
+def check_views(report, torch, feed):
+    x = torch.rand(1, 2, 3, 224, 448) * 255
+    f = torch.nn.functional.interpolate(feed.normalised(x.clone())[0], (224, 224), mode="bicubic", align_corners=False)
+    before = x.clone()
+    plain = feed.views(x.to(torch.float16))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        short = feed.views(x_short := x.to(torch.float16))
+    far = float((plain[0, 2] - f).abs().max()), float((short.float() - plain).abs().max())
+    report.ok(far[0] < 2e-3 and far[1] < 8e-3, "the global view is the bicubic one, in both precisions", far)
+    report.ok(torch.equal(x_short, before.to(torch.float16)), "and the canvas stays as it was")
+
+
 def check_weights(report, torch, chatting):
     rows = types.SimpleNamespace(part=torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1]]), kind=torch.full((1, packing.MOST), -1))
     rows.kind[0, :2] = torch.tensor([samples.TYPES.index("choice"), samples.TYPES.index("colour")])
@@ -271,6 +283,7 @@ def check_steps(report, vocab):
         same = all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
         report.ok(finished == ["see", "read"] and n == len(state) and same, "what was handed over comes back", (finished, n))
     check_weights(report, torch, chatting)
+    check_views(report, torch, feed)
     check_quick(report, torch, stages, net)
     for name, recipe in (("recipe", RECIPE), ("more", MORE)):
         wrong = fake_device(torch, stages, feed, vocab, loop, recipe)

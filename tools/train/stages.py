@@ -281,6 +281,8 @@ class Trainer:
             return []
         n, out = clips or (2 if self.smoke else r.get('checked', 96)), []
         for i, (name, c) in enumerate(sorted(r['channels'].items())):
+            if name not in r.get('checking', r['channels']):
+                continue
             maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
             rng, size = np.random.default_rng([VALIDATION_SEED, i]), min(n, 8 if maker.hd else 32)
             for _ in range(-(-n // size)):
