@@ -25,6 +25,10 @@ with open(os.path.join(ROOT, "tools", "train", "recipe.json"), encoding="utf-8")
     RECIPE = json.load(f)
 
 
+with open(os.path.join(ROOT, "tools", "train", "more.json"), encoding="utf-8") as f:
+    MORE = json.load(f)
+
+
 def write_vocabulary(folder):
     """Letters, a few merges and all words: enough for texts to become ids."""
     blank, letters = "\u2581", [chr(c) for c in range(33, 127)]
@@ -139,23 +143,25 @@ def check_workers(report, vocab):
               "samples are made without PyTorch")
 
 
-def fake_device(torch, stages, feed, vocab, loop):
+def fake_device(torch, stages, feed, vocab, loop, recipe):
     """One step of every channel on a device that is not there: tensors have shapes, types and a place, but no values.
     -> what went wrong"""
     from torch._subclasses.fake_tensor import FakeTensorMode
-    net = stages.build(RECIPE, vocab)
+    net, build = stages.build(recipe, vocab), stages.build
+    stages.quick_layers(net)
     place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
     wrong = []
     stages.build = lambda *_: net
     with FakeTensorMode(allow_non_fake_inputs=True):
-        trainer = stages.Trainer(RECIPE, vocab, "cuda", place)
+        trainer = stages.Trainer(recipe, vocab, "cuda", place)
         net._apply(lambda t: torch.empty_like(t, device="cuda"))
         trainer.dec = 3
         torch.set_autocast_dtype("cuda", torch.bfloat16)
         torch.set_autocast_enabled("cuda", True)
         try:
-            for stage in RECIPE["stages"]:
-                r = stages.recipe_of(RECIPE, stage, "cuda")
+            for stage in recipe["stages"]:
+                r = stages.recipe_of(recipe, stage, "cuda")
+                stages.set_lora(net, bool(r.get("lora")))
                 for name, c in r["channels"].items():
                     maker = samples.Maker(r["kind"], c, vocab)
                     pool = feed.Pool(maker, 4, 2, 2, 1, torch.device("cuda"))
@@ -172,14 +178,63 @@ def fake_device(torch, stages, feed, vocab, loop):
         finally:
             torch.set_autocast_enabled("cuda", False)
             torch.clear_autocast_cache()
+            stages.build = build
+            sys.modules["train.chatting"].TABLES.clear()
+            feed.CONSTANTS.clear()
     return wrong
+
+
+def check_quick(report, torch, stages, net):
+    """The language model in fewer operators has the values and gradients of the twin, with LoRA and without."""
+    h, pos = torch.randn(2, 24, net.llm_size["d_model"]), torch.arange(24)[None].expand(2, -1)
+    mask = torch.rand(2, 1, 24, 24) < 0.5
+    mask |= torch.eye(24, dtype=torch.bool)
+
+    def outcome():
+        for p in net.parameters():
+            p.grad = None
+            p.requires_grad_(True)
+        y = net.lm.head(net.lm(h, pos, mask))
+        y.square().mean().backward()
+        return [y.detach()] + [p.grad for n, p in net.lm.named_parameters() if "embed" not in n and ("lora_" not in n or on)]
+    plain = []
+    for on in (True, False):
+        stages.set_lora(net, on)
+        plain.append(outcome())
+    stages.quick_layers(net)
+    for on, before in zip((True, False), plain):
+        stages.set_lora(net, on)
+        far = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(outcome(), before)]
+        report.ok(max(far) < 1e-4, "fewer operators, the same values and gradients, LoRA %s" % on, max(far))
+
+
+def check_views(report, torch, feed):
+    x = torch.rand(1, 2, 3, 224, 448) * 255
+    f = torch.nn.functional.interpolate(feed.normalised(x.clone())[0], (224, 224), mode="bicubic", align_corners=False)
+    before = x.clone()
+    plain = feed.views(x.to(torch.float16))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        short = feed.views(x_short := x.to(torch.float16))
+    far = float((plain[0, 2] - f).abs().max()), float((short.float() - plain).abs().max())
+    report.ok(far[0] < 2e-3 and far[1] < 8e-3, "the global view is the bicubic one, in both precisions", far)
+    report.ok(torch.equal(x_short, before.to(torch.float16)), "and the canvas stays as it was")
+
+
+def check_weights(report, torch, chatting):
+    rows = types.SimpleNamespace(part=torch.tensor([[0, 0, 1, 1, 1, 1, 2, -1]]), kind=torch.full((1, packing.MOST), -1))
+    rows.kind[0, :2] = torch.tensor([samples.TYPES.index("choice"), samples.TYPES.index("colour")])
+    answer = torch.tensor([[0, 0, 1, 1, 1, 1, 1, 0]]).bool()
+    got = chatting.Rows.weights(rows, answer, {"prefix": 0.1, "evened": 0.5, "boost": {"choice": 3.0}})[0, :7].tolist()
+    report.ok(np.allclose(got, [0.1, 0.1, 1.5, 1.5, 1.5, 1.5, 1.0]), "weights of ids by length and type of the answer", got)
+    got = chatting.Rows.weights(rows, answer, {})[0, :7].tolist()
+    report.ok(np.allclose(got, [0.3, 0.3, 1, 1, 1, 1, 1]), "weights of ids when nothing is asked for", got)
 
 
 def check_steps(report, vocab):
     try:
         import torch
         import safetensors  # noqa: F401
-        from train import deliver, feed, loop, stages
+        from train import chatting, deliver, feed, loop, stages
     except ImportError as missing:
         report.skip("steps of every stage", str(missing))
         return
@@ -227,8 +282,12 @@ def check_steps(report, vocab):
         n = deliver.load_into(other, state)
         same = all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
         report.ok(finished == ["see", "read"] and n == len(state) and same, "what was handed over comes back", (finished, n))
-    wrong = fake_device(torch, stages, feed, vocab, loop)
-    report.ok(not wrong, "every tensor of a step lies on the device", wrong)
+    check_weights(report, torch, chatting)
+    check_views(report, torch, feed)
+    check_quick(report, torch, stages, net)
+    for name, recipe in (("recipe", RECIPE), ("more", MORE)):
+        wrong = fake_device(torch, stages, feed, vocab, loop, recipe)
+        report.ok(not wrong, "every tensor of a step of %s lies on the device" % name, wrong)
 
 
 def main():

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 
 from train.feed import pixels, views
 from train.packing import MOST
+from train.samples import TYPES
 
 PREFIX_WEIGHT = 0.3  # of a told scene's own ids, beside one for answers
+TABLES = {}
 
 
 class Rows:
@@ -32,19 +34,37 @@ class Rows:
         see = (p[:, :, None] == p[:, None]) | (p[:, None] == 0)
         return (see & torch.ones(l, l, dtype=torch.bool, device=p.device).tril())[:, None]
 
-    def loss(self, lm, visual=None):
-        """visual: rows [B,n,d] for the -1 positions in order. -> mean weighted cross entropy, {name: value},
+    def weights(self, answer, recipe):
+        """[B,L]. "prefix": of a told scene's own ids. "evened": an answer of n ids weighs n ** (1 - evened). "boost": of types of questions."""
+        own, evened, boost = self.part.clamp(min=0), recipe.get('evened', 0.0), recipe.get('boost', {})
+        each = torch.ones(len(own), MOST + 1, device=own.device)
+        if evened:
+            each = torch.zeros_like(each).scatter_add_(1, own, answer.float()).clamp(min=1) ** -evened
+        if boost:
+            key = (own.device, *sorted(boost.items()))
+            if key not in TABLES:  # made once: making it waits for the device
+                TABLES[key] = torch.tensor([boost.get(t, 1.0) for t in TYPES] + [1.0], device=own.device)
+            each[:, 1:] *= TABLES[key][self.kind]  # kind -1, none: the last
+        each[:, 0] = recipe.get('prefix', PREFIX_WEIGHT)
+        return each.gather(1, own)
+
+    def loss(self, lm, visual=None, recipe=()):
+        """recipe: the stage's, with the weights of ids (see weights()). visual: rows [B,n,d] for the -1 positions in order. -> mean weighted cross entropy, {name: value},
         right [B,MOST]: every labelled id of the conversation is the best one."""
         h = lm.embed(self.ids.clamp(min=0))
         if visual is not None:
             at = ((self.ids < 0).cumsum(1) - 1).clamp(0, visual.shape[1] - 1)
             seen = visual.to(h.dtype).gather(1, at[..., None].expand(-1, -1, visual.shape[-1]))
             h = torch.where((self.ids < 0)[..., None], seen, h)
-        s = lm.head(lm(h, self.pos, self.mask()))
+        see = self.mask()
+        if torch.is_autocast_enabled(h.device.type):  # short rows between layers, and a mask that no layer has to convert
+            h = h.to(torch.bfloat16)
+            see = torch.zeros_like(see, dtype=h.dtype).masked_fill_(~see, float('-inf'))
+        s = lm.head(lm(h, self.pos, see))
         truth = torch.where(self.label < 0, -100, self.label)
         ce = F.cross_entropy(s.flatten(0, 1), truth.flatten(), ignore_index=-100, reduction='none').view(truth.shape)
         learnt, answer = self.label >= 0, (self.label >= 0) & (self.part > 0)
-        weight = learnt * torch.where(self.part > 0, 1.0, PREFIX_WEIGHT)
+        weight = learnt * self.weights(answer, dict(recipe))
         wrong = answer & (s.argmax(-1) != self.label)
         # labels of a conversation lie in its own part, but for the first, which the last id of the question predicts: same part
         bad = torch.zeros(len(self.ids), MOST + 1, device=s.device).scatter_add_(1, self.part.clamp(min=0), wrong.float())[:, 1:]
@@ -83,8 +103,8 @@ def visual(net, batch, rng, learn, noisy=True):
     return rows.reshape(b, -1, rows.shape[-1])
 
 
-def loss(net, batch, rng, learn, noisy=True):
+def loss(net, batch, rng, learn, noisy=True, recipe=()):
     """-> loss, {name: value}, right [B,MOST], kind [B,MOST]"""
     rows = Rows(batch, rng)
-    total, values, right = rows.loss(net.lm, visual(net, batch, rng, learn, noisy) if batch.frames is not None else None)
+    total, values, right = rows.loss(net.lm, visual(net, batch, rng, learn, noisy) if batch.frames is not None else None, recipe)
     return total, values, right, rows.kind

@@ -29,10 +29,10 @@ def share(used, budget):
 
 
 def groups(named, lr):
-    """Optimiser groups by module: {"": base, "vision_encoder": ..., "lm": ...}; vectors are not decayed."""
+    """Optimiser groups by module: {"": base, "lora_": all pairs, "vision_encoder": ..., "lm": ...}, the first that fits; vectors are not decayed."""
     out = {}
     for name, p in named:
-        rate = next((v for k, v in lr.items() if k and name.startswith(k)), lr[''])
+        rate = next((v for k, v in lr.items() if k and (name.startswith(k) or k == 'lora_' and k in name)), lr[''])
         out.setdefault((rate, p.ndim > 1), []).append(p)
     return [dict(params=ps, lr=rate, base=rate, weight_decay=0.02 if decay else 0.0) for (rate, decay), ps in sorted(out.items(), key=lambda x: x[0])]
 
