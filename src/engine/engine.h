@@ -31,8 +31,8 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
-    bool cpu_only;   // the model is one that the GPU's ops do not know: GGUF
-    struct gpu *gpu; // NULL = everything runs on the CPU
+    bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
+    struct gpu *gpu;     // NULL = everything runs on the CPU
     struct cache *cache; // has its own lock, as has identity
     struct identity *identity;
     struct hooks hooks; // of callbacks

@@ -53,8 +53,8 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     snprintf(g->tier, sizeof g->tier, "%s", cpu_tier_name(g->kernels.tier));
     TRY(gpu_parse(device, &opt.index, &must, e));
     if (weights && !gpu_weights_from_name(weights, &opt.weights))
-        TRY(err_set(e, ERR_USAGE,
-                    "gpu weights \"%s\": expected plain, q8_0, q4_0, q4_k_m or q6_k", weights));
+        TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": expected plain, q8_0, q4_0, q4_k_m or q6_k",
+                    weights));
     if (opt.weights != GPU_WEIGHTS_PLAIN && g->compute != COMPUTE_BF16)
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
@@ -96,10 +96,10 @@ static int name_weights(const iv_engine *g, struct ops *o, struct err *e)
     if (!layer)
         return err_set(e, ERR_LIMIT, "weights: out of memory");
     vit_forward(o, &m->vit, &(struct vit_input){.n_clip = 1, .n_frame = 1, .hooks = &none}, x);
-    qformer_forward(o, &m->qformer,
-                    &(struct qformer_input){
-                        .vision = x, .n_clip = 1, .text = ids, .n_text = 1, .hooks = &none},
-                    queries);
+    qformer_forward(
+        o, &m->qformer,
+        &(struct qformer_input){.vision = x, .n_clip = 1, .text = ids, .n_text = 1, .hooks = &none},
+        queries);
     qformer_project(o, &m->qformer, queries, rows);
     for (size_t l = 0; l < m->llm.c.n_layer; l++)
         layer[l].k = layer[l].v = kv_shape(&m->llm.c, g->compute, 1);

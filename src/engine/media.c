@@ -207,7 +207,8 @@ static int read_whole(iv_media *m, const struct clips_plan *plan, size_t first, 
     if (!index)
         TRY(err_set(e, ERR_LIMIT, "%s: out of memory for %zu frames", m->path, n));
     TRY(frames_sample(first, n_window, n, index, e));
-    TRY(media_read_clips(m->video, m->engine->pool, plan, index, n, &clips, &m->info.preprocess_ms, e));
+    TRY(media_read_clips(m->video, m->engine->pool, plan, index, n, &clips, &m->info.preprocess_ms,
+                         e));
     TRY(media_set_frames(m, index, n, video_stats(m->video)->fps, e));
     media_take_clips(m, &clips);
     video_close(m->video);

@@ -154,8 +154,8 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
     while (cache[0].n < n_prompt) {
         const float *rows = NULL;
         size_t before = cache[0].n;
-        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(o, n_prompt - before), n_prompt, &none,
-                      NULL);
+        prefill_chunk(o, m, ids, &rows, &cache[0], chunk_rows(o, n_prompt - before), n_prompt,
+                      &none, NULL);
         TRY(ops_status(o, e));
     }
     *prefill = ops_plan_result(o);

@@ -107,8 +107,8 @@ int segments_read(iv_media *m, size_t i, struct clips *out, double *ms, struct e
     int rc = clips_plan(&plan, &m->options, m->clip_frames, s->width, s->height, e);
     if (rc != 0)
         return rc;
-    return media_read_clips(m->video, m->engine->pool, &plan, m->frame_index + i * m->clip_frames, m->clip_frames,
-                            out, ms, e);
+    return media_read_clips(m->video, m->engine->pool, &plan, m->frame_index + i * m->clip_frames,
+                            m->clip_frames, out, ms, e);
 }
 
 static int take_segment(iv_media *from, size_t i, iv_media *m, struct err *e)

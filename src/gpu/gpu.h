@@ -31,8 +31,8 @@ bool gpu_weights_from_name(const char *name, enum gpu_weights *out);
 
 struct gpu;
 struct gpu_info {
-    char name[128];      // "NVIDIA H200"
-    size_t memory_bytes; // of the device
+    char name[128];        // "NVIDIA H200"
+    size_t memory_bytes;   // of the device
     unsigned major, minor; // compute capability
 };
 

@@ -104,8 +104,7 @@ static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_lay
 {
     const struct llm_config *c = &m->c;
     size_t d_q = c->n_head * c->d_head, d_kv = c->n_kv * c->d_head;
-    struct linear_input in = {
-        .kind = INPUT_RMS_NORM, .x = h, .norm = &w->attn_norm, .eps = c->eps};
+    struct linear_input in = {.kind = INPUT_RMS_NORM, .x = h, .norm = &w->attn_norm, .eps = c->eps};
     struct mat all = ops_act(o, h.rows, d_q + 2 * d_kv);
     *q = mat_cols(all, 0, d_q);
     *k = mat_cols(all, d_q, d_kv);
@@ -156,10 +155,10 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
 
     ops_pop(o, mark);
     struct mat wide = ops_act(o, rows, 2 * c->d_ffn);
-    op_linears(o, wide,
-               &(struct linear_input){
-                   .kind = INPUT_RMS_NORM, .x = h, .norm = &w->ffn_norm, .eps = c->eps},
-               (const struct linear *[]){&w->gate, &w->up}, 2);
+    op_linears(
+        o, wide,
+        &(struct linear_input){.kind = INPUT_RMS_NORM, .x = h, .norm = &w->ffn_norm, .eps = c->eps},
+        (const struct linear *[]){&w->gate, &w->up}, 2);
     op_linear_add(o, h,
                   &(struct linear_input){.kind = INPUT_SILU_MUL,
                                          .x = mat_cols(wide, 0, c->d_ffn),

@@ -41,7 +41,7 @@ struct llm_span {
 struct llm_batch {
     struct mat x; // [rows, d_model] embedded tokens and visual rows; overwritten
     const struct llm_span *span;
-    size_t n_span; // at most OPS_STEP_ROWS
+    size_t n_span;             // at most OPS_STEP_ROWS
     const uint32_t *pos;       // host, [rows]: position of each row in its sequence
     const struct hooks *hooks; // progress "prefill" by layers when report is set
     bool report;

@@ -145,10 +145,10 @@ static void block_forward(struct ops *o, const struct vit *v, const struct vit_b
     size_t mark = ops_mark(o), n = x.rows, d = v->c.d_model;
     struct mat qkv = ops_act(o, n, 3 * d), ctx = ops_act(o, n, d);
     struct mat q = mat_cols(qkv, 0, d), k = mat_cols(qkv, d, d), val = mat_cols(qkv, 2 * d, d);
-    op_linears(o, qkv,
-               &(struct linear_input){
-                   .kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm1, .eps = RMS_EPS},
-               (const struct linear *[]){&b->qkv}, 1);
+    op_linears(
+        o, qkv,
+        &(struct linear_input){.kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm1, .eps = RMS_EPS},
+        (const struct linear *[]){&b->qkv}, 1);
     op_rms_norm2(o, q, &b->q_norm, k, &b->k_norm, RMS_EPS);
     op_attention(o, ctx,
                  &(struct attention){.q = q,
@@ -163,10 +163,10 @@ static void block_forward(struct ops *o, const struct vit *v, const struct vit_b
 
     ops_pop(o, mark);
     struct mat f = ops_act(o, n, v->c.d_ffn);
-    op_linears(o, f,
-               &(struct linear_input){
-                   .kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm2, .eps = RMS_EPS},
-               (const struct linear *[]){&b->fc1}, 1);
+    op_linears(
+        o, f,
+        &(struct linear_input){.kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm2, .eps = RMS_EPS},
+        (const struct linear *[]){&b->fc1}, 1);
     op_linear_add(o, x, &(struct linear_input){.kind = INPUT_GELU, .x = f}, &b->fc2, &b->ls2);
     ops_pop(o, mark);
 }

@@ -493,8 +493,7 @@ void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w
 
 static bool is_input(const struct ops *o, const struct linear_input *in)
 {
-    return is_act(o, in->x) &&
-           (in->kind != INPUT_RMS_NORM || is_vector(in->norm, in->x.cols)) &&
+    return is_act(o, in->x) && (in->kind != INPUT_RMS_NORM || is_vector(in->norm, in->x.cols)) &&
            (in->kind != INPUT_SILU_MUL || (same_shape(in->x, in->up) && is_act(o, in->up)));
 }
 

@@ -29,7 +29,8 @@ struct kernels; // kernels/kernels.h
 struct ops;
 
 enum {
-    OPS_FEW_ROWS = 8, // on the CPU: up to this many rows a linear layer uses the dot-product kernels
+    OPS_FEW_ROWS =
+        8, // on the CPU: up to this many rows a linear layer uses the dot-product kernels
     OPS_STEP_ROWS = 64, // most rows of a decoding step
 };
 

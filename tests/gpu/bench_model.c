@@ -90,8 +90,8 @@ static void bench_vision(const iv_engine *g, size_t n_clip)
         ms[i] = clock_ms() - start;
     }
     double t = median(ms, REPEAT);
-    printf("vision, %zu clips of %zu frames: %.2f ms, %.2f TFLOP, %.0f TFLOP/s\n", n_clip, n_frame, t,
-           flop * 1e-12, flop / t * 1e-9);
+    printf("vision, %zu clips of %zu frames: %.2f ms, %.2f TFLOP, %.0f TFLOP/s\n", n_clip, n_frame,
+           t, flop * 1e-12, flop / t * 1e-9);
     ops_gpu_profile_start(o);
     run_vision(o, v, &in, x);
     print_profile(o, "vision");
@@ -142,8 +142,8 @@ static void bench_text(const iv_engine *g, size_t n_prompt, size_t n_seq)
     for (size_t i = 0; i < REPEAT; i++)
         ms[i] = prefill(&r, ids, n_prompt, 4 * STEPS, logits);
     double t = median(ms, REPEAT);
-    printf("prefill, %zu tokens: %.2f ms, %.2f TFLOP, %.0f TFLOP/s\n", n_prompt, t, plan.flops * 1e-12,
-           plan.flops / t * 1e-9);
+    printf("prefill, %zu tokens: %.2f ms, %.2f TFLOP, %.0f TFLOP/s\n", n_prompt, t,
+           plan.flops * 1e-12, plan.flops / t * 1e-9);
     ops_gpu_profile_start(r.ops);
     prefill(&r, ids, n_prompt, 4 * STEPS, logits);
     print_profile(r.ops, "prefill");
@@ -152,8 +152,9 @@ static void bench_text(const iv_engine *g, size_t n_prompt, size_t n_seq)
         ms[i] = step(&r, ids + i % n_prompt, 1, logits);
     t = median(ms, STEPS);
     double one = t;
-    printf("decode, 1 sequence: %.3f ms (the first, recorded: %.1f), %.0f tokens/s, %.0f GB/s of weights\n", t,
-           first, 1000 / t, plan_step.weight_bytes / t * 1e-6);
+    printf("decode, 1 sequence: %.3f ms (the first, recorded: %.1f), %.0f tokens/s, %.0f GB/s of "
+           "weights\n",
+           t, first, 1000 / t, plan_step.weight_bytes / t * 1e-6);
     for (size_t k = 0; k < sizeof counts / sizeof counts[0]; k++) {
         size_t n = counts[k];
         prefill(&r, ids, n_prompt, 4 * STEPS, logits);
@@ -163,8 +164,8 @@ static void bench_text(const iv_engine *g, size_t n_prompt, size_t n_seq)
         for (size_t i = 0; i < STEPS; i++)
             ms[i] = step(&r, ids + i, n, logits);
         t = median(ms, STEPS);
-        printf("decode, %zu sequences: %.3f ms, %.0f tokens/s, %.1f x one\n", n, t, 1000 * (double)n / t,
-               (double)n * one / t);
+        printf("decode, %zu sequences: %.3f ms, %.0f tokens/s, %.1f x one\n", n, t,
+               1000 * (double)n / t, (double)n * one / t);
     }
     runner_free(&r);
     mem_free(ids);
@@ -177,7 +178,9 @@ int main(int argc, char **argv)
     struct iv_error error;
     iv_engine *g;
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE [GPU_WEIGHTS]]]]]\n");
+        fprintf(
+            stderr,
+            "usage: bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE [GPU_WEIGHTS]]]]]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -43,7 +43,8 @@ static void *random_matrix(size_t n)
     static uint16_t table[N_TABLE];
     char *p = NULL;
     for (size_t i = 0; table[0] == 0 && i < N_TABLE; i++)
-        table[N_TABLE - 1 - i] = (uint16_t)(((uint32_t)((random_unit() + 1) * 65536) & 0x80ff) | 0x3b80);
+        table[N_TABLE - 1 - i] =
+            (uint16_t)(((uint32_t)((random_unit() + 1) * 65536) & 0x80ff) | 0x3b80);
     cuda_must(cudaMalloc((void **)&p, 2 * n), "cudaMalloc");
     for (size_t i = 0; i < n; i += N_TABLE)
         cuda_must(cudaMemcpy(p + 2 * i, table, 2 * (n - i < N_TABLE ? n - i : N_TABLE),
@@ -79,7 +80,8 @@ static int ask(const struct bench *b, size_t nominal, uint32_t mask, struct cand
             "workspace");
     lt_must(lt.preference_set(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &mask, sizeof mask),
             "reduction");
-    if (lt.heuristic(handle, b->desc, b->w, x, y, y, wish, N_CANDIDATE, found, &n) != CUBLAS_STATUS_SUCCESS)
+    if (lt.heuristic(handle, b->desc, b->w, x, y, y, wish, N_CANDIDATE, found, &n) !=
+        CUBLAS_STATUS_SUCCESS)
         n = 0;
     for (int i = 0; i < n; i++)
         out[i] = (struct candidate){.algo = found[i].algo, .nominal = nominal, .index = i};
@@ -104,8 +106,9 @@ static double time_of(const struct bench *b, const cublasLtMatmulAlgo_t *algo)
     for (int i = -2; i < N_TIMES; i++) {
         const char *w = b->weights + (size_t)((i + 2) % b->n_copy) * w_bytes;
         cuda_must(cudaEventRecord(from, stream), "event");
-        cublasStatus_t s = lt.matmul(handle, b->desc, &one, w, b->w, b->input, b->x, &zero, b->output,
-                                     b->y, b->output, b->y, algo, workspace, WORKSPACE, stream);
+        cublasStatus_t s =
+            lt.matmul(handle, b->desc, &one, w, b->w, b->input, b->x, &zero, b->output, b->y,
+                      b->output, b->y, algo, workspace, WORKSPACE, stream);
         if (s != CUBLAS_STATUS_SUCCESS)
             return 1e9;
         cuda_must(cudaEventRecord(to, stream), "event");
@@ -130,10 +133,10 @@ static void print_algo(const struct candidate *c)
     static const struct {
         unsigned id;
         const char *name;
-    } tiles[] = {{15, "64x64"},    {17, "64x128"},  {18, "128x64"},  {19, "64x256"},  {20, "128x128"},
-                 {21, "256x64"},   {23, "128x256"}, {24, "256x128"}, {26, "64x96"},   {28, "96x128"},
-                 {29, "128x160"},  {30, "160x128"}, {31, "192x128"}, {32, "128x192"}, {33, "128x96"},
-                 {116, "64x192"}};
+    } tiles[] = {{15, "64x64"},   {17, "64x128"},  {18, "128x64"},  {19, "64x256"},
+                 {20, "128x128"}, {21, "256x64"},  {23, "128x256"}, {24, "256x128"},
+                 {26, "64x96"},   {28, "96x128"},  {29, "128x160"}, {30, "160x128"},
+                 {31, "192x128"}, {32, "128x192"}, {33, "128x96"},  {116, "64x192"}};
     unsigned id = config(c, CUBLASLT_ALGO_CONFIG_TILE_ID);
     char number[16];
     const char *name = number;
@@ -210,10 +213,10 @@ static void bench_shape(struct shape s)
 int main(void)
 {
     static const struct shape shapes[] = {
-        {322, 4160, 6144},   {331, 4160, 6144},   {322, 4160, 4096},   {331, 4160, 4096},
-        {322, 4160, 28672},  {331, 4160, 28672},  {322, 4128, 28672},  {322, 14400, 4096},
-        {331, 14400, 4096},  {322, 14368, 4096},  {322, 4096, 28672},  {322, 14336, 4096},
-        {6147, 1408, 4224},  {6147, 1408, 1408},  {6147, 1408, 6144},  {6147, 6144, 1408},
+        {322, 4160, 6144},  {331, 4160, 6144},  {322, 4160, 4096},  {331, 4160, 4096},
+        {322, 4160, 28672}, {331, 4160, 28672}, {322, 4128, 28672}, {322, 14400, 4096},
+        {331, 14400, 4096}, {322, 14368, 4096}, {322, 4096, 28672}, {322, 14336, 4096},
+        {6147, 1408, 4224}, {6147, 1408, 1408}, {6147, 1408, 6144}, {6147, 6144, 1408},
     };
     struct err e = {0};
     if (!device_present())
@@ -227,7 +230,8 @@ int main(void)
     cuda_must(cudaEventCreate(&from), "event");
     cuda_must(cudaEventCreate(&to), "event");
     cuda_must(cudaMalloc(&workspace, WORKSPACE), "cudaMalloc");
-    printf("# us and outputs x rows/split/stages of the first algorithm asked for at 320, 336, 352, 384 and the"
+    printf("# us and outputs x rows/split/stages of the first algorithm asked for at 320, 336, "
+           "352, 384 and the"
            " true rows (6016, 6144, 6272, 6400 of 6147)\n");
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         bench_shape(shapes[i]);

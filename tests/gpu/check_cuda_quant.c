@@ -389,8 +389,8 @@ static void check_linears(int rows, int n_out, int k)
     cuda_must(cuda_quant_linears(a, N_TYPE, NULL), "linears");
     matrix_fetch(&y);
     matrix_fetch(&alone);
-    report(memcmp(y.host, alone.host, y.bytes) == 0, "four types side by side, %d rows, %d x %d", rows,
-           n_out, k);
+    report(memcmp(y.host, alone.host, y.bytes) == 0, "four types side by side, %d rows, %d x %d",
+           rows, n_out, k);
     for (int t = 0; t < N_TYPE; t++)
         weight_free(&w[t]);
     quantised_free(&q);
@@ -481,7 +481,8 @@ static void check_type(enum cuda_quant t)
     check_linear(t, 3, 11008, 2, epilogues[0]);
     check_linear(t, 5, 4096, 1, epilogues[0]);
     check_linear(t, 1, 4096, 8, epilogues[0]);
-    check_linear(t, 8195, 2304, 2, epilogues[3]); // so many outputs that one row alone goes another way
+    check_linear(t, 8195, 2304, 2,
+                 epilogues[3]); // so many outputs that one row alone goes another way
 }
 
 static void check_all(void)

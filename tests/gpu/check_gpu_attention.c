@@ -298,8 +298,17 @@ static void check_few(struct few_shape s)
     uint32_t *device_pos;
     must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
     must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
-    struct cuda_attention_few a = {y.v,    q.v,    s.cache_bf16, device_pos, s.n_k_max, s.n_head,
-                                   s.n_kv, s.d, 1.0f / sqrtf((float)s.d), scratch.v.data, turns_new()};
+    struct cuda_attention_few a = {y.v,
+                                   q.v,
+                                   s.cache_bf16,
+                                   device_pos,
+                                   s.n_k_max,
+                                   s.n_head,
+                                   s.n_kv,
+                                   s.d,
+                                   1.0f / sqrtf((float)s.d),
+                                   scratch.v.data,
+                                   turns_new()};
     must(cuda_attention_few(&a, &rows, NULL), "launch");
     must(cudaDeviceSynchronize(), "kernel");
     pull(&y);
@@ -308,8 +317,9 @@ static void check_few(struct few_shape s)
         for (int h = 0; h < s.n_head; h++) {
             struct seen e;
             int64_t column = h / (s.n_head / s.n_kv) * s.d;
-            exact_row(&e, &q, i * q.v.stride + h * s.d, &k[i], column, &v[i], column, (int)pos[i] + 1, s.d,
-                      (double)a.scale, s.cache_bf16 && s.q_bf16 ? ldexp(1, -16) : 0, s.q_bf16);
+            exact_row(&e, &q, i * q.v.stride + h * s.d, &k[i], column, &v[i], column,
+                      (int)pos[i] + 1, s.d, (double)a.scale,
+                      s.cache_bf16 && s.q_bf16 ? ldexp(1, -16) : 0, s.q_bf16);
             good &= within(&e, &y, i * y.v.stride + h * s.d, s.d, &worst);
         }
         if (i != 0 && i != s.n_row - 1)
@@ -328,10 +338,12 @@ static void check_few(struct few_shape s)
                         one.bytes) == 0;
     }
     good &= turns_free(a.turn);
-    snprintf(what, sizeof what, "few rows %d heads %d/%d of %d cache %s q %s pos %u.. of %d (error %.2f of gate)",
-             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32", s.q_bf16 ? "bf16" : "f32", pos[0],
-             s.n_k_max, worst);
-    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ", alone ? "" : "row alone");
+    snprintf(what, sizeof what,
+             "few rows %d heads %d/%d of %d cache %s q %s pos %u.. of %d (error %.2f of gate)",
+             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32",
+             s.q_bf16 ? "bf16" : "f32", pos[0], s.n_k_max, worst);
+    snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", canary ? "" : "canary ",
+             alone ? "" : "row alone");
     report(good && canary && alone, what, why);
     for (int i = 0; i < s.n_row; i++) {
         release(&k[i]);
@@ -407,12 +419,22 @@ static void check_step(struct few_shape s, bool fast)
                     rows[f].k[i] = c->v.data;
             }
         int n_k_max = s.n_k_max + f * 1000;
-        struct cuda_attention_few a = {y[f].v, slice(&m[f], 0, cols).v, s.cache_bf16, device_pos, n_k_max, s.n_head,
-                                       s.n_kv, s.d, 1.0f / sqrtf((float)s.d), NULL, turn};
-        struct cuda_rope r = {.q = a.q, .k = slice(&m[f], cols, kv).v, .v = slice(&m[f], cols + kv, kv).v,
-                              .table = table.v.data, .rows = s.n_row, .n_head = s.n_head, .n_kv = s.n_kv,
-                              .d_head = s.d, .cache_bf16 = s.cache_bf16, .pos = device_pos, .cache = &rows[f]};
-        must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(s.n_row, s.n_head, s.d, n_k_max)), "memory");
+        struct cuda_attention_few a = {
+            y[f].v, slice(&m[f], 0, cols).v,  s.cache_bf16, device_pos, n_k_max, s.n_head, s.n_kv,
+            s.d,    1.0f / sqrtf((float)s.d), NULL,         turn};
+        struct cuda_rope r = {.q = a.q,
+                              .k = slice(&m[f], cols, kv).v,
+                              .v = slice(&m[f], cols + kv, kv).v,
+                              .table = table.v.data,
+                              .rows = s.n_row,
+                              .n_head = s.n_head,
+                              .n_kv = s.n_kv,
+                              .d_head = s.d,
+                              .cache_bf16 = s.cache_bf16,
+                              .pos = device_pos,
+                              .cache = &rows[f]};
+        must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(s.n_row, s.n_head, s.d, n_k_max)),
+             "memory");
         if (f == STEP) {
             must(cuda_attention_step(&a, &r, NULL), "launch");
         } else {
@@ -426,19 +448,22 @@ static void check_step(struct few_shape s, bool fast)
     }
     same &= memcmp(y[STEP].host, y[PARTS].host, y[STEP].bytes) == 0;
     for (int i = 0; i < s.n_row * cols; i++)
-        canary &= isfinite(get(y[STEP].host, s.q_bf16, i / cols * y[STEP].v.stride + i % cols)) != 0;
+        canary &=
+            isfinite(get(y[STEP].host, s.q_bf16, i / cols * y[STEP].v.stride + i % cols)) != 0;
     for (int i = 0; i < s.n_row; i++)
         for (int w = 0; w < 2; w++) {
             for (int f = 0; f < N; f++)
                 pull(&cache[f][w][i]);
-            same &= memcmp(cache[STEP][w][i].host, cache[PARTS][w][i].host, cache[STEP][w][i].bytes) == 0;
+            same &= memcmp(cache[STEP][w][i].host, cache[PARTS][w][i].host,
+                           cache[STEP][w][i].bytes) == 0;
             for (int f = 0; f < N; f++)
                 release(&cache[f][w][i]);
         }
     if (turn)
         canary &= turns_free(turn);
-    snprintf(what, sizeof what, "step rows %d heads %d/%d of %d cache %s rows %s pos %u.. %s", s.n_row, s.n_head,
-             s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32", s.q_bf16 ? "bf16" : "f32", pos[0], fast ? "fast" : "slow");
+    snprintf(what, sizeof what, "step rows %d heads %d/%d of %d cache %s rows %s pos %u.. %s",
+             s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32",
+             s.q_bf16 ? "bf16" : "f32", pos[0], fast ? "fast" : "slow");
     snprintf(why, sizeof why, "%s%s", same ? "" : "bits ", canary ? "" : "canary");
     report(same && canary, what, why);
     for (int f = 0; f < N; f++) {
@@ -693,11 +718,13 @@ static void bench_few(int n_row, int n_k)
         pos[i] = (uint32_t)n_k - 1;
     must(cudaMalloc((void **)&device_pos, sizeof pos), "memory");
     must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
-    struct cuda_attention_few a = {y.v, q.v, true, device_pos, n_k, HEADS, KV, D, 0.1f, NULL, turns_new()};
+    struct cuda_attention_few a = {y.v, q.v, true, device_pos, n_k,        HEADS,
+                                   KV,  D,   0.1f, NULL,       turns_new()};
     must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(n_row, HEADS, D, n_k)), "memory");
     f.a = a;
     double ms = median_ms(work_few, &f, FEW_CALLS);
-    printf("few rows %d keys %d: %.4f ms, %.0f GB/s\n", n_row, n_k, ms, 2.0 * n_row * (double)f.cache_bytes / ms / 1e6);
+    printf("few rows %d keys %d: %.4f ms, %.0f GB/s\n", n_row, n_k, ms,
+           2.0 * n_row * (double)f.cache_bytes / ms / 1e6);
     turns_free(a.turn);
     cudaFree(a.scratch);
     cudaFree(device_pos);
@@ -728,10 +755,12 @@ static void bench_step(int n_row, int n_k, bool overlap)
     must(cudaMemcpy(device_pos, pos, sizeof pos, cudaMemcpyHostToDevice), "copy");
     must(cudaMalloc((void **)&pool, all), "memory");
     must(cudaMemset(pool, 0, all), "memset");
-    struct both m = filled(n_row, COLS, COLS, true, 1), y = poisoned(n_row, HEADS * D, HEADS * D, true);
+    struct both m = filled(n_row, COLS, COLS, true, 1),
+                y = poisoned(n_row, HEADS * D, HEADS * D, true);
     struct both table = filled(n_row, D, D, false, 1);
-    struct cuda_attention_few a = {y.v,   slice(&m, 0, HEADS * D).v, true, device_pos, n_k, HEADS, KV, D, 0.1f, NULL,
-                                   turns_new()};
+    struct cuda_attention_few a = {
+        y.v,        slice(&m, 0, HEADS * D).v, true, device_pos, n_k, HEADS, KV, D, 0.1f, NULL,
+        turns_new()};
     must(cudaMalloc(&a.scratch, cuda_attention_few_scratch(n_row, HEADS, D, n_k)), "memory");
     must(cudaDeviceSynchronize(), "memset");
     must(cudaStreamCreate(&b.stream), "stream");
@@ -743,9 +772,16 @@ static void bench_step(int n_row, int n_k, bool overlap)
             rows.k[i] = pool + (size_t)(2 * (l * n_row + i)) * bytes;
             rows.v[i] = pool + (size_t)(2 * (l * n_row + i) + 1) * bytes;
         }
-        struct cuda_rope r = {.q = a.q, .k = slice(&m, HEADS * D, KV * D).v,
-                              .v = slice(&m, (HEADS + KV) * D, KV * D).v, .table = table.v.data, .rows = n_row,
-                              .n_head = HEADS, .n_kv = KV, .d_head = D, .cache_bf16 = true, .pos = device_pos,
+        struct cuda_rope r = {.q = a.q,
+                              .k = slice(&m, HEADS * D, KV * D).v,
+                              .v = slice(&m, (HEADS + KV) * D, KV * D).v,
+                              .table = table.v.data,
+                              .rows = n_row,
+                              .n_head = HEADS,
+                              .n_kv = KV,
+                              .d_head = D,
+                              .cache_bf16 = true,
+                              .pos = device_pos,
                               .cache = &rows};
         must(cuda_attention_step(&a, &r, b.stream), "launch");
     }
@@ -753,8 +789,8 @@ static void bench_step(int n_row, int n_k, bool overlap)
     cuda_overlap(true);
     must(cudaGraphInstantiate(&b.exec, graph, 0), "graph");
     double us = median_ms(work_graph, &b, LAYERS) * 1e3;
-    printf("step of %d in a graph, rows %d keys %d%s: %.2f us each, %.0f GB/s\n", LAYERS, n_row, n_k,
-           overlap ? "" : ", no overlap", us, 2.0 * n_row * (double)bytes / us / 1e3);
+    printf("step of %d in a graph, rows %d keys %d%s: %.2f us each, %.0f GB/s\n", LAYERS, n_row,
+           n_k, overlap ? "" : ", no overlap", us, 2.0 * n_row * (double)bytes / us / 1e3);
     cudaGraphExecDestroy(b.exec);
     cudaGraphDestroy(graph);
     cudaStreamDestroy(b.stream);

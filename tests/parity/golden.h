@@ -18,8 +18,8 @@ struct golden {
     struct js_doc doc;
     const char *only[GOLDEN_ONLY_MAX]; // substrings of the case ids to run
     bool met[GOLDEN_ONLY_MAX];
-    size_t n_only;   // 0 = all
-    const char *cpu; // kernel tier, NULL = best
+    size_t n_only;      // 0 = all
+    const char *cpu;    // kernel tier, NULL = best
     const char *device; // as iv_engine_options has it, NULL = the library's choice
     int n_equal, n_different;
     bool tap; // print TAP lines too, for the test runner

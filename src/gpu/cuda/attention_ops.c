@@ -59,8 +59,8 @@ static void attend_step(struct ops *o, struct mat y, const struct cache_attentio
         rows.v[i] = a->span[i].v.data;
         cap = max_size(cap, a->span[i].k.rows);
     }
-    void *scratch = ops_push(o, cuda_attention_few_scratch((int)a->n_span, (int)a->n_head,
-                                                           (int)a->d_head, (int)cap));
+    void *scratch = ops_push(
+        o, cuda_attention_few_scratch((int)a->n_span, (int)a->n_head, (int)a->d_head, (int)cap));
     if (stream_runs(o)) {
         bool bf16 = a->span[0].k.dtype == DT_BF16;
         struct cuda_rope r = {.q = view_of(a->q),

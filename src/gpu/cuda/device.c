@@ -50,7 +50,8 @@ static int open_device(struct gpu *g, struct err *e)
 static int open_copies(struct gpu *g, struct err *e)
 {
     cudaMemPool_t pool;
-    uint64_t keep = UINT64_MAX; // freed memory stays ours: scratch and caches come and go with every question
+    uint64_t keep =
+        UINT64_MAX; // freed memory stays ours: scratch and caches come and go with every question
     if (cudaDeviceGetDefaultMemPool(&pool, g->index) == cudaSuccess)
         (void)cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
     cudaError_t s = cudaStreamCreateWithFlags(&g->copies, cudaStreamNonBlocking);

@@ -12,7 +12,7 @@
 #include "gpu/gpu.h"
 
 enum { PLACED_PARTS = CUDA_QUANT_PARTS }; // layers side by side at most
-enum { STAGE_BYTES = 32 << 20 }; // half of the pinned memory that weights pass through
+enum { STAGE_BYTES = 32 << 20 };          // half of the pinned memory that weights pass through
 
 enum {
     RING_BYTES = 16 << 20, // pinned memory that a stream's copies pass through
@@ -22,11 +22,11 @@ enum {
 
 struct stream_parts {
     cudaStream_t stream;
-    void *workspace;    // of products, PRODUCT_WORKSPACE
-    char *ring;         // pinned, RING_BYTES
-    uint32_t *pos;      // device [POS_CAP]: of the rows under way, those of the last op_rope_table
-    int32_t *step_ids;  // device [OPS_STEP_ROWS]
-    uint32_t *step_pos; // device [OPS_STEP_ROWS]
+    void *workspace;     // of products, PRODUCT_WORKSPACE
+    char *ring;          // pinned, RING_BYTES
+    uint32_t *pos;       // device [POS_CAP]: of the rows under way, those of the last op_rope_table
+    int32_t *step_ids;   // device [OPS_STEP_ROWS]
+    uint32_t *step_pos;  // device [OPS_STEP_ROWS]
     uint32_t *step_turn; // device [CUDA_STEP_TURNS], 0 between launches
 };
 
@@ -36,8 +36,8 @@ struct algo_table;
 // How product.c chooses cuBLASLt's algorithm for prompt-sized products.
 struct product_rule {
     size_t nominal_rows; // one algorithm, asked for at this number, serves every number of rows
-    int candidate;       // of those that cuBLASLt names, best first; the last one where there are fewer
-    bool split;          // the sum over k may be in a fixed number of pieces, added in f32 in a fixed order
+    int candidate; // of those that cuBLASLt names, best first; the last one where there are fewer
+    bool split; // the sum over k may be in a fixed number of pieces, added in f32 in a fixed order
 };
 
 struct gpu {
@@ -78,10 +78,10 @@ void streams_free(struct gpu *g);
 // Layers that read the same input, one below the other: rows of w are [W row | LoRA B row | 0], so that with
 // input rows [x | lora_scale * x A^T | 0] one product does it all.
 struct placed_linear {
-    void *w;               // [n_out, k_out], bf16 (f32 in COMPUTE_F32)
-    void *lora_a;          // [n_lora, d_in], the same type; NULL without LoRA
-    float *bias;           // f32 [n_out] or NULL
-    void *bias_bf16;       // the same in bf16, or NULL
+    void *w;         // [n_out, k_out], bf16 (f32 in COMPUTE_F32)
+    void *lora_a;    // [n_lora, d_in], the same type; NULL without LoRA
+    float *bias;     // f32 [n_out] or NULL
+    void *bias_bf16; // the same in bf16, or NULL
     size_t d_in, n_lora, k_out, n_out;
     float lora_scale;
 
@@ -101,8 +101,8 @@ int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_
 void placed_free(struct gpu *g);
 
 // place_quant.c: w's layers into p->part. scratch of its own; synchronous.
-int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, struct placed_linear *p,
-                   struct err *e);
+int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
+                   struct placed_linear *p, struct err *e);
 // What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
 // (F32 or BF16), dst_stride bytes apart.
 int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e);
@@ -113,14 +113,14 @@ int place_finish(struct gpu *g, struct err *e);
 // ---- product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt
 
 struct device_product {
-    struct cuda_view y;          // [m, n]
-    const void *x, *w;           // [m, k], [n, k]: bf16, or f32
+    struct cuda_view y; // [m, n]
+    const void *x, *w;  // [m, k], [n, k]: bf16, or f32
     size_t m, n, k, x_stride, w_stride;
-    bool is_bf16;                // x and w
+    bool is_bf16; // x and w
     float alpha;
-    bool add;                    // y is added to
-    const void *bias;            // [n] in y's type, or NULL
-    void *workspace;             // PRODUCT_WORKSPACE bytes
+    bool add;         // y is added to
+    const void *bias; // [n] in y's type, or NULL
+    void *workspace;  // PRODUCT_WORKSPACE bytes
 };
 enum { PRODUCT_WORKSPACE = 64 << 20 };
 int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,

@@ -18,10 +18,10 @@ extern "C" {
 #endif
 
 enum {
-    CUDA_FEW_ROWS = 64,  // most rows of cuda_few_linear and of a decoding step
+    CUDA_FEW_ROWS = 64,     // most rows of cuda_few_linear and of a decoding step
     CUDA_STEP_TURNS = 4096, // counters of cuda_attention_few
-    CUDA_LORA_MAX = 64,  // rows of a LoRA A
-    CUDA_HEAD_MAX = 256, // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
+    CUDA_LORA_MAX = 64,     // rows of a LoRA A
+    CUDA_HEAD_MAX = 256,    // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
 };
 
 struct cuda_view {
@@ -41,9 +41,9 @@ void cuda_overlap(bool on);
 // w is bf16 [n_out, k] with row stride k (elements, a multiple of 16; columns behind the real ones are
 // zero in w and x). x is bf16 [rows <= CUDA_FEW_ROWS, k], aligned.
 struct cuda_few_linear {
-    const void *w;   // bf16 [n_out, k]
-    const void *x;   // bf16 [rows, k], stride k
-    const float *bias; // f32 [n_out] or NULL
+    const void *w;      // bf16 [n_out, k]
+    const void *x;      // bf16 [rows, k], stride k
+    const float *bias;  // f32 [n_out] or NULL
     struct cuda_view y; // [rows, n_out], f32 or bf16
     bool add;           // y (f32) += scale * (result), else y = result
     const float *scale; // f32 [n_out], only with add; NULL = 1
@@ -87,7 +87,8 @@ struct cuda_lora_down {
     const void *a; // [n_lora, d_in], stride d_in
     int n_lora;    // 0 .. CUDA_LORA_MAX
     float scale;
-    void *scratch; // 16 bytes aligned; contents undefined before and after. The rows go through it in bands of as
+    void *
+        scratch; // 16 bytes aligned; contents undefined before and after. The rows go through it in bands of as
     size_t scratch_bytes; // many as it has room for: 16 rows want 64 n_lora ceil(d_in / 512) bytes
 };
 int cuda_lora_down(const struct cuda_lora_down *a, void *stream);
@@ -116,28 +117,33 @@ int cuda_attention_plain(const struct cuda_attention *a, void *stream);
 // One row of each of n_row sequences with a cache each (decoding): row i sees cache rows [0, pos[i]].
 struct cuda_cache_rows {
     int n_row; // <= CUDA_FEW_ROWS
-    const void *k[CUDA_FEW_ROWS], *v[CUDA_FEW_ROWS]; // caches: [cap, n_kv * d_head], stride n_kv * d_head
+    const void *k[CUDA_FEW_ROWS],
+        *v[CUDA_FEW_ROWS]; // caches: [cap, n_kv * d_head], stride n_kv * d_head
 };
 struct cuda_attention_few {
     struct cuda_view y, q; // [n_row, n_head * d_head], the same type
     bool cache_bf16;       // else f32
     const uint32_t *pos;   // device, [n_row]
-    int n_k_max;           // pos[i] < n_k_max: decides the launch, so that it can be recorded and replayed
+    int n_k_max; // pos[i] < n_k_max: decides the launch, so that it can be recorded and replayed
     int n_head, n_kv, d_head;
     float scale;
-    void *scratch; // cuda_attention_few_scratch bytes, 256-byte aligned; contents undefined before and after
-    uint32_t *turn; // device, [CUDA_STEP_TURNS], of one stream, 0 before and after; NULL: the slow form
+    void *
+        scratch; // cuda_attention_few_scratch bytes, 256-byte aligned; contents undefined before and after
+    uint32_t
+        *turn; // device, [CUDA_STEP_TURNS], of one stream, 0 before and after; NULL: the slow form
 };
 // Keys are split over blocks, partial results merged in a fixed order. bf16 q and caches with d_head a multiple of 8
 // and <= 128 fast (attention_step.cu), everything else correct (attention_few.cu). On 9.0 and later the fast form
 // reads pos and the caches' rows < pos[i] before the kernel in front has ended: what wrote them must have ended before
 // the last launch that was not an overlapped one (cuda_overlap).
 size_t cuda_attention_few_scratch(int n_row, int n_head, int d_head, int n_k_max);
-int cuda_attention_few(const struct cuda_attention_few *a, const struct cuda_cache_rows *c, void *stream);
+int cuda_attention_few(const struct cuda_attention_few *a, const struct cuda_cache_rows *c,
+                       void *stream);
 // cuda_rope with r->cache and r->pos (= a->pos) followed by cuda_attention_few on these caches, in one launch where
 // the fast form serves. r->q is a->q. Afterwards q and k may be rotated or not.
 struct cuda_rope;
-int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_rope *r, void *stream);
+int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_rope *r,
+                        void *stream);
 
 // ---- rope.cu
 
@@ -145,41 +151,48 @@ int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_ro
 // table f32 [rows, d_head] (cos first half, sin second half). When cache is not NULL row i of k (rotated)
 // and v is also stored as row pos[i] of cache->k/v[span[i]] (span NULL: i), in the cache's type.
 struct cuda_rope {
-    struct cuda_view q, k, v; // q [rows, n_head d_head], k and v [rows, n_kv d_head]; k, v data may be NULL
+    struct cuda_view q, k,
+        v; // q [rows, n_head d_head], k and v [rows, n_kv d_head]; k, v data may be NULL
     const float *table;
     int rows, n_head, n_kv, d_head;
     bool cache_bf16;
-    const uint32_t *pos;  // device [rows]; only with a cache
+    const uint32_t *pos;     // device [rows]; only with a cache
     void *cache_k, *cache_v; // one sequence's caches for all rows; or NULL and
-    const struct cuda_cache_rows *cache; // host: one cache for each row (rows <= CUDA_FEW_ROWS); or NULL
+    const struct cuda_cache_rows
+        *cache; // host: one cache for each row (rows <= CUDA_FEW_ROWS); or NULL
 };
 int cuda_rope(const struct cuda_rope *a, void *stream);
 // table [n, d_head] of positions pos (device): angle = f32(pos) * inv_freq[j] rounded to f32, cos and sin
 // of it in double, rounded. inv_freq: device f32 [d_head / 2].
-int cuda_rope_table(float *table, const uint32_t *pos, int n, int d_head, const float *inv_freq, void *stream);
+int cuda_rope_table(float *table, const uint32_t *pos, int n, int d_head, const float *inv_freq,
+                    void *stream);
 
 // ---- rows_elements.cu, rows_norm.cu, patches.cu: one row or element at a time, f32 arithmetic, f32 or bf16 in and out
 
 int cuda_copy(struct cuda_view dst, struct cuda_view src, void *stream); // converts
-int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale, void *stream); // x += y * scale
+int cuda_add(struct cuda_view x, struct cuda_view y, const float *scale,
+             void *stream); // x += y * scale
 // x[r] += t[r % t_rows]; t is f32 [t_rows, cols], x.rows a multiple of t_rows
 int cuda_add_table(struct cuda_view x, const float *t, int t_rows, void *stream);
-int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps, void *stream); // y may be x
+int cuda_rms_norm(struct cuda_view y, struct cuda_view x, const float *w, float eps,
+                  void *stream); // y may be x
 // cuda_rms_norm of both in place, in one launch where their types and alignment are the same
-int cuda_rms_norm2(struct cuda_view a, const float *a_w, struct cuda_view b, const float *b_w, float eps,
-                   void *stream);
-int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b, float eps,
+int cuda_rms_norm2(struct cuda_view a, const float *a_w, struct cuda_view b, const float *b_w,
+                   float eps, void *stream);
+int cuda_layer_norm(struct cuda_view y, struct cuda_view x, const float *w, const float *b,
+                    float eps,
                     void *stream); // biased variance, two passes; y may be x
 int cuda_gelu(struct cuda_view x, void *stream);
 int cuda_silu_mul(struct cuda_view gate, struct cuda_view up, void *stream);
 // y[i] = table[ids[i]] (ids NULL: row i); table bf16 or f32 [any, cols]
 int cuda_embed(struct cuda_view y, struct cuda_view table, const int32_t *ids, void *stream);
 // InternLM2: columns of qkv are n_kv groups of (n_head / n_kv query heads, key, value), d_head each
-int cuda_split_wqkv(struct cuda_view q, struct cuda_view k, struct cuda_view v, struct cuda_view qkv,
-                    int d_head, void *stream);
+int cuda_split_wqkv(struct cuda_view q, struct cuda_view k, struct cuda_view v,
+                    struct cuda_view qkv, int d_head, void *stream);
 // Patch rows of pixels f32 [n_frame, 3, size, size]: out [n_frame (size/patch)^2, k_out] of its type, columns
 // (channel, y, x), zero behind 3 patch^2.
-int cuda_patches(struct cuda_view out, const float *pixels, int n_frame, int size, int patch, void *stream);
+int cuda_patches(struct cuda_view out, const float *pixels, int n_frame, int size, int patch,
+                 void *stream);
 
 #ifdef __cplusplus
 }

@@ -19,7 +19,8 @@ static const enum cuda_input kinds[] = {
 // A linear op under way.
 struct run {
     const struct placed_linear *w;
-    struct mat rows; // the product's input [n, k_out]; prepared, or the op's own when it is ready as it is
+    struct mat
+        rows; // the product's input [n, k_out]; prepared, or the op's own when it is ready as it is
     bool few, prepared;
     bool quantised;
     void *quants; // few rows for quantised weights
@@ -56,8 +57,7 @@ static bool begin_quantised(struct ops *o, const struct linear_input *in,
                             const struct linear *const *w, size_t n_w, struct run *r)
 {
     r->rows = in->x;
-    r->quants =
-        ops_push(o, cuda_quant_input_bytes((int)in->x.rows, (int)linear_inputs(w[0])));
+    r->quants = ops_push(o, cuda_quant_input_bytes((int)in->x.rows, (int)linear_inputs(w[0])));
     return find_weights(o, w, n_w, r);
 }
 
@@ -180,11 +180,11 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
         const float *bias = r->w->bias ? r->w->bias + first : NULL;
         if (r->few) {
             few[i] = (struct cuda_quant_linear){.w = *part,
-                                          .x = r->quants,
-                                          .bias = bias,
-                                          .y = view_of(to),
-                                          .add = add,
-                                          .scale = scale ? scale + first : NULL};
+                                                .x = r->quants,
+                                                .bias = bias,
+                                                .y = view_of(to),
+                                                .add = add,
+                                                .scale = scale ? scale + first : NULL};
         } else {
             struct cuda_view plain = {r->plain, true, (int)n, part->k, part->k};
             stream_check(o, cuda_quant_unpack(plain, part, 0, s->stream), "unpacking a layer");
@@ -295,8 +295,9 @@ void gpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_
     if (!s->is_virtual && o->status.code == 0) {
         stream_put(o, raw, pixels, n * sizeof *raw);
         struct mat cols = r.rows;
-        stream_check(o, cuda_patches(view_of(cols), raw, (int)n_frame, (int)size, (int)patch, s->stream),
-                     "patches");
+        stream_check(
+            o, cuda_patches(view_of(cols), raw, (int)n_frame, (int)size, (int)patch, s->stream),
+            "patches");
         multiply(o, y, &r, false, NULL);
     }
     ops_pop(o, mark);

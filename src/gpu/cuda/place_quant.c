@@ -37,8 +37,7 @@ static enum cuda_quant choose(const struct gpu *g, const struct tensor *w)
         sscanf(layers, ".layers.%zu.", &layer);
     bool precious = strstr(w->name, "v_proj") || strstr(w->name, "down_proj") ||
                     strstr(w->name, ".wqkv") || strstr(w->name, "feed_forward.w2");
-    if (g->weights == GPU_WEIGHTS_Q4_K_M &&
-        (!layers || (precious && more_bits(layer, g->n_layer))))
+    if (g->weights == GPU_WEIGHTS_Q4_K_M && (!layers || (precious && more_bits(layer, g->n_layer))))
         t = CUDA_QUANT_Q6_K;
     if (w->dim[1] % (size_t)cuda_quant_block(t) != 0)
         t = CUDA_QUANT_Q8_0; // rows that are no multiple of a super-block
@@ -87,19 +86,20 @@ static int quantise_rows(struct gpu *g, const struct linear *l, struct cuda_quan
             struct tensor b = l->lora_b;
             b.data = (const char *)b.data + from * r * dtype_bytes(b.dtype);
             TRY(place_rows(g, &b, m, r, s->b, r * sizeof(float), DT_F32, e));
-            TRY(device_product(g,
-                               &(struct device_product){.y = {s->w, false, (int)m, (int)k, (int64_t)k},
-                                                        .x = s->b,
-                                                        .w = s->a,
-                                                        .m = m,
-                                                        .n = k,
-                                                        .k = r,
-                                                        .x_stride = r,
-                                                        .w_stride = r,
-                                                        .alpha = l->lora_scale,
-                                                        .add = true,
-                                                        .workspace = s->workspace},
-                               g->copies, e));
+            TRY(device_product(
+                g,
+                &(struct device_product){.y = {s->w, false, (int)m, (int)k, (int64_t)k},
+                                         .x = s->b,
+                                         .w = s->a,
+                                         .m = m,
+                                         .n = k,
+                                         .k = r,
+                                         .x_stride = r,
+                                         .w_stride = r,
+                                         .alpha = l->lora_scale,
+                                         .add = true,
+                                         .workspace = s->workspace},
+                g->copies, e));
         }
         struct cuda_view f32 = {s->w, false, (int)m, (int)k, (int64_t)k};
         int status = cuda_quant_pack(s->blocks, part.type, f32, g->copies);
@@ -141,8 +141,8 @@ fail:
     return rc;
 }
 
-int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, struct placed_linear *p,
-                   struct err *e)
+int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
+                   struct placed_linear *p, struct err *e)
 {
     int rc;
     for (size_t i = 0; i < n_w;) {
@@ -152,7 +152,8 @@ int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w, str
             rows += w[end++]->w.dim[0];
         struct cuda_quant_weight *part = &p->part[p->n_part];
         *part = (struct cuda_quant_weight){.type = t, .n_out = (int)rows, .k = (int)p->d_in};
-        TRY(place_alloc(g, cuda_quant_bytes(t, part->n_out, part->k), w[i]->w.name, &part->planes, e));
+        TRY(place_alloc(g, cuda_quant_bytes(t, part->n_out, part->k), w[i]->w.name, &part->planes,
+                        e));
         p->n_part++;
         for (; i < end; i++) {
             TRY(quantise_layer(g, w[i], *part, first, e));

@@ -35,8 +35,8 @@ static size_t slot_of(const struct placed_table *t, enum placed_kind kind, const
 {
     uint64_t h = ((uintptr_t)key ^ (uint64_t)kind << 3 ^ (uint64_t)n_w) * 0x9e3779b97f4a7c15u;
     size_t i = (size_t)(h >> 20) & (t->cap - 1);
-    while (t->slot[i] && !(t->slot[i]->kind == kind && t->slot[i]->key == key &&
-                           t->slot[i]->n_w == n_w))
+    while (t->slot[i] &&
+           !(t->slot[i]->kind == kind && t->slot[i]->key == key && t->slot[i]->n_w == n_w))
         i = (i + 1) & (t->cap - 1);
     return i;
 }
@@ -103,9 +103,10 @@ int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struc
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&left, &all);
     if (s == cudaErrorMemoryAllocation)
-        return err_set(e, ERR_LIMIT,
-                       "cuda:%d: %zu bytes for %s, %zu MiB are free and %zu MiB hold weights already",
-                       g->index, bytes, name, left >> 20, g->weight_bytes >> 20);
+        return err_set(
+            e, ERR_LIMIT,
+            "cuda:%d: %zu bytes for %s, %zu MiB are free and %zu MiB hold weights already",
+            g->index, bytes, name, left >> 20, g->weight_bytes >> 20);
     return cuda_error(e, ERR_FAIL, g, "memory for weights", s);
 }
 
@@ -140,7 +141,7 @@ static void convert_task(void *ctx, size_t task, unsigned thread)
 
 // Rows of t (a matrix [rows, cols] whatever its rank) to dst, whose rows lie dst_stride bytes apart, in type `to`.
 int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
-                     size_t dst_stride, enum dtype to, struct err *e)
+               size_t dst_stride, enum dtype to, struct err *e)
 {
     size_t row_bytes = cols * dtype_bytes(to), step = max_size(STAGE_BYTES / row_bytes, 1);
     cudaError_t s = cudaSuccess;
@@ -235,7 +236,7 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         if (!quantised && tensor_present(&l->lora_a)) {
             size_t r = l->lora_a.dim[0];
             TRY(place_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
-                          p->d_in * elem, t, e));
+                           p->d_in * elem, t, e));
             TRY(place_rows(g, &l->lora_b, n, r, to + (p->d_in + lora) * elem, stride, t, e));
             lora += r;
         }

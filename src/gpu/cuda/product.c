@@ -78,8 +78,7 @@ static struct product_rule rule_of(const struct gpu *g)
 static bool pieces_fit(const struct lt *lt, const cublasLtMatmulAlgo_t *a, size_t n)
 {
     uint32_t split = 0;
-    cublasStatus_t s =
-        lt->config(a, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, NULL);
+    cublasStatus_t s = lt->config(a, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, NULL);
     return s == CUBLAS_STATUS_SUCCESS &&
            (split <= 1 || n <= (size_t)PRODUCT_WORKSPACE / PROMPT_ROWS / sizeof(float) / split);
 }
@@ -182,7 +181,8 @@ int device_product(struct gpu *g, const struct device_product *p, cudaStream_t s
                          p->y.data, c.y, &algo, p->workspace, PRODUCT_WORKSPACE, stream);
     call_free(&g->lt, &c);
     if (s != CUBLAS_STATUS_SUCCESS)
-        return err_set(e, ERR_FAIL, "cuda:%d: cuBLASLt: status %d for a product of [%zu,%zu] and [%zu,%zu]",
+        return err_set(e, ERR_FAIL,
+                       "cuda:%d: cuBLASLt: status %d for a product of [%zu,%zu] and [%zu,%zu]",
                        g->index, (int)s, p->m, p->k, p->n, p->k);
     return 0;
 }
@@ -191,7 +191,7 @@ void product_set_rule(struct gpu *g, struct product_rule rule)
 {
     pthread_mutex_lock(&g->algo_lock);
     g->rule = rule;
-    g->rule.candidate = rule.candidate < 0              ? 0
+    g->rule.candidate = rule.candidate < 0             ? 0
                         : rule.candidate < N_CANDIDATE ? rule.candidate
                                                        : N_CANDIDATE - 1;
     if (g->algos)

@@ -111,7 +111,8 @@ static const float *inverse_freq(struct ops *o, double theta, size_t d_head)
     if (at == s->n_theta) {
         status = cudaMalloc((void **)&f->device, MAX_HALF * sizeof(float));
         if (status == cudaSuccess)
-            status = cudaHostAlloc((void **)&f->host, MAX_HALF * sizeof(float), cudaHostAllocDefault);
+            status =
+                cudaHostAlloc((void **)&f->host, MAX_HALF * sizeof(float), cudaHostAllocDefault);
         if (status == cudaSuccess)
             s->n_theta++;
     } else {
@@ -126,8 +127,9 @@ static const float *inverse_freq(struct ops *o, double theta, size_t d_head)
         float exponent = (float)(2 * i) / (float)d_head;
         f->host[i] = 1.0f / (float)pow((double)(float)theta, (double)exponent);
     }
-    stream_check(o, (int)cudaMemcpyAsync(f->device, f->host, half * sizeof(float),
-                                         cudaMemcpyHostToDevice, s->stream),
+    stream_check(o,
+                 (int)cudaMemcpyAsync(f->device, f->host, half * sizeof(float),
+                                      cudaMemcpyHostToDevice, s->stream),
                  "rotary frequencies");
     return f->device;
 }
@@ -149,9 +151,9 @@ void gpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double
     } else {
         stream_put(o, s->parts.pos, pos, table.rows * sizeof *pos);
     }
-    stream_check(o,
-                 cuda_rope_table(table.data, where, (int)table.rows, (int)table.cols, freq, s->stream),
-                 "rotary table");
+    stream_check(
+        o, cuda_rope_table(table.data, where, (int)table.rows, (int)table.cols, freq, s->stream),
+        "rotary table");
 }
 
 void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
@@ -179,9 +181,9 @@ void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const in
     if (!s->is_virtual && o->status.code == 0) {
         if (device_ids)
             stream_put(o, device_ids, ids, y.rows * sizeof *ids);
-        stream_check(o,
-                     cuda_embed(view_of(y), rows, in_step ? s->parts.step_ids : device_ids, s->stream),
-                     "embedding");
+        stream_check(
+            o, cuda_embed(view_of(y), rows, in_step ? s->parts.step_ids : device_ids, s->stream),
+            "embedding");
     }
     ops_pop(o, mark);
 }

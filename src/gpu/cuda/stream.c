@@ -54,7 +54,10 @@ struct copy_job {
     size_t bytes;
 };
 
-enum { COPY_PART = 256 << 10, PUT_PART = 2 << 20 }; // of a thread; of a transfer, under which the next is copied
+enum {
+    COPY_PART = 256 << 10,
+    PUT_PART = 2 << 20
+}; // of a thread; of a transfer, under which the next is copied
 
 static void copy_task(void *ctx, size_t task, unsigned thread)
 {
@@ -82,8 +85,8 @@ void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
         size_t n = min_size(min_size(bytes, PUT_PART), RING_BYTES - s->ring_used);
         copy_parallel(o->pool, s->parts.ring + s->ring_used, src, n);
         stream_check(o,
-                     (int)cudaMemcpyAsync(dst, s->parts.ring + s->ring_used, n, cudaMemcpyHostToDevice,
-                                          s->stream),
+                     (int)cudaMemcpyAsync(dst, s->parts.ring + s->ring_used, n,
+                                          cudaMemcpyHostToDevice, s->stream),
                      "copying to the device");
         s->ring_used = round_up(s->ring_used + n, 64);
         dst = (char *)dst + n;
@@ -237,9 +240,9 @@ static void download(struct ops *o, float *dst, struct mat src)
             stream_check(o, cuda_copy(to, view_of(src), s->stream), "download");
         bool small = bytes <= RING_BYTES - s->ring_used; // pinned memory is faster
         void *host = small ? s->parts.ring + s->ring_used : (void *)dst;
-        stream_check(
-            o, (int)cudaMemcpyAsync(host, packed, bytes, cudaMemcpyDeviceToHost, s->stream),
-            "copying to the host");
+        stream_check(o,
+                     (int)cudaMemcpyAsync(host, packed, bytes, cudaMemcpyDeviceToHost, s->stream),
+                     "copying to the host");
         stream_wait(o);
         if (small && o->status.code == 0)
             memcpy(dst, host, bytes);

@@ -7,8 +7,8 @@
 #include "ops/backend.h"
 
 enum {
-    N_GRAPH = 4,          // recorded steps kept
-    N_THETA = 4,          // rotary bases kept
+    N_GRAPH = 4, // recorded steps kept
+    N_THETA = 4, // rotary bases kept
     MAX_HALF = CUDA_HEAD_MAX / 2,
 };
 
@@ -30,7 +30,7 @@ struct stream {
     bool is_virtual, place;
     struct ops_traits traits;
     cudaStream_t stream; // of parts
-    char *arena; // device memory
+    char *arena;         // device memory
     size_t cap, used, peak;
     struct stream_parts parts;
     size_t ring_used;
@@ -68,7 +68,8 @@ struct cuda_view view_of(struct mat m);
 void profile_mark(struct ops *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // record.c
-bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n);
+bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos,
+                     size_t n);
 void cuda_step_end(struct ops *o);
 void cuda_steps_free(struct stream *s);
 
