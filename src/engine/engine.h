@@ -33,6 +33,7 @@ struct iv_engine {
     enum compute compute;
     bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
     struct gpu *gpu;     // NULL = everything runs on the CPU
+    bool gpu_must;       // the caller asked for it by name
     struct cache *cache; // has its own lock, as has identity
     struct identity *identity;
     struct hooks hooks; // of callbacks

@@ -40,6 +40,12 @@ int engine_check_device(const char *device, struct err *e)
     return rc;
 }
 
+static void name_cpu(iv_engine *g)
+{
+    snprintf(g->device, sizeof g->device, "cpu");
+    snprintf(g->tier, sizeof g->tier, "%s", cpu_tier_name(g->kernels.tier));
+}
+
 int engine_open_device(iv_engine *g, const char *device, const char *weights, struct err *e)
 {
     struct gpu_options opt = {.compute = g->compute,
@@ -49,8 +55,7 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     struct gpu_info info;
     bool must;
     int rc;
-    snprintf(g->device, sizeof g->device, "cpu");
-    snprintf(g->tier, sizeof g->tier, "%s", cpu_tier_name(g->kernels.tier));
+    name_cpu(g);
     TRY(gpu_parse(device, &opt.index, &must, e));
     if (weights && !gpu_weights_from_name(weights, &opt.weights))
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": expected plain, q8_0, q4_0, q4_k_m or q6_k",
@@ -72,6 +77,7 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         e->code = 0;
         return 0;
     }
+    g->gpu_must = must;
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
     snprintf(g->tier, sizeof g->tier, "%s %s", info.name, gpu_weights_name(opt.weights));
@@ -127,5 +133,12 @@ int engine_place_weights(iv_engine *g, struct err *e)
              gpu_weight_bytes(g->gpu) >> 20, clock_ms() - start, gpu_free_bytes(g->gpu) >> 20);
 fail:
     ops_close(o);
+    if (rc == ERR_LIMIT && !g->gpu_must) { // "auto" does not insist
+        log_line(&g->hooks, LOG_WARN, "%s; running on the CPU", e->msg);
+        gpu_close(g->gpu);
+        g->gpu = NULL;
+        name_cpu(g);
+        e->code = rc = 0;
+    }
     return rc;
 }
