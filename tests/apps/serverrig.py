@@ -63,11 +63,14 @@ class Reply:
 class Server:
     """`with Server(...) as s:`; options as on the command line."""
 
+    running = []  # for who must end without leaving the blocks of `with`
+
     def __init__(self, *options, model=None, env=None, stdin=None, wait=True, dtype="f32"):
         command = [program.IVCHAT, "serve", "-m", model or program.model(), "--port", "0", "--dtype", dtype, *options]
         self.log = ""
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=program.environment(env))
+        Server.running.append(self)
         if stdin:
             self.process.stdin.write(stdin.encode())
         self.process.stdin.close()

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: MIT
 """The server's page in a real Chromium through WebDriver: a video, its frames, turns, stop, keys, languages, colours,
 a phone's width, what stays after a reload. Screenshots go to $IVCHAT_SCREENSHOTS if that is set."""
+import atexit
 import base64
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 
 import program
@@ -20,27 +23,123 @@ try:
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.remote.remote_connection import RemoteConnection
 except ImportError:
     # Debian's module belongs to Debian's Python, and the tests may run under another one
     if sys.executable != "/usr/bin/python3" and os.path.exists("/usr/lib/python3/dist-packages/selenium"):
         os.execv("/usr/bin/python3", ["/usr/bin/python3", os.path.abspath(__file__)])
     tap.skip("page", "python3-selenium is not installed")
     tap.done()
-if not model or not shutil.which("chromedriver"):
-    tap.skip("page", NO_MODEL if not model else "chromedriver is not installed")
+ABSENT = [n for n in ("chromium", "chromedriver") if not shutil.which(n)]
+if "chromium" in ABSENT and (shutil.which("google-chrome") or shutil.which("chromium-browser")):
+    ABSENT.remove("chromium")
+if not model or ABSENT:
+    tap.skip("page", NO_MODEL if not model else "%s is not installed" % " and ".join(ABSENT))
     tap.done()
 
 SHOTS = os.environ.get("IVCHAT_SCREENSHOTS") or program.path("shots")
 os.makedirs(SHOTS, exist_ok=True)
+MARK = "IVCHAT_PAGE_TEST=%d" % os.getpid()  # in the environment of every process of our browsers
+HARD_LIMIT = float(os.environ.get("IVCHAT_PAGE_LIMIT") or 270)  # below the limit of the runner, which tells nothing
+browsers = []
+
+
+def slow():
+    """How much longer things may take on a machine that does other work too."""
+    return min(4.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+def leftovers():
+    """Ids of processes of our browsers that still run."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/environ" % pid, "rb") as f:
+                ours = MARK.encode() in f.read().split(b"\0")
+            with open("/proc/%s/cmdline" % pid, "rb") as f:
+                ours = ours or program.path("profile").encode() in f.read()
+        except OSError:
+            continue
+        if ours and int(pid) != os.getpid():
+            found.append(int(pid))
+    return found
+
+
+def kill_browsers():
+    for pid in leftovers():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def showed():
+    """What the page says and its console, as far as the browser still answers."""
+    out = []
+    for b in browsers[-1:]:
+        try:
+            out.append("page: " + b.execute_script(
+                "return location.href + ' | ' + document.querySelector('#state').innerText + ' | ' + "
+                "document.body.innerText.replace(/\\s+/g, ' ').slice(-600)"))
+            out.append("console: %s" % b.get_log("browser")[-5:])
+        except Exception as error:  # whatever it is, the test has failed already
+            out.append("the page does not answer: %s" % (str(error).splitlines() or [repr(error)])[0][:200])
+    return out
+
+
+def give_up(why):
+    """Fails with what the page showed and leaves nothing behind, whatever the main thread waits for."""
+    told = []
+    asking = threading.Thread(target=lambda: told.extend(showed()), daemon=True)
+    asking.start()
+    asking.join(10)
+    tap.ok(False, "to the end", "\n".join([why] + (told or ["the page does not answer"])))
+    kill_browsers()
+    for s in Server.running:
+        s.process.kill()
+    program.SCRATCH.cleanup()
+    print("1..%d" % tap.n, flush=True)
+    os._exit(1)
+
+
+def failed(kind, value, trace):
+    sys.__excepthook__(kind, value, trace)
+    give_up("%s: %s" % (kind.__name__, (str(value).splitlines() or [""])[0][:300]))
+
+
+atexit.register(kill_browsers)
+sys.excepthook = failed
+signal.signal(signal.SIGTERM, lambda *_: give_up("ended by a signal"))
+watchdog = threading.Timer(HARD_LIMIT, give_up, ["not done after %g s" % HARD_LIMIT])
+watchdog.daemon = True
+watchdog.start()
+RemoteConnection.set_timeout(90)  # one command to the browser
+
+
+def started(options):
+    """A busy machine may need more than one try."""
+    for left in (2, 1, 0):
+        service = Service(shutil.which("chromedriver"), env=dict(os.environ, **dict([MARK.split("=")])))
+        try:
+            return webdriver.Chrome(service=service, options=options)
+        except WebDriverException:
+            service.stop()
+            kill_browsers()
+            if not left:
+                raise
 
 
 def browser(width, height, key=None, dark=False):
     o = webdriver.ChromeOptions()
     for x in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-US",
-              "--window-size=%d,%d" % (width, height)):
+              "--user-data-dir=%s" % program.path("profile%d" % len(browsers)), "--disable-extensions",
+              "--disable-background-networking", "--no-first-run", "--window-size=%d,%d" % (width, height)):
         o.add_argument(x)
     o.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    b = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=o)
+    b = started(o)
+    browsers.append(b)
+    b.set_page_load_timeout(80)
+    b.set_script_timeout(60)
     b.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                       {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
     b.execute_cdp_cmd("Emulation.setEmulatedMedia",
@@ -52,8 +151,9 @@ def browser(width, height, key=None, dark=False):
     return b
 
 
-def until(what, seconds=60):
-    end = time.monotonic() + seconds
+def until(what, seconds=30):
+    """The first true value of what(), asked again and again; None, with what the page showed, after too long."""
+    end = time.monotonic() + seconds * slow()
     while time.monotonic() < end:
         try:
             value = what()
@@ -62,6 +162,8 @@ def until(what, seconds=60):
         except WebDriverException:
             pass
         time.sleep(0.05)
+    for line in ["waited in vain"] + showed():
+        print("# " + line, flush=True)
     return None
 
 
@@ -75,7 +177,8 @@ def by_id(b, name):
 
 
 def turns(b, role):
-    return [e.text for e in b.find_elements(By.CSS_SELECTOR, "#log .turn.%s p" % role)]
+    return b.execute_script("return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)",
+                            "#log .turn.%s p" % role)
 
 
 def idle(b):
@@ -99,12 +202,7 @@ def back(b):
 with Server("--metrics", "-n", "8") as s:
     home = "http://127.0.0.1:%d/" % s.port
     answers = {q: s.chat(q, max_tokens=8).content for q in ("Hello?",)}
-    try:
-        b = browser(1280, 860)
-    except WebDriverException as error:
-        tap.skip("page", "Chromium does not start: %s" % str(error).splitlines()[0][:100])
-        s.stop()
-        tap.done()
+    b = browser(1280, 860)
     b.get(home)
     tap.ok(until(lambda: "tiny" in by_id(b, "model").text or by_id(b, "model").text), "the page tells the model")
     tap.ok(ask(b, "Hello?") and turns(b, "assistant") == [answers["Hello?"]] and turns(b, "user") == ["Hello?"],
@@ -169,8 +267,8 @@ with Server("--metrics", "-n", "8") as s:
     by_id(b, "question").send_keys("Tell me all", Keys.ENTER)
     until(lambda: len(turns(b, "assistant")) == 4 and len(turns(b, "assistant")[-1]) > 20)
     by_id(b, "stop").click()
-    tap.ok(until(lambda: idle(b) and by_id(b, "doing").text == "Stopped", 5) and
-           until(lambda: "ivchat_jobs_running 0" in s.get("/metrics").body.decode(), 5),
+    tap.ok(until(lambda: idle(b) and by_id(b, "doing").text == "Stopped", 10) and
+           until(lambda: "ivchat_jobs_running 0" in s.get("/metrics").body.decode(), 10),
            "stop ends the answer and its work", by_id(b, "doing").text)
     asked = b.execute_script("return asked")
     tap.ok(asked[0]["max_tokens"] == 20000 and asked[0]["stream"] is True and
@@ -179,7 +277,7 @@ with Server("--metrics", "-n", "8") as s:
     by_id(b, "question").send_keys("Tell me all", Keys.ENTER)
     until(lambda: len(turns(b, "assistant")) >= 5 and len(turns(b, "assistant")[-1]) > 5)
     b.find_element(By.TAG_NAME, "body").send_keys(Keys.ESCAPE)
-    tap.ok(until(lambda: idle(b), 5), "Escape stops too")
+    tap.ok(until(lambda: idle(b) and by_id(b, "doing").text == "Stopped", 10), "Escape stops too")
 
     # ---- kept in the browser
     before = turns(b, "assistant")
@@ -281,4 +379,6 @@ with Server("--api-key", "-", stdin="page-key\n", ) as s:
     b.get("http://127.0.0.1:%d/" % s.port)
     tap.ok(ask(b, "Hello?") and len(turns(b, "assistant")) == 1, "behind a key")
     b.quit()
+tap.ok(until(lambda: not leftovers()), "no process of a browser is left", leftovers())
+watchdog.cancel()
 tap.done()

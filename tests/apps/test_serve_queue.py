@@ -87,7 +87,7 @@ with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
     tap.ok(s.get("/health").status == 200, "/health answers meanwhile")
     start = time.monotonic()
     held[0].close()  # the one that runs
-    tap.ok(until(lambda: metric(s, "ivchat_cancelled_total") == 1, 3) and time.monotonic() - start < 1.5,
+    tap.ok(until(lambda: metric(s, "ivchat_cancelled_total") == 1) and time.monotonic() - start < 5,
            "a client that leaves frees its work at once", time.monotonic() - start)
     held[1].close()
     held[2].close()
@@ -99,7 +99,7 @@ with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
     got = stream.recv(4096)
     tap.ok(b" 200 " in got.split(b"\r\n")[0], "a stream has begun", got[:200])
     stream.close()
-    tap.ok(until(lambda: metric(s, "ivchat_jobs_running") == 0, 3), "a client that leaves its stream", s.log)
+    tap.ok(until(lambda: metric(s, "ivchat_jobs_running") == 0), "a client that leaves its stream", s.log)
     before = metric(s, "ivchat_jobs_running")
     # a slow reader does not hold a worker for ever, nor memory
     slow = start_chat(s, dict(LONG, stream=True, max_tokens=300))
@@ -107,7 +107,7 @@ with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
     slow.close()
 
 # ---- time limits
-with Server("--parallel", "1", "--timeout", "1", "--metrics") as s:
+with Server("--parallel", "1", "--timeout", "2", "--metrics") as s:
     r = s.chat("Tell me", **LONG)
     tap.ok(r.status == 503 and r.error["code"] == "timeout" and "retry-after" in r.headers, "a request's time is over", r)
     r = s.chat("Tell me", stream=True, **LONG)
