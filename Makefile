@@ -13,7 +13,7 @@ PHASES ?=
 FUZZ_SECONDS ?= 60
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak hub-soak serve-soak \
+.PHONY: all demo help build-deps deps configure test check lint analyze parity parity-reference bench fuzz soak hub-soak serve-soak test-cuda bench-cuda \
         debug format install uninstall clean
 
 all: configure
@@ -30,6 +30,8 @@ help:
 	@echo 'make parity       the golden cases of ../shared through the built program'
 	@echo 'make parity-reference  the same through tools/reference.py; needs PyTorch (docs/REFERENCE.md)'
 	@echo 'make bench        kernels of this machine, each tier against the plain one'
+	@echo 'make test-cuda    GPU kernels and golden cases on the first NVIDIA GPU (docs/GPU.md)'
+	@echo 'make bench-cuda   times on it; MODEL=DIR for those of a model, and against PyTorch if installed'
 	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
 	@echo 'make soak         repeats the plain tests under sanitizers, SOAK_MINUTES=30'
 	@echo 'make hub-soak     pull: kill -9 at 100 moments, the hub client on one cache, speed'
@@ -78,6 +80,23 @@ bench: deps configure
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@$(PYTHON) tests/run_tests.py --bench
 
+test-cuda:
+	@cmake --preset cuda --log-level=NOTICE
+	cmake --build build-cuda --parallel $(JOBS)
+	ctest --test-dir build-cuda -L gpu --output-on-failure
+	build-cuda/tests/parity --device cuda:0 $(GOLDEN)
+
+MODEL ?=
+bench-cuda:
+	@cmake --preset cuda --log-level=NOTICE
+	cmake --build build-cuda --parallel $(JOBS)
+	build-cuda/tests/bench_linear
+	build-cuda/tests/bench_product
+	for p in check_cuda_quant check_cuda_rows check_gpu_attention; do build-cuda/tests/$$p --bench || exit 1; done
+	@test -z '$(MODEL)' || build-cuda/tests/bench_model '$(MODEL)' cuda:0
+	@if $(PYTHON) -c 'import torch' 2>/dev/null; then $(PYTHON) tools/peer_torch.py; \
+	    else echo 'PyTorch is not installed: no comparison'; fi
+
 fuzz: deps
 	@$(PYTHON) tests/run_tests.py --fuzz-seconds $(FUZZ_SECONDS) fuzz
 
@@ -115,4 +134,4 @@ uninstall:
 	done < $(BUILD)/install_manifest.txt
 
 clean:
-	rm -rf build build-debug build-tsan build-fuzz build-aarch64 build-aarch64-sysroot
+	rm -rf build build-debug build-tsan build-fuzz build-aarch64 build-aarch64-sysroot build-cuda build-cuda-emulated

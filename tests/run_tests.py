@@ -226,6 +226,32 @@ def baseline(phase):
         run_programs(phase, "build", tests, prefix=["qemu-x86_64", "-cpu", "Westmere"], slower=10)
 
 
+GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_linear"]
+GPU_BENCHES = ["bench_linear", "bench_model", "bench_product"]
+GPU_SHORT = {"check_gpu_attention": "--short", "check_linear": "--quick"}
+
+
+def cuda_script(phase, name, build_dir, path):
+    env = {"IVCHAT": os.path.join(ROOT, build_dir, "ivchat")}
+    phase.add(tap.run(name, [sys.executable, os.path.join(ROOT, path)], env, 600, ROOT))
+
+
+def cuda(phase):
+    """The build for NVIDIA GPUs, on one if there is one; then its kernels on the CPU, emulated."""
+    if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
+        phase.note_skip("cuda", "nvcc is not installed")
+    elif build(phase, "cuda", ["ivchat_app", *GPU_CHECKS, *GPU_BENCHES]):
+        run_programs(phase, "build-cuda", [t for t in listed("build-cuda") if "gpu" in t[2]])
+        cuda_script(phase, "test_cuda_absent", "build-cuda", "tests/gpu/test_cuda_absent.py")
+    if not shutil.which("c++"):
+        phase.note_skip("cuda-emulated", "c++ is not installed")
+    elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_CHECKS]):
+        tests = [(name, command and [*command, *([GPU_SHORT[name]] if name in GPU_SHORT else [])], *rest)
+                 for name, command, *rest in listed("build-cuda-emulated") if "gpu" in rest[0]]
+        run_programs(phase, "build-cuda-emulated", tests)
+        cuda_script(phase, "test_cuda_emulated", "build-cuda-emulated", "tests/gpu/test_cuda_emulated.py")
+
+
 PHASES = {
     "release": release,     # as installed
     "sanitize": sanitize,   # AddressSanitizer + UBSan
@@ -235,6 +261,7 @@ PHASES = {
     "fuzz": fuzz,           # every parser, a few seconds each
     "aarch64": aarch64,
     "baseline": baseline,
+    "cuda": cuda,           # NVIDIA GPUs: built, run where there is one, emulated
 }
 
 

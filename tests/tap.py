@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 
+NOTHING_PLANNED = re.compile(r"^1\.\.0\s*#\s*SKIP\b\s*(.*)$", re.IGNORECASE)
 PLAN = re.compile(r"^1\.\.(\d+)\s*$")
 TEST = re.compile(r"^(ok|not ok)\b\s*(\d*)\s*(?:-\s*)?(.*)$")
 SKIP_LINE = re.compile(r"^SKIP\b[:\s]*(.*)$")
@@ -59,7 +60,7 @@ def count(result, status):
             planned += int(plan.group(1))
             any_tap = True
             continue
-        said = SKIP_LINE.match(line)
+        said = SKIP_LINE.match(line) or NOTHING_PLANNED.match(line)
         if said:
             reason = said.group(1)
             continue

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+// Owns the gathered frames and a lane of scratch for each. Easy to get wrong: lanes share the pixels of `clips` but not
+// its scratch, and a frame is in the pixels only after the flush.
 #include "engine/frame_batch.h"
 
 #include <string.h>

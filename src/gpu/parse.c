@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+// Owns the texts of --device and --gpu-weights. Easy to get wrong: it is part of every build, those without CUDA too,
+// and "cuda:" without digits, or more than four, is refused, not read as 0.
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What cuBLASLt's algorithms cost at the shapes of the models' prompts and pictures, to choose product.c's rule:
+// What cuBLASLt's algorithms cost at the shapes of the models' prompts and pictures, to choose device_product.c's rule:
 // those that its heuristic names for a few nominal numbers of rows, with the sum whole and with it split, all
 // timed at the true number. Each call reads another copy of the weights, more of them than the L2 cache holds.
 #include <stdio.h>

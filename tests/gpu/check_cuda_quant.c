@@ -596,7 +596,7 @@ static void bench_all(void)
 int main(int argc, char **argv)
 {
     if (!device_present())
-        return 0;
+        return 77;
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
         bench_all();
         return 0;

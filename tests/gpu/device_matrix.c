@@ -13,7 +13,7 @@ void report(bool ok, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    printf(ok ? "ok - " : "not ok - ");
+    printf("%s %d - ", ok ? "ok" : "not ok", n_ok + n_not_ok + 1);
     vprintf(format, args);
     printf("\n");
     va_end(args);
@@ -22,7 +22,7 @@ void report(bool ok, const char *format, ...)
 
 int report_end(void)
 {
-    printf("# %d ok, %d not ok\n", n_ok, n_not_ok);
+    printf("# %d ok, %d not ok\n1..%d\n", n_ok, n_not_ok, n_ok + n_not_ok);
     return n_not_ok > 0 || n_ok == 0;
 }
 
@@ -39,7 +39,7 @@ bool device_present(void)
     int n = 0;
     struct cudaDeviceProp p;
     if (cudaGetDeviceCount(&n) != cudaSuccess || n == 0) {
-        printf("SKIP no CUDA device\n");
+        printf("1..0 # SKIP no CUDA device\n");
         return false;
     }
     cuda_must(cudaGetDeviceProperties(&p, 0), "device properties");

@@ -31,9 +31,9 @@ double bf16_round(double v);
 // |have - want| <= tolerance, plus half a step of bf16 where the result is one. NaN is never near.
 bool value_near(double have, double want, double tolerance, bool is_bf16);
 
-// "ok - ..." or "not ok - ..."; counted.
+// "ok N - ..." or "not ok N - ..."; counted.
 void report(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int report_end(void);                        // the exit status
+int report_end(void);                        // prints the plan; the exit status
 void cuda_must(int error, const char *what); // ends the process on an error
 // Prints SKIP and returns false where there is no device.
 bool device_present(void);

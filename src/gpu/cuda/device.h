@@ -33,7 +33,7 @@ struct stream_parts {
 struct placed_table;
 struct algo_table;
 
-// How product.c chooses cuBLASLt's algorithm for prompt-sized products.
+// How device_product.c chooses cuBLASLt's algorithm for prompt-sized products.
 struct product_rule {
     size_t nominal_rows; // one algorithm, asked for at this number, serves every number of rows
     int candidate; // of those that cuBLASLt names, best first; the last one where there are fewer
@@ -110,7 +110,7 @@ int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, 
                size_t dst_stride, enum dtype to, struct err *e);
 int place_finish(struct gpu *g, struct err *e);
 
-// ---- product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt
+// ---- device_product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt
 
 struct device_product {
     struct cuda_view y; // [m, n]
@@ -125,7 +125,7 @@ struct device_product {
 enum { PRODUCT_WORKSPACE = 64 << 20 };
 int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,
                    struct err *e);
-// From here on; the default is product.c's. For measurements: with another rule a row rounds differently.
+// From here on; the default is device_product.c's. For measurements: with another rule a row rounds differently.
 void product_set_rule(struct gpu *g, struct product_rule rule);
 void product_free(struct gpu *g);
 

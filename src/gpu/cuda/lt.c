@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+// Owns the handle of the shared library. Easy to get wrong: libraries of other major versions than the header's are
+// tried too, so only functions that all of them have may be listed.
 #include "gpu/cuda/lt.h"
 
 #include <dlfcn.h>

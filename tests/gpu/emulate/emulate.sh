@@ -23,5 +23,13 @@ done
 name=$out/$(basename "$check" .c)
 cc -std=c11 -D_POSIX_C_SOURCE=200809L $flags -Wall -Wextra -c "$check" -o "$name.o"
 cc -std=c11 -D_POSIX_C_SOURCE=200809L $flags -c "$here/../device_matrix.c" -o "$out/device_matrix.o"
+case $check in
+*check_gpu_attention.c)
+    for part in attention_case attention_bench; do
+        cc -std=c11 -D_POSIX_C_SOURCE=200809L $flags -Wall -Wextra -c "$here/../$part.c" -o "$out/$part.o"
+        objects="$objects $out/$part.o"
+    done
+    ;;
+esac
 c++ "$name.o" "$out/device_matrix.o" $objects -lm -o "$name"
 exec "$name" "$@"

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A program built with CUDA on a machine that has no GPU: it starts, --device auto runs on the CPU and says why, and
+--device cuda:0 is refused. Skipped where there is a GPU."""
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ.setdefault("IVCHAT", os.path.join(ROOT, "build-cuda", "ivchat"))
+sys.path.insert(0, os.path.join(ROOT, "tests", "apps"))
+from program import NO_MODEL, Tap, model, run  # noqa: E402
+
+
+def main():
+    tap = Tap()
+    folder = model("tiny-internlm")
+    reason = NO_MODEL if not folder else "this machine has a GPU" if os.path.exists("/dev/nvidia0") else None
+    if reason:
+        tap.skip("without a GPU", reason)
+        tap.done()
+    args = ["chat", "-m", folder, "-n", "1", "-p", "What?"]
+    auto = run(*args, "--device", "auto", "-v")
+    tap.ok(auto.code == 0 and " on cpu " in auto.err, "--device auto runs on the CPU", auto)
+    tap.ok("no CUDA device" in auto.err and "running on the CPU" in auto.err, "and says why at -v", auto)
+    quiet = run(*args)
+    tap.ok(quiet.code == 0 and "CUDA" not in quiet.err, "and nothing of it without -v", quiet)
+    asked = run(*args, "--device", "cuda:0")
+    tap.ok(asked.code == 2 and "cuda:0" in asked.err and "no CUDA device" in asked.err and not asked.out,
+           "--device cuda:0 is refused with the reason", asked)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""`ivchat chat --device cuda:0` of a build with emulated kernels (preset cuda-emulated) against `--device cpu` of the
+same program: the same token ids in text, and media and quantised weights go through. Small, because the emulation is
+slow; the kernels themselves are held to their tolerances by the check programs beside this file."""
+import json
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+os.environ.setdefault("IVCHAT", os.path.join(ROOT, "build-cuda-emulated", "ivchat"))
+sys.path.insert(0, os.path.join(ROOT, "tests", "apps"))
+from program import NO_MODEL, Tap, make_image, model, run  # noqa: E402
+
+TEXT = ["-p", "What happens?", "-p", "Who is in it?"]
+
+
+def ids(result):
+    """Token ids of each turn; None when the program failed."""
+    if result.code != 0:
+        return None
+    return [json.loads(line)["token_ids"] for line in result.out.splitlines()]
+
+
+def ask(folder, device, *args):
+    return run("chat", "-m", folder, "--device", device, "--json", "-v", *args)
+
+
+def main():
+    tap = Tap()
+    folder = model("tiny-internlm")
+    if not folder:
+        tap.skip("chat --device cuda:0, emulated", NO_MODEL)
+        tap.done()
+    for dtype in ("f32", "bf16"):
+        args = ["--dtype", dtype, "-n", "4", *TEXT]
+        here, there = ask(folder, "cpu", *args), ask(folder, "cuda:0", *args)
+        tap.ok(ids(here) and ids(here) == ids(there), dtype + ": two turns, the ids of the processor",
+               "%s\n%s" % (here, there))
+        tap.ok("on cuda:0" in there.err and "on cpu" in here.err, dtype + ": -v names the device", there.err)
+    args = ["--dtype", "f32", "-n", "3", "--image", make_image(), "-p", "What is it?"]
+    here, there = ask(folder, "cpu", *args), ask(folder, "cuda:0", *args)
+    tap.ok(ids(here) and ids(here) == ids(there), "an image: the ids of the processor", "%s\n%s" % (here, there))
+    there = ask(folder, "cuda:0", "--dtype", "bf16", "--gpu-weights", "q8_0", "-n", "3", "-p", "What?")
+    tap.ok(ids(there) and len(ids(there)[0]) >= 1, "--gpu-weights q8_0 answers", there)
+    tap.done()
+
+
+if __name__ == "__main__":
+    main()
