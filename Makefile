@@ -21,7 +21,7 @@ all: configure
 
 help:
 	@echo 'make              build/ivchat, build/libivchat.a, build/libivchat.so'
-	@echo 'make demo         build, then two questions about a short video; needs models/ivchat-small'
+	@echo 'make demo         build, then the small model answers two questions about a short video'
 	@echo 'make deps         install what build and tests need (Debian, Ubuntu; elsewhere a list)'
 	@echo 'make test         everything; PHASES="release lint" for a part'
 	@echo 'make check        build and run the plain tests only'

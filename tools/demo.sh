@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# `make demo`: the model that ships with ivchat answers two questions about a video that ships with it. The second one
-# only makes sense after the first. Shows the frames that were looked at and the times; ends with what to type next.
+# `make demo`: the model that ships with ivchat answers two questions about a video that ships with it, one
+# conversation. Shows the frames that were looked at and the times; ends with what to type next.
 #
 #   tools/demo.sh PROGRAM        IVCHAT_MODELS_DIR is heeded, other IVCHAT_ variables are not
 #
@@ -15,7 +15,7 @@ esac
 cd "$(dirname "$0")/.." || exit 1
 video=examples/videos/demo.mp4
 first='Describe the action step by step.'
-second='What happens last?'
+second='What happens at the end?'
 release=OpenGVLab/InternVideo2_chat_8B_HD
 
 for name in $(env | sed -n 's/^\(IVCHAT_[A-Z_]*\)=.*/\1/p'); do

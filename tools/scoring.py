@@ -3,7 +3,8 @@
 
 A turn of questions.jsonl has `accept`, a list of groups of phrases, and `reject`, a list of phrases. An answer is right
 when at least one phrase of every group occurs in it and no phrase of reject does. Phrases occur as whole words:
-letter case and punctuation do not count, a hyphen inside a word does ("up-left" is one word and not "left").
+letter case and punctuation do not count, a hyphen inside a word does ("up-left" is one word and not "left"). The letter
+of an option, "A)", occurs with its bracket, or as the whole answer: an "a" elsewhere is a word.
 """
 import collections
 import functools
@@ -11,6 +12,7 @@ import math
 import re
 
 OPTION = re.compile(r"^\s*\(([A-Z])\) ", re.MULTILINE)
+LETTER = re.compile(r"\(?([A-Z])\)")
 POOL_MAX = 400  # different answers that stand for a guess
 
 
@@ -27,6 +29,9 @@ def spaced(text):
 
 def occurs(phrase, text):
     """Whether the words of phrase stand in text, one after the other."""
+    letter = LETTER.fullmatch(phrase)
+    if letter:
+        return bool(re.search(r"(?<!\w)%s\)" % letter[1], text, re.IGNORECASE)) or words(text) == words(phrase)
     return spaced(phrase) != " " and spaced(phrase) in spaced(text)
 
 
