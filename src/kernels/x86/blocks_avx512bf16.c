@@ -153,7 +153,7 @@ ALWAYS_INLINE __m512 group_add(__m512 sum, __m512i q, float scale, const struct 
 }
 
 // Groups g and g + 1: the halves of 32 bytes.
-ALWAYS_INLINE void two_groups(__m512 *sum0, __m512 *sum1, __m512i v, __m512i high, int g,
+ALWAYS_INLINE void two_groups(__m512 *sum0, __m512 *sum1, __m512i v, __m512i high, unsigned g,
                               const float scale[8], const struct tables *s, const uint8_t *x)
 {
     const __m512i low = _mm512_set1_epi16(15), bit = _mm512_set1_epi16(16);
