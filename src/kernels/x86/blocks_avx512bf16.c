@@ -153,15 +153,17 @@ ALWAYS_INLINE __m512 group_add(__m512 sum, __m512i q, float scale, const struct 
 }
 
 // Groups g and g + 1: the halves of 32 bytes.
-ALWAYS_INLINE void two_groups(__m512 *sum0, __m512 *sum1, __m512i v, __m512i high, unsigned g,
+ALWAYS_INLINE void two_groups(__m512 *sum0, __m512 *sum1, __m512i v, __m512i high, int g,
                               const float scale[8], const struct tables *s, const uint8_t *x)
 {
     const __m512i low = _mm512_set1_epi16(15), bit = _mm512_set1_epi16(16);
     // bit g of high to bit 4; without fifth bits it is zero
-    __m512i q0 = _mm512_or_si512(_mm512_and_si512(v, low),
-                                 _mm512_and_si512(_mm512_srli_epi16(high, g), bit));
-    __m512i q1 = _mm512_or_si512(_mm512_srli_epi16(v, 4),
-                                 _mm512_and_si512(_mm512_srli_epi16(high, g + 1), bit));
+    __m512i q0 =
+        _mm512_or_si512(_mm512_and_si512(v, low),
+                        _mm512_and_si512(_mm512_srl_epi16(high, _mm_cvtsi32_si128(g)), bit));
+    __m512i q1 =
+        _mm512_or_si512(_mm512_srli_epi16(v, 4),
+                        _mm512_and_si512(_mm512_srl_epi16(high, _mm_cvtsi32_si128(g + 1)), bit));
     *sum0 = group_add(*sum0, q0, scale[g], s, x);
     *sum1 = group_add(*sum1, q1, scale[g + 1], s, x + 64);
 }
