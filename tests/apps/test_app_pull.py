@@ -152,7 +152,7 @@ FAILING = [
     ("longer", {"extra": 10}, "the server sends"),
     ("shorter", {"short_by": 10}, "the connection ended before the answer did"),
     ("wrong-bytes", {"wrong_bytes": "model-00002-of-00002.safetensors"}, "SHA-256"),
-    ("wrong-text", {"wrong_bytes": "config.json"}, "SHA-1"),
+    ("wrong-text", {"wrong_bytes": "model.safetensors.index.json"}, "SHA-1"),  # config.json would be tokenizer_config.json too
     ("404", {"fail_get": "404 -1"}, "HTTP 404"),
     ("404-head", {"fail_head": "404 -1"}, "HTTP 404"),
     ("416", {"fail_get": "416 -1"}, "HTTP 416"),
