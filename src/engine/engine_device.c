@@ -73,7 +73,8 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     if (rc != 0 && must)
         return refuse(device, e);
     if (rc != 0) {
-        log_line(&g->hooks, LOG_INFO, "%s; running on the CPU", e->msg);
+        if (gpu_is_built())
+            log_line(&g->hooks, LOG_INFO, "%s; running on the CPU", e->msg);
         e->code = 0;
         return 0;
     }

@@ -47,6 +47,8 @@ struct gpu_options {
     struct pool *pool;
     const struct kernels *kernels;
 };
+// Whether this build knows GPUs at all.
+bool gpu_is_built(void);
 // Whether gpu_open would find device `index`: the same errors, but nothing is opened.
 int gpu_probe(int index, struct err *e);
 int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e);

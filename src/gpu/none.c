@@ -4,6 +4,11 @@
 
 #include <string.h>
 
+bool gpu_is_built(void)
+{
+    return false;
+}
+
 int gpu_probe(int index, struct err *e)
 {
     return err_set(e, ERR_FAIL, "cuda:%d: this build has no CUDA (configure with -DIV_CUDA=ON)",
