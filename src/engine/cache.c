@@ -137,6 +137,10 @@ static bool put_with_room(struct cache *c, const struct entry *x)
     bool wanted = x->bytes <= c->limit;
     while (wanted && (c->n == CACHE_ENTRIES_MAX || x->bytes > c->limit - c->bytes)) {
         take(c, oldest(c), &old);
+        if (!old.rows) { // keys and values need their session's stream, which ends once unpark has had the lock
+            entry_free(&old);
+            continue;
+        }
         pthread_mutex_unlock(&c->lock);
         entry_free(&old);
         pthread_mutex_lock(&c->lock);
