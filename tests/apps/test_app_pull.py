@@ -318,6 +318,13 @@ def journals(home):
     return out
 
 
+def chunks_there(home, name):
+    """MiB that have arrived; a whole file has no journal any more, but a name."""
+    folder = snapshot(home, name)
+    whole = [n for n in (os.listdir(folder) if os.path.isdir(folder) else []) if n.endswith(".safetensors")]
+    return sum(j[24:].count(1) for j in journals(home)) + sum(os.path.getsize(os.path.join(folder, n)) // MIB for n in whole)
+
+
 @case
 def killed():
     """kill -9 three times, each after six more chunks, then the rest; the 100 moments are in tests/hub/soak_pull.py"""
@@ -327,7 +334,7 @@ def killed():
     for target in (6, 12, 18):
         p = subprocess.Popen([program.IVCHAT, "pull", name, "--connections", str(streams)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                              env=program.environment(hub.environment(home)))
-        wait_for(lambda p=p, n=target: p.poll() is not None or sum(j[24:].count(1) for j in journals(home)) >= n)
+        wait_for(lambda p=p, n=target: p.poll() is not None or chunks_there(home, name) >= n)
         kills += p.poll() is None
         p.kill()
         p.wait()
