@@ -30,6 +30,8 @@ struct stream_parts {
     uint32_t *step_turn; // device [CUDA_STEP_TURNS], 0 between launches
 };
 
+enum { PLACED_K_STEP = 32 }; // columns of a placed layer are a multiple
+
 struct placed_table;
 struct algo_table;
 

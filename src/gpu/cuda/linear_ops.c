@@ -33,7 +33,7 @@ static size_t product_columns(const struct linear *const *w, size_t n_w)
     size_t d = linear_inputs(w[0]);
     for (size_t i = 0; i < n_w; i++)
         d += tensor_present(&w[i]->lora_a) ? w[i]->lora_a.dim[0] : 0;
-    return round_up(d, 32); // placed.c: K_STEP
+    return round_up(d, PLACED_K_STEP);
 }
 
 static size_t most_outputs(const struct linear *const *w, size_t n_w)
@@ -82,16 +82,6 @@ static bool begin(struct ops *o, const struct linear_input *in, const struct lin
         r->rows = (struct mat){data, t, in->x.rows, k, k};
     }
     return find_weights(o, w, n_w, r);
-}
-
-static const float *vector(struct ops *o, const struct tensor *t)
-{
-    struct stream *s = stream_of(o);
-    const float *v = NULL;
-    struct err e = {0};
-    if (t && stream_wants_weights(o) && place_vector(s->gpu, t, &v, &e) != 0)
-        ops_fail(o, e.code, "%s", e.msg);
-    return v;
 }
 
 static void product(struct ops *o, const struct device_product *p)
@@ -247,7 +237,7 @@ void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
 {
     size_t mark = ops_mark(o);
     struct run r;
-    const float *norm = in->kind == INPUT_RMS_NORM ? vector(o, in->norm) : NULL;
+    const float *norm = in->kind == INPUT_RMS_NORM ? stream_vector(o, in->norm) : NULL;
     if (begin(o, in, w, n_w, &r)) {
         prepare(o, in, norm, &r);
         multiply(o, y, &r, false, NULL);
@@ -265,8 +255,8 @@ void gpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
 {
     size_t mark = ops_mark(o);
     struct run r;
-    const float *norm = in->kind == INPUT_RMS_NORM ? vector(o, in->norm) : NULL;
-    const float *s = vector(o, scale);
+    const float *norm = in->kind == INPUT_RMS_NORM ? stream_vector(o, in->norm) : NULL;
+    const float *s = stream_vector(o, scale);
     bool go = begin(o, in, &w, 1, &r);
     bool direct = r.few || !scale; // else cuBLASLt cannot scale: first y, then x += s y
     struct mat y = direct ? x : ops_act(o, x.rows, x.cols);

@@ -10,8 +10,9 @@
 #include "base/size.h"
 #include "gpu/cuda/device.h"
 #include "kernels/kernels.h"
+#include "ops/backend.h"
 
-enum { K_STEP = 32, ROW_CHUNK = 64 };
+enum { ROW_CHUNK = 64 };
 enum placed_kind { PLACED_LINEAR, PLACED_VECTOR, PLACED_TABLE };
 
 struct placed {
@@ -186,9 +187,7 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     size_t elem = dtype_bytes(t), row = 0, lora = 0;
     bool bias = false;
     cudaError_t s;
-    p->d_in = 1;
-    for (unsigned i = 1; i < w[0]->w.rank; i++)
-        p->d_in *= w[0]->w.dim[i];
+    p->d_in = linear_inputs(w[0]);
     for (size_t i = 0; i < n_w; i++) {
         p->n_out += w[i]->w.dim[0];
         bias = bias || tensor_present(&w[i]->b);
@@ -200,7 +199,7 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     bool quantised = place_quantised(g, w[0]);
     if (quantised)
         p->n_lora = 0; // merged
-    p->k_out = quantised ? p->d_in : round_up(p->d_in + p->n_lora, K_STEP);
+    p->k_out = quantised ? p->d_in : round_up(p->d_in + p->n_lora, PLACED_K_STEP);
     size_t stride = p->k_out * elem;
     if (quantised)
         TRY(quantise_group(g, w, n_w, p, e));
@@ -292,18 +291,10 @@ fail:
     return rc;
 }
 
-static size_t count(const struct tensor *t)
-{
-    size_t n = 1;
-    for (unsigned i = 0; i < t->rank; i++)
-        n *= t->dim[i];
-    return n;
-}
-
 int place_vector(struct gpu *g, const struct tensor *t, const float **out, struct err *e)
 {
     void *data = NULL;
-    int rc = place_plain(g, PLACED_VECTOR, t, 1, count(t), DT_F32, &data, e);
+    int rc = place_plain(g, PLACED_VECTOR, t, 1, tensor_count(t), DT_F32, &data, e);
     *out = data;
     return rc;
 }
@@ -312,7 +303,7 @@ int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_
                 struct err *e)
 {
     enum dtype to = t->dtype == DT_BF16 ? DT_BF16 : DT_F32;
-    size_t rows = count(t) / cols;
+    size_t rows = tensor_count(t) / cols;
     void *data = NULL;
     int rc = place_plain(g, PLACED_TABLE, t, rows, cols, to, &data, e);
     *out = (struct cuda_view){data, to == DT_BF16, (int)rows, (int)cols, (int64_t)cols};

@@ -5,17 +5,6 @@
 #include "base/size.h"
 #include "gpu/cuda/stream.h"
 
-// t on the device; NULL when the op is to be left out.
-static const float *vector(struct ops *o, const struct tensor *t)
-{
-    struct stream *s = stream_of(o);
-    const float *v = NULL;
-    struct err e = {0};
-    if (stream_wants_weights(o) && place_vector(s->gpu, t, &v, &e) != 0)
-        ops_fail(o, e.code, "%s", e.msg);
-    return s->is_virtual || o->status.code != 0 ? NULL : v;
-}
-
 void gpu_copy(struct ops *o, struct mat dst, struct mat src)
 {
     if (stream_runs(o))
@@ -30,7 +19,7 @@ void gpu_add(struct ops *o, struct mat x, struct mat y)
 
 void gpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale)
 {
-    const float *v = vector(o, scale);
+    const float *v = stream_vector(o, scale);
     if (v)
         stream_check(o, cuda_add(view_of(x), view_of(y), v, stream_of(o)->stream), "add");
 }
@@ -39,7 +28,7 @@ void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
                    const struct tensor *same)
 {
     if (same) {
-        const float *v = vector(o, same);
+        const float *v = stream_vector(o, same);
         if (v)
             stream_check(o, cuda_add_table(view_of(x), v, (int)t_rows, stream_of(o)->stream),
                          "add a table");
@@ -57,7 +46,7 @@ void gpu_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
 
 void gpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w, float eps)
 {
-    const float *v = vector(o, w);
+    const float *v = stream_vector(o, w);
     if (v)
         stream_check(o, cuda_rms_norm(view_of(y), view_of(x), v, eps, stream_of(o)->stream),
                      "RMSNorm");
@@ -66,7 +55,7 @@ void gpu_rms_norm(struct ops *o, struct mat y, struct mat x, const struct tensor
 void gpu_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
                    const struct tensor *b_w, float eps)
 {
-    const float *v = vector(o, a_w), *w = vector(o, b_w);
+    const float *v = stream_vector(o, a_w), *w = stream_vector(o, b_w);
     if (v && w)
         stream_check(o, cuda_rms_norm2(view_of(a), v, view_of(b), w, eps, stream_of(o)->stream),
                      "two RMSNorms");
@@ -75,7 +64,7 @@ void gpu_rms_norm2(struct ops *o, struct mat a, const struct tensor *a_w, struct
 void gpu_layer_norm(struct ops *o, struct mat y, struct mat x, const struct tensor *w,
                     const struct tensor *b, float eps)
 {
-    const float *weight = vector(o, w), *bias = vector(o, b);
+    const float *weight = stream_vector(o, w), *bias = stream_vector(o, b);
     if (weight && bias)
         stream_check(
             o, cuda_layer_norm(view_of(y), view_of(x), weight, bias, eps, stream_of(o)->stream),

@@ -48,6 +48,16 @@ void stream_wait(struct ops *o)
     stream_check(o, (int)cudaStreamSynchronize(s->stream), "running");
 }
 
+const float *stream_vector(struct ops *o, const struct tensor *t)
+{
+    struct stream *s = stream_of(o);
+    const float *v = NULL;
+    struct err e = {0};
+    if (t && stream_wants_weights(o) && place_vector(s->gpu, t, &v, &e) != 0)
+        ops_fail(o, e.code, "%s", e.msg);
+    return s->is_virtual || o->status.code != 0 ? NULL : v;
+}
+
 struct copy_job {
     char *dst;
     const char *src;

@@ -62,6 +62,9 @@ void stream_put(struct ops *o, void *dst, const void *src, size_t bytes);
 // Waits; failures of ops under way become o's.
 void stream_wait(struct ops *o);
 
+// t on the device as f32; NULL without t, and when the op is to be left out.
+const float *stream_vector(struct ops *o, const struct tensor *t);
+
 struct cuda_view view_of(struct mat m);
 
 // profile.c: ends the time of what was launched last
