@@ -27,6 +27,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "base/sync.h"
 
 enum {
     HEAD = 32,
@@ -183,19 +184,6 @@ fail:
     return rc;
 }
 
-// A rename is durable once the folder is.
-static void sync_folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? mem_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : NULL;
-    int fd = open(folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd); // not every file system can; the file itself is safe
-        close(fd);
-    }
-    mem_free(folder);
-}
-
 static void writer_free(struct checked_writer *w)
 {
     sha256_drop(&w->sha);
@@ -210,7 +198,10 @@ int checked_commit(struct checked_writer *w, bool durable, struct err *e)
     int rc;
     TRY(end_section(w, e));
     TRY(write_header(w, e));
-    if (durable && fsync(w->fd) != 0)
+    int synced = durable ? sync_file(w->fd, w->at, w->hooks) : 0;
+    if (synced > 0)
+        return err_set(e, ERR_ABORT, "%s: writing stopped", w->path);
+    if (synced != 0)
         return write_failed(w, e);
     int fd = w->fd;
     w->fd = -1;

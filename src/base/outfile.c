@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "base/sync.h"
 
 enum { PIECE = 8 << 20 }; // bytes between two looks at abort
 
@@ -95,19 +96,6 @@ int outfile_pad(struct outfile *f, size_t align, struct err *e)
     return rc;
 }
 
-// A rename is durable once the folder is.
-static void sync_folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? mem_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : NULL;
-    int fd = open(folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd); // not every file system can; the file itself is safe
-        close(fd);
-    }
-    mem_free(folder);
-}
-
 static void release(struct outfile *f)
 {
     mem_free(f->path);
@@ -118,8 +106,11 @@ static void release(struct outfile *f)
 
 int outfile_commit(struct outfile *f, struct err *e)
 {
+    int rc = sync_file(f->fd, f->at, f->hooks);
+    if (rc > 0)
+        return err_set(e, ERR_ABORT, "%s: writing stopped", f->path);
     // renamed while the lock is held: a second writer must not meet a name that is about to move
-    if (fsync(f->fd) != 0 || rename(f->temporary, f->path) != 0)
+    if (rc != 0 || rename(f->temporary, f->path) != 0)
         return failed(f, e);
     f->temporary[0] = 0;
     int fd = f->fd;

@@ -13,6 +13,7 @@
 
 #include "base/checkedfile.h"
 #include "base/fields.h"
+#include "base/sync.h"
 #include "tempdir.h"
 
 static const struct checked_kind kind = {"IVTEST00", 3, "a test file"};
@@ -178,6 +179,45 @@ static void abandoned_leaves_nothing(void **state)
     tempdir_make(&dir);
 }
 
+struct polls {
+    int n, stop_at; // stop_at 0 = never
+};
+
+static bool counted(void *user)
+{
+    struct polls *p = user;
+    return ++p->n == p->stop_at;
+}
+
+// Bringing much to the disk can be stopped in the middle, and then nothing is there.
+static void syncing_can_be_stopped(void **state)
+{
+    enum { SIZE = 5 * SYNC_PIECE };
+    struct polls p = {0};
+    const struct hooks hooks = {.user = &p, .abort = counted};
+    struct err e = {0};
+    char *bytes = calloc(SIZE, 1);
+    (void)state;
+    assert_non_null(bytes);
+    for (int stop = 0; stop < 2; stop++) {
+        struct checked_writer w;
+        p = (struct polls){0};
+        assert_int_equal(checked_create(&w, path, &kind, &hooks, &e), 0);
+        assert_int_equal(checked_begin(&w, "much", &e), 0);
+        assert_int_equal(checked_add(&w, bytes, SIZE, &e), 0);
+        p = (struct polls){.stop_at = stop ? 5 : 0};
+        assert_int_equal(checked_commit(&w, true, &e), stop ? ERR_ABORT : 0);
+        if (stop)
+            assert_int_equal(p.n, 5);
+        else
+            assert_in_range(p.n, 6, 9); // the header, each piece, the rest
+        checked_abandon(&w);
+        assert_int_equal(access(path, F_OK), stop ? -1 : 0);
+        unlink(path);
+    }
+    free(bytes);
+}
+
 static void fields_come_back(void **state)
 {
     struct buf b = {0};
@@ -220,6 +260,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(others_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(forged_headers_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(abandoned_leaves_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(syncing_can_be_stopped, setup, teardown),
         cmocka_unit_test(fields_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
