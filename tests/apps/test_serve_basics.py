@@ -80,6 +80,11 @@ with Server("--metrics", "--max-body", "20000", "-v") as s:
     tap.ok(b" 400 " in answer.split(b"\r\n")[0], "both lengths: 400", answer[:300])
     answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef")
     tap.ok(b" 400 " in answer.split(b"\r\n")[0], "two Content-Lengths: 400", answer[:300])
+    answer = s.raw(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+    tap.ok(b" 400 " in answer.split(b"\r\n")[0], "two Hosts: 400", answer[:300])
+    answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+                   b"2\r\n{}\r\n0\r\n\r\n")
+    tap.ok(b" 400 " in answer.split(b"\r\n")[0], "a transfer coding that nobody knows: 400", answer[:300])
     answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\nabcdef")
     tap.ok(b" 200 " not in answer, "negative Content-Length", answer[:300])
     answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n")
