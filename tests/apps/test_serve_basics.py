@@ -132,6 +132,18 @@ with Server("--metrics", "--max-body", "20000", "-v") as s:
         n.endswith(("_total", "_seconds", "_bytes", "_running", "_waiting", "_workers", "_connections", "_media"))
         for n in names), "metrics carry their units", names)
 
+    helps = {x.split()[2]: x.split(None, 3)[3] for x in text.splitlines() if x.startswith("# HELP")}
+    types = {x.split()[2]: x.split()[3] for x in text.splitlines() if x.startswith("# TYPE")}
+    series = {x.split("{")[0].split()[0] for x in text.splitlines() if x and not x.startswith("#")}
+    of = {n: t for n, t in types.items() if t != "histogram"}
+    of.update({n + end: "histogram" for n, t in types.items() if t == "histogram" for end in ("_bucket", "_sum", "_count")})
+    tap.ok(set(helps) == set(types) and series == set(of) and all(
+        (t == "counter") == n.endswith("_total") and t in ("counter", "gauge", "histogram") and helps[n] for n, t in types.items()),
+        "each has a help text, a type that fits its name, and a value", (helps, types, series))
+    with open(os.path.join(program.ROOT, "docs", "SERVER.md"), encoding="utf-8") as f:
+        told = {x.split("`")[1]: x.split("|")[2].strip() for x in f if x.startswith(("| `ivchat_", "| `process_"))}
+    tap.ok(told == types, "docs/SERVER.md lists exactly these", set(told.items()) ^ set(types.items()))
+
     # ---- slow clients, side by side
     socks = [socket.create_connection((s.host, s.port)) for _ in range(3)]
     socks[0].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
