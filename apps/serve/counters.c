@@ -136,7 +136,7 @@ void counters_write(struct counters *c, const struct counters_now *now, struct t
     whole(out, "ivchat_generated_tokens_total", "counter", "Tokens of answers.",
           c->generated_tokens);
     seconds(out, "ivchat_decode_seconds_total", "Decoding of media.", c->decode_s);
-    seconds(out, "ivchat_vision_seconds_total", "Vision encoder.", c->vision_s);
+    seconds(out, "ivchat_vision_seconds_total", "Vision encoder and Q-Former.", c->vision_s);
     seconds(out, "ivchat_prefill_seconds_total", "Reading of prompts.", c->prefill_s);
     seconds(out, "ivchat_generate_seconds_total", "Generation of answers.", c->generate_s);
     whole(out, "ivchat_media_cache_hits_total", "counter", "Media that were decoded already.",
@@ -145,7 +145,7 @@ void counters_write(struct counters *c, const struct counters_now *now, struct t
           c->media_misses);
     whole(out, "ivchat_media_refused_total", "counter", "Media that could not be decoded.",
           c->decode_refused);
-    whole(out, "ivchat_cancelled_total", "counter", "Requests whose client left.", c->cancelled);
+    whole(out, "ivchat_cancelled_total", "counter", "Requests whose client left before the end.", c->cancelled);
     (void)pthread_mutex_unlock(&c->lock);
     whole(out, "ivchat_jobs_running", "gauge", "Answers being worked on.", now->running);
     whole(out, "ivchat_jobs_waiting", "gauge", "Requests in the queue.", now->waiting);

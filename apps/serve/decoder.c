@@ -36,13 +36,19 @@ enum {
 
 extern char **environ;
 
-// Ours without what is secret or meant for us.
+// What the dynamic linker and sanitizers need. The rest may hold secrets, and what a process that was taken over knows
+// it can draw into a frame.
 static void clean_environment(char *out[ENVIRONMENT_MAX])
 {
+    static const char *const kept[] = {"LD_", "ASAN_", "LSAN_", "TSAN_", "UBSAN_", "GLIBC_TUNABLES="};
     size_t n = 0;
     for (char **v = environ; *v && n + 1 < ENVIRONMENT_MAX; v++) {
-        if (strncmp(*v, "IVCHAT_", 7) != 0 && strncmp(*v, "HF_", 3) != 0)
-            out[n++] = *v;
+        for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+            if (strncmp(*v, kept[i], strlen(kept[i])) == 0) {
+                out[n++] = *v;
+                break;
+            }
+        }
     }
     out[n] = NULL;
 }

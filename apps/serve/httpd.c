@@ -138,12 +138,13 @@ static void add_headers(const struct call *c, const struct reply *p, struct MHD_
 
 // A stream on its way.
 struct sender {
-    struct call *call;
+    struct call *call; // gone when on_sent is called
+    struct server *server;
     struct job *job;
     char *(*finish)(struct job *j, size_t *n);
     char *last; // bytes to send before anything else
     size_t n_last, at;
-    bool over;
+    bool over, ended; // nothing more to come; the client was told so
     int64_t spoke_ns;
     char stage[16];
     uint64_t done;
@@ -191,8 +192,10 @@ static ssize_t on_read(void *user, uint64_t pos, char *to, size_t max)
     for (;;) {
         if (send_rest(s, to, max, &n))
             return (ssize_t)n;
-        if (s->over)
+        if (s->over) {
+            s->ended = true;
             return MHD_CONTENT_READER_END_OF_STREAM;
+        }
         n = job_read(s->job, to, max, 100, true, &v);
         if (n > 0) {
             s->spoke_ns = clock_now_ns();
@@ -206,7 +209,6 @@ static ssize_t on_read(void *user, uint64_t pos, char *to, size_t max)
         }
         if (v.failed || request_gone(s->call)) {
             job_cancel(s->job);
-            counters_cancelled(&s->call->http->server->counters);
             return MHD_CONTENT_READER_END_WITH_ERROR;
         }
         n = ping(s, &v, to, max);
@@ -215,9 +217,12 @@ static ssize_t on_read(void *user, uint64_t pos, char *to, size_t max)
     }
 }
 
+// The end of a stream, also of one whose last piece found nobody: on_read is not asked again then.
 static void on_sent(void *user)
 {
     struct sender *s = user;
+    if (!s->ended)
+        counters_cancelled(&s->server->counters);
     job_cancel(s->job); // does nothing to one that is done
     job_release(s->job);
     heap_free(s->last);
@@ -229,7 +234,11 @@ static struct MHD_Response *stream_response(struct call *c, struct reply *p)
     struct sender *s = heap_calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    *s = (struct sender){.call = c, .job = p->stream, .finish = p->finish, .spoke_ns = c->start_ns};
+    *s = (struct sender){.call = c,
+                         .server = c->http->server,
+                         .job = p->stream,
+                         .finish = p->finish,
+                         .spoke_ns = c->start_ns};
     struct MHD_Response *r =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, on_read, s, on_sent);
     if (!r)
@@ -284,12 +293,13 @@ static void set_phase(struct call *c, enum phase phase)
     (void)pthread_mutex_unlock(&c->http->lock);
 }
 
-static enum MHD_Result count_length(void *user, enum MHD_ValueKind kind, const char *key,
-                                    const char *value)
+static enum MHD_Result count_headers(void *user, enum MHD_ValueKind kind, const char *key,
+                                     const char *value)
 {
-    unsigned *n = user;
+    struct httphead *h = user;
     (void)kind, (void)value;
-    *n += strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    h->n_content_length += strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    h->n_host += strcasecmp(key, MHD_HTTP_HEADER_HOST) == 0;
     return MHD_YES;
 }
 
@@ -305,8 +315,7 @@ static int check_head(struct call *c, struct refusal *r)
                                     .origins = s->s->cors_origins,
                                     .guard_host = s->keys.n == 0,
                                     .max_body = s->s->max_body};
-    (void)MHD_get_connection_values(c->connection, MHD_HEADER_KIND, count_length,
-                                    &head.n_content_length);
+    (void)MHD_get_connection_values(c->connection, MHD_HEADER_KIND, count_headers, &head);
     if (head.origin && httpguard_origin(s->s->cors_origins, head.origin))
         (void)snprintf(c->origin, sizeof c->origin, "%s", head.origin);
     return httpguard_check(&head, &rules, r);
@@ -380,14 +389,13 @@ static enum MHD_Result begin(struct call *c)
 static bool take_body(struct call *c, const char *bytes, size_t n)
 {
     struct server *s = c->http->server;
-    uint64_t most = s->s->max_body * 4 > (uint64_t)1 << 30 ? s->s->max_body * 4 : (uint64_t)1 << 30;
     (void)pthread_mutex_lock(&c->http->lock);
     if (c->conn)
         c->conn->received += n;
     (void)pthread_mutex_unlock(&c->http->lock);
     if (!c->too_much) {
         c->counted += n;
-        c->too_much = atomic_fetch_add(&s->body_bytes, n) + n > most;
+        c->too_much = atomic_fetch_add(&s->body_bytes, n) + n > s->most_bytes;
         textbuf_add(&c->body, bytes, n);
         if (!c->body.failed)
             return true;

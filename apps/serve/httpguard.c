@@ -4,6 +4,7 @@
 //   Origin          names a site that is not us and not in --cors-origins                 403
 //   Host            without keys only names of this machine count, since a stranger's name may resolve to it 403
 //   two lengths     Content-Length with Transfer-Encoding, or twice: two readers, two requests   400
+//   two Hosts       likewise; a coding of the body other than "chunked" has no end that we know     400
 //
 // Easy to get wrong: the port of Origin counts; "null" is an origin; a browser sends no Origin with a plain GET of
 // its own site.
@@ -70,6 +71,10 @@ int httpguard_check(const struct httphead *h, const struct httprules *rules, str
 {
     if (h->n_content_length > 1 || (h->content_length && h->transfer_encoding))
         return refuse(r, 400, "invalid_request", "", "the length of the body is told twice");
+    if (h->n_host > 1)
+        return refuse(r, 400, "invalid_request", "", "the host is told twice");
+    if (h->transfer_encoding && strcasecmp(h->transfer_encoding, "chunked") != 0)
+        return refuse(r, 400, "invalid_request", "", "no transfer coding but chunked is known here");
     if (rules->guard_host && h->host && !host_is_ours(h->host, rules))
         return refuse(r, 403, "forbidden_host", "",
                       "this server answers to the name of its own machine only; set --api-key or "

@@ -8,8 +8,8 @@
 #include "refusal.h"
 
 struct httphead {
-    const char *host, *origin, *fetch_site, *content_length, *transfer_encoding; // NULL = absent
-    unsigned n_content_length;
+    const char *host, *origin, *content_length, *transfer_encoding; // NULL = absent
+    unsigned n_content_length, n_host;
 };
 
 struct httprules {

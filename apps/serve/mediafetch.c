@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "items.h"
+#include "jobs.h"
 #include "textbuf.h"
 #include "urlguard.h"
 
@@ -31,8 +32,9 @@ struct hop {
     struct url url;
     struct addrinfo *found;
     int fd;
+    int64_t until_ns; // of all hops together
     uint64_t size;
-    bool too_large;
+    bool too_large, crowded;
     char location[URL_MAX];
 };
 
@@ -42,6 +44,10 @@ static size_t on_body(char *p, size_t size, size_t n, void *user)
     size_t bytes = size * n;
     if (bytes > h->f->max - h->size) {
         h->too_large = true;
+        return 0;
+    }
+    if (!h->f->room(h->f->user, bytes)) {
+        h->crowded = true;
         return 0;
     }
     h->size += bytes;
@@ -126,6 +132,7 @@ static bool pin(const struct hop *h, struct curl_slist **list)
 
 static bool configure(CURL *c, struct hop *h, const char *url, struct curl_slist *pinned)
 {
+    long left_ms = (long)((h->until_ns - clock_now_ns()) / 1000000);
     bool ok = curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
               curl_easy_setopt(c, CURLOPT_RESOLVE, pinned) == CURLE_OK &&
@@ -140,7 +147,7 @@ static bool configure(CURL *c, struct hop *h, const char *url, struct curl_slist
     (void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     (void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT, (long)h->f->seconds);
+    (void)curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, left_ms > 1 ? left_ms : 1L);
     (void)curl_easy_setopt(c, CURLOPT_USERAGENT, "ivchat");
     if (h->f->ca_file)
         ok = ok && curl_easy_setopt(c, CURLOPT_CAINFO, h->f->ca_file) == CURLE_OK;
@@ -152,8 +159,13 @@ static int failed(const struct hop *h, CURLcode rc, const char *where, struct re
     if (h->too_large)
         return refuse(r, 413, "media_too_large", where, "%s: more than %llu bytes", where,
                       (unsigned long long)h->f->max);
+    if (h->crowded)
+        return refuse(r, 503, "overloaded", where, "too many large requests at once");
     if (rc == CURLE_ABORTED_BY_CALLBACK)
         return refuse(r, 503, "stopped", where, "stopped");
+    if (rc == CURLE_OPERATION_TIMEDOUT)
+        return refuse(r, 400, "media_not_reachable", where, "%s: the download took too long",
+                      where);
     return refuse(r, 400, "media_not_reachable", where, "%s: the download failed", where);
 }
 
@@ -223,7 +235,8 @@ static int follow(struct hop *h, const char *url, size_t n, const char *where, s
 int mediafetch(const struct mediafetch *f, const char *url, size_t n, const char *where, int *fd,
                uint64_t *size, struct refusal *r)
 {
-    struct hop h = {.f = f, .fd = -1};
+    struct hop h = {
+        .f = f, .fd = -1, .until_ns = clock_now_ns() + (int64_t)(f->seconds * 1e9)};
     *fd = -1;
     if (!f->allowed || !*f->allowed)
         return refuse(r, 400, "remote_media_not_allowed", where,

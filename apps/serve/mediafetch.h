@@ -13,10 +13,11 @@
 struct mediafetch {
     const char *allowed;                          // "HOST[:PORT],..."; NULL = nothing
     uint64_t max;                                 // bytes
-    unsigned seconds;                             // for everything
+    double seconds;                               // for everything
     const char *ca_file;                          // certificates to trust; NULL = the system's
     bool (*acceptable)(const struct sockaddr *a); // address_public, but in tests
     bool (*stop)(void *user);
+    bool (*room)(void *user, size_t n); // for n bytes more, among all requests
     void *user;
 };
 

@@ -81,6 +81,7 @@ static int make(struct work *w, struct server *s)
                                         .seconds = DECODE_S,
                                         .memory_mib = DECODE_MIB};
     s->max_media_bytes = (uint64_t)1 << 30;
+    s->most_bytes = o->max_body * 4 > (uint64_t)1 << 30 ? o->max_body * 4 : (uint64_t)1 << 30;
     s->started = (int64_t)time(NULL);
     s->retry_s = 2;
     s->store = store_open(o->store_mib << 20);

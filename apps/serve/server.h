@@ -25,7 +25,8 @@ struct server {
     atomic_bool ready;   // the model is loaded
     atomic_bool closing; // no new work
     atomic_uint n_connection;
-    atomic_ullong body_bytes; // of requests that are being received
+    atomic_ullong body_bytes; // of requests that are being received, and of media fetched for them
+    uint64_t most_bytes;      // of these together
     struct apikeys keys;
     struct mediapath files;
     struct store *store;

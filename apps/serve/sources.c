@@ -86,15 +86,39 @@ static int open_file(const struct request *q, const struct mediaref *m, struct i
                 : refuse(r, 415, "not_a_video", m->where, "%s: the file cannot be read", m->where);
 }
 
-static int open_remote(const struct request *q, const struct mediaref *m, struct item **out,
-                       struct refusal *r)
+// Somebody for whom media are fetched.
+struct wish {
+    const struct request *q;
+    struct sources *s;
+};
+
+static bool wish_gone(void *user)
 {
+    const struct wish *w = user;
+    return request_gone((void *)(uintptr_t)w->q);
+}
+
+// Fetched bytes lie in memory until the request is done, like those of bodies.
+static bool wish_room(void *user, size_t n)
+{
+    struct wish *w = user;
+    struct server *server = w->s->server;
+    w->s->fetched += n;
+    return atomic_fetch_add(&server->body_bytes, n) + n <= server->most_bytes;
+}
+
+static int open_remote(const struct request *q, struct sources *s, const struct mediaref *m,
+                       struct item **out, struct refusal *r)
+{
+    struct wish w = {q, s};
+    double timeout = q->server->s->timeout;
     const struct mediafetch f = {.allowed = q->server->s->allow_remote_media,
                                  .max = q->server->s->max_body,
-                                 .seconds = FETCH_S,
+                                 .seconds = timeout > 0 && timeout < FETCH_S ? timeout : FETCH_S,
                                  .acceptable = address_public,
-                                 .stop = request_gone,
-                                 .user = (void *)(uintptr_t)q};
+                                 .stop = wish_gone,
+                                 .room = wish_room,
+                                 .user = &w};
     int fd;
     uint64_t size;
     if (mediafetch(&f, m->text, m->n, m->where, &fd, &size, r) != 0)
@@ -113,8 +137,8 @@ static int open_stored(const struct request *q, const struct mediaref *m, struct
                          by_id ? "id" : "uuid");
 }
 
-static int open_one(const struct request *q, const struct mediaref *m, struct item **out,
-                    struct refusal *r)
+static int open_one(const struct request *q, struct sources *s, const struct mediaref *m,
+                    struct item **out, struct refusal *r)
 {
     int rc = -1;
     *out = NULL;
@@ -127,7 +151,7 @@ static int open_one(const struct request *q, const struct mediaref *m, struct it
         rc = open_file(q, m, out, r);
         break;
     case MEDIAREF_REMOTE:
-        rc = open_remote(q, m, out, r);
+        rc = open_remote(q, s, m, out, r);
         break;
     case MEDIAREF_STORED:
         rc = open_stored(q, m, out, r);
@@ -161,10 +185,10 @@ static int keep(struct sources *s, struct item *i, const struct mediaref *m, str
 int sources_open(struct sources *s, const struct request *q, const struct chatreq *c,
                  struct refusal *r)
 {
-    *s = (struct sources){.image = c->n_media > 0 && c->media[0].image};
+    *s = (struct sources){.image = c->n_media > 0 && c->media[0].image, .server = q->server};
     for (size_t i = 0; i < c->n_media; i++) {
         struct item *item;
-        if (open_one(q, &c->media[i], &item, r) != 0 || keep(s, item, &c->media[i], r) != 0) {
+        if (open_one(q, s, &c->media[i], &item, r) != 0 || keep(s, item, &c->media[i], r) != 0) {
             sources_drop(s);
             return -1;
         }
@@ -182,5 +206,7 @@ void sources_drop(struct sources *s)
     for (size_t i = 0; i < s->n; i++)
         item_drop(s->item[i]);
     heap_free(s->shown);
+    if (s->fetched > 0)
+        (void)atomic_fetch_sub(&s->server->body_bytes, s->fetched);
     *s = (struct sources){0};
 }

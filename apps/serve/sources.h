@@ -12,6 +12,8 @@ struct sources {
     size_t n;
     bool image;
     char *shown; // path of a file as the client named it; NULL = none
+    struct server *server;
+    uint64_t fetched; // bytes that count in server->body_bytes
 };
 
 // 0 or -1 with *r; then nothing is held. May take the time of a download.

@@ -80,6 +80,11 @@ with Server("--metrics", "--max-body", "20000", "-v") as s:
     tap.ok(b" 400 " in answer.split(b"\r\n")[0], "both lengths: 400", answer[:300])
     answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef")
     tap.ok(b" 400 " in answer.split(b"\r\n")[0], "two Content-Lengths: 400", answer[:300])
+    answer = s.raw(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+    tap.ok(b" 400 " in answer.split(b"\r\n")[0], "two Hosts: 400", answer[:300])
+    answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+                   b"2\r\n{}\r\n0\r\n\r\n")
+    tap.ok(b" 400 " in answer.split(b"\r\n")[0], "a transfer coding that nobody knows: 400", answer[:300])
     answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\nabcdef")
     tap.ok(b" 200 " not in answer, "negative Content-Length", answer[:300])
     answer = s.raw(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n")
@@ -126,6 +131,18 @@ with Server("--metrics", "--max-body", "20000", "-v") as s:
     tap.ok(len(names) == len(set(names)) and all(
         n.endswith(("_total", "_seconds", "_bytes", "_running", "_waiting", "_workers", "_connections", "_media"))
         for n in names), "metrics carry their units", names)
+
+    helps = {x.split()[2]: x.split(None, 3)[3] for x in text.splitlines() if x.startswith("# HELP")}
+    types = {x.split()[2]: x.split()[3] for x in text.splitlines() if x.startswith("# TYPE")}
+    series = {x.split("{")[0].split()[0] for x in text.splitlines() if x and not x.startswith("#")}
+    of = {n: t for n, t in types.items() if t != "histogram"}
+    of.update({n + end: "histogram" for n, t in types.items() if t == "histogram" for end in ("_bucket", "_sum", "_count")})
+    tap.ok(set(helps) == set(types) and series == set(of) and all(
+        (t == "counter") == n.endswith("_total") and t in ("counter", "gauge", "histogram") and helps[n] for n, t in types.items()),
+        "each has a help text, a type that fits its name, and a value", (helps, types, series))
+    with open(os.path.join(program.ROOT, "docs", "SERVER.md"), encoding="utf-8") as f:
+        told = {x.split("`")[1]: x.split("|")[2].strip() for x in f if x.startswith(("| `ivchat_", "| `process_"))}
+    tap.ok(told == types, "docs/SERVER.md lists exactly these", set(told.items()) ^ set(types.items()))
 
     # ---- slow clients, side by side
     socks = [socket.create_connection((s.host, s.port)) for _ in range(3)]

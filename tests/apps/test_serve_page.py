@@ -205,8 +205,15 @@ with Server("--metrics", "-n", "8") as s:
     b = browser(1280, 860)
     b.get(home)
     tap.ok(until(lambda: "tiny" in by_id(b, "model").text or by_id(b, "model").text), "the page tells the model")
+    examples = b.find_elements(By.CSS_SELECTOR, "#examples button")
+    tap.ok(by_id(b, "empty").is_displayed() and len(examples) == 3 and shot(b, "desktop-empty"), "what to do is told")
+    examples[1].click()
+    tap.ok(by_id(b, "question").get_attribute("value") == examples[1].text and
+           b.execute_script("return document.activeElement.id") == "question", "an example is put into the question's field")
+    by_id(b, "question").clear()
     tap.ok(ask(b, "Hello?") and turns(b, "assistant") == [answers["Hello?"]] and turns(b, "user") == ["Hello?"],
            "a question and its answer", turns(b, "assistant"))
+    tap.ok(not by_id(b, "empty").is_displayed() and b.title == "Hello? - ivchat", "the title is the question", b.title)
 
     # ---- a video
     by_id(b, "file").send_keys(VIDEO)
@@ -220,20 +227,26 @@ with Server("--metrics", "-n", "8") as s:
     times = [e.text for e in b.find_elements(By.CSS_SELECTOR, "#frames .at")]
     tap.ok(times == ["%.2f s" % f["seconds"] for f in told["frames"]], "with their times", times)
     cells = b.find_elements(By.CSS_SELECTOR, "#frames li:first-child .grid span")
-    tap.ok(len(cells) == 2 and "2 × 1" in by_id(b, "about").text and "96 × 64" in by_id(b, "about").text,
+    tap.ok(len(cells) == 2 and "2 × 1" in by_id(b, "about").text and "whole" in by_id(b, "about").text and "96 × 64" in by_id(b, "about").text,
            "and the layout of the tiles", by_id(b, "about").text)
     tap.ok(turns(b, "user") == [], "a video begins a new conversation")
     ask(b, "What happens?")
     first = s.post("/v1/chat/completions", {"max_tokens": 8, "messages": [{"role": "user", "content": [
         {"type": "video", "id": ident}, {"type": "text", "text": "What happens?"}]}]}).content
     tap.ok(turns(b, "assistant") == [first], "an answer about the video", (turns(b, "assistant"), first))
+    b.execute_script("window.old = document.querySelector('#log .turn.assistant'); window.spoken = []; new MutationObserver("
+                     "m => { for (const x of m) for (const n of x.addedNodes) if (n.classList) spoken.push(n.className); })"
+                     ".observe(document.querySelector('#log'), { childList: true })")
     ask(b, "Who is in it?")
+    tap.ok(b.execute_script("return old.isConnected && spoken.join()") == "turn user,turn assistant live,turn assistant",
+           "earlier turns stay as they are: nothing is read out twice", b.execute_script("return spoken"))
     second = s.post("/v1/chat/completions", {"max_tokens": 8, "messages": [
         {"role": "user", "content": [{"type": "video", "id": ident}, {"type": "text", "text": "What happens?"}]},
         {"role": "assistant", "content": first}, {"role": "user", "content": "Who is in it?"}]}).content
     tap.ok(turns(b, "assistant") == [first, second], "a second turn knows the first", turns(b, "assistant"))
     note = b.find_elements(By.CSS_SELECTOR, ".times")[0].text
     tap.ok("8 tokens" in note and "tokens/s" in note, "timings", note)
+    tap.ok(b.execute_script("return [...document.querySelectorAll('.again')].length") == 1, "only the last is answered again")
     tap.ok(shot(b, "desktop-light") and back(b) == "rgb(246, 247, 249)" and not wide(b), "desktop, light", back(b))
 
     # ---- again, copy
@@ -258,6 +271,24 @@ with Server("--metrics", "-n", "8") as s:
     ask(b, "And now?")
     tap.ok("3 tokens" in b.find_elements(By.CSS_SELECTOR, ".times")[-1].text, "parameters count")
 
+    for name, value in (("start", "1"), ("end", "2")):
+        by_id(b, name).send_keys(value, Keys.TAB)
+    part = until(lambda: [e.text for e in b.find_elements(By.CSS_SELECTOR, "#frames .at")][:1] not in ([], times[:1]) and
+                 [float(e.text.split()[0]) for e in b.find_elements(By.CSS_SELECTOR, "#frames .at")])
+    tap.ok(part and len(part) == 4 and 1 <= min(part) and max(part) <= 2, "a part of the video", part)
+    for name in ("start", "end"):
+        by_id(b, name).clear()
+        by_id(b, name).send_keys(Keys.TAB)
+    by_id(b, "temperature").clear()
+    by_id(b, "temperature").send_keys("7")
+    by_id(b, "question").send_keys("Warm?", Keys.ENTER)
+    tap.ok(idle(b) and "Warm?" not in turns(b, "user") and b.execute_script("return document.activeElement.id") == "temperature",
+           "a parameter out of range is shown, not sent")
+    by_id(b, "temperature").clear()
+    by_id(b, "temperature").send_keys("0", Keys.TAB)
+    by_id(b, "question").clear()
+    tap.ok(shot(b, "desktop-settings"), "settings")
+
     # ---- stop
     by_id(b, "max_tokens").clear()
     by_id(b, "max_tokens").send_keys("20000", Keys.TAB)
@@ -266,6 +297,9 @@ with Server("--metrics", "-n", "8") as s:
                      "return f(u, o); };")
     by_id(b, "question").send_keys("Tell me all", Keys.ENTER)
     until(lambda: len(turns(b, "assistant")) == 4 and len(turns(b, "assistant")[-1]) > 20)
+    tap.ok(b.execute_script("return document.querySelectorAll('.turn.live').length === 1 && !document.querySelector('.turn.live "
+                            ".tools') && document.querySelector('#log').getAttribute('aria-busy') === 'true'") and
+           shot(b, "desktop-answering"), "an answer that is being written")
     by_id(b, "stop").click()
     tap.ok(until(lambda: idle(b) and by_id(b, "doing").text == "Stopped", 10) and
            until(lambda: "ivchat_jobs_running 0" in s.get("/metrics").body.decode(), 10),
@@ -286,12 +320,25 @@ with Server("--metrics", "-n", "8") as s:
            until(lambda: len(b.find_elements(By.CSS_SELECTOR, "#frames img")) == 4), "a reload keeps conversation and video",
            turns(b, "assistant"))
     names = [e.text for e in b.find_elements(By.CSS_SELECTOR, "#talks li > button:first-child")]
-    tap.ok("Hello?" in names and "What happens?" in names, "the list of conversations", names)
+    tap.ok(len(names) == 2 and "Hello?" in names and "What happens?" in names, "the list of conversations", names)
     b.find_elements(By.CSS_SELECTOR, "#talks li > button:first-child")[names.index("Hello?")].click()
     tap.ok(until(lambda: turns(b, "user") == ["Hello?"] and not b.find_elements(By.CSS_SELECTOR, "#frames img")),
            "another conversation, without the video", turns(b, "user"))
     b.find_elements(By.CSS_SELECTOR, "#talks li > button:last-child")[names.index("Hello?")].click()
     tap.ok(until(lambda: "Hello?" not in by_id(b, "talks").text), "is deleted")
+    tap.ok(by_id(b, "undo").is_displayed() and b.execute_script("return document.activeElement.id") == "undo",
+           "which can be undone")
+    by_id(b, "undo").click()
+    tap.ok(until(lambda: "Hello?" in by_id(b, "talks").text and turns(b, "user") == ["Hello?"]) and
+           not by_id(b, "undo").is_displayed(), "and is")
+    names = [e.text for e in b.find_elements(By.CSS_SELECTOR, "#talks li > button:first-child")]
+    b.find_elements(By.CSS_SELECTOR, "#talks li > button:last-child")[names.index("Hello?")].click()
+    until(lambda: "Hello?" not in by_id(b, "talks").text)
+    huge = program.path("huge.mp4")
+    with open(huge, "wb") as f:
+        f.truncate(257 << 20)
+    by_id(b, "file").send_keys(huge)
+    tap.ok(until(lambda: "256 MiB" in by_id(b, "about").text), "a file beyond the limit is not sent", by_id(b, "about").text)
 
     # ---- what is no video; a video that is gone
     bad = program.path("bad.mp4")
@@ -316,6 +363,9 @@ with Server("--metrics", "-n", "8") as s:
                                "return [...f(TEXTS.en, TEXTS.ja), ...f(TEXTS.ja, TEXTS.en)]")
     tap.ok(missing == [], "every text in both languages", missing)
     by_id(b, "theme").send_keys("ダーク")
+    by_id(b, "file").send_keys(VIDEO)
+    until(lambda: len(b.find_elements(By.CSS_SELECTOR, "#frames img")) == 8)
+    ask(b, "何が起きますか。")
     tap.ok(until(lambda: back(b) == "rgb(20, 22, 26)") and shot(b, "desktop-dark-ja"), "dark", back(b))
     b.get(home)
     tap.ok(until(lambda: by_id(b, "send").text == "送信") and back(b) == "rgb(20, 22, 26)", "both are remembered")
@@ -334,10 +384,11 @@ with Server("--metrics", "-n", "8") as s:
         order.append(b.execute_script("const e = document.activeElement; return e.id || e.tagName"))
     tap.ok({"language", "theme", "pick", "new", "log", "question", "send"} <= set(order) and "file" not in order,
            "Tab reaches everything", order)
-    tap.ok(b.execute_script("return [document.querySelector('#log').getAttribute('role'), "
-                            "document.querySelector('#log').getAttribute('aria-live'), "
-                            "document.querySelector('#state').getAttribute('role')]") == ["log", "polite", "status"],
-           "answers and progress are announced")
+    roles = until(lambda: b.execute_script("const l = document.querySelector('#log'); return l.getAttribute('aria-live') === "
+                                           "'polite' && [l.getAttribute('role'), document.querySelector('#state')"
+                                           ".getAttribute('role')]"))
+    tap.ok(roles == ["log", "status"],
+           "answers and progress are announced", roles)
     contrast = b.execute_script("""
         const lum = c => { const v = c.match(/[0-9]+/g).slice(0, 3).map(x => (x /= 255) <= .03928 ? x / 12.92 :
           ((x + .055) / 1.055) ** 2.4); return .2126 * v[0] + .7152 * v[1] + .0722 * v[2]; };
@@ -367,6 +418,9 @@ with Server("--metrics", "-n", "8") as s:
     ask(b, "What happens?")
     tap.ok(turns(b, "assistant") == [first] and not wide(b) and back(b) == "rgb(20, 22, 26)" and shot(b, "phone-dark"),
            "a phone's width, the system's dark", (wide(b), back(b)))
+    place = b.execute_script("const r = document.querySelector('#log .turn.assistant').getBoundingClientRect(); return [r.top, "
+                             "r.bottom, document.querySelector('#ask').getBoundingClientRect().top]")
+    tap.ok(place[0] > 0 and place[1] <= place[2], "the answer is in sight, above the question's field", place)
     small = b.execute_script("return [...document.querySelectorAll('#send, #pick, #new, #language, #theme')].filter("
                              "e => e.getBoundingClientRect().height < 32).map(e => e.id)")
     tap.ok(small == [], "buttons that a finger hits", small)

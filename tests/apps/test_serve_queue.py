@@ -100,6 +100,11 @@ with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
     tap.ok(b" 200 " in got.split(b"\r\n")[0], "a stream has begun", got[:200])
     stream.close()
     tap.ok(until(lambda: metric(s, "ivchat_jobs_running") == 0), "a client that leaves its stream", s.log)
+    tap.ok(until(lambda: metric(s, "ivchat_cancelled_total") == 4), "counts as one who left",
+           metric(s, "ivchat_cancelled_total"))
+    for _ in range(3):
+        tap.ok(s.chat("And me?", stream=True).events[-1] == "[DONE]", "a stream to its end")
+    tap.ok(metric(s, "ivchat_cancelled_total") == 4, "does not", metric(s, "ivchat_cancelled_total"))
     before = metric(s, "ivchat_jobs_running")
     # a slow reader does not hold a worker for ever, nor memory
     slow = start_chat(s, dict(LONG, stream=True, max_tokens=300))

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         memcpy(text, data, n);
         text[n] = 0;
         const struct httprules rules = {"127.0.0.1", "https://a.example", true, 1000};
-        const struct httphead head = {text, text, NULL, text, NULL, 1};
+        const struct httphead head = {text, text, text, NULL, 1, 1};
         (void)httpguard_check(&head, &rules, &r);
     }
     return 0;
