@@ -29,7 +29,7 @@ help:
 	@echo 'make analyze      cppcheck and clang-tidy, if installed'
 	@echo 'make parity       the golden cases of ../shared through the built program'
 	@echo 'make parity-reference  the same through tools/reference.py; needs PyTorch (docs/REFERENCE.md)'
-	@echo 'make bench        kernels of this machine, each tier against the plain one'
+	@echo 'make bench        kernels, each tier against the plain one, and the stages of the small model or MODEL=DIR'
 	@echo 'make test-cuda    GPU kernels and golden cases on the first NVIDIA GPU (docs/GPU.md)'
 	@echo 'make bench-cuda   times on it; MODEL=DIR for those of a model, and against PyTorch if installed'
 	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
@@ -76,9 +76,11 @@ parity-reference:
 	@for m in tiny-hd tiny-internlm; do echo "$$m"; \
 	    $(PYTHON) tools/reference.py check -m $(GOLDEN)/$$m --golden $(GOLDEN) || exit 1; done
 
+MODEL ?=
 bench: deps configure
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@$(PYTHON) tests/run_tests.py --bench
+	@for m in models/ivchat-small $(MODEL); do $(BUILD)/ivchat bench -m "$$m" --sessions 8 --progress never || exit 1; done
 
 test-cuda:
 	@cmake --preset cuda --log-level=NOTICE
@@ -86,7 +88,6 @@ test-cuda:
 	ctest --test-dir build-cuda -L gpu --output-on-failure
 	build-cuda/tests/parity --device cuda:0 $(GOLDEN)
 
-MODEL ?=
 bench-cuda:
 	@cmake --preset cuda --log-level=NOTICE
 	cmake --build build-cuda --parallel $(JOBS)

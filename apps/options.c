@@ -329,5 +329,6 @@ void options_free(struct settings *s)
     heap_free(s->include.item);
     heap_free(s->exclude.item);
     heap_free(s->tensor_type.item);
+    heap_free(s->bench_stage.item);
     *s = (struct settings){0};
 }

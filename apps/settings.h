@@ -67,6 +67,10 @@ struct settings {
     uint64_t max_body, store_mib;
     double timeout, max_duration;
     bool metrics;
+    // bench
+    struct text_list bench_stage;
+    int repeat, prompt_tokens, context, sessions;
+    bool csv, peaks;
     // info
     bool plan, verify;
     struct grid size;

@@ -301,6 +301,29 @@ static const struct option serve_media_rows[] = {
 };
 GROUP(serve_media, "What requests may leave open");
 
+static const struct option bench_rows[] = {
+    {"stage", NULL, 0, OPTION_LIST, FIELD(bench_stage),
+     "peaks|video|preprocess|vision|qformer|prefill|decode|sessions|first-turn|second-turn|second-turn-warm",
+     "utf-8", NULL, "all that the other options allow", "what to measure; repeatable"},
+    {"repeat", NULL, 0, OPTION_INT, FIELD(repeat), "N", "[1,1000]", "3", NULL,
+     "runs of each stage, beside a first one that is not counted"},
+    {"prompt-tokens", NULL, 0, OPTION_INT, FIELD(prompt_tokens), "N", "[1,1000000]", "322", NULL,
+     "length of the prompt of prefill"},
+    {"context", NULL, 0, OPTION_INT, FIELD(context), "N", "[1,1000000]", "322", NULL,
+     "tokens in front of those that decode and sessions generate"},
+    {"max-new-tokens", NULL, 'n', OPTION_INT, FIELD(max_new_tokens), "N", "[1,1000000]", "32",
+     NULL, "tokens generated in a run of decode and sessions, and in a first turn"},
+    {"sessions", NULL, 0, OPTION_INT, FIELD(sessions), "N", "[0,256]", "0", "0 = not measured",
+     "conversations that decode at once"},
+    {"peaks", NULL, 0, OPTION_FLAG, FIELD(peaks), NULL, NULL, "1", NULL,
+     "do not measure what this machine can do at best"},
+    {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
+     "one JSON object on standard output, every single time in it"},
+    {"csv", NULL, 0, OPTION_FLAG, FIELD(csv), NULL, NULL, NULL, NULL,
+     "a CSV table on standard output"},
+};
+GROUP(bench, "Measuring");
+
 static const struct option messages_rows[] = {
     {"progress", NULL, 0, OPTION_CHOICE, FIELD(progress), "WHEN", "auto|never|always", "auto", NULL,
      "bars on a terminal, lines elsewhere"},
@@ -384,6 +407,31 @@ static const struct verb verbs[] = {
         "happens?\"\n",
         {&quantize, &messages},
         quantize_run,
+    },
+    {
+        "bench",
+        "how fast each stage is, and what share of the machine's peaks that is",
+        "Stages: video (decoding of the frames), preprocess, vision and qformer (one clip each), "
+        "prefill,\n"
+        "decode (one token), sessions (one token in each of several conversations at once), "
+        "first-turn\n"
+        "(all of it, with -n tokens), second-turn (to its first token), second-turn-warm (the same "
+        "when\n"
+        "everything but the question was prefilled before). The machine's own peaks are measured "
+        "between\n"
+        "the stages: reading memory, multiply-adds in f32, dot products of bf16 and int8. \"of "
+        "limit\" is the\n"
+        "time that the arithmetic and the bytes take at those peaks, divided by the median (mem: "
+        "mostly the\n"
+        "bytes). Without --video the frames are made up. Times mean something only on an idle "
+        "machine.",
+        "  ivchat bench\n"
+        "  ivchat bench --stage peaks\n"
+        "  ivchat bench -m MODEL --video clip.mp4 --json\n"
+        "  ivchat bench -m MODEL --stage prefill --stage decode --repeat 5 --csv\n"
+        "  ivchat bench -m MODEL --stage sessions --sessions 8 -n 16 -t 4\n",
+        {&model, &bench, &media, &running, &messages},
+        bench_run,
     },
     {
         "serve",

@@ -34,6 +34,7 @@ int list_run(const struct verb *verb, const struct settings *s, struct console *
 int quantize_run(const struct verb *verb, const struct settings *s, struct console *con);
 int rm_run(const struct verb *verb, const struct settings *s, struct console *con);
 int serve_run(const struct verb *verb, const struct settings *s, struct console *con);
+int bench_run(const struct verb *verb, const struct settings *s, struct console *con);
 int info_run(const struct verb *verb, const struct settings *s, struct console *con);
 
 #endif

@@ -411,6 +411,10 @@ struct iv_plan {
     uint64_t max_new_tokens; /* as asked, or what the model's positions leave */
     double vision_flop, prefill_flop, decode_bytes_per_token;
     double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
+    /* the parts of what was counted above; bytes are those of weights, and of keys and values for a token behind
+     * this prompt */
+    double vit_flop, qformer_flop, decode_flop_per_token;
+    double vit_bytes, qformer_bytes, prefill_bytes, decode_kv_bytes;
 };
 /* Without decoding or running anything. media NULL = text only; with segment_s, end_s must tell the length;
  * width, height: of the video (0 = unknown);
@@ -419,6 +423,18 @@ struct iv_plan {
 IV_API int iv_plan(const iv_engine *engine, const struct iv_media_options *media, size_t width,
                    size_t height, size_t prompt_tokens, const struct iv_ask_options *ask,
                    struct iv_plan *out, struct iv_error *e);
+
+/* What this machine can do at best, all threads together, measured anew by each call, which takes about half a second
+ * and up to 512 MiB for that long. 0 = the instructions of the tier have no such operation. */
+struct iv_peaks {
+    const char *cpu; /* kernel tier whose instructions were used */
+    int n_threads;
+    double read_bytes;                  /* read from memory in a second */
+    double f32_ops, bf16_ops, int8_ops; /* a second; a multiply-add counts two */
+};
+/* cpu, n_threads: as in iv_engine_options. Any thread; other work on the machine shows in the result. */
+IV_API int iv_peaks_measure(const char *cpu, int n_threads, struct iv_peaks *out,
+                            struct iv_error *e);
 
 enum iv_tokenizer { IV_TOKENIZER_LM, IV_TOKENIZER_BERT };
 /* Ids of one text piece with the special tokens the model adds (BOS; [CLS] [SEP]). *ids is the caller's

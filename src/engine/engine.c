@@ -40,7 +40,7 @@ static int choose_compute(const char *dtype, enum compute *out, struct err *e)
     return 0;
 }
 
-static int choose_tiers(const char *name, unsigned *tiers, struct err *e)
+int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
 {
     enum cpu_tier highest;
     *tiers = cpu_detect();
@@ -237,7 +237,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
     TRY(engine_check_device(opt->device, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
-    TRY(choose_tiers(opt->cpu, &tiers, &e));
+    TRY(engine_choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)
         TRY(err_set(&e, ERR_USAGE, "threads: %d", opt->n_threads));
     if (!dir) {

@@ -46,6 +46,8 @@ struct iv_engine {
 
 // Options for an ops of this engine; hooks must outlive it.
 struct ops_options engine_ops_options(const iv_engine *engine, const struct hooks *hooks);
+// The kernel tiers up to the one called name (NULL = all that the processor has). ERR_USAGE for another's.
+int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e);
 // A stream of work on the engine's device, and one that counts what such a stream would take.
 int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
                     struct err *e);

@@ -207,6 +207,14 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
     out->vision_flop = (double)m.n_part * (m.vision.flops + m.qformer.flops);
     out->prefill_flop = prefill.flops;
     out->decode_bytes_per_token = step.weight_bytes;
+    out->vit_flop = (double)m.n_part * m.vision.flops;
+    out->qformer_flop = (double)m.n_part * m.qformer.flops;
+    out->decode_flop_per_token = step.flops;
+    out->vit_bytes = (double)m.n_part * m.vision.weight_bytes;
+    out->qformer_bytes = (double)m.n_part * m.qformer.weight_bytes;
+    out->prefill_bytes = prefill.weight_bytes;
+    out->decode_kv_bytes =
+        (double)(out->kv_bytes / n_cache * n_beam) * (double)n_prompt / (double)n_pos;
     out->vision_s = out->vision_flop / probe.flops_per_s;
     out->prefill_s = out->prefill_flop / probe.flops_per_s;
     out->decode_s_per_token = step.weight_bytes / probe.bytes_per_s;

@@ -8,9 +8,9 @@ import shlex
 import program
 from program import ROOT, Tap, run
 
-VERBS = ("chat", "embed", "tokenize", "info", "serve", "pull", "list", "rm")
+VERBS = ("chat", "embed", "tokenize", "info", "bench", "serve", "pull", "list", "rm")
 # what an example ends with when there is no model, no cache and no network
-EXIT = {"pull": (6,), "list": (0,), "serve": (1, 2, 3)}  # serve: its port may be taken, its files are not there
+EXIT = {"bench": (0, 3), "pull": (6,), "list": (0,), "serve": (1, 2, 3)}  # serve: its port may be taken, its files are not there
 OFFLINE = {"IVCHAT_MODELS_DIR": program.path("absent"), "HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent", "HF_TOKEN": ""}
 tap = Tap()
 

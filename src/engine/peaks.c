@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+// iv_peaks_measure: the peak loops (kernels/peak.h) on every thread at once.
+//
+//   rate = what all threads did / (last end - first begin), the median of a few runs
+//
+// Easy to get wrong: threads that begin one after the other would measure a machine with fewer, so each waits
+// for the others; memory that was never written is one page of zeros, read from the cache.
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/size.h"
+#include "engine/engine.h"
+#include "kernels/peak.h"
+
+enum { RUNS = 7 };
+static const double RUN_MS = 8, START_MS = 20;
+// Far beyond any cache, far below what a machine with a model has.
+static const size_t READ_MOST = (size_t)512 << 20, READ_LEAST = (size_t)64 << 20;
+
+struct peak_run {
+    double (*work)(size_t n); // NULL = read
+    uint64_t (*read)(const void *p, size_t bytes);
+    size_t n, threads;
+    const char *data; // [threads * bytes]
+    size_t bytes;
+    atomic_size_t here;
+    _Atomic uint64_t sink;
+    double begun[POOL_MAX_THREADS], ended[POOL_MAX_THREADS], done[POOL_MAX_THREADS];
+};
+
+static void peak_task(void *ctx, size_t task, unsigned thread)
+{
+    struct peak_run *r = ctx;
+    double since = clock_ms();
+    (void)thread;
+    atomic_fetch_add(&r->here, 1);
+    while (atomic_load(&r->here) < r->threads && clock_ms() - since < START_MS)
+        ;
+    r->begun[task] = clock_ms();
+    if (r->work) {
+        r->done[task] = r->work(r->n);
+    } else {
+        atomic_fetch_or(&r->sink, r->read(r->data + task * r->bytes, r->bytes));
+        r->done[task] = (double)r->bytes;
+    }
+    r->ended[task] = clock_ms();
+}
+
+// Operations or bytes a second of one run.
+static double run_once(struct pool *pool, struct peak_run *r)
+{
+    double first = 0, last = 0, all = 0;
+    atomic_store(&r->here, 0);
+    pool_run(pool, peak_task, r, r->threads);
+    for (size_t i = 0; i < r->threads; i++) {
+        first = i == 0 || r->begun[i] < first ? r->begun[i] : first;
+        last = r->ended[i] > last ? r->ended[i] : last;
+        all += r->done[i];
+    }
+    return all / (last > first ? last - first : 1e-6) * 1e3;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static double median_rate(struct pool *pool, struct peak_run *r)
+{
+    double rate[RUNS];
+    for (int i = 0; i < RUNS; i++)
+        rate[i] = run_once(pool, r);
+    qsort(rate, RUNS, sizeof *rate, compare);
+    return rate[RUNS / 2];
+}
+
+// 0 = no such instruction
+static double work_rate(struct pool *pool, struct peak_run *r, double (*work)(size_t n))
+{
+    if (!work)
+        return 0;
+    r->work = work;
+    for (r->n = 1 << 10; r->n < (size_t)1 << 40; r->n *= 4) { // as many rounds as take a while
+        (void)run_once(pool, r);
+        double ms = r->ended[0] - r->begun[0];
+        if (ms > RUN_MS / 8) {
+            r->n = (size_t)((double)r->n * RUN_MS / ms) + 1;
+            break;
+        }
+    }
+    return median_rate(pool, r);
+}
+
+static void touch_task(void *ctx, size_t task, unsigned thread)
+{
+    struct peak_run *r = ctx;
+    (void)thread;
+    memset((char *)(uintptr_t)r->data + task * r->bytes, (int)task + 1, r->bytes);
+}
+
+static size_t read_bytes(size_t threads)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    size_t all = pages > 0 && size > 0 ? (size_t)pages / 32 * (size_t)size : READ_LEAST;
+    all = max_size(min_size(all, READ_MOST), READ_LEAST);
+    return max_size(all / threads / PEAK_READ_STEP, 1) * PEAK_READ_STEP;
+}
+
+static int read_rate(struct pool *pool, struct peak_run *r, double *out, struct err *e)
+{
+    size_t bytes;
+    r->work = NULL;
+    r->bytes = read_bytes(r->threads);
+    if (!mul_size(r->bytes, r->threads, &bytes))
+        return err_set(e, ERR_LIMIT, "peaks: %zu threads", r->threads);
+    char *data = mem_alloc_big(bytes);
+    if (!data)
+        return err_set(e, ERR_LIMIT, "peaks: out of memory for %zu bytes to read", bytes);
+    r->data = data;
+    pool_run(pool, touch_task, r, r->threads);
+    *out = median_rate(pool, r);
+    mem_free_big(data, bytes);
+    return 0;
+}
+
+int iv_peaks_measure(const char *cpu, int n_threads, struct iv_peaks *out, struct iv_error *error)
+{
+    struct err e = {0};
+    struct pool *pool = NULL;
+    struct peak_kernels k;
+    struct peak_run *r = NULL;
+    unsigned tiers;
+    int rc;
+    memset(out, 0, sizeof *out);
+    TRY(engine_choose_tiers(cpu, &tiers, &e));
+    if (n_threads < 0)
+        TRY(err_set(&e, ERR_USAGE, "threads: %d", n_threads));
+    peak_init(&k, tiers);
+    TRY(pool_open((unsigned)n_threads, &pool, &e));
+    r = mem_calloc(1, sizeof *r);
+    if (!r)
+        TRY(err_set(&e, ERR_LIMIT, "peaks: out of memory"));
+    r->threads = pool_threads(pool);
+    r->read = k.read;
+    out->cpu = cpu_tier_name(cpu_best(tiers));
+    out->n_threads = (int)r->threads;
+    TRY(read_rate(pool, r, &out->read_bytes, &e));
+    out->f32_ops = work_rate(pool, r, k.f32);
+    out->bf16_ops = work_rate(pool, r, k.bf16);
+    out->int8_ops = work_rate(pool, r, k.int8);
+fail:
+    if (rc != 0)
+        memset(out, 0, sizeof *out);
+    mem_free(r);
+    pool_close(pool);
+    return status_out(rc, &e, error);
+}
