@@ -70,6 +70,7 @@ struct tile_job {
     size_t x_stride; // bytes
     const void *panel;
     size_t m, n, k;
+    const float *bias; // [n] or NULL: where the sums start unless `add` is set
     bool add;
 };
 
@@ -121,7 +122,7 @@ struct product_kernels {
     void (*pack_t)(void *panel, const void *w, size_t w_stride, enum dtype w_type, size_t n,
                    size_t k);
     // y [m, n] (+)= x [m, k] panel, x prepared rows at a byte stride. The sum over k runs in order, on
-    // from y's old value when add is set.
+    // from y's old value when add is set, else from bias.
     void (*tile)(const struct tile_job *j);
     // One step of the running softmax over a row's scores s [n]: *max and *sum move on, p (a prepared
     // row, zeros up to n_pad elements, n_pad % 32 == 0) = exp(s - new max). Returns

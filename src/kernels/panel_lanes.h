@@ -11,8 +11,8 @@
 
 enum {
     PANEL = PANEL_VECTORS * LANES, // outputs
-    PANEL_BLOCK = 256,             // outputs packed at a time
-    PANEL_DEPTH = 512,             // inputs
+    PANEL_BLOCK = 128,             // outputs packed at a time
+    PANEL_DEPTH = 2048,            // inputs: in bf16 these are 512 KiB of L2
 };
 
 #if CELL_INPUTS == 1
