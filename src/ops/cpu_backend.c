@@ -156,7 +156,26 @@ static void peak_reset(struct ops *o)
 
 static void clear(struct ops *o)
 {
-    atomic_store_explicit(&((struct cpu *)o)->stop, false, memory_order_relaxed);
+    struct cpu *c = (struct cpu *)o;
+    atomic_store_explicit(&c->stop, false, memory_order_relaxed);
+    c->step = false;
+}
+
+// Nothing is recorded: linear layers only have to know that their rows are steps of sequences.
+static bool step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos,
+                       size_t n)
+{
+    (void)key;
+    (void)ids;
+    (void)pos;
+    (void)n;
+    ((struct cpu *)o)->step = true;
+    return false;
+}
+
+static void step_end(struct ops *o)
+{
+    ((struct cpu *)o)->step = false;
 }
 
 static void *hold(struct ops *o, size_t bytes)
@@ -239,6 +258,8 @@ static const struct backend cpu_backend = {
     .patch_embed = cpu_patch_embed,
     .split_wqkv = cpu_split_wqkv,
     .attention = cpu_attention,
+    .step_begin = step_begin,
+    .step_end = step_end,
 };
 
 int ops_open_cpu(const struct ops_options *opt, struct ops **out, struct err *e)

@@ -16,6 +16,7 @@ struct cpu {
     struct ops ops;
     struct arena arena;
     _Atomic bool stop; // the abort callback said so; tasks not yet begun are left out
+    bool step;         // between ops_step_begin and ops_step_end
 };
 
 // The products' kernels for o's precision.

@@ -5,8 +5,9 @@
 //   t  = lora_scale * (xp A^T)           LoRA only (SPEC 2.4): [n, r]
 //   y  = xp W^T + b, then y += tp B^T    one task = the same rectangle of y for both products
 //
-// Up to OPS_FEW_ROWS rows read the weights in place (`few`); more go through packed panels (`many`).
-// The two round differently, so the choice hangs on the rows of the whole op, never on those of a task.
+// Up to OPS_FEW_ROWS rows read the weights in place (`few`), as do more rows that are steps of as many
+// sequences, by eights while a piece of the weights is in the cache; more go through packed panels (`many`).
+// The two round differently, so the choice hangs on the whole op, never on the rows of a task.
 //
 // How tasks are cut: columns first, since a column's weights are then read (and packed) once; rows only
 // where packing is still paid for, or costs nothing. Tasks are kept small enough that an abort between
@@ -26,6 +27,7 @@ enum {
     FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
     FEW_WEIGHTS_MAX = 1 << 20,
     FEW_COLS = 16,           // columns of tasks are a multiple
+    FEW_PIECE = 1 << 18,     // bytes of weights that stay in the cache while rows go by
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
     PLAIN_MACS_MAX =
@@ -78,18 +80,31 @@ static void cut_many(struct product_run *r, size_t threads)
     r->rows = min_size(r->rows, m);
 }
 
-// The rectangle of j that starts at row `row`, column `col`.
-static struct product_job part(const struct product_run *r, const struct product_job *j, size_t row,
-                               size_t col)
+// The rectangle of j that starts at row `row`, column `col` of it, m rows and n columns at most.
+static struct product_job sub_job(const struct product_kernels *p, const struct product_job *j,
+                                  size_t row, size_t col, size_t m, size_t n)
 {
     struct product_job t = *j;
     t.y += row * j->y_stride + col;
-    t.x = (const char *)j->x + row * product_x_stride(r->p, j->k);
+    t.x = (const char *)j->x + row * product_x_stride(p, j->k);
     t.w = (const char *)j->w + col * dtype_span(j->w_type, j->w_stride);
     t.bias = j->bias ? j->bias + col : NULL;
-    t.m = min_size(r->rows, j->m - row);
-    t.n = min_size(r->cols, j->n - col);
+    t.m = min_size(m, j->m - row);
+    t.n = min_size(n, j->n - col);
     return t;
+}
+
+// Any number of rows by the kernel for few, the weights read from memory once.
+static void run_few(const struct product_kernels *p, const struct product_job *j)
+{
+    size_t cols = j->n;
+    if (j->m > OPS_FEW_ROWS)
+        cols = max_size(FEW_PIECE / max_size(dtype_span(j->w_type, j->w_stride), 1), FEW_COLS);
+    for (size_t col = 0; col < j->n; col += cols)
+        for (size_t row = 0; row < j->m; row += OPS_FEW_ROWS) {
+            struct product_job piece = sub_job(p, j, row, col, OPS_FEW_ROWS, cols);
+            p->few(p, &piece);
+        }
 }
 
 static void product_task(void *ctx, size_t task, unsigned thread)
@@ -98,9 +113,9 @@ static void product_task(void *ctx, size_t task, unsigned thread)
     size_t row = task % r->n_row_block * r->rows, col = task / r->n_row_block * r->cols;
     const struct product_job *jobs[] = {&r->first, &r->second};
     for (size_t i = 0; i < (r->second.m ? 2 : 1); i++) {
-        struct product_job j = part(r, jobs[i], row, col);
+        struct product_job j = sub_job(r->p, jobs[i], row, col, r->rows, r->cols);
         if (r->few)
-            r->p->few(r->p, &j);
+            run_few(r->p, &j);
         else
             r->p->many(r->p, &j, scratch_of(&r->scratch, thread));
     }
@@ -215,7 +230,7 @@ void cpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *
     struct product_scratch s;
     cpu_linear_scratch(o, w, y.rows, &s);
     if (o->status.code == 0 && prepare(o, s.x, x, 1.0f))
-        run_linear(o, y, w, &s, y.rows <= OPS_FEW_ROWS);
+        run_linear(o, y, w, &s, y.rows <= OPS_FEW_ROWS || ((const struct cpu *)o)->step);
     ops_pop(o, mark);
 }
 
