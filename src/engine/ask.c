@@ -192,7 +192,13 @@ static int generate(iv_session *s, struct generate_options *g, size_t n_prompt, 
     if (!logits)
         return err_set(e, ERR_LIMIT, "session: out of memory for %d rows of logits", g->n_beam);
     memcpy(logits, s->logits, c->n_vocab * sizeof *logits);
-    TRY(generate_run(&model, &d, g, logits, &out, e));
+    bool alone = g->n_beam > 1;
+    if (!alone)
+        runner_sit(&s->runner);
+    rc = generate_run(&model, &d, g, logits, &out, e);
+    if (!alone)
+        runner_rise(&s->runner);
+    TRY(rc);
     a->generate_ms = clock_ms() - start;
     a->logits_hash = hash_logits(logits, c->n_vocab);
     *special = out.has_control;

@@ -21,6 +21,8 @@
 #include "text/tokenizer.h"
 #include "text/wordpiece.h"
 
+struct batch;
+
 struct iv_engine {
     bool tokenizer_only;
     struct model model;         // empty when tokenizer_only
@@ -34,9 +36,10 @@ struct iv_engine {
     bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
     struct gpu *gpu;     // NULL = everything runs on the CPU
     bool gpu_must;       // the caller asked for it by name
-    struct cache *cache; // has its own lock, as has identity
+    struct cache *cache; // has its own lock, as have identity and batch
     struct identity *identity;
-    struct hooks hooks; // of callbacks
+    struct batch *batch; // steps of several conversations; NULL = each decodes by itself
+    struct hooks hooks;  // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
     char device[160]; // "cpu", "cuda:0 (NVIDIA H200)"

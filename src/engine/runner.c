@@ -245,11 +245,12 @@ static int begin(struct runner *r, size_t bytes, struct err *e)
     return ops_reserve(r->ops, bytes, e);
 }
 
-// Scratch of steps that end at position n_pos: the last one sees most keys and takes most.
-static int plan_steps(struct runner *r, size_t n_pos, size_t n_beam, size_t *bytes, struct err *e)
+// The last step sees most keys and takes most.
+int runner_plan_step(const iv_engine *engine, size_t n_pos, size_t n_row, size_t *bytes,
+                     struct err *e)
 {
     struct ops_plan prefill, step;
-    int rc = runner_plan(r->engine, n_pos - 1, n_pos - 1, n_beam, &prefill, &step, e);
+    int rc = runner_plan(engine, n_pos - 1, n_pos - 1, n_row, &prefill, &step, e);
     *bytes = step.arena_bytes;
     return rc;
 }
@@ -279,7 +280,7 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
     r->n_prompt = p->n;
     r->max_new = p->max_new;
     TRY(runner_plan(r->engine, kv->n, p->n, 1, &prefill, &step, e));
-    TRY(plan_steps(r, want, 1, &step_bytes, e));
+    TRY(runner_plan_step(r->engine, want, 1, &step_bytes, e));
     TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
     TRY(make_room(r, kv, p->n, e));
     for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
@@ -303,7 +304,7 @@ static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
     const struct llm_config *c = &r->engine->config.llm;
     if (n_beam > RUNNER_MAX_BEAM)
         return err_set(e, ERR_USAGE, "%zu beams: at most %d", n_beam, RUNNER_MAX_BEAM);
-    TRY(plan_steps(r, want, n_beam, &step_bytes, e));
+    TRY(runner_plan_step(r->engine, want, n_beam, &step_bytes, e));
     TRY(begin(r, step_bytes, e));
     for (size_t i = 0; i < n_beam; i++) {
         TRY(kv_init(&r->spare[i], r->ops, c, e));
@@ -322,6 +323,16 @@ fail:
     return rc;
 }
 
+void runner_sit(struct runner *r)
+{
+    batch_sit(r->engine->batch, &r->seat);
+}
+
+void runner_rise(struct runner *r)
+{
+    batch_rise(r->engine->batch, &r->seat);
+}
+
 int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logits, struct err *e)
 {
     int rc;
@@ -329,6 +340,12 @@ int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logi
         if (r->cache[i].n >= r->ctx_limit)
             return err_set(e, ERR_LIMIT, "the context of %zu positions is full", r->ctx_limit);
         TRY(make_room(r, &r->cache[i], r->cache[i].n + 1, e));
+    }
+    if (r->n_beam == 0) {
+        struct batch_step s = {&r->cache[0], ids[0], logits, &r->hooks};
+        rc = batch_step(r->engine->batch, &r->seat, &s, e);
+        if (rc != BATCH_ALONE)
+            return rc;
     }
     step_rows(r->ops, &r->engine->model.llm, r->cache, ids, n_beam, logits);
     return ops_status(r->ops, e);

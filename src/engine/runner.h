@@ -4,6 +4,7 @@
 #ifndef IV_ENGINE_RUNNER_H
 #define IV_ENGINE_RUNNER_H
 
+#include "engine/batch.h"
 #include "engine/engine.h"
 
 enum { RUNNER_MAX_BEAM = 64 };
@@ -19,6 +20,7 @@ struct runner {
     size_t n_prompt;  // positions that all caches share
     size_t max_new;   // room wanted behind the prompt
     size_t ctx_limit; // most positions
+    struct batch_seat seat;
 };
 
 // Most positions that a session can have: rotary angles that stretch (SPEC 7.2) reach beyond those of training.
@@ -49,12 +51,18 @@ size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt);
 // Fills cache[0] from n_reused on; logits, host f32 [n_vocab], of the last position. On failure cache[0]
 // holds the positions up to cache[0].n, as many as had been computed.
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e);
+// Around the steps of an answer of one sequence, which then go together with those of other conversations.
+void runner_sit(struct runner *r);
+void runner_rise(struct runner *r);
 // One more token for each of n_beam sequences; logits, host f32 [n_beam, n_vocab].
 int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logits, struct err *e);
 // Sequence i continues what sequence parent[i] was; the first call behind a prefill makes n_beam
 // sequences of the one there is.
 int runner_reorder(struct runner *r, const size_t *parent, size_t n_beam, struct err *e);
 
+// Scratch of a step of n_row sequences that end at position n_pos at most.
+int runner_plan_step(const iv_engine *engine, size_t n_pos, size_t n_row, size_t *bytes,
+                     struct err *e);
 // What prefilling positions [n_reused, n_prompt) and one decoding step behind them take.
 int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_t n_beam,
                 struct ops_plan *prefill, struct ops_plan *step, struct err *e);

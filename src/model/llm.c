@@ -120,16 +120,30 @@ static void qkv_forward(struct ops *o, const struct llm *m, const struct llm_lay
     ops_pop(o, mark);
 }
 
+// The spans that are still wanted.
+struct llm_live {
+    size_t span[OPS_STEP_ROWS], n;
+};
+
+static void weed(struct llm_live *live, const struct llm_batch *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < live->n; i++)
+        if (!b->unwanted || !b->unwanted(b->user, live->span[i]))
+            live->span[n++] = live->span[i];
+    live->n = n;
+}
+
 static void layer_forward(struct ops *o, const struct llm *m, size_t l, const struct llm_batch *b,
-                          struct mat rope)
+                          const struct llm_live *live, struct mat rope)
 {
     const struct llm_config *c = &m->c;
     const struct llm_layer *w = &m->layer[l];
     struct mat h = b->x, q, k, v;
     size_t mark = ops_mark(o), rows = h.rows;
     struct cache_span span[OPS_STEP_ROWS];
-    for (size_t i = 0; i < b->n_span; i++) {
-        const struct llm_span *s = &b->span[i];
+    for (size_t i = 0; i < live->n; i++) {
+        const struct llm_span *s = &b->span[live->span[i]];
         const struct kv_layer *cache = &s->kv->layer[l];
         span[i] = (struct cache_span){.k = cache->k,
                                       .v = cache->v,
@@ -146,7 +160,7 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
                                                  .rope = rope,
                                                  .pairs = c->pairs,
                                                  .span = span,
-                                                 .n_span = b->n_span,
+                                                 .n_span = live->n,
                                                  .n_head = c->n_head,
                                                  .n_kv = c->n_kv,
                                                  .d_head = c->d_head,
@@ -170,14 +184,17 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
 void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, struct mat logits)
 {
     size_t mark = ops_mark(o), n_pos = b->n_pos;
+    struct llm_live live = {.n = b->n_span};
     for (size_t i = 0; i < b->n_span; i++) {
+        live.span[i] = i;
         size_t end = b->span[i].kv->n + b->span[i].n_row;
         n_pos = end > n_pos ? end : n_pos;
     }
     struct mat rope =
         op_rope_table(o, b->pos, b->x.rows, m->c.d_head, llm_rope_theta(&m->c, n_pos));
     for (size_t l = 0; l < m->c.n_layer; l++) {
-        layer_forward(o, m, l, b, rope);
+        weed(&live, b);
+        layer_forward(o, m, l, b, &live, rope);
         if (ops_status(o, NULL) != 0)
             return;
         if (b->report)
@@ -194,6 +211,6 @@ void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, 
     ops_pop(o, mark);
     if (ops_status(o, NULL) != 0)
         return;
-    for (size_t i = 0; i < b->n_span; i++)
-        b->span[i].kv->n += b->span[i].n_row;
+    for (size_t i = 0; i < live.n; i++)
+        b->span[live.span[i]].kv->n += b->span[live.span[i]].n_row;
 }

@@ -48,13 +48,17 @@ struct llm_batch {
     size_t
         n_pos; // positions of the whole prompt that this batch is a piece of, 0 = no more than these:
                // dynamic NTK turns all of them by the base of the last
+    // Asked before each layer: true = nobody wants span i any more. It is not asked about again, and its
+    // cache, which is no longer touched, keeps its n. NULL = all are wanted.
+    bool (*unwanted)(void *user, size_t i);
+    void *user;
 };
 
 // Base of the rotary angles of a prompt of n_pos positions (SPEC 7.2: dynamic NTK). Keys of different
 // bases do not belong together.
 double llm_rope_theta(const struct llm_config *c, size_t n_pos);
 
-// logits, f32 [n_span, n_vocab]: of the last row of each span. Failure: ops_status; the caches then still
+// logits, f32 [n_span, n_vocab]: of the last row of each span, undefined of unwanted ones. Failure: ops_status; the caches then still
 // have their old n.
 void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, struct mat logits);
 

@@ -88,6 +88,7 @@ struct ops {
     struct tap tap;
     struct err status; // code 0 = sound
     double flops, weight_bytes;
+    bool in_step; // between ops_step_begin and ops_step_end
 };
 
 // Fills the shared part.

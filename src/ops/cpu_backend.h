@@ -21,6 +21,12 @@ struct cpu {
 // The products' kernels for o's precision.
 const struct product_kernels *cpu_products(const struct ops *o);
 
+// Whether linear layers take the kernels for few rows: few they are, or steps of as many sequences.
+static inline bool cpu_few(const struct ops *o, size_t rows)
+{
+    return rows <= OPS_FEW_ROWS || o->in_step;
+}
+
 // Runs the tasks on the pool, polling abort before each. false = do not go on: aborted (and o failed).
 bool cpu_run(struct ops *o, pool_fn *fn, void *ctx, size_t n_task);
 // Runs fn for pieces [from, from + n) of rows, cut so that a piece of rows of `cols` elements is worth

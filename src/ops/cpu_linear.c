@@ -107,7 +107,7 @@ static bool has_lora(const struct linear *w)
 void cpu_layers_scratch(struct ops *o, const struct linear *const *w, size_t n_w, size_t n,
                         bool added, struct layers_scratch *s)
 {
-    bool few = n <= OPS_FEW_ROWS;
+    bool few = cpu_few(o, n);
     size_t bytes = 0;
     *s = (struct layers_scratch){0};
     for (size_t i = 0; i < n_w; i++) {
@@ -229,7 +229,7 @@ void cpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
             for (size_t l = i; l < i + n; l++)
                 cols += linear_outputs(w[l]);
             cpu_layers_scratch(o, w + i, n, y.rows, false, &s);
-            cpu_layers(o, mat_cols(y, col, cols), input.x, w + i, n, y.rows <= OPS_FEW_ROWS, &s);
+            cpu_layers(o, mat_cols(y, col, cols), input.x, w + i, n, cpu_few(o, y.rows), &s);
             ops_pop(o, inner);
             col += cols;
         }
@@ -245,7 +245,7 @@ void cpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
                     const struct linear *w, const struct tensor *scale)
 {
     size_t mark = ops_mark(o);
-    bool few = x.rows <= OPS_FEW_ROWS;
+    bool few = cpu_few(o, x.rows);
     struct input_scratch input;
     struct layers_scratch s;
     cpu_input_scratch(o, in, &input);

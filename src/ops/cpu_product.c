@@ -6,8 +6,9 @@
 //     first product into the rectangle, second product on top
 //     into += scale * rectangle                  while it is in the cache
 //
-// Up to OPS_FEW_ROWS rows read the weights in place (`few`); more go through packed panels (`many`).
-// The two round differently, so the choice hangs on the rows of the whole op, never on those of a task.
+// Up to OPS_FEW_ROWS rows read the weights in place (`few`), as do more rows that are steps of as many
+// sequences, by eights while a piece of the weights is in the cache; more go through packed panels (`many`).
+// The two round differently, so the choice hangs on the whole op, never on the rows of a task.
 //
 // How tasks are cut: columns first, since a column's weights are then read (and packed) once; rows only
 // where packing is still paid for, or costs nothing. Tasks are kept small enough that an abort between
@@ -25,6 +26,7 @@ enum {
     FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
     FEW_WEIGHTS_MAX = 1 << 20,
     FEW_COLS = 16,           // columns of tasks are a multiple
+    FEW_PIECE = 1 << 18,     // bytes of weights that stay in the cache while rows go by
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
     PAIR_FACTOR = 4,         // as much again where an instruction multiplies pairs
@@ -102,18 +104,31 @@ size_t cpu_product_scratch(const struct ops *o, struct product_size z, bool adde
     return bytes + c.rows * c.cols * sizeof(float); // below that of an [m, n] in memory
 }
 
-// The rectangle of j that starts at row `row`, column `col`.
-static struct product_job part(const struct product_kernels *p, const struct product_run *r,
-                               const struct product_job *j, size_t row, size_t col)
+// The rectangle of j that starts at row `row`, column `col` of it, m rows and n columns at most.
+static struct product_job part(const struct product_kernels *p, const struct product_job *j,
+                               size_t row, size_t col, size_t m, size_t n)
 {
     struct product_job t = *j;
     t.y = j->y ? j->y + row * j->y_stride + col : NULL;
     t.x = (const char *)j->x + row * product_x_stride(p, j->k);
     t.w = (const char *)j->w + col * dtype_span(j->w_type, j->w_stride);
     t.bias = j->bias ? j->bias + col : NULL;
-    t.m = min_size(r->cut.rows, j->m - row);
-    t.n = min_size(r->cut.cols, j->n - col);
+    t.m = min_size(m, j->m - row);
+    t.n = min_size(n, j->n - col);
     return t;
+}
+
+// Any number of rows by the kernel for few, the weights read from memory once.
+static void run_few(const struct product_kernels *p, const struct product_job *j)
+{
+    size_t cols = j->n;
+    if (j->m > OPS_FEW_ROWS)
+        cols = max_size(FEW_PIECE / max_size(dtype_span(j->w_type, j->w_stride), 1), FEW_COLS);
+    for (size_t col = 0; col < j->n; col += cols)
+        for (size_t row = 0; row < j->m; row += OPS_FEW_ROWS) {
+            struct product_job piece = part(p, j, row, col, OPS_FEW_ROWS, cols);
+            p->few(p, &piece);
+        }
 }
 
 static void add_onto(const struct ops *o, const struct product_run *r,
@@ -136,17 +151,18 @@ static void run_rectangle(const struct ops *o, const struct product_run *r, size
     const struct product_kernels *p = cpu_products(o);
     size_t row = task % r->cut.n_row_block * r->cut.rows;
     size_t col = task / r->cut.n_row_block * r->cut.cols;
-    struct product_job job[2] = {part(p, r, &r->first, row, col)};
+    const struct product_cut *c = &r->cut;
+    struct product_job job[2] = {part(p, &r->first, row, col, c->rows, c->cols)};
     size_t n_job = 1;
     if (r->second.m)
-        job[n_job++] = part(p, r, &r->second, row, col);
+        job[n_job++] = part(p, &r->second, row, col, c->rows, c->cols);
     for (size_t i = 0; i < n_job; i++) {
         if (r->into.data) {
             job[i].y = (float *)(void *)(scratch + kernel_bytes(o, r->few));
             job[i].y_stride = job[i].n;
         }
         if (r->few)
-            p->few(p, &job[i]);
+            run_few(p, &job[i]);
         else
             p->many(p, &job[i], scratch);
     }

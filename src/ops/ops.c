@@ -186,6 +186,7 @@ void ops_clear(struct ops *o)
     o->backend->pop(o, 0);
     o->backend->clear(o);
     o->status.code = 0;
+    o->in_step = false;
 }
 
 void ops_set_tap(struct ops *o, struct tap tap)
@@ -227,12 +228,16 @@ size_t ops_many_rows(const struct ops *o)
 
 bool ops_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n)
 {
-    return o->status.code == 0 && o->backend->step_begin &&
-           o->backend->step_begin(o, key, ids, pos, n);
+    o->in_step = o->status.code == 0;
+    if (!o->in_step || !o->backend->step_begin || !o->backend->step_begin(o, key, ids, pos, n))
+        return false;
+    o->in_step = false;
+    return true;
 }
 
 void ops_step_end(struct ops *o)
 {
+    o->in_step = false;
     if (o->backend->step_end)
         o->backend->step_end(o);
 }

@@ -11,8 +11,8 @@
 //
 // Determinism: every output row depends only on its own input row (and, in attention, on its keys):
 // not on the number of threads, and not on how many other rows are computed in the same call, as long
-// as both calls have at most, or both more than, ops_few_rows() rows. Prefix reuse and batched decoding
-// rely on this.
+// as both calls have at most, or both more than, ops_few_rows() rows. Between ops_step_begin and
+// ops_step_end every call counts as one of few rows on the CPU. Prefix reuse and batched decoding rely on this.
 #ifndef IV_OPS_OPS_H
 #define IV_OPS_OPS_H
 
