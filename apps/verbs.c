@@ -107,6 +107,10 @@ static const struct option running_rows[] = {
      "quantise the language model's layers on their way to the GPU"},
     {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16|int8", "bf16", NULL,
      "precision of products; this version has f32 and bf16"},
+    {"cache-type-k", NULL, 0, OPTION_CHOICE, FIELD(cache_type_k), "TYPE", "f32|bf16|f16|q8_0", NULL,
+     "as --dtype", "how keys of the conversation are stored; a GPU has them as --dtype"},
+    {"cache-type-v", NULL, 0, OPTION_CHOICE, FIELD(cache_type_v), "TYPE", "f32|bf16|f16|q8_0", NULL,
+     "as --dtype", "the same for values"},
     {"cpu", NULL, 0, OPTION_TEXT, FIELD(cpu), "TIER", NULL, NULL, "the best",
      "highest instruction set to use: ref, avx2, avx512, neon, ..."},
 };

@@ -96,6 +96,10 @@ struct iv_engine_options {
     /* how the language model's layers lie in a GPU's memory: "plain", or quantised when they are brought there,
      * "q8_0", "q6_k", "q4_k_m", "q4_0" (dtype bf16 only); NULL = plain. No effect on the CPU. */
     const char *gpu_weights;
+    /* how keys and values of conversations are stored: "f32", "bf16", "f16" or "q8_0" (8.5 bits a value; only
+     * with heads of a multiple of 32 values); NULL = as dtype, the only choice on a GPU */
+    const char *cache_type_k;
+    const char *cache_type_v;
     const char *cpu;     /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best */
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
@@ -118,12 +122,14 @@ IV_API int iv_engine_open(const struct iv_engine_options *o, iv_engine **out, st
 IV_API void iv_engine_close(iv_engine *engine);
 
 struct iv_engine_info {
-    const char *name;    /* last component of the model's path or hub name */
-    const char *variant; /* "8b", "hd", "f16", "internlm" */
-    const char *family;  /* what the base language model is, e.g. "mistral", "internlm2" */
-    const char *dtype;   /* precision of products */
-    const char *device;  /* "cpu", or "cuda:0 (NVIDIA H200)" */
-    const char *cpu;     /* kernel tier in use */
+    const char *name;         /* last component of the model's path or hub name */
+    const char *variant;      /* "8b", "hd", "f16", "internlm" */
+    const char *family;       /* what the base language model is, e.g. "mistral", "internlm2" */
+    const char *dtype;        /* precision of products */
+    const char *cache_type_k; /* how keys are stored: "bf16" ... */
+    const char *cache_type_v; /* and values */
+    const char *device;       /* "cpu", or "cuda:0 (NVIDIA H200)" */
+    const char *cpu;          /* kernel tier in use */
     int n_threads;
     uint64_t n_tensor, n_param, file_bytes;
     uint64_t n_file;

@@ -9,6 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/mem.h"
+#include "base/size.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
 #include "engine/shipped.h"
@@ -38,6 +39,34 @@ static int choose_compute(const char *dtype, enum compute *out, struct err *e)
         return err_set(e, ERR_USAGE, "dtype \"%s\": this version computes in bf16 or f32", dtype);
     *out = COMPUTE_F32;
     return 0;
+}
+
+static int choose_cache_type(const char *option, const char *name, enum dtype *t, struct err *e)
+{
+    if (!name || kv_type_from_name(name, strlen(name), t))
+        return 0;
+    return err_set(e, ERR_USAGE, "%s \"%s\": expected f32, bf16, f16 or q8_0", option, name);
+}
+
+// Before any work; whether heads are whole blocks shows when the model is known.
+static int choose_cache_types(iv_engine *g, const struct iv_engine_options *o, struct err *e)
+{
+    int rc;
+    g->kv_types = kv_types_of(g->compute);
+    TRY(choose_cache_type("cache-type-k", o->cache_type_k, &g->kv_types.k, e));
+    TRY(choose_cache_type("cache-type-v", o->cache_type_v, &g->kv_types.v, e));
+fail:
+    return rc;
+}
+
+static int check_cache_types(const iv_engine *g, struct err *e)
+{
+    size_t block = max_size(dtype_block(g->kv_types.k), dtype_block(g->kv_types.v));
+    if (g->tokenizer_only || g->config.llm.d_head % block == 0)
+        return 0;
+    return err_set(e, ERR_USAGE,
+                   "cache type q8_0: the heads of this model have %zu values, no multiple of %zu",
+                   g->config.llm.d_head, block);
 }
 
 static int choose_tiers(const char *name, unsigned *tiers, struct err *e)
@@ -168,6 +197,8 @@ static void fill_info(iv_engine *g)
     i->variant = variant_name(c->variant);
     i->family = c->llm.kind == LLM_INTERNLM2 ? "internlm2" : "mistral";
     i->dtype = g->compute == COMPUTE_BF16 ? "bf16" : "f32";
+    i->cache_type_k = kv_type_name(g->kv_types.k);
+    i->cache_type_v = kv_type_name(g->kv_types.v);
     i->device = g->device;
     i->cpu = cpu_tier_name(g->kernels.tier);
     i->n_threads = (int)pool_threads(g->pool);
@@ -237,6 +268,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
     TRY(engine_check_device(opt->device, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
+    TRY(choose_cache_types(g, opt, &e));
     TRY(choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)
         TRY(err_set(&e, ERR_USAGE, "threads: %d", opt->n_threads));
@@ -266,6 +298,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
+    TRY(check_cache_types(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
     if (hooks_abort(&g->hooks))

@@ -31,6 +31,7 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
+    struct kv_types kv_types;
     bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
     struct gpu *gpu;     // NULL = everything runs on the CPU
     bool gpu_must;       // the caller asked for it by name

@@ -28,11 +28,14 @@ static struct attention_parts parts_of(const struct product_kernels *p,
 {
     struct attention_parts u = {.qx_stride = product_x_stride(p, j->d),
                                 .px_stride = product_x_stride(p, ATTENTION_KEYS)};
+    bool k_blocks = dtype_is_block(j->k_type), v_blocks = dtype_is_block(j->v_type);
     size_t rows = j->few ? KERNEL_FEW_ROWS : ATTENTION_ROWS;
     u.q = take_f32(base, &u, rows * j->d);
     u.qx = take(base, &u, rows, u.qx_stride);
     u.s = take_f32(base, &u, rows * ATTENTION_KEYS);
     u.px = take(base, &u, rows, u.px_stride);
+    if (v_blocks || (k_blocks && !j->few))
+        u.stage = take_f32(base, &u, ATTENTION_KEYS * j->d);
     if (j->few) {
         u.max = take_f32(base, &u, rows);
         u.sum = take_f32(base, &u, rows);

@@ -13,21 +13,36 @@
 
 #include <math.h>
 
+struct rows {
+    const uint8_t *at;
+    size_t stride;
+    enum dtype type; // plain
+};
+
+// Rows [k0, k0 + n) of m where they lie, or unpacked in the stage.
+static struct rows rows_of(const struct product_kernels *p, const struct attention_job *j,
+                           const struct attention_parts *u, const void *m, size_t stride,
+                           enum dtype t, size_t k0, size_t n)
+{
+    const uint8_t *at = (const uint8_t *)m + dtype_span(t, k0 * stride);
+    if (!dtype_is_block(t))
+        return (struct rows){at, stride, t};
+    const float *stage = attention_unpack(p, j, u, at, stride, t, n);
+    return (struct rows){(const uint8_t *)stage, j->d, DT_F32};
+}
+
 // Packs keys [k0, k0 + n) and their values.
 static void pack_keys(const struct product_kernels *p, const struct attention_job *j,
                       const struct attention_parts *u, size_t k0, size_t n)
 {
-    size_t kv_bytes = dtype_bytes(j->kv_type);
-    for (size_t o = 0; o < n; o += p->panel) {
-        const uint8_t *k = (const uint8_t *)j->k + (k0 + o) * j->k_stride * kv_bytes;
-        p->pack(u->kp + o / p->panel * u->k_step, k, j->k_stride, j->kv_type,
-                min_size(p->panel, n - o), j->d);
-    }
-    for (size_t c = 0; c < j->d; c += p->panel) {
-        const uint8_t *v = (const uint8_t *)j->v + (k0 * j->v_stride + c) * kv_bytes;
-        p->pack_t(u->vp + c / p->panel * u->v_step, v, j->v_stride, j->kv_type,
-                  min_size(p->panel, j->d - c), n);
-    }
+    struct rows k = rows_of(p, j, u, j->k, j->k_stride, j->k_type, k0, n);
+    for (size_t o = 0; o < n; o += p->panel)
+        p->pack(u->kp + o / p->panel * u->k_step, k.at + o * k.stride * dtype_bytes(k.type),
+                k.stride, k.type, min_size(p->panel, n - o), j->d);
+    struct rows v = rows_of(p, j, u, j->v, j->v_stride, j->v_type, k0, n);
+    for (size_t c = 0; c < j->d; c += p->panel)
+        p->pack_t(u->vp + c / p->panel * u->v_step, v.at + c * dtype_bytes(v.type), v.stride,
+                  v.type, min_size(p->panel, j->d - c), n);
 }
 
 // Rows [i, i + m) of head h against the packed keys [k0, k0 + n); every row sees one at least, and the

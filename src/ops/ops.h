@@ -42,7 +42,8 @@ enum compute { COMPUTE_F32, COMPUTE_BF16 };
 // Backend memory: only ops touch data.
 struct mat {
     void *data;
-    enum dtype dtype; // activations: F32, or what ops_act chooses; KV caches: F32 or BF16
+    enum dtype
+        dtype; // activations: F32, or what ops_act chooses; KV caches: F32, BF16, F16, Q8_0 (GPU: F32, BF16)
     size_t rows, cols, stride;
 };
 
@@ -111,7 +112,7 @@ void op_download(struct ops *o, float *dst, struct mat src);
 // Hands m to the tap, if there is one, as a tensor of the given shape (product = rows * cols).
 void op_tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank);
 
-// dst = src, converted to dst's dtype. Same shape; no overlap. src may belong to another stream of the
+// dst = src, converted to dst's dtype; one of the two is F32 when they differ. Same shape; no overlap. src may belong to another stream of the
 // same backend.
 void op_copy(struct ops *o, struct mat dst, struct mat src);
 // x += y
@@ -175,9 +176,10 @@ void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, stru
                    size_t n_head, size_t n_kv, size_t d_head);
 
 struct attention {
-    struct mat q;    // [n_q, n_head * d_head]
-    struct mat k, v; // [n_k, n_kv * d_head] F32 or BF16
-    size_t n_seq;    // sequences of equal length one behind the other, in q as in k and v; 0 = 1
+    struct mat q; // [n_q, n_head * d_head]
+    struct mat k,
+        v; // [n_k, n_kv * d_head] F32, BF16, F16, or Q8_0 with d_head a multiple of its block
+    size_t n_seq; // sequences of equal length one behind the other, in q as in k and v; 0 = 1
     size_t n_head;
     size_t n_kv; // n_head % n_kv == 0; query head h reads key head h / (n_head / n_kv)
     size_t d_head;
