@@ -60,6 +60,8 @@ struct settings {
     // quantize
     const char *from, *to, *format, *type, *vision_type;
     struct text_list tensor_type;
+    const char *imatrix, *imatrix_out, *media;
+    bool report;
     // serve
     const char *host, *api_key, *media_path, *allow_remote_media, *cors_origins, *ssl_cert_file,
         *ssl_key_file;

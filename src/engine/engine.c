@@ -12,6 +12,7 @@
 #include "base/size.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
+#include "engine/observer.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
@@ -27,7 +28,8 @@ struct ops_options engine_ops_options(const iv_engine *engine, const struct hook
     return (struct ops_options){.pool = engine->pool,
                                 .kernels = &engine->kernels,
                                 .compute = engine->compute,
-                                .hooks = hooks};
+                                .hooks = hooks,
+                                .watch = observer_watch(engine->observer)};
 }
 
 static int choose_compute(const char *dtype, enum compute *out, struct err *e)
@@ -249,6 +251,16 @@ static int open_cache(iv_engine *g, const struct iv_engine_options *o, struct er
     return cache_open(&c, &g->cache, e);
 }
 
+// Of a model whose matrices can be quantised. A GPU's inputs are not to be seen.
+static int open_observer(iv_engine *g, struct err *e)
+{
+    if (g->cpu_only || g->tokenizer_only)
+        return err_set(e, ERR_MODEL, "%s: an importance matrix is of an unquantised model's folder",
+                       g->name);
+    g->cpu_only = true;
+    return observer_open(&g->observer, e);
+}
+
 int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct iv_error *error)
 {
     struct err e = {0};
@@ -299,6 +311,8 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
     TRY(check_cache_types(g, &e));
+    if (opt->gather_imatrix)
+        TRY(open_observer(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
     if (hooks_abort(&g->hooks))
@@ -322,6 +336,7 @@ void iv_engine_close(iv_engine *g)
     cache_close(g->cache);
     gpu_close(g->gpu);
     identity_close(g->identity);
+    observer_close(g->observer);
     model_close(&g->model);
     tokenizer_close(g->tokenizer);
     wordpiece_close(g->wordpiece);

@@ -37,7 +37,8 @@ struct iv_engine {
     bool gpu_must;       // the caller asked for it by name
     struct cache *cache; // has its own lock, as has identity
     struct identity *identity;
-    struct hooks hooks; // of callbacks
+    struct observer *observer; // NULL = nothing is gathered; has its own lock
+    struct hooks hooks;        // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
     char device[160]; // "cpu", "cuda:0 (NVIDIA H200)"

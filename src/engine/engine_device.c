@@ -65,8 +65,8 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
     if (g->cpu_only && must)
-        return err_set(e, ERR_USAGE, "device \"%s\": GGUF models run on the CPU in this version",
-                       device);
+        return err_set(e, ERR_USAGE, "device \"%s\": %s on the CPU in this version", device,
+                       g->observer ? "an importance matrix is gathered" : "GGUF models run");
     if (g->cpu_only)
         return 0;
     rc = gpu_open(&opt, &g->gpu, e);

@@ -152,6 +152,7 @@ void ops_init(struct ops *o, const struct backend *b, const struct ops_options *
     o->pool = opt->pool;
     o->kernels = opt->kernels;
     o->compute = opt->compute;
+    o->watch = opt->watch;
     if (opt->hooks)
         o->hooks = *opt->hooks;
 }
@@ -489,6 +490,8 @@ void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w
     if (idle(o, y))
         return;
     count_linear(o, w, y.rows);
+    if (o->watch && x.data)
+        o->watch->fn(o->watch->user, &w->w, x.data, x.rows, x.cols, x.stride);
     o->backend->linear(o, y, x, w);
 }
 
@@ -509,7 +512,7 @@ void op_linears(struct ops *o, struct mat y, const struct linear_input *in,
     assert(cols == y.cols && y.rows == in->x.rows && is_act(o, y) && is_input(o, in));
     if (idle(o, y))
         return;
-    if (!o->backend->linears) {
+    if (!o->backend->linears || o->watch) { // watched layers go through op_linear
         fused_linears(o, y, in, w, n_w);
         return;
     }
@@ -527,7 +530,7 @@ void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
     assert(!scale || is_vector(scale, x.cols));
     if (idle(o, x))
         return;
-    if (!o->backend->linear_add) {
+    if (!o->backend->linear_add || o->watch) {
         fused_linear_add(o, x, in, w, scale);
         return;
     }

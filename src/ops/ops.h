@@ -57,11 +57,19 @@ struct tap {
     void (*fn)(void *user, const char *name, const float *data, const size_t *dim, unsigned rank);
 };
 
+// Sees what each linear layer reads, before it runs: f32 rows in host memory. On the CPU only.
+struct input_watch {
+    void *user;
+    void (*fn)(void *user, const struct tensor *w, const float *x, size_t rows, size_t cols,
+               size_t stride);
+};
+
 struct ops_options {
     struct pool *pool;             // shared, outlives the ops; NULL = the calling thread alone
     const struct kernels *kernels; // shared, outlives the ops
     enum compute compute;
-    const struct hooks *hooks; // abort is polled; may be NULL
+    const struct hooks *hooks;       // abort is polled; may be NULL
+    const struct input_watch *watch; // outlives the ops; may be NULL
 };
 
 // CPU backend with an empty arena (see ops_reserve). Caller closes.
