@@ -42,7 +42,7 @@ struct settings {
     struct text_list stop;
     bool allow_special, ignore_eos;
     // running
-    const char *device, *dtype, *cpu, *gpu_weights;
+    const char *device, *dtype, *cpu, *gpu_weights, *cache_type_k, *cache_type_v;
     int threads;
     uint64_t ctx, cache_mib, cache_dir_mib;
     const char *cache_dir, *save, *load;
@@ -60,6 +60,8 @@ struct settings {
     // quantize
     const char *from, *to, *format, *type, *vision_type;
     struct text_list tensor_type;
+    const char *imatrix, *imatrix_out, *media;
+    bool report;
     // serve
     const char *host, *api_key, *media_path, *allow_remote_media, *cors_origins, *ssl_cert_file,
         *ssl_key_file;

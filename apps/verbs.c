@@ -107,6 +107,10 @@ static const struct option running_rows[] = {
      "quantise the language model's layers on their way to the GPU"},
     {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16|int8", "bf16", NULL,
      "precision of products; this version has f32 and bf16"},
+    {"cache-type-k", NULL, 0, OPTION_CHOICE, FIELD(cache_type_k), "TYPE", "f32|bf16|f16|q8_0", NULL,
+     "as --dtype", "how keys of the conversation are stored; a GPU has them as --dtype"},
+    {"cache-type-v", NULL, 0, OPTION_CHOICE, FIELD(cache_type_v), "TYPE", "f32|bf16|f16|q8_0", NULL,
+     "as --dtype", "the same for values"},
     {"cpu", NULL, 0, OPTION_TEXT, FIELD(cpu), "TIER", NULL, NULL, "the best",
      "highest instruction set to use: ref, avx2, avx512, neon, ..."},
 };
@@ -228,7 +232,7 @@ static const struct option quantize_rows[] = {
     {"source", NULL, 0, OPTION_OPERAND, FIELD(from), "SRC", NULL, NULL, NULL,
      "folder of an unquantised model, or its name on the hub"},
     {"target", NULL, 0, OPTION_OPERAND, FIELD(to), "DST", NULL, NULL, NULL,
-     "folder for the two files; made if absent"},
+     "folder for the two files; made if absent; may lack with --imatrix-out"},
     {"format", NULL, 0, OPTION_CHOICE, FIELD(format), "NAME", "gguf|safetensors", "gguf", NULL,
      "safetensors: DST becomes a folder like SRC with the LoRA merged, of --type BF16, F16 or F32"},
     {"type", NULL, 0, OPTION_CHOICE, FIELD(type), "TYPE", "Q4_K_M|Q4_0|Q6_K|Q8_0|BF16|F16|F32", NULL,
@@ -238,6 +242,20 @@ static const struct option quantize_rows[] = {
      "of the vision part"},
     {"tensor-type", NULL, 0, OPTION_LIST, FIELD(tensor_type), "REGEX=TYPE", "utf-8", NULL, NULL,
      "other type for the matrices whose names match; repeatable, the first match counts"},
+    {"imatrix", NULL, 0, OPTION_TEXT, FIELD(imatrix), "FILE", NULL, NULL, NULL,
+     "importance matrix, ours or llama.cpp's: what matters more is rounded better"},
+    {"imatrix-out", NULL, 0, OPTION_TEXT, FIELD(imatrix_out), "FILE", NULL, NULL, NULL,
+     "make one by asking SRC what --media and --prompt say; with DST it is used at once"},
+    {"report", NULL, 0, OPTION_FLAG, FIELD(report), NULL, NULL, NULL, NULL,
+     "tell each tensor's error, and with --media or --prompt how far the logits are from those of SRC"},
+    {"media", NULL, 0, OPTION_TEXT, FIELD(media), "LIST", NULL, NULL, NULL,
+     "lines of JSON with \"video\" or \"image\" and \"prompt\", or paths: what is asked for these two"},
+    {"prompt", NULL, 'p', OPTION_LIST, FIELD(prompt), "TEXT", "utf-8", NULL, NULL,
+     "question about each path of LIST, without LIST one without media; repeatable"},
+    {"max-new-tokens", NULL, 'n', OPTION_INT, FIELD(max_new_tokens), "N", "[1,1000000]", "32", NULL,
+     "longest answer to them"},
+    {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16", "bf16", NULL,
+     "precision in which they are answered"},
     {"variant", NULL, 0, OPTION_CHOICE, FIELD(variant), "NAME", "8b|hd|f16|internlm", NULL,
      "from the model", "preprocessing and prompt family, kept in the vision file"},
     {"threads", NULL, 't', OPTION_INT, FIELD(threads), "N", "[0,1024]", "0", "0 = all cores",
@@ -403,6 +421,8 @@ static const struct verb verbs[] = {
         "  ivchat quantize models/InternVideo2_chat_8B_HD gguf\n"
         "  ivchat quantize OpenGVLab/InternVideo2_chat_8B_HD gguf --type Q8_0\n"
         "  ivchat quantize MODEL gguf --type Q4_0 --tensor-type 'ffn_down=Q6_K'\n"
+        "  ivchat quantize MODEL gguf --imatrix-out MODEL.imatrix --media questions.jsonl "
+        "--report\n"
         "  ivchat chat -m gguf/InternVideo2_chat_8B_HD-Q4_K_M.gguf --video clip.mp4 -p \"What "
         "happens?\"\n",
         {&quantize, &messages},

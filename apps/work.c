@@ -153,6 +153,8 @@ int work_open(struct work *w, bool tokenizer_only)
     o.device = s->device;
     o.gpu_weights = s->gpu_weights;
     o.dtype = s->dtype;
+    o.cache_type_k = s->cache_type_k;
+    o.cache_type_v = s->cache_type_v;
     o.cpu = s->cpu;
     o.n_threads = s->threads;
     o.tokenizer_only = tokenizer_only;

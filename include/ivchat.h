@@ -96,6 +96,10 @@ struct iv_engine_options {
     /* how the language model's layers lie in a GPU's memory: "plain", or quantised when they are brought there,
      * "q8_0", "q6_k", "q4_k_m", "q4_0" (dtype bf16 only); NULL = plain. No effect on the CPU. */
     const char *gpu_weights;
+    /* how keys and values of conversations are stored: "f32", "bf16", "f16" or "q8_0" (8.5 bits a value; only
+     * with heads of a multiple of 32 values); NULL = as dtype, the only choice on a GPU */
+    const char *cache_type_k;
+    const char *cache_type_v;
     const char *cpu;     /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best */
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
@@ -108,6 +112,8 @@ struct iv_engine_options {
      * with cache_mib 0. */
     const char *cache_dir;
     uint64_t cache_dir_mib; /* most MiB of that folder, 16384; the oldest use goes first */
+    /* sum the squares of what every linear layer reads, for iv_imatrix_save; of a model's folder, on the CPU */
+    bool gather_imatrix;
     struct iv_callbacks callbacks;
 };
 
@@ -118,12 +124,14 @@ IV_API int iv_engine_open(const struct iv_engine_options *o, iv_engine **out, st
 IV_API void iv_engine_close(iv_engine *engine);
 
 struct iv_engine_info {
-    const char *name;    /* last component of the model's path or hub name */
-    const char *variant; /* "8b", "hd", "f16", "internlm" */
-    const char *family;  /* what the base language model is, e.g. "mistral", "internlm2" */
-    const char *dtype;   /* precision of products */
-    const char *device;  /* "cpu", or "cuda:0 (NVIDIA H200)" */
-    const char *cpu;     /* kernel tier in use */
+    const char *name;         /* last component of the model's path or hub name */
+    const char *variant;      /* "8b", "hd", "f16", "internlm" */
+    const char *family;       /* what the base language model is, e.g. "mistral", "internlm2" */
+    const char *dtype;        /* precision of products */
+    const char *cache_type_k; /* how keys are stored: "bf16" ... */
+    const char *cache_type_v; /* and values */
+    const char *device;       /* "cpu", or "cuda:0 (NVIDIA H200)" */
+    const char *cpu;          /* kernel tier in use */
     int n_threads;
     uint64_t n_tensor, n_param, file_bytes;
     uint64_t n_file;
@@ -352,6 +360,10 @@ struct iv_ask_options {
     const char *const *stop; /* n_stop (<= 64) texts of 1..1024 bytes that end the answer */
     size_t n_stop;
     const char *answer_prefix; /* SPEC 6.1 answer_prompt; NULL = none */
+    /* [n_forced] the answer, whatever the model would have chosen: `token` tells what it thought of each. Not with
+     * beams; neither stop texts nor the end of sequence end it earlier. NULL = none */
+    const int32_t *forced;
+    size_t n_forced;
     void *user;
     /* pieces of the answer as they become certain, whole UTF-8 characters; greedy and sampling only, beam
      * search gives the text at once. NULL = none */
@@ -450,6 +462,17 @@ IV_API void iv_free(void *p);
 
 /* ---------------------------------------------------------------- quantising */
 
+struct iv_quantized_tensor {
+    const char *name; /* in the file */
+    const char *type; /* "Q4_K" ... */
+    bool vision;      /* in the vision file */
+    uint64_t rows, cols, bytes;
+    bool weighted;        /* an importance matrix had its say */
+    double rms;           /* of the source's values */
+    double relative_rms;  /* of the differences, by rms; 0 where that is 0 */
+    double cosine;        /* of both as vectors; 1 where either has no length */
+    double largest_error; /* of one value */
+};
 struct iv_quantize_options {
     /* "gguf" (default), or "safetensors": FOLDER becomes a snapshot with LoRA merged, the language model's
      * matrices in type (F32, F16 or BF16; NULL = as they are), everything else unchanged */
@@ -461,6 +484,12 @@ struct iv_quantize_options {
     /* "REGEX=TYPE" by tensor name in the files, the first that matches counts */
     const char *const *tensor_type;
     size_t n_tensor_type;
+    /* importance matrix (iv_imatrix_save, or llama.cpp's, GGUF or .dat): what is rounded well counts more where
+     * inputs are large. Matrices that it lacks are rounded without; one of another model is IV_ERR_MODEL. NULL = none */
+    const char *imatrix;
+    /* after each tensor of both files: how far it is from the source with LoRA merged. NULL = none */
+    void *user;
+    void (*tensor)(void *user, const struct iv_quantized_tensor *t);
     int n_threads; /* 0 = every core this process may use */
     struct iv_callbacks
         callbacks; /* progress (stage "quantize", bytes of the source), log and abort are used */
@@ -479,6 +508,12 @@ struct iv_quantize_result {
 IV_API int iv_quantize(const char *model, const char *folder, const struct iv_quantize_options *o,
                        struct iv_quantize_result *out, struct iv_error *e);
 IV_API void iv_quantize_result_free(struct iv_quantize_result *result);
+
+/* Writes what an engine opened with gather_imatrix has read so far, for iv_quantize: a GGUF file of type imatrix.
+ * dataset: a word on what it was shown; NULL = "ivchat". path holds the old or the new file. IV_ERR_USAGE when
+ * nothing was gathered. Any thread. */
+IV_API int iv_imatrix_save(const iv_engine *engine, const char *path, const char *dataset,
+                           struct iv_error *e);
 
 /* ---------------------------------------------------------------- hub */
 

@@ -41,6 +41,8 @@ int generate_options_check(const struct generate_options *o, struct err *e)
     if (o->n_logprob < -1 || o->n_logprob > GENERATE_LOGPROB_MAX)
         rc = err_set(e, ERR_USAGE, "logprobs: %d is not in 0..%d", o->n_logprob,
                      GENERATE_LOGPROB_MAX);
+    else if (o->n_forced > 0 && (o->n_beam > 1 || o->n_stop > 0))
+        rc = err_set(e, ERR_USAGE, "forced: cannot be had together with beams or stop texts");
     else if (o->n_logprob >= 0 && o->n_beam > 1)
         rc = err_set(e, ERR_USAGE, "logprobs: cannot be had together with num_beams %d", o->n_beam);
 fail:
@@ -174,17 +176,22 @@ int generator_push(struct generator *g, const float *logits, struct err *e)
     struct ids *ids = &g->answer.ids;
     int32_t id;
     int rc;
-    TRY(sampler_next(&g->sampler, logits, ids->v, ids->n, &id, e));
+    bool forced = g->opt->n_forced > 0;
+    if (forced)
+        id = g->opt->forced[ids->n];
+    else
+        TRY(sampler_next(&g->sampler, logits, ids->v, ids->n, &id, e));
     TRY(add_logprob(g, logits, id, e));
     TRY(ids_add(ids, id, e));
     if (g->opt->token)
         g->opt->token(g->opt->user, id, logits, g->model.n_vocab);
-    if (sampler_is_eos(&g->sampler, id)) {
+    if (!forced && sampler_is_eos(&g->sampler, id)) {
         TRY(end(g, FINISH_STOP, e));
         return 0;
     }
     TRY(add_text(g, id, e));
-    if (!g->done && ids->n >= (size_t)g->opt->max_new_tokens)
+    size_t most = forced ? g->opt->n_forced : (size_t)g->opt->max_new_tokens;
+    if (!g->done && ids->n >= most)
         TRY(end(g, FINISH_LENGTH, e));
     g->next = id;
 fail:

@@ -35,6 +35,9 @@ struct generate_options {
     double length_penalty;   // beam search
     const char *const *stop; // [n_stop] see stop.h
     size_t n_stop;
+    const int32_t
+        *forced; // [n_forced] chosen whatever the logits are; then the answer ends. Not with beams
+    size_t n_forced;
     int n_logprob; // -1 = none; 0..GENERATE_LOGPROB_MAX = of each token and of that many best ones; not
                    // with beams
     void *user; // of the two callbacks

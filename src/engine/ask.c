@@ -4,6 +4,7 @@
 // Easy to get wrong: keys of generated tokens are never reused, since the answer's text may re-tokenise
 // differently; the rows of the media are copied once, so a second session with another instruction on the
 // same media does not disturb this one.
+#include <limits.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -131,6 +132,8 @@ static struct generate_options generate_settings(const struct iv_ask_options *o,
     g.length_penalty = o->length_penalty;
     g.stop = o->stop;
     g.n_stop = o->n_stop;
+    g.forced = o->forced;
+    g.n_forced = o->n_forced;
     g.user = o->user;
     g.text = o->text;
     g.hooks = hooks;
@@ -217,6 +220,8 @@ static void remember_options(iv_session *s, const struct iv_ask_options *o)
     s->last.stop = NULL;
     s->last.n_stop = 0;
     s->last.answer_prefix = NULL;
+    s->last.forced = NULL;
+    s->last.n_forced = 0;
     s->last.user = NULL;
     s->last.text = NULL;
     s->last.token = NULL;
@@ -285,6 +290,14 @@ fail:
     return rc;
 }
 
+static int check_forced(const iv_session *s, const struct iv_ask_options *o, struct err *e)
+{
+    for (size_t i = 0; i < o->n_forced; i++)
+        if (o->forced[i] < 0 || (size_t)o->forced[i] >= s->engine->config.llm.n_vocab)
+            return err_set(e, ERR_USAGE, "forced: %d is no token of this model", (int)o->forced[i]);
+    return 0;
+}
+
 int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_options *o,
                    struct iv_answer *a, struct iv_error *error)
 {
@@ -292,12 +305,15 @@ int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_opti
     struct prompt p = {0};
     struct first_token first = {.ask = o, .start = clock_ms()};
     struct generate_options g = generate_settings(o, &s->runner.hooks);
+    if (o->n_forced > 0)
+        g.max_new_tokens = (int)min_size(o->n_forced, INT_MAX);
     bool special = false;
     int rc;
     memset(a, 0, sizeof *a);
     g.user = &first;
     g.text = pass_text;
     g.token = g.n_beam == 1 ? note_token : NULL;
+    TRY(check_forced(s, o, &e));
     TRY(generate_options_check(&g, &e));
     if (g.n_beam > RUNNER_MAX_BEAM)
         TRY(err_set(&e, ERR_USAGE, "num-beams: %d is not in 1..%d", g.n_beam, RUNNER_MAX_BEAM));

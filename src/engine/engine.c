@@ -10,8 +10,10 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "engine/batch.h"
+#include "base/size.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
+#include "engine/observer.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
@@ -27,7 +29,8 @@ struct ops_options engine_ops_options(const iv_engine *engine, const struct hook
     return (struct ops_options){.pool = engine->pool,
                                 .kernels = &engine->kernels,
                                 .compute = engine->compute,
-                                .hooks = hooks};
+                                .hooks = hooks,
+                                .watch = observer_watch(engine->observer)};
 }
 
 static int choose_compute(const char *dtype, enum compute *out, struct err *e)
@@ -39,6 +42,34 @@ static int choose_compute(const char *dtype, enum compute *out, struct err *e)
         return err_set(e, ERR_USAGE, "dtype \"%s\": this version computes in bf16 or f32", dtype);
     *out = COMPUTE_F32;
     return 0;
+}
+
+static int choose_cache_type(const char *option, const char *name, enum dtype *t, struct err *e)
+{
+    if (!name || kv_type_from_name(name, strlen(name), t))
+        return 0;
+    return err_set(e, ERR_USAGE, "%s \"%s\": expected f32, bf16, f16 or q8_0", option, name);
+}
+
+// Before any work; whether heads are whole blocks shows when the model is known.
+static int choose_cache_types(iv_engine *g, const struct iv_engine_options *o, struct err *e)
+{
+    int rc;
+    g->kv_types = kv_types_of(g->compute);
+    TRY(choose_cache_type("cache-type-k", o->cache_type_k, &g->kv_types.k, e));
+    TRY(choose_cache_type("cache-type-v", o->cache_type_v, &g->kv_types.v, e));
+fail:
+    return rc;
+}
+
+static int check_cache_types(const iv_engine *g, struct err *e)
+{
+    size_t block = max_size(dtype_block(g->kv_types.k), dtype_block(g->kv_types.v));
+    if (g->tokenizer_only || g->config.llm.d_head % block == 0)
+        return 0;
+    return err_set(e, ERR_USAGE,
+                   "cache type q8_0: the heads of this model have %zu values, no multiple of %zu",
+                   g->config.llm.d_head, block);
 }
 
 int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
@@ -169,6 +200,8 @@ static void fill_info(iv_engine *g)
     i->variant = variant_name(c->variant);
     i->family = c->llm.kind == LLM_INTERNLM2 ? "internlm2" : "mistral";
     i->dtype = g->compute == COMPUTE_BF16 ? "bf16" : "f32";
+    i->cache_type_k = kv_type_name(g->kv_types.k);
+    i->cache_type_v = kv_type_name(g->kv_types.v);
     i->device = g->device;
     i->cpu = cpu_tier_name(g->kernels.tier);
     i->n_threads = (int)pool_threads(g->pool);
@@ -219,6 +252,16 @@ static int open_cache(iv_engine *g, const struct iv_engine_options *o, struct er
     return cache_open(&c, &g->cache, e);
 }
 
+// Of a model whose matrices can be quantised. A GPU's inputs are not to be seen.
+static int open_observer(iv_engine *g, struct err *e)
+{
+    if (g->cpu_only || g->tokenizer_only)
+        return err_set(e, ERR_MODEL, "%s: an importance matrix is of an unquantised model's folder",
+                       g->name);
+    g->cpu_only = true;
+    return observer_open(&g->observer, e);
+}
+
 int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct iv_error *error)
 {
     struct err e = {0};
@@ -238,6 +281,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
     TRY(engine_check_device(opt->device, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
+    TRY(choose_cache_types(g, opt, &e));
     TRY(engine_choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)
         TRY(err_set(&e, ERR_USAGE, "threads: %d", opt->n_threads));
@@ -267,6 +311,9 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
                  weights_count(g->model.weights), weights_file_count(g->model.weights));
     }
     TRY(apply_variant(&g->config, opt->variant, &e));
+    TRY(check_cache_types(g, &e));
+    if (opt->gather_imatrix)
+        TRY(open_observer(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
     if (!g->tokenizer_only && !g->gpu)
@@ -293,6 +340,7 @@ void iv_engine_close(iv_engine *g)
     cache_close(g->cache);
     gpu_close(g->gpu);
     identity_close(g->identity);
+    observer_close(g->observer);
     model_close(&g->model);
     tokenizer_close(g->tokenizer);
     wordpiece_close(g->wordpiece);

@@ -33,13 +33,15 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
+    struct kv_types kv_types;
     bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
     struct gpu *gpu;     // NULL = everything runs on the CPU
     bool gpu_must;       // the caller asked for it by name
     struct cache *cache; // has its own lock, as have identity and batch
     struct identity *identity;
-    struct batch *batch; // steps of several conversations; NULL = each decodes by itself
-    struct hooks hooks;  // of callbacks
+    struct batch *batch;       // steps of several conversations; NULL = each decodes by itself
+    struct observer *observer; // NULL = nothing is gathered; has its own lock
+    struct hooks hooks;        // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
     char device[160]; // "cpu", "cuda:0 (NVIDIA H200)"

@@ -65,8 +65,8 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
     if (g->cpu_only && must)
-        return err_set(e, ERR_USAGE, "device \"%s\": GGUF models run on the CPU in this version",
-                       device);
+        return err_set(e, ERR_USAGE, "device \"%s\": %s on the CPU in this version", device,
+                       g->observer ? "an importance matrix is gathered" : "GGUF models run");
     if (g->cpu_only)
         return 0;
     rc = gpu_open(&opt, &g->gpu, e);
@@ -78,6 +78,14 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         e->code = 0;
         return 0;
     }
+    struct kv_types own = kv_types_of(g->compute);
+    if (g->kv_types.k != own.k || g->kv_types.v != own.v) // gpu is freed with the engine
+        TRY(err_set(
+            e, ERR_USAGE,
+            "cache types %s and %s: a GPU that computes in %s keeps keys and values in %s; use "
+            "device cpu for others",
+            kv_type_name(g->kv_types.k), kv_type_name(g->kv_types.v), kv_type_name(own.k),
+            kv_type_name(own.k)));
     g->gpu_must = must;
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
@@ -109,7 +117,7 @@ static int name_weights(const iv_engine *g, struct ops *o, struct err *e)
         queries);
     qformer_project(o, &m->qformer, queries, rows);
     for (size_t l = 0; l < m->llm.c.n_layer; l++)
-        layer[l].k = layer[l].v = kv_shape(&m->llm.c, g->compute, 1);
+        layer[l] = kv_shape(&m->llm.c, g->kv_types, 1);
     struct kv kv = {.ops = o, .layer = layer, .n_layer = m->llm.c.n_layer, .cap = 1};
     struct llm_span span = {.kv = &kv, .n_row = 1};
     struct llm_batch b = {

@@ -193,9 +193,9 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
     size_t vision_bytes = max_size(m.vision.arena_bytes, m.qformer.arena_bytes);
     size_t text_bytes = max_size(prefill.arena_bytes, last_step.arena_bytes);
     out->weight_bytes = g->info.file_bytes;
-    out->kv_bytes = n_cache * kv_bytes(&g->config.llm, g->compute, n_pos);
+    out->kv_bytes = n_cache * kv_bytes(&g->config.llm, g->kv_types, n_pos);
     // a cache grows matrix by matrix: one of one layer is there twice meanwhile
-    size_t growth = kv_bytes(&g->config.llm, g->compute, n_pos) / (2 * g->config.llm.n_layer);
+    size_t growth = kv_growth_bytes(&g->config.llm, g->kv_types, n_pos);
     out->media_bytes = max_size(m.decode, m.encode);
     out->work_bytes = max_size(vision_bytes, text_bytes);
     out->peak_bytes = out->weight_bytes + process_bytes(g) +

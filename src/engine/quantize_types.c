@@ -205,3 +205,18 @@ size_t quant_list_bytes(const struct quant_list *l)
         sum += dtype_span(l->t[i].from->dtype, l->t[i].rows * l->t[i].cols);
     return sum;
 }
+
+int quant_list_weigh(struct quant_list *l, const struct imatrix *m, const char *path,
+                     size_t *n_weighed, struct err *e)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        struct quant_tensor *t = &l->t[i];
+        const struct imatrix_entry *x = t->rank == 2 ? imatrix_find(m, t->name) : NULL;
+        if (x && x->n != t->cols)
+            return err_set(e, ERR_MODEL, "%s: %s has %zu inputs, the model's has %zu", path,
+                           t->name, x->n, t->cols);
+        t->importance = x ? x->mean : NULL;
+        *n_weighed += x != NULL;
+    }
+    return 0;
+}

@@ -27,8 +27,15 @@ struct piece {
     float limit;    // largest magnitude
     size_t first, n;
     uint8_t *out;
-    float *row;         // [threads, cols]
-    _Atomic size_t bad; // element of the tensor, SIZE_MAX = none
+    float *row;            // [threads, cols]
+    _Atomic size_t bad;    // element of the tensor, SIZE_MAX = none
+    struct distance *told; // [threads]; NULL = nobody asks
+    float *again;          // [threads, cols]: rows as they are stored
+};
+
+// Sums over the rows of a thread.
+struct distance {
+    double xx, yy, xy, dd, worst;
 };
 
 static float limit_of(enum dtype t)
@@ -64,11 +71,24 @@ static void store(const struct piece *p, uint8_t *to, const float *row)
     if (t == DT_F32)
         memcpy(to, row, p->t->cols * sizeof *row);
     else if (dtype_is_block(t))
-        blocks_from_f32(to, t, row, p->t->cols, NULL);
+        blocks_from_f32(to, t, row, p->t->cols, p->t->importance);
 }
 
-static void row_make(struct piece *p, size_t r, float *row)
+static void compare(struct distance *d, const float *x, const float *y, size_t n)
 {
+    for (size_t i = 0; i < n; i++) {
+        double a = (double)x[i], b = (double)y[i];
+        d->xx += a * a;
+        d->yy += b * b;
+        d->xy += a * b;
+        d->dd += (a - b) * (a - b);
+        d->worst = fmax(d->worst, fabs(a - b));
+    }
+}
+
+static void row_make(struct piece *p, size_t r, unsigned thread)
+{
+    float *row = p->row + thread * p->t->cols;
     const struct quant_tensor *t = p->t;
     enum dtype from = t->from->dtype;
     size_t cols = t->cols, step = dtype_span(from, cols);
@@ -82,7 +102,12 @@ static void row_make(struct piece *p, size_t r, float *row)
             atomic_compare_exchange_strong(&p->bad, &none, r * cols + i);
             return;
         }
-    store(p, p->out + (r - p->first) * dtype_span(t->type, cols), row);
+    uint8_t *to = p->out + (r - p->first) * dtype_span(t->type, cols);
+    store(p, to, row);
+    if (p->told) {
+        dtype_to_f32(p->again + thread * cols, to, t->type, cols);
+        compare(&p->told[thread], row, p->again + thread * cols, cols);
+    }
 }
 
 static void piece_task(void *ctx, size_t task, unsigned thread)
@@ -90,7 +115,7 @@ static void piece_task(void *ctx, size_t task, unsigned thread)
     struct piece *p = ctx;
     size_t end = min_size((task + 1) * TASK_ROWS, p->n);
     for (size_t r = task * TASK_ROWS; r < end; r++)
-        row_make(p, p->first + r, p->row + thread * p->t->cols);
+        row_make(p, p->first + r, thread);
 }
 
 static int bad_value(const struct piece *p, struct err *e)
@@ -99,6 +124,33 @@ static int bad_value(const struct piece *p, struct err *e)
     size_t at = atomic_load(&p->bad);
     return err_set(e, ERR_MODEL, "%s: row %zu, column %zu is not finite or too large for %s",
                    t->from->name, at / t->cols, at % t->cols, dtype_name(t->type));
+}
+
+static void tell(const struct piece *p, unsigned threads, const struct quant_progress *progress)
+{
+    const struct quant_tensor *t = p->t;
+    struct distance d = {0};
+    for (unsigned i = 0; i < threads; i++) { // threads share rows by chance: last digits may differ
+        d.xx += p->told[i].xx;
+        d.yy += p->told[i].yy;
+        d.xy += p->told[i].xy;
+        d.dd += p->told[i].dd;
+        d.worst = fmax(d.worst, p->told[i].worst);
+    }
+    const struct iv_quantized_tensor out = {
+        .name = t->name,
+        .type = dtype_name(t->type),
+        .vision = progress->vision,
+        .rows = t->rows,
+        .cols = t->cols,
+        .bytes = dtype_span(t->type, t->rows * t->cols),
+        .weighted = t->importance && dtype_is_block(t->type),
+        .rms = sqrt(d.xx / (double)(t->rows * t->cols)),
+        .relative_rms = d.xx > 0 ? sqrt(d.dd / d.xx) : 0,
+        .cosine = d.xx > 0 && d.yy > 0 ? d.xy / sqrt(d.xx * d.yy) : 1,
+        .largest_error = d.worst,
+    };
+    progress->report->tensor(progress->report->user, &out);
 }
 
 static int write_tensor(const struct quant_sink *sink, struct piece *p, struct pool *pool,
@@ -120,14 +172,16 @@ static int write_tensor(const struct quant_sink *sink, struct piece *p, struct p
         hooks_progress(progress->hooks, "quantize", progress->done, progress->total);
     }
     TRY(sink->end(sink->user, e));
+    if (p->told)
+        tell(p, pool_threads(pool), progress);
     filemap_forget(t->from->data, t->from->bytes);
 fail:
     return rc;
 }
 
 // One block for all tensors: a piece of output, rows of the threads, LoRA A.
-static int make_room(const struct quant_list *l, unsigned threads, uint8_t **block, size_t *bytes,
-                     size_t *at_rows, size_t *at_a, struct err *e)
+static int make_room(const struct quant_list *l, unsigned threads, bool told, uint8_t **block,
+                     size_t *bytes, size_t *at_rows, size_t *at_a, struct err *e)
 {
     size_t cols = 1, out = PIECE, a = 0, rows;
     for (size_t i = 0; i < l->n; i++) {
@@ -137,7 +191,7 @@ static int make_room(const struct quant_list *l, unsigned threads, uint8_t **blo
         if (t->lora)
             a = max_size(a, t->lora->lora_a.dim[0] * t->cols);
     }
-    rows = (size_t)threads * cols * sizeof(float); // cols is that of a mapped row
+    rows = (told ? 2 : 1) * (size_t)threads * cols * sizeof(float); // cols is that of a mapped row
     *at_rows = round_up(out, 64);
     *at_a = *at_rows + round_up(rows, 64);
     *bytes = *at_a + a * sizeof(float);
@@ -151,7 +205,12 @@ int quant_stream(const struct quant_list *l, const struct llm_config *c, struct 
     int rc;
     uint8_t *block = NULL;
     size_t bytes = 0, at_rows, at_a;
-    TRY(make_room(l, pool_threads(pool), &block, &bytes, &at_rows, &at_a, e));
+    unsigned threads = pool_threads(pool);
+    bool told = progress->report && progress->report->tensor;
+    struct distance *distance = mem_calloc(threads, sizeof *distance);
+    if (!distance)
+        TRY(err_set(e, ERR_LIMIT, "quantize: out of memory"));
+    TRY(make_room(l, threads, told, &block, &bytes, &at_rows, &at_a, e));
     for (size_t i = 0; i < l->n; i++) {
         const struct quant_tensor *t = &l->t[i];
         float *a = (float *)(void *)(block + at_a);
@@ -161,13 +220,17 @@ int quant_stream(const struct quant_list *l, const struct llm_config *c, struct 
                           .limit = limit_of(t->type),
                           .out = block,
                           .row = (float *)(void *)(block + at_rows),
+                          .told = told ? distance : NULL,
                           .bad = SIZE_MAX};
+        p.again = told ? p.row + threads * t->cols : NULL;
+        memset(distance, 0, threads * sizeof *distance);
         if (t->lora)
             dtype_to_f32(a, t->lora->lora_a.data, t->lora->lora_a.dtype,
                          t->lora->lora_a.dim[0] * t->cols);
         TRY(write_tensor(sink, &p, pool, progress, e));
     }
 fail:
+    mem_free(distance);
     mem_free_big(block, bytes);
     return rc;
 }

@@ -36,6 +36,7 @@ struct job {
     struct pool *pool;
     struct hooks hooks;
     struct quant_progress progress;
+    struct imatrix imatrix;
 };
 
 static int unknown_type(const char *option, const char *name, struct err *e)
@@ -179,15 +180,33 @@ static int merge_all(struct job *j, const char *model, const char *folder,
 {
     int rc;
     bool plain = j->mix->type == DT_F32 || j->mix->type == DT_F16 || j->mix->type == DT_BF16;
-    if (j->o->vision_type || j->n_rule > 0 || (j->o->type && !plain))
+    if (j->o->vision_type || j->o->imatrix || j->n_rule > 0 || (j->o->type && !plain))
         TRY(err_set(e, ERR_USAGE,
-                    "format safetensors: takes a type of F32, F16 or BF16 and no other types"));
+                    "format safetensors: takes a type of F32, F16 or BF16, no other types and no "
+                    "importance matrix"));
     TRY(open_source(j, model, e));
     TRY(make_folder(folder, e));
     TRY(quant_merge(&j->model, j->folder, folder, j->o->type ? j->mix->type : DT_N, j->pool,
                     &j->progress, &out->language, e));
     out->source_bytes = j->progress.total;
     TRY(file_bytes(out->language, &out->language_bytes, e));
+fail:
+    return rc;
+}
+
+// The rows of both files' tensors get their importance.
+static int weigh(struct job *j, struct quant_list *language, struct quant_list *vision,
+                 struct err *e)
+{
+    int rc;
+    size_t n = 0;
+    TRY(imatrix_open(&j->imatrix, j->o->imatrix, e));
+    TRY(quant_list_weigh(language, &j->imatrix, j->o->imatrix, &n, e));
+    TRY(quant_list_weigh(vision, &j->imatrix, j->o->imatrix, &n, e));
+    if (n == 0)
+        TRY(err_set(e, ERR_MODEL, "%s: it knows %s and so on, no tensor of this model",
+                    j->o->imatrix, j->imatrix.entry[0].name));
+    log_line(&j->hooks, LOG_INFO, "%s: importance of %zu tensors", j->o->imatrix, n);
 fail:
     return rc;
 }
@@ -209,12 +228,15 @@ static int work(struct job *j, const char *model, const char *folder,
     TRY(open_source(j, model, e));
     TRY(quant_list_language(&language, &j->model, j->mix, j->rule, j->n_rule, e));
     TRY(quant_list_vision(&vision, &j->model, j->vision_mix, j->rule, j->n_rule, e));
+    if (j->o->imatrix)
+        TRY(weigh(j, &language, &vision, e));
     j->progress.total = quant_list_bytes(&language) + quant_list_bytes(&vision);
     out->source_bytes = j->progress.total;
     TRY(make_folder(folder, e));
     TRY(path_make(&out->language, e, "%s/%s-%s.gguf", folder, j->name, j->mix->name));
     TRY(path_make(&out->vision, e, "%s/mmproj-%s-%s.gguf", folder, j->name, j->mix->name));
     TRY(write_language(j, &language, out->language, e));
+    j->progress.vision = true;
     TRY(write_vision(j, &vision, out->vision, e));
     TRY(file_bytes(out->language, &out->language_bytes, e));
     TRY(file_bytes(out->vision, &out->vision_bytes, e));
@@ -229,6 +251,7 @@ static void job_free(struct job *j)
     for (size_t i = 0; i < j->n_rule; i++)
         regfree(&j->rule[i].regex);
     mem_free(j->rule);
+    imatrix_close(&j->imatrix);
     mem_free(j->folder);
     model_close(&j->model);
     pool_close(j->pool);
@@ -243,6 +266,7 @@ int iv_quantize(const char *model, const char *folder, const struct iv_quantize_
     int rc = 0;
     memset(out, 0, sizeof *out);
     j.progress.hooks = &j.hooks;
+    j.progress.report = o;
     if (o->n_threads < 0)
         TRY(err_set(&e, ERR_USAGE, "threads: %d", o->n_threads));
     if (!model)

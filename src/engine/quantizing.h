@@ -7,9 +7,11 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "ivchat.h"
 #include "model/gguf_names.h"
 #include "model/model.h"
 #include "weights/gguf_write.h"
+#include "weights/imatrix.h"
 
 // What --type names: a type for most matrices, with exceptions.
 struct quant_mix {
@@ -41,7 +43,8 @@ struct quant_tensor {
     const struct tensor *from;
     const struct linear *lora; // whose product is added; NULL = none
     enum gguf_rows order;
-    bool packed; // from is wqkv
+    bool packed;             // from is wqkv
+    const float *importance; // [cols] or NULL
 };
 
 struct quant_list {
@@ -56,6 +59,10 @@ int quant_list_vision(struct quant_list *l, const struct model *m, const struct 
                       const struct quant_rule *rule, size_t n_rule, struct err *e);
 void quant_list_free(struct quant_list *l);
 
+// Gives every tensor its row of m. ERR_MODEL when m has none of them or one of another width.
+int quant_list_weigh(struct quant_list *l, const struct imatrix *m, const char *path,
+                     size_t *n_weighed, struct err *e);
+
 // The values of both files.
 int quant_keys_language(struct gguf_writer *w, const struct model_config *c, const char *dir,
                         const char *name, const struct quant_mix *mix, struct err *e);
@@ -65,6 +72,8 @@ int quant_keys_vision(struct gguf_writer *w, const struct model_config *c, const
 // Progress over both files, in bytes of source.
 struct quant_progress {
     const struct hooks *hooks;
+    const struct iv_quantize_options *report; // whose `tensor` is told; NULL = nobody
+    bool vision;
     size_t done, total;
 };
 // Where bytes of tensors go, in order; end: behind each tensor.

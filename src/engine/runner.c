@@ -146,7 +146,7 @@ int runner_plan(const iv_engine *engine, size_t n_reused, size_t n_prompt, size_
         return err_set(e, ERR_LIMIT, "plan: out of memory");
     TRY(engine_open_plan(engine, &none, &o, e));
     for (size_t l = 0; l < m->c.n_layer; l++)
-        layer[l].k = layer[l].v = kv_shape(&m->c, engine->compute, n_prompt + 1);
+        layer[l] = kv_shape(&m->c, engine->kv_types, n_prompt + 1);
     for (size_t i = 0; i < RUNNER_MAX_BEAM; i++)
         cache[i] =
             (struct kv){.ops = o, .layer = layer, .n_layer = m->c.n_layer, .cap = n_prompt + 1};
@@ -194,7 +194,7 @@ int runner_init(struct runner *r, const iv_engine *engine, const struct iv_callb
     r->spare = mem_calloc(RUNNER_MAX_BEAM, sizeof *r->spare);
     if (!r->cache || !r->spare)
         TRY(err_set(e, ERR_LIMIT, "session: out of memory"));
-    TRY(kv_init(&r->cache[0], r->ops, c, e));
+    TRY(kv_init(&r->cache[0], r->ops, c, engine->kv_types, e));
     return 0;
 fail:
     runner_free(r);
@@ -307,9 +307,9 @@ static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
     TRY(runner_plan_step(r->engine, want, n_beam, &step_bytes, e));
     TRY(begin(r, step_bytes, e));
     for (size_t i = 0; i < n_beam; i++) {
-        TRY(kv_init(&r->spare[i], r->ops, c, e));
+        TRY(kv_init(&r->spare[i], r->ops, c, r->engine->kv_types, e));
         if (i > 0)
-            TRY(kv_init(&r->cache[i], r->ops, c, e));
+            TRY(kv_init(&r->cache[i], r->ops, c, r->engine->kv_types, e));
         TRY(make_room(r, &r->spare[i], r->n_prompt + 1, e));
         TRY(make_room(r, &r->cache[i], r->n_prompt + 1, e));
         kv_copy_tail(&r->spare[i], &r->cache[0], 0);

@@ -7,6 +7,7 @@
 #include "engine/saved.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -23,13 +24,54 @@ static int malformed(const char *name, const char *section, struct err *e)
 
 // ---- model
 
+void saved_precision(const iv_engine *g, char text[SAVED_PRECISION])
+{
+    const char *dtype = g->info.dtype, *k = g->info.cache_type_k, *v = g->info.cache_type_v;
+    if (strcmp(k, dtype) == 0 && strcmp(v, dtype) == 0)
+        snprintf(text, SAVED_PRECISION, "%s", dtype);
+    else
+        snprintf(text, SAVED_PRECISION, "%s k %s v %s", dtype, k, v);
+}
+
+// The next word of a text that single spaces part.
+static struct fields_text next_word(struct fields_text *left)
+{
+    struct fields_text word = {left->p, 0};
+    while (word.n < left->n && left->p[word.n] != ' ')
+        word.n++;
+    size_t used = word.n < left->n ? word.n + 1 : word.n;
+    left->p += used;
+    left->n -= used;
+    return word;
+}
+
+static bool is_letter(struct fields_text t, char c)
+{
+    return t.n == 1 && t.p[0] == c;
+}
+
+bool saved_kv_types(struct fields_text left, struct kv_types *types)
+{
+    struct fields_text dtype = next_word(&left);
+    if (!kv_type_from_name(dtype.p, dtype.n, &types->k))
+        return false;
+    types->v = types->k;
+    if (left.n == 0)
+        return true;
+    if (!is_letter(next_word(&left), 'k'))
+        return false;
+    struct fields_text k = next_word(&left);
+    return kv_type_from_name(k.p, k.n, &types->k) && is_letter(next_word(&left), 'v') &&
+           kv_type_from_name(left.p, left.n, &types->v);
+}
+
 void saved_put_model(struct buf *b, const struct saved_model *m)
 {
     fields_put_bytes(b, m->identity, sizeof m->identity);
     fields_put_text(b, m->name);
     fields_put_text(b, m->variant);
     fields_put_text(b, m->version);
-    fields_put_text(b, m->dtype);
+    fields_put_text(b, m->precision);
     fields_put_text(b, m->tier);
     fields_put_u64(b, m->n_query);
     fields_put_u64(b, m->d_model);
@@ -48,13 +90,13 @@ int saved_get_model(struct saved_model *m, const void *bytes, size_t n, const ch
     m->name = fields_text(&f, true);
     m->variant = fields_text(&f, true);
     m->version = fields_text(&f, true);
-    m->dtype = fields_text(&f, true);
+    m->precision = fields_text(&f, true);
     m->tier = fields_text(&f, true);
     m->n_query = fields_u64(&f);
     m->d_model = fields_u64(&f);
     m->n_layer = fields_u64(&f);
     m->d_kv = fields_u64(&f);
-    bool there = m->name.p && m->variant.p && m->version.p && m->dtype.p && m->tier.p;
+    bool there = m->name.p && m->variant.p && m->version.p && m->precision.p && m->tier.p;
     return fields_end(&f) && there ? 0 : malformed(name, "model", e);
 }
 

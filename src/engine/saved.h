@@ -10,6 +10,7 @@
 
 #include "base/checkedfile.h"
 #include "base/fields.h"
+#include "engine/engine.h"
 #include "ivchat.h"
 #include "media/clips.h"
 
@@ -24,9 +25,9 @@ enum {
 
 struct saved_model {
     uint8_t identity[SHA256_BYTES];
-    struct fields_text name, variant;         // of the model
-    struct fields_text version, dtype, tier;  // KV is taken over when these are the same
-    uint64_t n_query, d_model, n_layer, d_kv; // d_kv: of a key in one layer
+    struct fields_text name, variant;            // of the model
+    struct fields_text version, precision, tier; // KV is taken over when these are the same
+    uint64_t n_query, d_model, n_layer, d_kv;    // d_kv: of a key in one layer
 };
 
 struct saved_turn {
@@ -53,6 +54,13 @@ struct saved_media {
     double *frame_s;   // [n_part * clip_frames]
     double *segment_s; // [n_segment]
 };
+
+// "bf16" or "f32", how products are computed; " k TYPE v TYPE" behind it when keys and values are stored
+// otherwise.
+enum { SAVED_PRECISION = 32 };
+void saved_precision(const iv_engine *g, char text[SAVED_PRECISION]);
+// false: no such precision.
+bool saved_kv_types(struct fields_text precision, struct kv_types *types);
 
 void saved_put_model(struct buf *b, const struct saved_model *m);
 void saved_put_talk(struct buf *b, const struct saved_talk *t);

@@ -88,7 +88,7 @@ int session_wake(iv_session *s, struct err *e)
         return 0;
     s->cached.n = 0; // gone, or of other media: not to be held while the new media is encoded
     kv_free(kv);
-    return kv_init(kv, s->runner.ops, &s->engine->config.llm, e);
+    return kv_init(kv, s->runner.ops, &s->engine->config.llm, s->engine->kv_types, e);
 }
 
 void session_rest(iv_session *s)

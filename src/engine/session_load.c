@@ -237,11 +237,12 @@ fail:
 }
 
 // Reads n positions of each matrix in turn; kv NULL = only for the checksum.
-static int read_matrices(struct load *x, struct kv *kv, size_t n, size_t row_bytes, struct err *e)
+static int read_matrices(struct load *x, struct kv *kv, size_t n, const size_t row_bytes[2],
+                         struct err *e)
 {
     const struct llm_config *c = &x->engine->config.llm;
     size_t d = c->n_kv * c->d_head;
-    char *rows = mem_calloc(KV_ROWS, row_bytes);
+    char *rows = mem_calloc(KV_ROWS, max_size(row_bytes[0], row_bytes[1]));
     float *scratch = mem_calloc(d, sizeof *scratch);
     int rc = 0;
     if (!rows || !scratch)
@@ -249,7 +250,7 @@ static int read_matrices(struct load *x, struct kv *kv, size_t n, size_t row_byt
     for (size_t m = 0; m < 2 * c->n_layer; m++) {
         for (size_t i = 0; i < n; i += KV_ROWS) {
             size_t part = min_size(KV_ROWS, n - i);
-            TRY(checked_next(&x->file, rows, part * row_bytes, e));
+            TRY(checked_next(&x->file, rows, part * row_bytes[m % 2], e));
             if (kv)
                 kv_import(kv, m / 2, m % 2 != 0, i, part, scratch, rows);
         }
@@ -265,16 +266,24 @@ static int read_kv(struct load *x, size_t n, bool *usable, struct err *e)
     iv_session *s = x->session;
     struct kv *kv = &s->runner.cache[0];
     const struct saved_model *m = &x->model;
-    size_t element = is_text(m->dtype, "bf16") ? 2 : 4, row_bytes, bytes;
+    size_t row_bytes[2], pair, bytes;
+    struct kv_types types;
+    char precision[SAVED_PRECISION];
     uint64_t size;
     uint8_t head[8];
     int rc;
+    saved_precision(x->engine, precision);
     *usable = s->keep_cache && is_text(m->version, iv_version()) &&
-              is_text(m->dtype, x->engine->info.dtype) && is_text(m->tier, x->engine->tier) &&
+              is_text(m->precision, precision) && is_text(m->tier, x->engine->tier) &&
               n <= s->runner.ctx_limit;
     TRY(checked_size(&x->file, "kv", &size, e));
-    if (!mul_size((size_t)m->d_kv, element, &row_bytes) ||
-        !mul_size(row_bytes, 2 * (size_t)m->n_layer, &bytes) || !mul_size(bytes, n, &bytes) ||
+    if (!saved_kv_types(m->precision, &types))
+        TRY(err_set(e, ERR_FAIL, "%s: damaged: precision \"%.*s\" is none of this version",
+                    x->file.path, (int)min_size(m->precision.n, 40), m->precision.p));
+    if (!dtype_size(types.k, (size_t)m->d_kv, &row_bytes[0]) ||
+        !dtype_size(types.v, (size_t)m->d_kv, &row_bytes[1]) ||
+        !add_size(row_bytes[0], row_bytes[1], &pair) ||
+        !mul_size(pair, (size_t)m->n_layer, &bytes) || !mul_size(bytes, n, &bytes) ||
         !add_size(bytes, sizeof head, &bytes) || size != bytes)
         TRY(err_set(e, ERR_FAIL, "%s: damaged: %" PRIu64 " bytes of KV for %zu positions",
                     x->file.path, size, n));

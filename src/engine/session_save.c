@@ -36,10 +36,12 @@ static int save_model(const iv_session *s, struct checked_writer *w, struct err 
 {
     const iv_engine *g = s->engine;
     struct buf b = {.max = SAVED_SECTION_MAX};
+    char precision[SAVED_PRECISION];
+    saved_precision(g, precision);
     struct saved_model m = {.name = text_of(g->info.name),
                             .variant = text_of(g->info.variant),
                             .version = text_of(iv_version()),
-                            .dtype = text_of(g->info.dtype),
+                            .precision = text_of(precision),
                             .tier = text_of(g->tier),
                             .n_query = g->config.qformer.n_query,
                             .d_model = g->config.llm.d_model,
@@ -120,7 +122,7 @@ static int save_matrix(iv_session *s, size_t layer, bool values, size_t n, char 
         size_t part = min_size(KV_ROWS, n - i);
         kv_export(kv, layer, values, i, part, scratch, rows);
         TRY(ops_status(s->runner.ops, e));
-        TRY(checked_add(w, rows, part * kv_row_bytes(kv), e));
+        TRY(checked_add(w, rows, part * kv_row_bytes(kv, values), e));
     }
 fail:
     return rc;
@@ -130,7 +132,7 @@ static int save_kv(iv_session *s, size_t n, struct checked_writer *w, struct err
 {
     const struct kv *kv = &s->runner.cache[0];
     struct buf b = {0};
-    char *rows = mem_calloc(KV_ROWS, kv_row_bytes(kv));
+    char *rows = mem_calloc(KV_ROWS, max_size(kv_row_bytes(kv, false), kv_row_bytes(kv, true)));
     float *scratch = mem_calloc(kv->d, sizeof *scratch);
     int rc;
     if (!rows || !scratch)

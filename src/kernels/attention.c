@@ -4,19 +4,26 @@
 //
 //   s_j = (scale q) . k_j     p_j = exp(s_j - max s)     y = sum_j p_j v_j / sum_j p_j
 //
-// In bf16 scale q, k, v and p are rounded to bf16; the sum below is that of the p before rounding, as a
+// In bf16 scale q, k, v and p are rounded to bf16 (k in blocks not, where the kernels for a few rows read it in
+// place); the sum below is that of the p before rounding, as a
 // softmax that is rounded at its end has it. scratch holds the scores of one row.
 #include "kernels/tiers.h"
 
 #include <math.h>
 
 #include "base/size.h"
+#include "tensor/blocks.h"
 
 static double value_at(const void *m, enum dtype t, size_t i, bool round)
 {
-    if (t == DT_BF16)
-        return (double)bf16_to_f32(((const uint16_t *)m)[i]);
-    float v = ((const float *)m)[i];
+    float v, block[BLOCK_SUPER];
+    size_t n = dtype_block(t);
+    if (n == 1) {
+        dtype_to_f32(&v, (const uint8_t *)m + i * dtype_bytes(t), t, 1);
+    } else {
+        dtype_to_f32(block, (const uint8_t *)m + dtype_span(t, i - i % n), t, n);
+        v = block[i % n];
+    }
     return (double)(round ? bf16_round(v) : v);
 }
 
@@ -24,12 +31,13 @@ static void attend_row(const struct product_kernels *p, const struct attention_j
                        const float *q, float *y, size_t n_k, float *s)
 {
     float max = -INFINITY;
+    bool round_k = p->round && !(j->few && dtype_is_block(j->k_type));
     for (size_t i = 0; i < n_k; i++) {
         double sum = 0;
         for (size_t c = 0; c < j->d; c++) {
             float qc = q[c] * j->scale;
             sum += (double)(p->round ? bf16_round(qc) : qc) *
-                   value_at(j->k, j->kv_type, i * j->k_stride + c, p->round);
+                   value_at(j->k, j->k_type, i * j->k_stride + c, round_k);
         }
         s[i] = (float)sum;
         if (s[i] > max)
@@ -44,7 +52,7 @@ static void attend_row(const struct product_kernels *p, const struct attention_j
     for (size_t c = 0; c < j->d; c++) {
         double sum = 0;
         for (size_t i = 0; i < n_k; i++)
-            sum += (double)s[i] * value_at(j->v, j->kv_type, i * j->v_stride + c, p->round);
+            sum += (double)s[i] * value_at(j->v, j->v_type, i * j->v_stride + c, p->round);
         y[c] = (float)(sum / total);
     }
 }

@@ -26,6 +26,7 @@ static float *take_f32(uint8_t *base, struct attention_parts *u, size_t n)
 static struct attention_parts parts_of(const struct product_kernels *p,
                                        const struct attention_job *j, uint8_t *base)
 {
+    bool k_blocks = dtype_is_block(j->k_type), v_blocks = dtype_is_block(j->v_type);
     size_t rows = j->few ? KERNEL_FEW_ROWS : ATTENTION_ROWS;
     size_t keys = j->few ? ATTENTION_KEYS : ATTENTION_KEYS + ATTENTION_TAIL;
     struct attention_parts u = {.qx_stride = product_x_stride(p, j->d),
@@ -37,6 +38,8 @@ static struct attention_parts parts_of(const struct product_kernels *p,
     u.s = take_f32(base, &u, rows * keys);
     u.px = take(base, &u, rows, u.px_stride);
     u.acc = take_f32(base, &u, rows * u.acc_stride);
+    if (v_blocks || (k_blocks && !j->few))
+        u.stage = take_f32(base, &u, keys * j->d);
     if (j->few) {
         u.max = take_f32(base, &u, rows);
         u.sum = take_f32(base, &u, rows);

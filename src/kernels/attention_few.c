@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Attention of a few query rows: up to KERNEL_FEW_ROWS (row, head) pairs at a time go over the keys, with
-// dot products on K's rows and weighted sums of V's rows, both where they are.
+// dot products on K's rows and weighted sums of V's rows, both where they are; but V in blocks is unpacked, 256 rows at a time.
 //
 // Masked keys inside a block take part with probability zero. Every row sees key 0, so its maximum is
 // set in the first block, and a later block of which it sees nothing leaves it as it is.
@@ -11,7 +11,6 @@
 static void few_rows(const struct product_kernels *p, const struct attention_job *j,
                      const struct attention_parts *u, size_t first, size_t m)
 {
-    size_t kv_bytes = dtype_bytes(j->kv_type);
     for (size_t r = 0; r < m; r++) {
         attention_query(p, j, u->q + r * j->d, (first + r) / j->group, (first + r) % j->group);
         u->max[r] = -INFINITY;
@@ -29,9 +28,9 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
             .y = u->s,
             .y_stride = u->s_stride,
             .x = u->qx,
-            .w = (const uint8_t *)j->k + k0 * j->k_stride * kv_bytes,
+            .w = (const uint8_t *)j->k + dtype_span(j->k_type, k0 * j->k_stride),
             .w_stride = j->k_stride,
-            .w_type = j->kv_type,
+            .w_type = j->k_type,
             .m = m,
             .n = n,
             .k = j->d,
@@ -49,13 +48,18 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
             .y_stride = u->acc_stride,
             .x = u->px,
             .x_stride = u->px_stride,
-            .v = (const uint8_t *)j->v + k0 * j->v_stride * kv_bytes,
+            .v = (const uint8_t *)j->v + dtype_span(j->v_type, k0 * j->v_stride),
             .v_stride = j->v_stride,
-            .v_type = j->kv_type,
+            .v_type = j->v_type,
             .m = m,
             .n = n,
             .d = j->d,
         };
+        if (dtype_is_block(mix.v_type)) {
+            mix.v = attention_unpack(p, j, u, mix.v, j->v_stride, j->v_type, n);
+            mix.v_stride = j->d;
+            mix.v_type = DT_F32;
+        }
         p->mix(&mix);
     }
     for (size_t r = 0; r < m; r++) {

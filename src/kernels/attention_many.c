@@ -41,19 +41,36 @@ static struct keys block_of(const struct product_kernels *p, const struct attent
     return k;
 }
 
+struct span {
+    const uint8_t *at;
+    size_t stride;
+    enum dtype type; // plain
+};
+
+// Rows [k0, k0 + n) of m where they lie, or unpacked in the stage.
+static struct span span_of(const struct product_kernels *p, const struct attention_job *j,
+                           const struct attention_parts *u, const void *m, size_t stride,
+                           enum dtype t, size_t k0, size_t n)
+{
+    const uint8_t *at = (const uint8_t *)m + dtype_span(t, k0 * stride);
+    if (!dtype_is_block(t))
+        return (struct span){at, stride, t};
+    const float *stage = attention_unpack(p, j, u, at, stride, t, n);
+    return (struct span){(const uint8_t *)stage, j->d, DT_F32};
+}
+
 static void pack_keys(const struct product_kernels *p, const struct attention_job *j,
                       const struct attention_parts *u, const struct keys *b)
 {
-    size_t kv_bytes = dtype_bytes(j->kv_type);
+    struct span k = span_of(p, j, u, j->k, j->k_stride, j->k_type, b->from, b->n);
     uint8_t *kp = u->kp + (b->kp - u->kp), *vp = u->vp + (b->vp - u->vp);
-    for (size_t o = 0; o < b->n; o += p->panel, kp += u->k_step) {
-        const uint8_t *k = (const uint8_t *)j->k + (b->from + o) * j->k_stride * kv_bytes;
-        p->pack(kp, k, j->k_stride, j->kv_type, min_size(p->panel, b->n - o), j->d);
-    }
-    for (size_t c = 0; c < j->d; c += p->panel, vp += u->v_step) {
-        const uint8_t *v = (const uint8_t *)j->v + (b->from * j->v_stride + c) * kv_bytes;
-        p->pack_t(vp, v, j->v_stride, j->kv_type, min_size(p->panel, j->d - c), b->n);
-    }
+    for (size_t o = 0; o < b->n; o += p->panel, kp += u->k_step)
+        p->pack(kp, k.at + o * k.stride * dtype_bytes(k.type), k.stride, k.type,
+                min_size(p->panel, b->n - o), j->d);
+    struct span v = span_of(p, j, u, j->v, j->v_stride, j->v_type, b->from, b->n);
+    for (size_t c = 0; c < j->d; c += p->panel, vp += u->v_step)
+        p->pack_t(vp, v.at + c * dtype_bytes(v.type), v.stride, v.type,
+                  min_size(p->panel, j->d - c), b->n);
 }
 
 // Rows [i, i + m) of head h, of which qx and acc hold those from row i0 on.

@@ -25,6 +25,7 @@ struct attention_parts {
     float *acc;                  // [rows, acc_stride]: sums over the values
     uint8_t *kp, *vp;            // many: packed K and V
     size_t s_stride, acc_stride; // elements
+    float *stage;                // [keys of a block, d]: K or V that was in blocks, or NULL
     size_t qx_stride, px_stride; // bytes
     size_t k_step, v_step;       // bytes from panel to panel
     size_t bytes;                // of all
@@ -51,6 +52,18 @@ static inline void attention_query(const struct product_kernels *p, const struct
 static inline float *attention_out(const struct attention_job *j, size_t i, size_t h)
 {
     return j->y + i * j->y_stride + h * j->d;
+}
+
+// n rows of m [., d] in blocks as f32 in the stage.
+static inline const float *attention_unpack(const struct product_kernels *p,
+                                            const struct attention_job *j,
+                                            const struct attention_parts *u, const void *m,
+                                            size_t stride, enum dtype t, size_t n)
+{
+    const uint8_t *row = m;
+    for (size_t i = 0; i < n; i++, row += dtype_span(t, stride))
+        p->unpack(u->stage + i * j->d, row, t, j->d);
+    return u->stage;
 }
 
 void attention_few(const struct product_kernels *p, const struct attention_job *j,

@@ -49,14 +49,14 @@ struct attention_job {
     size_t y_stride;
     const float *q; // laid out as y
     size_t q_stride;
-    const void *k, *v; // [n_k, d] of kv_type (F32 or BF16), naturally aligned
-    size_t k_stride, v_stride;
-    enum dtype kv_type;
-    size_t n_q, n_k; // n_k > 0 when n_q > 0
-    size_t group;    // > 0
-    size_t d;        // a multiple of 2, at most KERNEL_HEAD_MAX
-    float scale;     // of q
-    bool causal;     // key j is seen by row i iff j <= first_pos + i; else every key is
+    const void *k, *v;         // [n_k, d], naturally aligned
+    size_t k_stride, v_stride; // of block types whole blocks, as d
+    enum dtype k_type, v_type; // F32, BF16, F16 or blocks
+    size_t n_q, n_k;           // n_k > 0 when n_q > 0
+    size_t group;              // > 0
+    size_t d;                  // a multiple of 2, at most KERNEL_HEAD_MAX
+    float scale;               // of q
+    bool causal;               // key j is seen by row i iff j <= first_pos + i; else every key is
     size_t first_pos;
     // Chooses the path for a few rows, which reads K and V in place; needs n_q <= KERNEL_FEW_ROWS. The
     // two paths round differently, so whoever cuts a matrix into jobs decides for the whole matrix.
@@ -81,7 +81,7 @@ struct mix_job {
     size_t x_stride; // bytes
     const void *v;   // [n, d]
     size_t v_stride;
-    enum dtype v_type; // F32 or BF16
+    enum dtype v_type; // F32, BF16 or F16
     size_t m, n, d;
 };
 
@@ -106,7 +106,8 @@ struct product_kernels {
     // Rounds differently from `few`.
     void (*many)(const struct product_kernels *p, const struct product_job *j, void *scratch);
     // y = softmax(scale q k^T) v. scratch: attention_scratch() bytes, 64-byte aligned. In bf16
-    // q * scale, k, v and the unnormalised probabilities are rounded. Keys that no row of the job sees
+    // q * scale, k, v and the unnormalised probabilities are rounded, but with `few` keys in blocks count as
+    // they are stored. Keys that no row of the job sees
     // are not read; a NaN or infinity in a value that only some rows see may reach the others.
     void (*attention)(const struct product_kernels *p, const struct attention_job *j,
                       void *scratch);

@@ -120,6 +120,8 @@ ALWAYS_INLINE void mix_form(const struct mix_job *j, bool round, enum form form)
 {
     if (j->v_type == DT_F32)
         mix_type(j, DT_F32, round, form);
+    else if (j->v_type == DT_F16)
+        mix_type(j, DT_F16, round, form);
     else
         mix_type(j, DT_BF16, round, form);
 }

@@ -10,15 +10,42 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "tensor/block_coding.h"
 
-static enum dtype kv_dtype(enum compute c)
+static const struct {
+    const char *name;
+    enum dtype type;
+} types[] = {{"f32", DT_F32}, {"bf16", DT_BF16}, {"f16", DT_F16}, {"q8_0", DT_Q8_0}};
+
+bool kv_type_from_name(const char *name, size_t n, enum dtype *t)
 {
-    return c == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strlen(types[i].name) == n && memcmp(types[i].name, name, n) == 0) {
+            *t = types[i].type;
+            return true;
+        }
+    return false;
 }
 
-int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct err *e)
+const char *kv_type_name(enum dtype t)
+{
+    size_t i = 0;
+    while (types[i].type != t)
+        i++;
+    return types[i].name;
+}
+
+struct kv_types kv_types_of(enum compute c)
+{
+    enum dtype t = c == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    return (struct kv_types){t, t};
+}
+
+int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct kv_types t,
+            struct err *e)
 {
     memset(kv, 0, sizeof *kv);
+    kv->types = t;
     kv->ops = o;
     kv->n_layer = c->n_layer;
     kv->d = c->n_kv * c->d_head;
@@ -43,11 +70,11 @@ void kv_free(struct kv *kv)
 }
 
 // m with room for cap positions; on failure as it was.
-static int resize(const struct kv *kv, struct mat *m, size_t cap, struct err *e)
+static int resize(const struct kv *kv, struct mat *m, enum dtype t, size_t cap, struct err *e)
 {
     struct mat other;
     int rc;
-    TRY(ops_hold(kv->ops, cap, kv->d, kv_dtype(ops_compute(kv->ops)), &other, e));
+    TRY(ops_hold(kv->ops, cap, kv->d, t, &other, e));
     if (kv->n > 0)
         op_copy(kv->ops, mat_rows(other, 0, kv->n), mat_rows(*m, 0, kv->n));
     TRY(ops_status(kv->ops, e));
@@ -67,9 +94,9 @@ int kv_reserve(struct kv *kv, size_t n_pos, struct err *e)
         return 0;
     for (size_t l = 0; l < kv->n_layer; l++) {
         if (kv->layer[l].k.rows < cap)
-            TRY(resize(kv, &kv->layer[l].k, cap, e));
+            TRY(resize(kv, &kv->layer[l].k, kv->types.k, cap, e));
         if (kv->layer[l].v.rows < cap)
-            TRY(resize(kv, &kv->layer[l].v, cap, e));
+            TRY(resize(kv, &kv->layer[l].v, kv->types.v, cap, e));
     }
     kv->cap = cap;
 fail:
@@ -83,17 +110,18 @@ void kv_shrink(struct kv *kv)
         return;
     kv->cap = cap; // even if the memory for a smaller matrix lacks
     for (size_t l = 0; l < kv->n_layer; l++)
-        if (resize(kv, &kv->layer[l].k, cap, NULL) != 0 ||
-            resize(kv, &kv->layer[l].v, cap, NULL) != 0)
+        if (resize(kv, &kv->layer[l].k, kv->types.k, cap, NULL) != 0 ||
+            resize(kv, &kv->layer[l].v, kv->types.v, cap, NULL) != 0)
             return;
 }
 
 size_t kv_held(const struct kv *kv)
 {
-    size_t rows = 0;
+    size_t bytes = 0;
     for (size_t l = 0; l < kv->n_layer; l++)
-        rows += kv->layer[l].k.rows + kv->layer[l].v.rows;
-    return rows * kv_row_bytes(kv);
+        bytes += kv->layer[l].k.rows * kv_row_bytes(kv, false) +
+                 kv->layer[l].v.rows * kv_row_bytes(kv, true);
+    return bytes;
 }
 
 void kv_truncate(struct kv *kv, size_t n)
@@ -112,14 +140,9 @@ void kv_copy_tail(struct kv *dst, const struct kv *src, size_t from)
     dst->n = src->n;
 }
 
-static enum dtype dtype_of(const struct kv *kv)
+size_t kv_row_bytes(const struct kv *kv, bool values)
 {
-    return kv_dtype(ops_compute(kv->ops));
-}
-
-size_t kv_row_bytes(const struct kv *kv)
-{
-    return kv->d * dtype_bytes(dtype_of(kv));
+    return dtype_span(values ? kv->types.v : kv->types.k, kv->d);
 }
 
 void kv_export(const struct kv *kv, size_t layer, bool values, size_t from, size_t n,
@@ -127,12 +150,15 @@ void kv_export(const struct kv *kv, size_t layer, bool values, size_t from, size
 {
     struct mat m = values ? kv->layer[layer].v : kv->layer[layer].k;
     char *to = out;
-    for (size_t i = 0; i < n; i++, to += kv_row_bytes(kv)) {
+    for (size_t i = 0; i < n; i++, to += kv_row_bytes(kv, values)) {
         op_download(kv->ops, scratch, mat_rows(m, from + i, 1));
         if (m.dtype == DT_F32)
-            memcpy(to, scratch, kv_row_bytes(kv));
-        for (size_t k = 0; m.dtype == DT_BF16 && k < kv->d; k++) {
-            uint16_t h = f32_to_bf16(scratch[k]);
+            memcpy(to, scratch, kv_row_bytes(kv, values));
+        if (dtype_is_block(
+                m.dtype)) // the largest of a block is its last level: the same blocks again
+            blocks_from_f32(to, m.dtype, scratch, kv->d, NULL);
+        for (size_t k = 0; dtype_bytes(m.dtype) == 2 && k < kv->d; k++) {
+            uint16_t h = m.dtype == DT_F16 ? f32_to_f16(scratch[k]) : f32_to_bf16(scratch[k]);
             memcpy(to + k * sizeof h, &h, sizeof h);
         }
     }
@@ -143,20 +169,29 @@ void kv_import(struct kv *kv, size_t layer, bool values, size_t from, size_t n, 
 {
     struct mat m = values ? kv->layer[layer].v : kv->layer[layer].k;
     const char *at = in;
-    for (size_t i = 0; i < n; i++, at += kv_row_bytes(kv)) {
+    for (size_t i = 0; i < n; i++, at += kv_row_bytes(kv, values)) {
         dtype_to_f32(scratch, at, m.dtype, kv->d);
         op_upload(kv->ops, mat_rows(m, from + i, 1), scratch);
     }
 }
 
-struct mat kv_shape(const struct llm_config *c, enum compute compute, size_t n_pos)
+struct kv_layer kv_shape(const struct llm_config *c, struct kv_types t, size_t n_pos)
 {
     size_t d = c->n_kv * c->d_head;
-    return (struct mat){.dtype = kv_dtype(compute), .rows = n_pos, .cols = d, .stride = d};
+    struct kv_layer l = {.k = {.dtype = t.k, .rows = n_pos, .cols = d, .stride = d}};
+    l.v = l.k;
+    l.v.dtype = t.v;
+    return l;
 }
 
-size_t kv_bytes(const struct llm_config *c, enum compute compute, size_t n_pos)
+size_t kv_bytes(const struct llm_config *c, struct kv_types t, size_t n_pos)
 {
-    return 2 * c->n_layer * round_up(n_pos, 64) * c->n_kv * c->d_head *
-           dtype_bytes(kv_dtype(compute));
+    size_t values = round_up(n_pos, 64) * c->n_kv * c->d_head;
+    return c->n_layer * (dtype_span(t.k, values) + dtype_span(t.v, values));
+}
+
+size_t kv_growth_bytes(const struct llm_config *c, struct kv_types t, size_t n_pos)
+{
+    size_t values = round_up(n_pos, 64) * c->n_kv * c->d_head;
+    return max_size(dtype_span(t.k, values), dtype_span(t.v, values));
 }

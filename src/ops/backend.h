@@ -86,7 +86,8 @@ struct ops {
     enum compute compute;
     struct hooks hooks;
     struct tap tap;
-    struct err status; // code 0 = sound
+    const struct input_watch *watch; // NULL = nobody
+    struct err status;               // code 0 = sound
     double flops, weight_bytes;
     bool in_step; // between ops_step_begin and ops_step_end
 };

@@ -51,17 +51,18 @@ struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const st
 static struct attention_job job_of(const struct attention_run *r, size_t head, size_t from)
 {
     const struct attention *a = &r->a;
-    size_t kv = head / (a->n_head / a->n_kv) * a->d_head, elem = dtype_bytes(a->k.dtype);
+    size_t kv = head / (a->n_head / a->n_kv) * a->d_head;
     return (struct attention_job){
         .y = row_at(r->y, from) + head * a->d_head,
         .y_stride = r->y.stride,
         .q = row_at(a->q, from) + head * a->d_head,
         .q_stride = a->q.stride,
-        .k = (const char *)a->k.data + kv * elem,
-        .v = (const char *)a->v.data + kv * elem,
+        .k = (const char *)a->k.data + dtype_span(a->k.dtype, kv),
+        .v = (const char *)a->v.data + dtype_span(a->v.dtype, kv),
         .k_stride = a->k.stride,
         .v_stride = a->v.stride,
-        .kv_type = a->k.dtype,
+        .k_type = a->k.dtype,
+        .v_type = a->v.dtype,
         .n_q = min_size(r->cut.rows, r->y.rows - from),
         .n_k = a->k.rows,
         .group = r->cut.group,
@@ -88,7 +89,8 @@ struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attentio
                                     .n_k = a->k.rows,
                                     .group = cut.group,
                                     .d = a->d_head,
-                                    .kv_type = a->k.dtype,
+                                    .k_type = a->k.dtype,
+                                    .v_type = a->v.dtype,
                                     .causal = a->causal,
                                     .first_pos = a->first_pos,
                                     .few = cut.few};

@@ -183,17 +183,17 @@ static void close_cpu(struct ops *o)
 static void upload(struct ops *o, struct mat dst, const float *src)
 {
     char *to = dst.data;
-    size_t step = dst.stride * dtype_bytes(dst.dtype);
+    size_t step = dtype_span(dst.dtype, dst.stride);
     for (size_t r = 0; r < dst.rows; r++)
-        o->kernels->from_f32(to + r * step, dst.dtype, src + r * dst.cols, dst.cols);
+        cpu_narrow(o->kernels, to + r * step, dst.dtype, src + r * dst.cols, dst.cols);
 }
 
 static void download(struct ops *o, float *dst, struct mat src)
 {
     const char *from = src.data;
-    size_t step = src.stride * dtype_bytes(src.dtype);
+    size_t step = dtype_span(src.dtype, src.stride);
     for (size_t r = 0; r < src.rows; r++)
-        o->kernels->to_f32(dst + r * src.cols, from + r * step, src.dtype, src.cols);
+        cpu_widen(o->kernels, dst + r * src.cols, from + r * step, src.dtype, src.cols);
 }
 
 static void tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank)

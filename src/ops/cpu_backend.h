@@ -130,6 +130,9 @@ float *cpu_tap_scratch(struct ops *o, struct mat m);
 // ---- the ops, by file
 
 // cpu_rows.c
+// Rows of any stored type to f32 and back; blocks are whole ones.
+void cpu_widen(const struct kernels *k, float *dst, const void *src, enum dtype t, size_t n);
+void cpu_narrow(const struct kernels *k, void *dst, enum dtype t, const float *src, size_t n);
 void cpu_copy(struct ops *o, struct mat dst, struct mat src);
 void cpu_add(struct ops *o, struct mat x, struct mat y);
 void cpu_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);

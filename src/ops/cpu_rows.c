@@ -12,6 +12,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/block_coding.h"
+
 // What the row functions below need, each its part of it.
 struct row_job {
     const struct kernels *k;
@@ -27,7 +29,23 @@ struct row_job {
 
 static char *bytes_at(struct mat m, size_t r)
 {
-    return (char *)m.data + r * m.stride * dtype_bytes(m.dtype);
+    return (char *)m.data + dtype_span(m.dtype, r * m.stride);
+}
+
+void cpu_widen(const struct kernels *k, float *dst, const void *src, enum dtype t, size_t n)
+{
+    if (dtype_is_block(t))
+        k->f32.unpack(dst, src, t, n);
+    else
+        k->to_f32(dst, src, t, n);
+}
+
+void cpu_narrow(const struct kernels *k, void *dst, enum dtype t, const float *src, size_t n)
+{
+    if (dtype_is_block(t))
+        blocks_from_f32(dst, t, src, n, NULL);
+    else
+        k->from_f32(dst, t, src, n);
 }
 
 static void copy_rows(const void *ctx, size_t from, size_t n)
@@ -37,11 +55,11 @@ static void copy_rows(const void *ctx, size_t from, size_t n)
         char *to = bytes_at(j->y, r);
         const char *src = bytes_at(j->x, r);
         if (j->y.dtype == j->x.dtype)
-            memcpy(to, src, j->x.cols * dtype_bytes(j->x.dtype));
+            memcpy(to, src, dtype_span(j->x.dtype, j->x.cols));
         else if (j->x.dtype == DT_F32)
-            j->k->from_f32(to, j->y.dtype, (const float *)(const void *)src, j->x.cols);
+            cpu_narrow(j->k, to, j->y.dtype, (const float *)(const void *)src, j->x.cols);
         else
-            j->k->to_f32((float *)(void *)to, src, j->x.dtype, j->x.cols);
+            cpu_widen(j->k, (float *)(void *)to, src, j->x.dtype, j->x.cols);
     }
 }
 
@@ -230,10 +248,7 @@ static void embed_rows(const void *ctx, size_t from, size_t n)
     for (size_t r = from; r < from + n; r++) {
         size_t id = j->ids ? (size_t)j->ids[r] : r;
         const char *row = (const char *)j->table->data + id * step;
-        if (dtype_is_block(t))
-            dtype_to_f32(row_at(j->y, r), row, t, j->y.cols);
-        else
-            j->k->to_f32(row_at(j->y, r), row, t, j->y.cols);
+        cpu_widen(j->k, row_at(j->y, r), row, t, j->y.cols);
     }
 }
 

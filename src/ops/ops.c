@@ -23,7 +23,7 @@ static_assert((int)OPS_FEW_ROWS == (int)KERNEL_FEW_ROWS, "ops.h and kernels.h ag
 static struct mat mat_at(struct mat m, size_t element, size_t rows, size_t cols)
 {
     if (m.data)
-        m.data = (char *)m.data + element * dtype_bytes(m.dtype);
+        m.data = (char *)m.data + dtype_span(m.dtype, element);
     m.rows = rows;
     m.cols = cols;
     return m;
@@ -152,6 +152,7 @@ void ops_init(struct ops *o, const struct backend *b, const struct ops_options *
     o->pool = opt->pool;
     o->kernels = opt->kernels;
     o->compute = opt->compute;
+    o->watch = opt->watch;
     if (opt->hooks)
         o->hooks = *opt->hooks;
 }
@@ -302,10 +303,11 @@ void ops_pop(struct ops *o, size_t mark)
 
 int ops_hold(struct ops *o, size_t rows, size_t cols, enum dtype t, struct mat *out, struct err *e)
 {
-    assert(t == DT_F32 || t == DT_BF16);
+    assert(t == DT_F32 || t == DT_BF16 || t == DT_F16 || t == DT_Q8_0);
+    assert(cols % dtype_block(t) == 0);
     size_t n, bytes;
     *out = (struct mat){0};
-    bool fit = mul_size(rows, cols, &n) && mul_size(n, dtype_bytes(t), &bytes);
+    bool fit = mul_size(rows, cols, &n) && dtype_size(t, n, &bytes);
     void *data = fit ? o->backend->hold(o, bytes) : NULL;
     if (!fit || (!data && !(o->backend->is_virtual && o->backend->is_virtual(o))))
         return err_set(e, ERR_LIMIT, "out of memory for %zu x %zu values of type %s", rows, cols,
@@ -317,7 +319,7 @@ int ops_hold(struct ops *o, size_t rows, size_t cols, enum dtype t, struct mat *
 void ops_release(struct ops *o, struct mat *m)
 {
     if (m->data)
-        o->backend->release(o, m->data, m->rows * m->cols * dtype_bytes(m->dtype));
+        o->backend->release(o, m->data, dtype_span(m->dtype, m->rows * m->cols));
     *m = (struct mat){0};
 }
 
@@ -493,6 +495,8 @@ void op_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w
     if (idle(o, y))
         return;
     count_linear(o, w, y.rows);
+    if (o->watch && x.data)
+        o->watch->fn(o->watch->user, &w->w, x.data, x.rows, x.cols, x.stride);
     o->backend->linear(o, y, x, w);
 }
 
@@ -513,7 +517,7 @@ void op_linears(struct ops *o, struct mat y, const struct linear_input *in,
     assert(cols == y.cols && y.rows == in->x.rows && is_act(o, y) && is_input(o, in));
     if (idle(o, y))
         return;
-    if (!o->backend->linears) {
+    if (!o->backend->linears || o->watch) { // watched layers go through op_linear
         fused_linears(o, y, in, w, n_w);
         return;
     }
@@ -531,7 +535,7 @@ void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
     assert(!scale || is_vector(scale, x.cols));
     if (idle(o, x))
         return;
-    if (!o->backend->linear_add) {
+    if (!o->backend->linear_add || o->watch) {
         fused_linear_add(o, x, in, w, scale);
         return;
     }
@@ -554,7 +558,9 @@ void op_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_f
 
 static bool is_cache(struct mat m)
 {
-    return (m.dtype == DT_F32 || m.dtype == DT_BF16) && m.stride >= m.cols;
+    bool plain = m.dtype == DT_F32 || m.dtype == DT_BF16 || m.dtype == DT_F16;
+    return (plain || m.dtype == DT_Q8_0) && m.stride >= m.cols &&
+           m.stride % dtype_block(m.dtype) == 0;
 }
 
 // Products of n_q rows with the keys that each sees.
@@ -573,7 +579,8 @@ static void check_attention(const struct ops *o, struct mat y, const struct atte
     assert(y.cols == a->n_head * a->d_head && a->n_kv > 0 && a->n_head % a->n_kv == 0);
     assert(a->d_head % 2 == 0 && a->d_head <= KERNEL_HEAD_MAX);
     assert(same_shape(a->k, a->v) && a->k.cols == a->n_kv * a->d_head);
-    assert(is_cache(a->k) && is_cache(a->v) && a->k.dtype == a->v.dtype);
+    assert(is_cache(a->k) && is_cache(a->v));
+    assert(a->d_head % dtype_block(a->k.dtype) == 0 && a->d_head % dtype_block(a->v.dtype) == 0);
     (void)o;
     (void)y;
     (void)a;

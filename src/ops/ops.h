@@ -42,7 +42,8 @@ enum compute { COMPUTE_F32, COMPUTE_BF16 };
 // Backend memory: only ops touch data.
 struct mat {
     void *data;
-    enum dtype dtype; // activations: F32, or what ops_act chooses; KV caches: F32 or BF16
+    enum dtype
+        dtype; // activations: F32, or what ops_act chooses; KV caches: F32, BF16, F16, Q8_0 (GPU: F32, BF16)
     size_t rows, cols, stride;
 };
 
@@ -56,11 +57,19 @@ struct tap {
     void (*fn)(void *user, const char *name, const float *data, const size_t *dim, unsigned rank);
 };
 
+// Sees what each linear layer reads, before it runs: f32 rows in host memory. On the CPU only.
+struct input_watch {
+    void *user;
+    void (*fn)(void *user, const struct tensor *w, const float *x, size_t rows, size_t cols,
+               size_t stride);
+};
+
 struct ops_options {
     struct pool *pool;             // shared, outlives the ops; NULL = the calling thread alone
     const struct kernels *kernels; // shared, outlives the ops
     enum compute compute;
-    const struct hooks *hooks; // abort is polled; may be NULL
+    const struct hooks *hooks;       // abort is polled; may be NULL
+    const struct input_watch *watch; // outlives the ops; may be NULL
 };
 
 // CPU backend with an empty arena (see ops_reserve). Caller closes.
@@ -111,7 +120,7 @@ void op_download(struct ops *o, float *dst, struct mat src);
 // Hands m to the tap, if there is one, as a tensor of the given shape (product = rows * cols).
 void op_tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank);
 
-// dst = src, converted to dst's dtype. Same shape; no overlap. src may belong to another stream of the
+// dst = src, converted to dst's dtype; one of the two is F32 when they differ. Same shape; no overlap. src may belong to another stream of the
 // same backend.
 void op_copy(struct ops *o, struct mat dst, struct mat src);
 // x += y
@@ -175,9 +184,10 @@ void op_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, stru
                    size_t n_head, size_t n_kv, size_t d_head);
 
 struct attention {
-    struct mat q;    // [n_q, n_head * d_head]
-    struct mat k, v; // [n_k, n_kv * d_head] F32 or BF16
-    size_t n_seq;    // sequences of equal length one behind the other, in q as in k and v; 0 = 1
+    struct mat q; // [n_q, n_head * d_head]
+    struct mat k,
+        v; // [n_k, n_kv * d_head] F32, BF16, F16, or Q8_0 with d_head a multiple of its block
+    size_t n_seq; // sequences of equal length one behind the other, in q as in k and v; 0 = 1
     size_t n_head;
     size_t n_kv; // n_head % n_kv == 0; query head h reads key head h / (n_head / n_kv)
     size_t d_head;

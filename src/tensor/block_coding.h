@@ -15,7 +15,7 @@ bool blocks_writable(enum dtype t);
 // or not finite, must not be given to blocks_from_f32.
 float blocks_limit(enum dtype t);
 // dst = n numbers as blocks of t, n a multiple of its block. importance [n] (all >= 0, any scale): how much
-// an error in that place counts; NULL = by magnitude. Only the K types look at it.
+// an error in that place counts; NULL = by magnitude in the K types, all alike in the others.
 void blocks_from_f32(void *dst, enum dtype t, const float *src, size_t n, const float *importance);
 
 #endif

@@ -2,7 +2,7 @@
 // f32 to blocks; layouts in tensor/blocks.h.
 //
 // Q4_0, Q5_0, Q8_0: the largest magnitude of a block decides its step, every weight goes to its nearest
-// level. In Q4_0 and Q5_0, whose levels reach further down than up, the largest gets the lowest level.
+// level; with an importance the step is fitted as that of a Q6_K group. In Q4_0 and Q5_0, whose levels reach further down than up, the largest gets the lowest level.
 //
 // Q4_K, Q6_K: for each group the step (and for Q4_K the minimum) that makes the sum of w_i (x_i - y_i)^2 least:
 // several steps are tried for choosing the levels, and for each choice the best step and minimum follow from
@@ -34,44 +34,6 @@ static float largest(const float *x, size_t n)
         if (fabsf(x[i]) > fabsf(at))
             at = x[i];
     return at;
-}
-
-// ---- 32 weights, one scale
-
-static void to_q8_0(struct block_q8_0 *b, const float *x)
-{
-    float d = fabsf(largest(x, 32)) / 127.0f, inverse = d > TINY ? 1.0f / d : 0.0f;
-    b->d = f32_to_f16(d);
-    for (size_t i = 0; i < 32; i++)
-        b->qs[i] = (int8_t)clampf(roundf(x[i] * inverse), -127.0f, 127.0f);
-}
-
-// Level 0 .. 2 half - 1 of x, half being that of zero.
-static unsigned level_of(float x, float inverse, int half)
-{
-    float v = x * inverse + (float)half + 0.5f; // >= 0.5: the largest is at -half
-    return (unsigned)clampf(v, 0.0f, (float)(2 * half - 1));
-}
-
-static void to_q4_0(struct block_q4_0 *b, const float *x)
-{
-    float d = largest(x, 32) / -8.0f, inverse = fabsf(d) > TINY ? 1.0f / d : 0.0f;
-    b->d = f32_to_f16(d);
-    for (size_t i = 0; i < 16; i++)
-        b->qs[i] = (uint8_t)(level_of(x[i], inverse, 8) | level_of(x[i + 16], inverse, 8) << 4);
-}
-
-static void to_q5_0(struct block_q5_0 *b, const float *x)
-{
-    float d = largest(x, 32) / -16.0f, inverse = fabsf(d) > TINY ? 1.0f / d : 0.0f;
-    uint32_t high = 0;
-    b->d = f32_to_f16(d);
-    for (size_t i = 0; i < 16; i++) {
-        unsigned lo = level_of(x[i], inverse, 16), hi = level_of(x[i + 16], inverse, 16);
-        b->qs[i] = (uint8_t)((lo & 15) | (hi & 15) << 4);
-        high |= (uint32_t)(lo >> 4) << i | (uint32_t)(hi >> 4) << (i + 16);
-    }
-    memcpy(b->qh, &high, sizeof high);
 }
 
 // ---- groups of a super-block
@@ -201,6 +163,75 @@ static void group_weights(float *w, const float *x, size_t n, float scale, const
         w[i] = 1;
 }
 
+// The f16 that a step is stored as.
+static float f16_value(float d)
+{
+    return f16_to_f32(f32_to_f16(d));
+}
+
+// Step of 32 weights by their importance; `plain` where there is none to be found.
+static float small_step(const float *x, const float *importance, int top, float plain)
+{
+    float w[32];
+    group_weights(w, x, 32, rms(x, 32), importance);
+    float step = fit_linear(x, w, 32, top);
+    return step != 0 ? step : plain;
+}
+
+// ---- 32 weights, one scale
+
+static void q8_0_levels(struct block_q8_0 *b, const float *x, float d, float inverse)
+{
+    b->d = f32_to_f16(d);
+    for (size_t i = 0; i < 32; i++)
+        b->qs[i] = (int8_t)clampf(roundf(x[i] * inverse), -127.0f, 127.0f);
+}
+
+static void to_q8_0(struct block_q8_0 *b, const float *x, const float *importance)
+{
+    float d = fabsf(largest(x, 32)) / 127.0f;
+    if (importance)
+        d = f16_value(fabsf(small_step(x, importance, 127, d)));
+    q8_0_levels(b, x, d, d > TINY ? 1.0f / d : 0.0f);
+}
+
+// Level 0 .. 2 half - 1 of x, half being that of zero.
+static unsigned level_of(float x, float inverse, int half)
+{
+    float v =
+        x * inverse + (float)half + 0.5f; // without importance >= 0.5: the largest is at -half
+    return (unsigned)clampf(v, 0.0f, (float)(2 * half - 1));
+}
+
+static void to_q4_0(struct block_q4_0 *b, const float *x, const float *importance)
+{
+    float d = largest(x, 32) / -8.0f;
+    if (importance)
+        d = f16_value(small_step(x, importance, 8, d));
+    float inverse = fabsf(d) > TINY ? 1.0f / d : 0.0f;
+    b->d = f32_to_f16(d);
+    for (size_t i = 0; i < 16; i++)
+        b->qs[i] = (uint8_t)(level_of(x[i], inverse, 8) | level_of(x[i + 16], inverse, 8) << 4);
+}
+
+static void to_q5_0(struct block_q5_0 *b, const float *x, const float *importance)
+{
+    float d = largest(x, 32) / -16.0f;
+    if (importance)
+        d = f16_value(small_step(x, importance, 16, d));
+    float inverse = fabsf(d) > TINY ? 1.0f / d : 0.0f;
+    uint32_t high = 0;
+    b->d = f32_to_f16(d);
+    for (size_t i = 0; i < 16; i++) {
+        unsigned lo = level_of(x[i], inverse, 16), hi = level_of(x[i + 16], inverse, 16);
+        b->qs[i] = (uint8_t)((lo & 15) | (hi & 15) << 4);
+        high |= (uint32_t)(lo >> 4) << i | (uint32_t)(hi >> 4) << (i + 16);
+    }
+    memcpy(b->qh, &high, sizeof high);
+}
+
+// ---- super-blocks
+
 static void put_group_scale(uint8_t *s, size_t g, unsigned scale, unsigned min)
 {
     if (g < 4) {
@@ -305,13 +336,13 @@ void blocks_from_f32(void *dst, enum dtype t, const float *src, size_t n, const 
     for (; n > 0; n -= block, src += block, to += bytes) {
         switch (t) {
         case DT_Q4_0:
-            to_q4_0(&b.q4_0, src);
+            to_q4_0(&b.q4_0, src, importance);
             break;
         case DT_Q5_0:
-            to_q5_0(&b.q5_0, src);
+            to_q5_0(&b.q5_0, src, importance);
             break;
         case DT_Q8_0:
-            to_q8_0(&b.q8_0, src);
+            to_q8_0(&b.q8_0, src, importance);
             break;
         case DT_Q4_K:
             to_q4_k(&b.q4_k, src, importance);

@@ -82,7 +82,7 @@ random.seed(5)
 target = os.path.join(DST, "tiny-model-Q6_K.gguf")
 vision = os.path.join(DST, "mmproj-tiny-model-Q6_K.gguf")
 sound = True
-for _ in range(12):
+for _ in range(50):
     p = subprocess.Popen([IVCHAT, "quantize", MODEL, DST, "--type", "Q6_K", "--quiet"], stdout=subprocess.DEVNULL)
     time.sleep(random.uniform(0, 0.08))
     p.send_signal(signal.SIGKILL)

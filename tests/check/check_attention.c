@@ -34,7 +34,8 @@ static struct guarded matrix(struct rng *r, size_t rows, size_t stride, size_t c
                              enum data d)
 {
     size_t n = rows ? (rows - 1) * stride + cols : 0;
-    struct guarded g = guarded_new(n * dtype_bytes(t), dtype_bytes(t));
+    size_t align = dtype_is_block(t) ? 2 : dtype_bytes(t);
+    struct guarded g = guarded_new(dtype_span(t, n), align);
     float *x = malloc(n * sizeof *x + 1);
     if (!x)
         abort();
@@ -50,11 +51,11 @@ static struct task task_new(struct rng *r, struct attention_job j, enum data dat
     size_t width = j.group * j.d;
     t.j.q_stride = width + rng_next(r) % 4;
     t.j.y_stride = width + rng_next(r) % 4;
-    t.j.k_stride = j.d + rng_next(r) % 4;
-    t.j.v_stride = j.d + rng_next(r) % 4;
+    t.j.k_stride = j.d + rng_next(r) % 4 * dtype_block(j.k_type);
+    t.j.v_stride = j.d + rng_next(r) % 4 * dtype_block(j.v_type);
     t.q = matrix(r, j.n_q, t.j.q_stride, width, DT_F32, data);
-    t.k = matrix(r, j.n_k, t.j.k_stride, j.d, j.kv_type, data == DATA_HUGE ? DATA_RANDOM : data);
-    t.v = matrix(r, j.n_k, t.j.v_stride, j.d, j.kv_type, data);
+    t.k = matrix(r, j.n_k, t.j.k_stride, j.d, j.k_type, data == DATA_HUGE ? DATA_RANDOM : data);
+    t.v = matrix(r, j.n_k, t.j.v_stride, j.d, j.v_type, data);
     t.j.q = t.q.data;
     t.j.k = t.k.data;
     t.j.v = t.v.data;
@@ -87,15 +88,15 @@ static struct guarded run(const struct product_kernels *p, const struct attentio
 }
 
 // [n_k, d] of keys or values, as the products see them. Caller frees.
-static double *widened(const void *m, size_t stride, const struct attention_job *j, bool round)
+static double *widened(const void *m, size_t stride, enum dtype t, const struct attention_job *j,
+                       bool round)
 {
-    size_t elem = dtype_bytes(j->kv_type);
     double *out = calloc(j->n_k * j->d + 1, sizeof *out);
     if (!out)
         abort();
     for (size_t i = 0; i < j->n_k; i++) {
         float row[KERNEL_HEAD_MAX];
-        dtype_to_f32(row, (const uint8_t *)m + i * stride * elem, j->kv_type, j->d);
+        dtype_to_f32(row, (const uint8_t *)m + dtype_span(t, i * stride), t, j->d);
         for (size_t c = 0; c < j->d; c++)
             out[i * j->d + c] = (double)(round ? bf16_round(row[c]) : row[c]);
     }
@@ -148,8 +149,9 @@ static void check_job(struct rng *r, struct attention_job j, bool round, enum da
     double *s = calloc(j.n_k + 2 * width * j.n_q + 1, sizeof *s);
     if (!s)
         abort();
-    double *k = widened(t.k.data, t.j.k_stride, &t.j, round),
-           *v = widened(t.v.data, t.j.v_stride, &t.j, round);
+    bool in_place = j.few && dtype_is_block(j.k_type); // counts as it is stored
+    double *k = widened(t.k.data, t.j.k_stride, j.k_type, &t.j, round && !in_place),
+           *v = widened(t.v.data, t.j.v_stride, j.v_type, &t.j, round);
     double *want = s + j.n_k, *gate = want + width * j.n_q;
     for (size_t i = 0; i < j.n_q; i++)
         for (size_t h = 0; h < j.group; h++)
@@ -162,12 +164,12 @@ static void check_job(struct rng *r, struct attention_job j, bool round, enum da
                 double got = (double)((float *)y.data)[i * t.j.y_stride + c],
                        w = want[i * width + c];
                 if (!(fabs(got - w) <= gate[i * width + c]))
-                    fail_msg("%s %s %s %s q %zu k %zu group %zu d %zu%s %s at %zu,%zu: %.9g, "
+                    fail_msg("%s %s %s %s,%s q %zu k %zu group %zu d %zu%s %s at %zu,%zu: %.9g, "
                              "expected %.9g +- %.2g",
                              cpu_tier_name(all.k[q].tier), round ? "bf16" : "f32",
-                             j.few ? "few" : "many", dtype_name(j.kv_type), j.n_q, j.n_k, j.group,
-                             j.d, j.causal ? " causal" : "", data_name(data), i, c, got, w,
-                             gate[i * width + c]);
+                             j.few ? "few" : "many", dtype_name(j.k_type), dtype_name(j.v_type),
+                             j.n_q, j.n_k, j.group, j.d, j.causal ? " causal" : "", data_name(data),
+                             i, c, got, w, gate[i * width + c]);
             }
         guarded_free(&y);
     }
@@ -177,10 +179,18 @@ static void check_job(struct rng *r, struct attention_job j, bool round, enum da
     task_free(&t);
 }
 
+// Blocks only where heads are whole ones.
+static enum dtype cache_type(struct rng *r, size_t d)
+{
+    static const enum dtype types[] = {DT_F32, DT_BF16, DT_F16, DT_Q8_0};
+    return types[rng_next(r) % (d % 32 == 0 ? 4 : 3)];
+}
+
 static struct attention_job job_of(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d)
 {
     struct attention_job j = {.n_q = n_q, .n_k = n_k, .group = group, .d = d};
-    j.kv_type = rng_next(r) % 2 ? DT_BF16 : DT_F32;
+    j.k_type = cache_type(r, d);
+    j.v_type = cache_type(r, d);
     j.scale = 1.0f / sqrtf((float)d);
     j.causal = n_k >= n_q && rng_next(r) % 2;
     j.first_pos = n_k - n_q;
@@ -226,15 +236,21 @@ static void model_sizes(void **state)
     (void)state;
     struct rng r = {23};
     for (int round = 0; round < 2; round++) {
-        struct attention_job j = {
-            .n_q = 50, .n_k = 2049, .group = 1, .d = 88, .scale = 0.1066f, .kv_type = DT_F32};
+        struct attention_job j = {.n_q = 50,
+                                  .n_k = 2049,
+                                  .group = 1,
+                                  .d = 88,
+                                  .scale = 0.1066f,
+                                  .k_type = DT_F32,
+                                  .v_type = DT_F32};
         check_job(&r, j, round, DATA_RANDOM);
         j = (struct attention_job){.n_q = 49,
                                    .n_k = 322,
                                    .group = 4,
                                    .d = 128,
                                    .scale = 0.0884f,
-                                   .kv_type = DT_BF16,
+                                   .k_type = DT_BF16,
+                                   .v_type = DT_BF16,
                                    .causal = true,
                                    .first_pos = 273};
         check_job(&r, j, round, DATA_RANDOM);
@@ -245,6 +261,14 @@ static void model_sizes(void **state)
         j.first_pos = 321;
         j.few = true;
         check_job(&r, j, round, DATA_RANDOM);
+        for (int i = 0; i < 8; i++) { // every pairing with blocks and f16, few and many
+            j.few = i & 1;
+            j.n_q = j.few ? 3 : 40;
+            j.first_pos = j.n_k - j.n_q;
+            j.k_type = i & 2 ? DT_Q8_0 : DT_F16;
+            j.v_type = i & 4 ? DT_Q8_0 : DT_BF16;
+            check_job(&r, j, round, DATA_RANDOM);
+        }
     }
 }
 
@@ -255,8 +279,10 @@ static void hostile_data(void **state)
     for (int d = 0; d < DATA_N; d++)
         for (int round = 0; round < 2; round++)
             for (int few = 0; few < 2; few++) {
-                struct attention_job j = job_of(&r, 7, 333, 3, 40);
+                struct attention_job j = job_of(&r, 7, 333, 3, 64);
                 j.few = few;
+                if (d == DATA_HUGE) // beyond f16, which is the step of a block too
+                    j.k_type = j.v_type = few ? DT_BF16 : DT_F32;
                 check_job(&r, j, round, (enum data)d);
             }
 }
@@ -271,9 +297,9 @@ static void one_key(void **state)
         struct attention_job j = job_of(&r, 5, 1, 2, 78);
         j.causal = false;
         j.few = i & 2;
-        j.kv_type = i & 4 ? DT_BF16 : DT_F32;
+        j.k_type = j.v_type = i & 4 ? DT_BF16 : DT_F32;
         struct task t = task_new(&r, j, DATA_RANDOM);
-        double *v = widened(t.v.data, t.j.v_stride, &t.j, round);
+        double *v = widened(t.v.data, t.j.v_stride, j.v_type, &t.j, round);
         for (size_t q = 0; q < all.n; q++) {
             struct guarded y = run(round ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
             for (size_t o = 0; o < j.n_q; o++)
@@ -380,7 +406,7 @@ static void bench_job(const struct kernels *k, bool round, struct attention_job 
         work *= ((double)j.first_pos + 0.5 * (double)(j.n_q + 1)) / (double)j.n_k;
     printf("%-10s %-4s q %4zu k %4zu group %zu d %3zu %-4s %8.3f ms %7.1f GFLOP/s\n",
            cpu_tier_name(k->tier), round ? "bf16" : "f32", j.n_q, j.n_k, j.group, j.d,
-           dtype_name(j.kv_type), sec * 1e3, work * 1e-9 / sec);
+           dtype_name(j.v_type), sec * 1e3, work * 1e-9 / sec);
     guarded_free(&y);
     guarded_free(&scratch);
     task_free(&t);
@@ -389,22 +415,52 @@ static void bench_job(const struct kernels *k, bool round, struct attention_job 
 static int bench(void)
 {
     const struct attention_job jobs[] = {
-        {.n_q = 2049, .n_k = 2049, .group = 1, .d = 88, .scale = 0.1f, .kv_type = DT_F32},
-        {.n_q = 96, .n_k = 2049, .group = 1, .d = 64, .scale = 0.1f, .kv_type = DT_F32},
+        {.n_q = 2049,
+         .n_k = 2049,
+         .group = 1,
+         .d = 88,
+         .scale = 0.1f,
+         .k_type = DT_F32,
+         .v_type = DT_F32},
+        {.n_q = 96,
+         .n_k = 2049,
+         .group = 1,
+         .d = 64,
+         .scale = 0.1f,
+         .k_type = DT_F32,
+         .v_type = DT_F32},
         {.n_q = 322,
          .n_k = 322,
          .group = 4,
          .d = 128,
          .scale = 0.1f,
-         .kv_type = DT_BF16,
+         .k_type = DT_BF16,
+         .v_type = DT_BF16,
          .causal = true},
         {.n_q = 1,
          .n_k = 1000,
          .group = 4,
          .d = 128,
          .scale = 0.1f,
-         .kv_type = DT_BF16,
+         .k_type = DT_BF16,
+         .v_type = DT_BF16,
          .few = true},
+        {.n_q = 1,
+         .n_k = 1000,
+         .group = 4,
+         .d = 128,
+         .scale = 0.1f,
+         .k_type = DT_Q8_0,
+         .v_type = DT_Q8_0,
+         .few = true},
+        {.n_q = 322,
+         .n_k = 322,
+         .group = 4,
+         .d = 128,
+         .scale = 0.1f,
+         .k_type = DT_Q8_0,
+         .v_type = DT_Q8_0,
+         .causal = true},
     };
     for (size_t i = 1; i < all.n; i++)
         for (int round = 0; round < 2; round++)

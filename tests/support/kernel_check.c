@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tensor/block_coding.h"
+
 struct tiers tiers_all(void)
 {
     struct tiers all = {.n = 0};
@@ -61,6 +63,10 @@ void data_fill(struct rng *r, enum data d, float *x, size_t n)
 void weights_store(void *w, enum dtype t, const float *x, size_t n)
 {
     uint8_t *to = w;
+    if (dtype_is_block(t)) {
+        blocks_from_f32(w, t, x, n, NULL);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         if (t == DT_F32) {
             memcpy(to + 4 * i, &x[i], 4);

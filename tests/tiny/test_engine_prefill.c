@@ -81,7 +81,7 @@ static void one_forward(const iv_engine *g, const int32_t *ids, size_t n, float 
     uint32_t pos[N_PROMPT];
     assert_int_equal(ops_open_cpu(&opt, &o, &e), 0);
     assert_int_equal(ops_reserve(o, (size_t)64 << 20, &e), 0);
-    assert_int_equal(kv_init(&kv, o, &m->c, &e), 0);
+    assert_int_equal(kv_init(&kv, o, &m->c, g->kv_types, &e), 0);
     assert_int_equal(kv_reserve(&kv, n, &e), 0);
     for (size_t i = 0; i < n; i++)
         pos[i] = (uint32_t)i;

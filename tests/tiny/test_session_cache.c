@@ -200,8 +200,8 @@ static void room_of_a_long_answer_is_given_back(void **state)
         fail_msg("%s", e.message);
     assert_true(a.n_token > 1400);
     struct cache_use u = cache_usage(g->cache);
-    least = kv_bytes(&g->config.llm, g->compute, a.prompt_tokens);
-    most = kv_bytes(&g->config.llm, g->compute, a.prompt_tokens + 512);
+    least = kv_bytes(&g->config.llm, g->kv_types, a.prompt_tokens);
+    most = kv_bytes(&g->config.llm, g->kv_types, a.prompt_tokens + 512);
     assert_true(u.n_kv == 1 && u.bytes >= least && u.bytes <= most);
     iv_answer_free(&a);
     // a stopped question leaves the room that it was promised and not used

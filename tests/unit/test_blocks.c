@@ -137,7 +137,7 @@ static void test_write_error(void **state)
 // What matters more is stored better.
 static void test_importance(void **state)
 {
-    static const enum dtype types[] = {DT_Q4_K, DT_Q6_K};
+    static const enum dtype types[] = {DT_Q4_K, DT_Q6_K, DT_Q4_0, DT_Q5_0, DT_Q8_0};
     (void)state;
     char *numbers = load("numbers", ".bin", N_WRITE * sizeof(float));
     const float *x = (const float *)(const void *)numbers;
