@@ -236,7 +236,8 @@ static int make_prompt(const iv_session *s, const char *question, const char *an
                                .answer_prefix = prompt_text_of(answer_prefix),
                                .turn = turn,
                                .n_turn = s->n_turn,
-                               .allow_special = s->allow_special};
+                               .allow_special = s->allow_special,
+                               .hooks = &s->runner.hooks};
     int rc =
         text ? prompt_conversation(&r, text, e) : prompt_build(out, s->engine->tokenizer, &r, e);
     mem_free(turn);
