@@ -91,7 +91,7 @@ struct iv_session_options chat_session_options(struct chat *c)
     o.allow_special = s->allow_special;
     o.instruction = s->instruction;
     o.msg = s->msg;
-    o.time_text = s->time_text && s->video; // an image has no times
+    o.time_text = s->time_text; // also of a video that comes later
     o.keep_cache = s->cache_mib > 0;
     o.callbacks = work_callbacks(&c->work);
     return o;

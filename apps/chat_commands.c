@@ -211,7 +211,8 @@ static int run_save(struct talk *t, const char *argument)
     if (rc == IV_OK)
         rc = chat_save(t->c, path, &t->c->work.error);
     if (rc == IV_OK)
-        console_reply(t->c->work.con, "saved %zu turns", iv_session_n_turn(t->c->session));
+        console_reply(t->c->work.con, "saved %zu turn%s", iv_session_n_turn(t->c->session),
+                      iv_session_n_turn(t->c->session) == 1 ? "" : "s");
     return rc;
 }
 
@@ -271,7 +272,8 @@ static int run_load(struct talk *t, const char *argument)
     adopt_options(t);
     rc = talk_adopt(t);
     if (rc == IV_OK)
-        console_reply(c->work.con, "loaded %zu turns%s", iv_session_n_turn(session),
+        console_reply(c->work.con, "loaded %zu turn%s%s", iv_session_n_turn(session),
+                      iv_session_n_turn(session) == 1 ? "" : "s",
                       media ? " and what they are about" : "");
     return rc;
 }

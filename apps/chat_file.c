@@ -12,14 +12,17 @@
 #include "chat.h"
 #include "savefile.h"
 
-// Whether what stands at path may be replaced: nothing, an empty file, a saved conversation. Pipes and
-// devices are written, not replaced.
+// Whether what stands at path may be replaced: nothing, an empty file, a saved conversation.
 static int check_target(const char *path, struct iv_error *e)
 {
     static const char magic[] = "IVCHCONV"; // docs/FORMATS.md
     char begin[sizeof magic - 1];
     struct stat st;
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+    if (stat(path, &st) != 0)
+        return IV_OK;
+    if (!S_ISREG(st.st_mode))
+        return app_error(e, IV_ERR_FAIL, "%s: is not a regular file; it is not replaced", path);
+    if (st.st_size == 0)
         return IV_OK;
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     ssize_t got = fd >= 0 ? read(fd, begin, sizeof begin) : -1;

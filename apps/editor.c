@@ -462,8 +462,11 @@ static enum editor_result without_line(struct editor *ed)
     const LineInfoW *info = el_wline(ed->el);
     bool text = info->lastchar > info->buffer;
     int signo = signals_caught();
-    if (signo == SIGINT)
+    if (signo == SIGINT) {
+        size_t n = (size_t)(info->lastchar - info->buffer);
+        linedraw_show(&ed->draw, info->buffer, n, n);
         fputs("^C", ed->screen);
+    }
     linedraw_leave(&ed->draw);
     if (!signo)
         return EDITOR_END;

@@ -3,7 +3,7 @@
 //
 //   SIGINT SIGTERM SIGHUP  noted; the library stops within 200 ms, files in the making are removed,
 //                          exit code 128 + number. The second one does not wait: _exit at once.
-//   SIGPIPE                ignored: the failing write tells which stream it was.
+//   SIGPIPE SIGXFSZ        ignored: the failing write tells which stream or file it was.
 //   SIGBUS                 a mapped weight file (or a video) was truncated under us; nothing can be
 //                          computed from it any more, so one line and exit code 3.
 //   SIGWINCH SIGTSTP       noted while a line is edited, else the system's own.
@@ -142,6 +142,7 @@ void signals_install(void)
     install(SIGHUP, note);
     install(SIGBUS, mapping_lost);
     install(SIGPIPE, SIG_IGN);
+    install(SIGXFSZ, SIG_IGN);
 }
 
 int signals_caught(void)

@@ -14,7 +14,8 @@
  * *_default() functions and then changed by name. Pointers inside options are read during the call only,
  * except callbacks, which must stay valid as long as the object they were given to. Callbacks run inside
  * the call that was made: they must not call back into the same media or session. Pointer arguments are
- * required unless their description says that NULL is allowed.
+ * required unless their description says that NULL is allowed. In C++ write "struct iv_plan" in full: some
+ * structs share their name with a function.
  *
  * Structs of this header may gain members in each minor version; the SONAME (libivchat.so.MAJOR.MINOR)
  * changes with them, so a program runs with the library it was compiled for.
@@ -60,8 +61,8 @@ enum iv_log_level { IV_LOG_ERROR, IV_LOG_WARN, IV_LOG_INFO, IV_LOG_DEBUG };
 struct iv_callbacks {
     void *user;
     void (*log)(void *user, enum iv_log_level level, const char *line);
-    /* `done` of `total` units (0 = unknown) of "decode", "vision", "qformer", "prefill", "generate",
-     * "verify" or "quantize" */
+    /* `done` of `total` units (0 = unknown) of "read" (bytes of standard input or a pipe), "decode", "vision",
+     * "qformer", "prefill", "generate", "verify" or "quantize" */
     void (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
     bool (*abort)(void *user); /* true = stop; the call returns IV_ERR_ABORT within 200 ms */
     /* every stage's output by name: "frame_indices", "pixels", "vit_patch" (class token and patches, before
@@ -296,7 +297,7 @@ struct iv_session_options {
                                 reference; default false: they stay plain text */
     const char *instruction; /* SPEC 6.1; copied; NULL = none */
     const char *msg;         /* copied; NULL = none */
-    bool time_text;          /* put the media's time sentence in place of msg */
+    bool time_text;          /* put a video's time sentence in place of msg; images have none */
     bool keep_cache;         /* true: use the engine's cache, for visual rows and the KV prefix of
                                 earlier turns; false = as if cache_mib were 0 */
     struct iv_callbacks callbacks;

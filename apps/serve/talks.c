@@ -143,9 +143,11 @@ static struct talk *start(struct talks *t, unsigned owner, struct media_entry *m
     o.time_text = q->time_text && media;
     o.keep_cache = t->server->s->cache_mib > 0;
     o.callbacks = (struct iv_callbacks){.user = k, .abort = on_abort, .progress = on_progress};
-    if ((!q->instruction || k->instruction) && (!q->msg || k->msg))
-        *rc = iv_session_open(t->server->engine, media ? mediacache_view(media).media : NULL, &o,
-                              &k->session, NULL);
+    iv_media *of = media ? mediacache_view(media).media : NULL;
+    if (q->time_text && of && iv_media_info(of)->image)
+        *rc = IV_ERR_USAGE;
+    else if ((!q->instruction || k->instruction) && (!q->msg || k->msg))
+        *rc = iv_session_open(t->server->engine, of, &o, &k->session, NULL);
     if (*rc != IV_OK) {
         k->media = NULL; // the caller's hold
         talk_free(k);

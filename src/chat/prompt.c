@@ -203,6 +203,7 @@ int prompt_build(struct prompt *p, const struct tokenizer *t, const struct promp
                  struct err *e)
 {
     memset(p, 0, sizeof *p);
+    p->ids.hooks = r->hooks;
     struct spans s = {0};
     int rc;
     TRY(lay_out(&s, r, e));

@@ -49,6 +49,7 @@ struct prompt_request {
     const struct prompt_turn *turn; // [n_turn] oldest first
     size_t n_turn;
     bool allow_special;
+    const struct hooks *hooks; // abort is polled; NULL = none
 };
 
 enum { PROMPT_VISUAL = -1 };
@@ -58,7 +59,7 @@ struct prompt {
     size_t n_visual; // how many of them: n_clip * n_query
 };
 
-// Zeroes *p first; on failure it stays so (ERR_USAGE: the request; ERR_LIMIT: memory). Otherwise to
+// Zeroes *p first; on failure it stays so (ERR_USAGE: the request; ERR_LIMIT: memory; ERR_ABORT). Otherwise to
 // prompt_free. Any thread.
 int prompt_build(struct prompt *p, const struct tokenizer *t, const struct prompt_request *r,
                  struct err *e);

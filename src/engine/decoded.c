@@ -191,7 +191,7 @@ static int take_video(struct incoming *in, const struct iv_frames *f, struct err
     }
     clips_done(&clips);
     m->info.frame_count = f->frame_count;
-    m->info.duration_s = f->duration_s;
+    m->info.duration_s = f->duration_s > 0 && isfinite(f->duration_s) ? f->duration_s : 0;
     m->info.width = f->width;
     m->info.height = f->height;
     TRY(media_set_frames(m, f->frame_index, in->n, f->fps, e));

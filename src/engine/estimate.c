@@ -114,6 +114,7 @@ static int plan_media(const iv_engine *g, const struct iv_media_options *o, size
     size_t n_frame = o->n_frame > 0 ? (size_t)o->n_frame : c->n_frame, rows;
     uint64_t vit, made, cached;
     int rc;
+    TRY(media_check_options(o, e));
     TRY(plan_parts(o, &p->n_part, e));
     TRY(media_clips_plan(g, o, n_frame, width, height, &p->clips, e));
     TRY(media_encode_plan(g, p->clips.n_clip, n_frame, 0, &p->vision, &p->qformer, e));

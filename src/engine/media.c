@@ -126,18 +126,21 @@ int media_set_path(iv_media *m, const char *path, struct err *e)
 
 int media_set_frames(iv_media *m, const int32_t *index, size_t n, double fps, struct err *e)
 {
+    fps = fps > 0 && isfinite(fps) ? fps : 0; // unknown
     m->frame_index = mem_calloc(n, sizeof *m->frame_index);
     m->frame_s = mem_calloc(n, sizeof *m->frame_s);
     if (!m->frame_index || !m->frame_s)
         return err_set(e, ERR_LIMIT, "media: out of memory for %zu frames", n);
     for (size_t i = 0; i < n; i++) {
         m->frame_index[i] = index ? index[i] : (int32_t)i;
+        if (m->frame_index[i] < 0)
+            return err_set(e, ERR_USAGE, "frame %zu: its number is %d", i, (int)m->frame_index[i]);
         m->frame_s[i] = fps > 0 ? (double)m->frame_index[i] / fps : 0;
     }
     m->info.frame_index = m->frame_index;
     m->info.frame_s = m->frame_s;
     m->info.n_frame = n;
-    m->info.fps = fps > 0 ? fps : 0;
+    m->info.fps = fps;
     if (m->info.image)
         return 0;
     callback_stage(&m->callbacks, "frame_indices", "i32", m->frame_index, &n, 1);
@@ -372,7 +375,7 @@ int iv_media_from_rgb(const iv_engine *g, const uint8_t *rgb, size_t n_frame, si
     media_take_clips(m, &clips);
     TRY(media_set_frames(m, NULL, n_frame, fps, &e));
     m->info.frame_count = n_frame;
-    m->info.duration_s = fps > 0 ? (double)n_frame / fps : 0;
+    m->info.duration_s = m->info.fps > 0 ? (double)n_frame / fps : 0;
     m->info.width = width;
     m->info.height = height;
     m->info.preprocess_ms = clock_ms() - start;

@@ -33,7 +33,7 @@ static int check_media(const iv_session *s, const iv_media *media, struct err *e
 {
     if (media && media->engine != s->engine)
         return err_set(e, ERR_USAGE, "the media was opened with another engine");
-    if (s->time_text && media && !media->time_text)
+    if (s->time_text && media && !media->info.image && !media->time_text)
         return err_set(e, ERR_USAGE, "time text: the media has no frame rate");
     return 0;
 }
@@ -205,12 +205,12 @@ size_t session_n_visual(const iv_session *s)
     return s->media ? s->media->info.n_clip * s->engine->config.qformer.n_query : 0;
 }
 
-// The text in the media turn: the media's time sentence takes the place of the caller's msg.
+// The text in the media turn: a video's time sentence takes the place of the caller's msg.
 static const char *msg_of(const iv_session *s)
 {
     if (!s->media)
         return NULL;
-    return s->time_text ? s->media->time_text : s->msg;
+    return s->time_text && !s->media->info.image ? s->media->time_text : s->msg;
 }
 
 // The prompt as ids, or as text if that is not NULL.
@@ -236,7 +236,8 @@ static int make_prompt(const iv_session *s, const char *question, const char *an
                                .answer_prefix = prompt_text_of(answer_prefix),
                                .turn = turn,
                                .n_turn = s->n_turn,
-                               .allow_special = s->allow_special};
+                               .allow_special = s->allow_special,
+                               .hooks = &s->runner.hooks};
     int rc =
         text ? prompt_conversation(&r, text, e) : prompt_build(out, s->engine->tokenizer, &r, e);
     mem_free(turn);

@@ -99,7 +99,7 @@ static int read_head(struct load *x, struct err *e)
         TRY(read_small(x, "media", &x->media_bytes, &n, e));
         TRY(saved_get_media(&x->of_media, x->media_bytes, n, name, e));
     }
-    if (x->talk.time_text && x->has_media && !x->of_media.time_text.p)
+    if (x->talk.time_text && x->has_media && !x->of_media.image && !x->of_media.time_text.p)
         TRY(err_set(e, ERR_FAIL, "%s: damaged: the time sentence lacks", name));
 fail:
     return rc;

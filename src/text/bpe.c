@@ -104,9 +104,10 @@ static int try_join(struct bpe *w, const struct tokenizer *t, const char *p, uin
 }
 
 static int split_characters(struct bpe *w, const struct tokenizer *t, const char *p, size_t n,
-                            size_t *count, struct err *e)
+                            const struct ids *out, size_t *count, struct err *e)
 {
     size_t n_char = 0;
+    int rc = 0;
     *count = 0;
     for (size_t i = 0; i < n; i++)
         n_char += ((unsigned char)p[i] & 0xC0) != 0x80;
@@ -120,6 +121,7 @@ static int split_characters(struct bpe *w, const struct tokenizer *t, const char
     uint32_t k = 0;
     for (size_t i = 0; i < n; k++) {
         uint32_t cp;
+        TRY(ids_poll(out, k, e));
         int len = utf8_decode(p + i, n - i, &cp); // valid text: len > 0
         int32_t id = vocab_find(&t->vocab, p + i, (size_t)len);
         w->symbol[k] = (struct bpe_symbol){.at = (uint32_t)i,
@@ -131,7 +133,8 @@ static int split_characters(struct bpe *w, const struct tokenizer *t, const char
     }
     w->symbol[k - 1].next = NONE;
     *count = k;
-    return 0;
+fail:
+    return rc;
 }
 
 int bpe_encode(struct bpe *w, const struct tokenizer *t, const char *p, size_t n, struct ids *out,
@@ -139,11 +142,14 @@ int bpe_encode(struct bpe *w, const struct tokenizer *t, const char *p, size_t n
 {
     size_t count;
     int rc = 0;
-    TRY(split_characters(w, t, p, n, &count, e));
+    TRY(split_characters(w, t, p, n, out, &count, e));
     w->n_join = 0;
-    for (uint32_t i = 0; i + 1 < count; i++)
+    for (uint32_t i = 0; i + 1 < count; i++) {
+        TRY(ids_poll(out, i, e));
         TRY(try_join(w, t, p, i, e));
-    while (w->n_join) {
+    }
+    for (size_t step = 0; w->n_join; step++) {
+        TRY(ids_poll(out, step, e));
         struct bpe_join j = heap_pop(w);
         uint32_t left = (uint32_t)j.key; // the low half
         struct bpe_symbol *a = &w->symbol[left], *b = &w->symbol[j.right];

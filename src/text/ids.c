@@ -32,6 +32,14 @@ int ids_add(struct ids *a, int32_t id, struct err *e)
     return ids_append(a, &id, 1, e);
 }
 
+int ids_poll(const struct ids *a, size_t step, struct err *e)
+{
+    enum { EVERY = 4096 };
+    if (step % EVERY != 0 || !hooks_abort(a->hooks))
+        return 0;
+    return err_set(e, ERR_ABORT, "stopped while a text was tokenised");
+}
+
 void ids_reset(struct ids *a)
 {
     a->n = 0;

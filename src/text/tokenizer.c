@@ -20,9 +20,10 @@
 
 // Rewrites the text `in` character by character into `x`. A character that lies only partly in a
 // special range is outside, so each range yields at most one.
-static int rewrite(const struct joined *in, bool prefix, struct joined *x, struct err *e)
+static int rewrite(const struct joined *in, bool prefix, const struct ids *out, struct joined *x,
+                   struct err *e)
 {
-    size_t cursor = 0, range = SIZE_MAX;
+    size_t cursor = 0, range = SIZE_MAX, step = 0;
     int rc = 0;
     // SPACE_MARK and U+FFFD, the longest that one byte can become, have three bytes each
     TRY(joined_init(x, SPACE_MARK_LEN * (in->n + 1), in->n_special, e));
@@ -34,6 +35,7 @@ static int rewrite(const struct joined *in, bool prefix, struct joined *x, struc
         uint32_t cp;
         int len = utf8_decode(in->p + i, in->n - i, &cp);
         size_t begin = x->n;
+        TRY(ids_poll(out, step++, e));
         used = len > 0 ? (size_t)len : 1;
         if (len <= 0) {
             x->n += utf8_encode(UNI_REPLACEMENT, x->p + begin);
@@ -94,6 +96,7 @@ static int encode_text(const struct tokenizer *t, struct bpe *w, const struct jo
     int rc = 0;
     for (size_t i = 0; i < x->n;) {
         int32_t id;
+        TRY(ids_poll(out, i, e));
         size_t left = joined_special_left(x, i, &cursor);
         size_t len = left ? trie_match(&t->added_trie, x->p + i, left, &id) : 0;
         if (len == 0) {
@@ -120,7 +123,7 @@ int tokenizer_encode(const struct tokenizer *t, const struct text_span *span, si
     size_t start = out->n, first = start + 1;
     int rc = 0;
     TRY(joined_from_spans(&raw, span, n_span, e));
-    TRY(rewrite(&raw, t->kind == TOKENIZER_MISTRAL, &x, e));
+    TRY(rewrite(&raw, t->kind == TOKENIZER_MISTRAL, out, &x, e));
     TRY(ids_add(out, t->bos, e));
     TRY(encode_text(t, &w, &x, out, e));
     if (t->kind == TOKENIZER_MISTRAL && out->n > first + 1 && out->v[first] == t->space_id &&

@@ -66,8 +66,8 @@ void tokenizer_close(struct tokenizer *t); // NULL is fine
 // Appends to out the ids of ONE piece of the prompt, whose text is the concatenation of the spans:
 // BOS, then the text. The string of an added token matches only where all of its bytes lie in spans
 // with special = true; otherwise the spans' borders mean nothing. Each byte that is not part of valid
-// UTF-8 counts as U+FFFD. O(n log n). On failure (ERR_LIMIT: memory, TEXT_MAX, out->max) out
-// is as before.
+// UTF-8 counts as U+FFFD. O(n log n). On failure (ERR_LIMIT: memory, TEXT_MAX, out->max;
+// ERR_ABORT: out->hooks) out is as before.
 int tokenizer_encode(const struct tokenizer *t, const struct text_span *span, size_t n_span,
                      struct ids *out, struct err *e);
 

@@ -3,6 +3,8 @@
 """What `ivchat chat` keeps and cuts: --save and --load, --cache-dir, --segments, --each-segment."""
 import json
 import os
+import resource
+import subprocess
 
 import program
 from program import SCRATCH, Tap, make_image, make_video, run
@@ -59,6 +61,8 @@ r = run(*BASE, "--load", FILE + ".none", *ASK[0])
 tap.ok(r.code == 1 and "No such file" in r.err, "--load of nothing", r)
 r = run(*VIDEO, *ASK[0], "--save", "/nowhere at all/x")
 tap.ok(r.code == 1 and "/nowhere at all/x" in r.err, "--save where nothing can be written, before any work", r)
+r = run(*VIDEO, *ASK[0], "--save", "/dev/null")
+tap.ok(r.code == 1 and "/dev/null: is not a regular file" in r.err and r.out == "", "--save to a device, before any work", r)
 
 # ---- features on disk
 r1 = run(*VIDEO, *ASK[0], "--cache-dir", CACHE)
@@ -74,6 +78,23 @@ tap.ok(r.code == 0 and ids(r) == ids(r1) and turns(r)[0]["timings"]["vision_ms"]
        "--cache-dir: a damaged file is told and made again", r)
 r = run(*VIDEO, *ASK[0], "--cache-dir", clip)
 tap.ok(r.code == 2 and "not a folder" in r.err, "--cache-dir that is a file", r)
+
+
+
+def small_files():  # as a full disk: writing past 64 KiB fails
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+
+SMALL = os.path.join(SCRATCH.name, "small")
+big = [program.IVCHAT, "chat", "-n", "6", "--json", "--video", clip, *ASK[0]]  # rows of the small model: 200 KiB
+done = subprocess.run([*big, "--cache-dir", SMALL], capture_output=True, env=program.environment(), check=False,
+                      preexec_fn=small_files, timeout=120)
+tap.ok(done.returncode == 0 and b"not kept on disk" in done.stderr and not os.listdir(SMALL),
+       "--cache-dir on a full disk: the answer comes all the same", done.stderr.decode())
+done = subprocess.run([*big, "--save", SMALL + "/talk"], capture_output=True, env=program.environment(), check=False,
+                      preexec_fn=small_files, timeout=120)
+tap.ok(done.returncode == 1 and b"talk" in done.stderr and not os.listdir(SMALL), "--save on a full disk: told, nothing is left",
+       done.stderr.decode())
 
 # ---- segments
 r = run(*VIDEO, "--segments", "0.5", "--time-text", *ASK[0])

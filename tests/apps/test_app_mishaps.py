@@ -155,7 +155,7 @@ with open(precious, "w", encoding="utf-8") as f:
 t = begin()
 good = tell(t, "/save " + talk, "the conversation has no turn") and not os.path.exists(talk)
 good = good and tell(t, "Hello", "timings: ") and tell(t, "/save " + precious, "exists and is not a saved conversation")
-good = good and tell(t, "/save " + talk, "saved 1 turns") and tell(t, "More?", "timings: ") and tell(t, "/save " + talk, "saved 2 turns")
+good = good and tell(t, "/save " + talk, "saved 1 turn") and tell(t, "More?", "timings: ") and tell(t, "/save " + talk, "saved 2 turns")
 t.type("\x04")
 with open(precious, encoding="utf-8") as f:
     tap.ok(t.wait() == 0 and good and f.read() == "not a conversation\n", "/save replaces saved conversations only", t.text)

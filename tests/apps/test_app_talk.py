@@ -218,6 +218,13 @@ t.prompt()
 good = t.tell("/load " + saved, "loaded 3 turns") and t.ask("And now?")["token_ids"] == go_on["token_ids"]
 tap.ok(good and t.end() == 0, "/load in another process", t.shown())
 
+t = Talk("--time-text")
+t.prompt()
+t.tell("/video " + clip, "video: ")
+good = t.ask("When?")["token_ids"] == ids("When?", media=["--video", clip, "--time-text"])[0]
+good = good and t.tell("/image " + picture, "1 image") and t.ask("One?")["token_ids"] == ids("One?", media=["--image", picture])[0]
+tap.ok(good and t.end() == 0, "--time-text counts for a video named later, an image has none", t.shown())
+
 # ---- what stands before the question is prefilled while it is typed
 def until_idle(pid):
     """Waits until no thread of the program has run for a while."""

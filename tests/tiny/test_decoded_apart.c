@@ -225,6 +225,10 @@ static void test_distrust(void **state)
     t.frame[0].rgb = NULL; // nothing to repeat
     assert_int_equal(from(g, &t), IV_ERR_USAGE);
     t.frame[0].rgb = rgb;
+    const int32_t *index = t.head.frame_index;
+    t.head.frame_index = (const int32_t[]){0, -1, 2, 3};
+    assert_int_equal(from(g, &t), IV_ERR_USAGE);
+    t.head.frame_index = index;
     t.head.sha256 = "0123";
     assert_int_equal(from(g, &t), IV_ERR_USAGE);
     t.head.sha256 = t.sha256;

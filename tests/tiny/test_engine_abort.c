@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -274,6 +275,42 @@ static void stops_within_200_ms(const char *model)
     assert_true(stopped > N_MOMENT / 2);
 }
 
+// A question of megabytes is turned into tokens for seconds.
+static void a_long_text_is_stopped(void **state)
+{
+    enum { LONG = 8 << 20 };
+    (void)state;
+    static struct alarm a;
+    struct iv_engine_options eo = engine_fixture_options();
+    struct iv_session_options o = iv_session_options_default();
+    struct iv_ask_options ask = iv_ask_options_default();
+    struct iv_answer answer;
+    struct iv_error e;
+    struct reply r;
+    pthread_t thread;
+    iv_engine *engine = engine_fixture_open(&eo);
+    char *text = malloc(LONG + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < LONG; i++)
+        text[i] = "the quick brown fox "[i % 20];
+    text[LONG] = 0;
+    o.callbacks = (struct iv_callbacks){.user = &a, .abort = rung};
+    iv_session *s = session_fixture(engine, NULL, &o);
+    a.delay_ms = 60;
+    assert_int_equal(pthread_create(&thread, NULL, ring, &a), 0);
+    int rc = iv_session_ask(s, text, &ask, &answer, &e);
+    double wall = now_ms(CLOCK_MONOTONIC), cpu = now_ms(CLOCK_PROCESS_CPUTIME_ID);
+    double queue = queued_ms();
+    pthread_join(thread, NULL);
+    assert_int_equal(rc, IV_ERR_ABORT);
+    assert_true(lateness(wall - a.wall_ms, cpu - a.cpu_ms, queue - a.queue_ms) < LIMIT_MS);
+    atomic_store(&a.rung, false);
+    ask_fixture(s, "Still there?", NULL, &r);
+    iv_session_close(s);
+    iv_engine_close(engine);
+    free(text);
+}
+
 // Waiting without using the processor counts too.
 static void waiting_is_late(void **state)
 {
@@ -314,6 +351,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(waiting_is_late),
+                                       cmocka_unit_test(a_long_text_is_stopped),
                                        cmocka_unit_test(own_model)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

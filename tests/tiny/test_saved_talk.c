@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Conversations on disk: going on after loading is as if one had never left; what is damaged, foreign or
 // cut short is refused with the reason.
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -295,6 +296,48 @@ static void expect_refused(const iv_engine *g, int code, const char *why)
 }
 
 // One bit of any byte of the header, and of bytes all over the file, padding included.
+static int next_black(void *user, struct iv_frame *f, struct iv_error *e)
+{
+    static const uint8_t black[32 * 32 * 3];
+    size_t *n = user;
+    (void)e;
+    *f = (struct iv_frame){.slot = (*n)++, .rgb = black};
+    return 0;
+}
+
+// What a caller says of frames that no number can be is unknown, and does not spoil the file.
+static void odd_rates_can_be_saved(void **state)
+{
+    static uint8_t rgb[2][32][32][3];
+    static const int32_t index[2] = {0, 7};
+    static const double odd[] = {INFINITY, NAN, -2};
+    struct iv_engine_options eo = engine_fixture_options();
+    iv_engine *g = engine_fixture_open(&eo);
+    struct iv_media_options o = iv_media_options_default();
+    struct iv_error e;
+    iv_media *m, *again;
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof odd / sizeof *odd; i++) {
+        double x = odd[i / 2];
+        size_t n = 0;
+        struct iv_frames f = {.n_frame = 2,
+                              .width = 32,
+                              .height = 32,
+                              .frame_index = index,
+                              .fps = x,
+                              .duration_s = x};
+        assert_int_equal(i % 2 ? iv_media_from_frames(g, &f, 2, next_black, &n, &o, &m, &e)
+                               : iv_media_from_rgb(g, &rgb[0][0][0][0], 2, 32, 32, x, &o, &m, &e),
+                         IV_OK);
+        assert_true(iv_media_info(m)->fps == 0 && iv_media_info(m)->duration_s == 0);
+        assert_int_equal(iv_media_save(m, NULL, path, &e), IV_OK);
+        assert_int_equal(iv_media_load(g, path, NULL, &again, &e), IV_OK);
+        iv_media_close(again);
+        iv_media_close(m);
+    }
+    iv_engine_close(g);
+}
+
 static void a_flipped_bit_is_noticed(void **state)
 {
     (void)state;
@@ -443,6 +486,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(text_only_and_empty, setup, teardown),
         cmocka_unit_test_setup_teardown(restored_media_tells_what_it_cannot, setup, teardown),
         cmocka_unit_test_setup_teardown(media_by_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(odd_rates_can_be_saved, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flipped_bit_is_noticed, setup, teardown),
         cmocka_unit_test_setup_teardown(others_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failed_save_changes_nothing, setup, teardown),

@@ -123,6 +123,32 @@ static void unfit_media_is_refused(void **state)
     iv_engine_close(other);
 }
 
+// The times are those of a video: a session that tells them talks about images too.
+static void images_have_no_times(void **state)
+{
+    (void)state;
+    enum { SIDE = 224, VALUES = 3 * SIDE * SIDE };
+    static float pixels[VALUES];
+    struct iv_session_options o = iv_session_options_default();
+    struct iv_error e;
+    struct reply want, r;
+    iv_media *image;
+    for (size_t i = 0; i < VALUES; i++)
+        pixels[i] = (float)(i % 97) / 97.0f - 0.5f;
+    assert_int_equal(iv_media_from_pixels(engine, pixels, 1, 1, true, &image, &e), IV_OK);
+    o.msg = "A still.";
+    iv_session *plain = session_fixture(engine, image, &o);
+    ask_fixture(plain, "What?", NULL, &want);
+    iv_session_close(plain);
+    o.time_text = true;
+    iv_session *s = session_fixture(engine, NULL, &o);
+    assert_int_equal(iv_session_set_media(s, image, &e), IV_OK);
+    ask_fixture(s, "What?", NULL, &r);
+    assert_same_reply(&want, &r);
+    iv_session_close(s);
+    iv_media_close(image);
+}
+
 // Three turns, warmed before each or not, with media or text only.
 static void talk(iv_media *m, bool warm, struct reply r[3])
 {
@@ -212,6 +238,7 @@ int main(void)
         cmocka_unit_test(asked_again),
         cmocka_unit_test(another_media),
         cmocka_unit_test(unfit_media_is_refused),
+        cmocka_unit_test(images_have_no_times),
         cmocka_unit_test(warming_changes_no_answer),
         cmocka_unit_test(stopped_warming_keeps_what_is_done),
     };
