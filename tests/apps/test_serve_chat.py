@@ -243,6 +243,22 @@ with Server("--media-path", MEDIA, "--metrics") as s:
         body = {"messages": [{"role": "user", "content": "Hi"}], key: value}
         r = s.post("/v1/chat/completions", body)
         tap.ok(r.status == 400 and r.error["type"] == "invalid_request_error", "400: %s %s" % (key, str(value)[:30]), r)
+    # no number brings it down, whatever member it stands in
+    numbers = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "n", "num_beams", "min_length", "min_tokens",
+               "repetition_penalty", "length_penalty", "seed", "top_logprobs")
+    hostile = ("-1", "1e308", "-1e308", "1e-320", "9223372036854775808", "2147483648", "4294967297", "-9223372036854775808", "0.5",
+               "-0.0", "NaN", "Infinity", "1e999", '"x"', '""', "[]", "{}", "true", "[1]")
+    head, odd = '{"messages":[{"role":"user","content":"Hi"}],', []
+    inside = [('"media_io_kwargs":{"video":{"%s":%s}}', k) for k in ("num_frames", "fps", "start", "end")]
+    inside += [('"mm_processor_kwargs":{"%s":%s}', k) for k in ("hd_num", "padding", "fix_ratio")]
+    for form, key in [('"%s":%s', k) for k in numbers] + inside:
+        for value in hostile:
+            more = "" if key in ("max_tokens", "max_completion_tokens") else ',"max_tokens":1'
+            r = s.post("/v1/chat/completions", head + form % (key, value) + more + "}")
+            fine = (200, 400) if value not in ("NaN", "Infinity", "1e999", '"x"', '""', "{}", "[1]") else (400,)
+            if r.status not in fine:
+                odd.append((key, value, str(r)))
+    tap.ok(not odd, "hostile numbers in each member", odd[:3])
     r = s.chat(video(url), ASK, media_io_kwargs={"video": {"num_frames": 200}})
     tap.ok(r.status == 413 and r.error["code"] == "too_many_frames", "more frames than --max-frames: 413", r)
     r = s.chat(video(url), ASK, media_io_kwargs={"video": {"num_frames": 128}}, mm_processor_kwargs={"fix_ratio": "8x8"})

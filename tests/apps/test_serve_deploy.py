@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 
 import program
@@ -28,6 +29,31 @@ with open(os.path.join(program.ROOT, "docs", "SERVER.md"), encoding="utf-8") as 
 def block(kind):
     return re.search("```%s\n(.*?)```" % kind, DOC, re.S).group(1)
 
+
+# ---- the first answers, word for word
+PYTHON = os.environ.get("IVCHAT_CLIENTS_PYTHON", sys.executable)
+clip = os.path.join(program.path("docs"), "clip.mp4")
+os.makedirs(os.path.dirname(clip))
+shutil.copy(VIDEO, clip)
+with Server() as s:
+    def said(command):
+        done = subprocess.run(command, capture_output=True, check=False, cwd=os.path.dirname(clip), timeout=60)
+        return done.stdout.decode() if done.returncode == 0 else done.stderr.decode()
+
+    def here(text):
+        return re.sub(r"#.*", "", text).replace("127.0.0.1:8080", "127.0.0.1:%d" % s.port)
+    if shutil.which("curl"):
+        upload, chat = here(block("sh")).split("\n", 1)
+        ident = json.loads(said(["sh", "-c", upload]))["id"]
+        answer = said(["sh", "-c", chat.replace("video-...", ident)])
+        tap.ok(json.loads(answer)["choices"][0]["message"]["content"], "curl, as in the docs", answer)
+    else:
+        tap.skip("curl, as in the docs", "curl is not installed")
+    if subprocess.run([PYTHON, "-c", "import openai"], capture_output=True, check=False).returncode == 0:
+        answer = said([PYTHON, "-c", here(block("python"))])
+        tap.ok(answer and "Error" not in answer, "the openai client, as in the docs", answer)
+    else:
+        tap.skip("the openai client, as in the docs", "the openai module is not installed (pip install openai)")
 
 # ---- systemd
 if not shutil.which("systemd-analyze"):

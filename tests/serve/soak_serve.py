@@ -165,9 +165,14 @@ def throughput(model, ways):
 def report(load, server, before, o, seconds):
     """Prints the figures; whether something is wrong."""
     end = time.monotonic() + 60  # those who left are noticed, the rest of the queue is worked off
-    while metric(server, "ivchat_jobs_running") + metric(server, "ivchat_jobs_waiting") > 0 and time.monotonic() < end:
+    # the request before may still be on its way out, so one look at a time
+    while time.monotonic() < end and (metric(server, "ivchat_jobs_running") + metric(server, "ivchat_jobs_waiting") > 0 or
+                                      metric(server, "ivchat_connections") > 1):
         time.sleep(0.5)
-    after, idle = resident(server), metric(server, "ivchat_connections")
+    time.sleep(0.5)
+    idle = metric(server, "ivchat_connections")
+    time.sleep(0.5)
+    after = resident(server)
     failed = [x for x in server.get("/metrics").body.decode().splitlines() if 'status="500"' in x]
     times = list(load.times)
     if o.times:
