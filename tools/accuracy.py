@@ -8,13 +8,14 @@
 DIR/questions.jsonl has one object a line:
   {"video": "videos/NAME.mp4", "id": "...", "type": "colour", "instruction": null, "answer_prefix": null,
    "turns": [{"q": "...", "a": "...", "accept": [["red"]], "reject": ["green"]}], "heldout": []}
-"heldout" names what training never saw: "wording", or a combination of attributes.
+"video" may be an image (.png, .jpg). "heldout" names what training never saw: "wording", or a combination of attributes.
 The turns of an object are one conversation; it is right when every turn is (tools/scoring.py). Objects do not see
 each other. --black and --shuffle change the video and nothing else: a model that looks must fall to chance, and lose
 what depends on the order of frames.
 
 The questions go through libivchat, answered greedily; a video is read once for all its questions. --jobs threads work
-side by side, each with an engine of its own; the answers do not depend on their number.
+side by side, each with an engine of its own; the answers do not depend on their number. With --keep FILE.jsonl the
+same command goes on where it was interrupted.
 
 REF.jsonl has {"id": "...", "turn_ids": [[...]], "margin": [[...]]}: the ids another implementation generated, a final
 end-of-sequence id included and at most --max-new-tokens of them, and for each the distance between the best and the second best logit.
@@ -33,6 +34,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import ivchat_ctypes as iv  # noqa: E402
+import kept_lines  # noqa: E402
 import scoring  # noqa: E402
 
 
@@ -130,14 +132,26 @@ def shuffled(engine, video, seed):
     return iv.Media.pixels(engine, mixed, n_clip, n_frame)
 
 
+def is_image(name):
+    return name.lower().endswith((".png", ".jpg", ".jpeg"))
+
+
+def grid(text):
+    columns, rows = text.split("x")
+    return int(columns), int(rows)
+
+
 def open_media(engine, path, name, options):
-    given = {"n_frame": options.num_frames, "padding": options.padding}
+    columns, rows = options.fix_ratio or (None, None)
+    given = {"n_frame": options.num_frames, "padding": options.padding, "fix_cols": columns, "fix_rows": rows}
+    if is_image(name):
+        return iv.Media.image(engine, path, **given)
     video = iv.Media.video(engine, path, **given)
     if not options.black and not options.shuffle:
         return video
     with video:
         if options.black:
-            return blackened(engine, video, padding=options.padding)
+            return blackened(engine, video, padding=options.padding, fix_cols=columns, fix_rows=rows)
         return shuffled(engine, video, "%d %s" % (options.seed, name))
 
 
@@ -200,17 +214,20 @@ class Workers:
             engine.__exit__()
 
 
-def run(questions, workers, options):
-    """Records in the order of questions."""
+def run(questions, workers, options, kept=None):
+    """Records in the order of questions; those that are kept already are not asked again."""
+    records, begun = {r["id"]: r for r in (kept.lines if kept else ())}, time.monotonic()
     by_video = {}
     for q in questions:
-        by_video.setdefault(q["video"], []).append(q)
-    records, begun = {}, time.monotonic()
+        if q["id"] not in records:
+            by_video.setdefault(q["video"], []).append(q)
     told = begun
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         jobs = [pool.submit(workers.video, name, group) for name, group in by_video.items()]
         for done in concurrent.futures.as_completed(jobs):
             records.update((r["id"], r) for r in done.result())
+            if kept:
+                kept.add(r for r in done.result() if "error" not in r)
             now = time.monotonic()
             if not options.quiet and now - told > 5:
                 told = now
@@ -320,12 +337,14 @@ def arguments():
     p.add_argument("-m", "--model", default=os.environ.get("IVCHAT_MODEL") or None,
                    help="folder of the model; default: the one that ships with ivchat")
     p.add_argument("-o", "--output", metavar="FILE", help="write the whole report there, as JSON")
+    p.add_argument("--keep", metavar="FILE", help="keep the answers there, one JSON object a line, and go on behind those it has")
     p.add_argument("--library", default=iv.LIBRARY, help="libivchat.so; default: that of build/")
     p.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
     p.add_argument("--variant", choices=("8b", "hd", "f16", "internlm"))
     p.add_argument("--cpu", help="highest instruction set to use")
     p.add_argument("--num-frames", type=int, help="frames of a video; default: the variant's")
     p.add_argument("--padding", action="store_true", help="tiles by the video's shape")
+    p.add_argument("--fix-ratio", type=grid, metavar="WxH", help="grid of tiles; default 2x1")
     p.add_argument("-n", "--max-new-tokens", type=int, default=200, help="as in chat; default 200")
     p.add_argument("-t", "--threads", type=int, default=1, help="threads of each engine")
     p.add_argument("-j", "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="videos at a time")
@@ -345,6 +364,13 @@ def arguments():
     return o
 
 
+def settings(o, model):
+    """What the answers depend on."""
+    return {"model": model, "folder": o.model and os.path.abspath(o.model), "questions": os.path.abspath(o.folder),
+            "video": "black" if o.black else "shuffled %d" % o.seed if o.shuffle else "as it is",
+            "frames": o.num_frames, "padding": o.padding, "grid": o.fix_ratio, "tokens": o.max_new_tokens}
+
+
 def main():
     o = arguments()
     try:
@@ -352,6 +378,8 @@ def main():
         questions = choose(load_questions(o.folder), o.type, o.limit)
         if not questions:
             raise Unusable("%s: no questions" % o.folder)
+        if (o.black or o.shuffle) and any(is_image(q["video"]) for q in questions):
+            raise Unusable("%s: --black and --shuffle are for videos" % o.folder)
         lib = iv.Library(o.library)
     except (Unusable, OSError, ValueError) as error:
         print("accuracy: %s" % error, file=sys.stderr)
@@ -361,17 +389,21 @@ def main():
         info = workers.engine().info  # a model that cannot be opened is told once
         model = {"name": info.name.decode(), "variant": info.variant.decode(), "type": info.dtype.decode(),
                  "cpu": info.cpu.decode()}
-        records = run(questions, workers, o)
+        kept = o.keep and kept_lines.Kept(o.keep, settings(o, model))
+        records = run(questions, workers, o, kept)
     except iv.Failure as error:
         print("accuracy: %s" % error, file=sys.stderr)
         return 3
+    except (OSError, ValueError) as error:
+        print("accuracy: %s" % error, file=sys.stderr)
+        return 2
     finally:
         workers.close()
     report = {"model": model, "version": lib.iv_version().decode(),
               "video": "black" if o.black else "shuffled" if o.shuffle else "as it is",
               "seconds": round(time.monotonic() - begun, 1), **summaries(questions, records)}
     print("model %(name)s (%(variant)s, %(type)s, %(cpu)s)" % model +
-          ", video %s, %d videos" % (report["video"], report["videos"]))
+          ", video %s, %d %s" % (report["video"], report["videos"], "images" if all(is_image(q["video"]) for q in questions) else "videos"))
     print_table(report)
     if reference is not None:
         report["compared"] = compare(records, reference)

@@ -175,7 +175,7 @@ class Engine(Handle):
 
 
 class Media(Handle):
-    """A video of an engine, made by one of the functions below."""
+    """A video or image of an engine, made by one of the functions below."""
 
     closer = "iv_media_close"
 
@@ -187,6 +187,13 @@ class Media(Handle):
     def video(cls, engine, path, **given):
         media = cls(engine.lib)
         engine.lib.check(engine.lib.iv_media_open_video, engine.pointer, os.fsencode(path),
+                         ctypes.byref(engine.lib.options("media", given)), ctypes.byref(media.pointer))
+        return media
+
+    @classmethod
+    def image(cls, engine, path, **given):
+        media, paths = cls(engine.lib), (ctypes.c_char_p * 1)(os.fsencode(path))
+        engine.lib.check(engine.lib.iv_media_open_images, engine.pointer, paths, 1,
                          ctypes.byref(engine.lib.options("media", given)), ctypes.byref(media.pointer))
         return media
 

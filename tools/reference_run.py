@@ -8,17 +8,20 @@ position); further turns have input_ids and logits in DIR/turn2 and so on.
 `answers` reads DIR/questions.jsonl, lines of {"video", "id", "instruction", "answer_prefix", "turns": [{"q", ...}]}, and writes lines of
 {"id", "turn_ids", "margin", "texts"}: the ids of each turn's answer, a final end of sequence included; for each id the distance
 between the best and the second best score; the answers. Lines stand by video, in the order in which the videos first occur.
+It may be interrupted: FILE.part keeps what is done, the same command goes on behind it.
 """
 import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 
 import numpy as np
 import torch
 
+import kept_lines
 import reference
 import reference_media as media
 
@@ -57,6 +60,10 @@ def dump(a):
     converse(a, tap)
 
 
+def is_image(name):
+    return name.lower().endswith(('.png', '.jpg', '.jpeg'))
+
+
 class Corpus:
     """Questions about the videos of a folder."""
 
@@ -67,10 +74,11 @@ class Corpus:
 
     @torch.no_grad()
     def answer_video(self, questions):
-        """Lines for the questions of one video: seen once, its rows made once for each instruction."""
+        """Lines for the questions of one video or image: seen once, its rows made once for each instruction."""
         model, name, rows = self.chat.model, questions[0].get('video'), {}
         if name:
-            seen = model.vision(media.video_clips(os.path.join(self.folder, name), self.num_frames, self.chat.variant))
+            n_frame = 1 if is_image(name) else self.num_frames
+            seen = model.vision(media.video_clips(os.path.join(self.folder, name), n_frame, self.chat.variant))
             for words in {q.get('instruction') for q in questions}:
                 rows[words] = model.project(seen, self.chat.instruction_ids(words))
         return [self.answer(q, rows.get(q.get('instruction'))) for q in questions]
@@ -78,13 +86,13 @@ class Corpus:
     def answer(self, question, rows):
         history, out = [], {'id': question['id'], 'turn_ids': [], 'margin': [], 'texts': []}
         for turn in question['turns']:
-            answer, ids, best = self.chat.ask(rows, turn['q'], history, instruction=question.get('instruction'),
+            answer, ids, best = self.chat.ask(rows, turn['q'], history, is_image(question.get('video') or ''), instruction=question.get('instruction'),
                                               answer_prefix=question.get('answer_prefix'), max_new_tokens=self.max_new_tokens)
             out['turn_ids'].append(ids)
             out['margin'].append([round(first - second, 6) for first, second in best])
             out['texts'].append(answer)
             history.append((turn['q'], answer))
-        return json.dumps(out) + '\n'
+        return out
 
 
 forked = {}  # the corpus, which worker processes inherit
@@ -94,22 +102,37 @@ def answer_video(questions):
     return forked['corpus'].answer_video(questions)
 
 
+def in_worker():
+    """A signal to the whole group ends the parent, which ends the workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def answers(a):
     """One process a thread: the steps of a small model are too short to be worth cutting."""
     torch.set_num_threads(1)
     forked['corpus'] = Corpus(a)
-    videos = {}
     with open(os.path.join(a.data, 'questions.jsonl'), encoding='utf-8') as f:
-        for question in [json.loads(line) for line in f][:a.limit]:
-            videos.setdefault(question.get('video'), []).append(question)
-    total, done, start = sum(map(len, videos.values())), 0, time.monotonic()
-    with open(a.out + '.tmp', 'w', encoding='utf-8') as out, multiprocessing.get_context('fork').Pool(a.threads) as pool:
-        for n, lines in enumerate(pool.imap(answer_video, videos.values()), 1):
-            out.writelines(lines)
-            done += len(lines)
-            if n % 25 == 0 or done == total:
-                print('%d of %d questions, %.1f s' % (done, total, time.monotonic() - start), file=sys.stderr, flush=True)
-    os.replace(a.out + '.tmp', a.out)
+        questions = [json.loads(line) for line in f][:a.limit]
+    kept = kept_lines.Kept(a.out + '.part', {'model': os.path.abspath(a.model), 'dtype': a.dtype, 'variant': forked['corpus'].chat.variant,
+                                             'frames': forked['corpus'].num_frames, 'tokens': a.max_new_tokens})
+    known, videos = {line['id']: line for line in kept.lines}, {}
+    for question in questions:
+        videos.setdefault(question.get('video'), []).append(question)
+    asked = [group for group in videos.values() if any(q['id'] not in known for q in group)]
+    total, start = len(questions), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: the pool ends its workers
+    with multiprocessing.get_context('fork').Pool(a.threads, in_worker) as pool:
+        for n, lines in enumerate(pool.imap(answer_video, asked), 1):
+            lines = [line for line in lines if line['id'] not in known]
+            kept.add(lines)
+            known.update((line['id'], line) for line in lines)
+            if n % 25 == 0 or n == len(asked):
+                print('%d of %d questions, %.1f s' % (len(known), total, time.monotonic() - start), file=sys.stderr, flush=True)
+    kept.close()
+    with open(a.out, 'w', encoding='utf-8') as out:
+        out.writelines(json.dumps(known[q['id']]) + '\n' for group in videos.values() for q in group)
+    os.remove(a.out + '.part')
 
 
 def check(a):

@@ -136,16 +136,23 @@ for option in (["--instruction", "Carefully watch the video.\n"], ["--msg", "A m
     tap.ok(r.code == 0 and turns(r)[0]["prompt_tokens"] > turns(plain)[0]["prompt_tokens"],
            option[0] + " lengthens the prompt", r)
 
-# ---- the golden conversation
+# ---- golden conversations: HD, an instruction for the Q-Former, 16 frames, the template and tokenizer of InternLM
 yoga = os.path.join(SHARED, "data", "upstream", "yoga.mp4")
 manifest = os.path.join(SHARED, "golden", "manifest.json")
+GOLDEN = [("tiny-hd", ["hd/turn1", "hd/turn2"], []), ("tiny-hd", ["hd/instruction_short"], []),
+          ("tiny-hd", ["hd/f16_yoga"], ["--variant", "f16"]), ("tiny-internlm", ["internlm/turn1", "internlm/turn2"], [])]
 if os.path.isfile(yoga) and os.path.isfile(manifest):
     with open(manifest, encoding="utf-8") as f:
-        case = next(c for c in json.load(f)["cases"] if c["id"] == "hd/turn1")
-    r = run("chat", "-m", model, "--dtype", "f32", "--json", "-q", "--video", yoga, "-n", "32", "-p",
-            case["inputs"]["prompt"])
-    tap.ok(r.code == 0 and turns(r)[0]["token_ids"] == case["values"]["generated_ids"] and
-           turns(r)[0]["response"] == case["values"]["response"], "hd/turn1: the reference's tokens and text", r)
+        cases = {c["id"]: c for c in json.load(f)["cases"]}
+    for checkpoint, names, options in GOLDEN if not program.sanitized() else GOLDEN[:1]:
+        talk = [cases[name] for name in names]
+        instruction = talk[0]["inputs"].get("instruction")
+        r = run("chat", "-m", os.path.join(SHARED, "golden", checkpoint), "--dtype", "f32", "--json", "-q", "--video", yoga, "-n", "32",
+                *options, *(["--instruction", instruction] if instruction else []),
+                *[a for c in talk for a in ("-p", c["inputs"]["prompt"])])
+        got = [(t["token_ids"], t["response"]) for t in turns(r)] if r.code == 0 else r
+        tap.ok(got == [(c["values"]["generated_ids"], c["values"]["response"]) for c in talk],
+               " and ".join(names) + ": the reference's tokens and text", got)
 else:
-    tap.skip("hd/turn1", "no golden data beside the checkout")
+    tap.skip("golden conversations", "no golden data beside the checkout")
 tap.done()

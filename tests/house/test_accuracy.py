@@ -166,6 +166,26 @@ def check_runs(report, top):
     status, said, told, some = run("--type", "colour", "--limit", "1")
     report.ok(status == 0 and [q["id"] for q in some["questions"]] == ["a1"], "--type, --limit", told)
 
+    # ---- interrupted: what was kept is not asked again, a torn line is
+    kept = os.path.join(top, "kept.jsonl")
+    status, said, told, whole = run("--keep", kept)
+    with open(kept, encoding="utf-8") as f:
+        lines = f.readlines()
+    report.ok(status == 0 and len(lines) == 4 and whole["questions"] == first["questions"], "--keep keeps every answer", told)
+    answered = json.loads(lines[1])
+    answered["turns"][0]["response"] = "from the file"
+    with open(kept, "w", encoding="utf-8") as f:
+        f.write(lines[0] + json.dumps(answered) + "\n" + lines[2][:-9])
+    status, said, told, rest = run("--keep", kept)
+    texts = {q["id"]: q["turns"][0]["response"] for q in rest["questions"]}
+    with open(kept, encoding="utf-8") as f:
+        again = [json.loads(line).get("id") for line in f]
+    report.ok(status == 0 and texts.pop(answered["id"]) == "from the file" and len(texts) == 2 and
+              all(t == {q["id"]: q for q in first["questions"]}[i]["turns"][0]["response"] for i, t in texts.items()) and
+              sorted(again[1:]) == ["a1", "a2", "b1"], "and goes on behind them", (told, again))
+    status, said, told, none = run("--keep", kept, "--black")
+    report.ok(status == 2 and none is None and "other settings" in told, "not with another video: exit 2", told)
+
     # ---- another implementation's ids
     reference = [{"id": i, "turn_ids": ids, "margin": [[0.5] * len(t) for t in ids]} for i, ids in ids_of(first).items()]
     ref = os.path.join(top, "ref.jsonl")

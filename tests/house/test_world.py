@@ -6,8 +6,11 @@ import collections
 import math
 import os
 import re
+import struct
 import subprocess
 import sys
+import tempfile
+import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "tools")]
@@ -206,6 +209,41 @@ def check_motion(report, scenes):
     report.ok(not bad, "clockwise is clockwise on the screen", bad[:3])
 
 
+def seen_changes(event, u):
+    """The steps between samples in which an event shows: numbers of the samples before."""
+    if event.action in ("appear", "vanish"):
+        state = np.clip((u - event.moment) / scene.FADE + 0.5, 0, 1)
+    elif event.action == "bounce":
+        state = np.abs(np.sin(math.pi * event.hops * np.clip((u - event.t0) / (event.t1 - event.t0), 0, 1)))
+    else:
+        state = scene.progress(event, u)
+    return np.flatnonzero(np.abs(np.diff(state)) > 0.02)
+
+
+def check_decided(report, scenes):
+    """What eight frames leave of a sequence decides its order, its ways and its turns."""
+    late, short, blurred, n = [], [], [], 0
+    for s in scenes:
+        u, (w, h) = scene.sample_times(s.n_frames), s.extent
+        events = [e for e, _ in s.events()]
+        steps = [seen_changes(e, u) for e in events]
+        if s.kind == "sequence":
+            n += 1
+            late += [s.seed for a, b in zip(steps, steps[1:]) if not len(a) or not len(b) or b[0] < a[-1] or b.mean() < a.mean() + 1]
+        for e in events:
+            p = scene.progress(e, u)
+            moved = p[-1] - p[0]
+            if e.action in scene.STRAIGHT:  # in shares of the frame: a tenth is 22 pixels of a view
+                along = [abs(d) * moved / side for d, side in zip(e.vec, (w, h)) if d]
+                short += [(s.seed, e.action, along)] if min(along) < 0.15 else []
+            elif e.action in scene.ORBITS:
+                turn = np.abs(np.diff(p * e.turn))
+                blurred += [(s.seed, e.action)] if turn.max() > 0.7 * math.pi or turn.sum() < 1.2 * math.pi else []
+    report.ok(n > 300 and not late, "eight frames show which event comes first", late[:5])
+    report.ok(not short, "each way is at least a seventh of the frame, on both axes if it is a diagonal", short[:3])
+    report.ok(not blurred, "no turn is so quick that it could be the other one", blurred[:3])
+
+
 def check_room(report, scenes):
     out, near, gaps = [], [], []
     for s in scenes:
@@ -278,6 +316,32 @@ def check_images(report, scenes):
     report.ok(n > 200 and not bad, "questions about a frame tell only what it shows", bad[:3])
 
 
+def check_picture_files(report, scenes, folder):
+    """write_png() is read back; a picture's questions have none about what moves."""
+    n, bad, kinds = 0, [], set()
+    for s in scenes:
+        found = make_videos.picture_of(s)
+        if found is None:
+            continue
+        still, time = found
+        picture, path = render.render(s, [time], s.width, s.height)[0], os.path.join(folder, "x.png")
+        make_videos.write_png(picture, path)
+        with open(path, "rb") as f:
+            data = f.read()
+        at, chunks = 8, {}
+        while at < len(data):
+            size, kind = struct.unpack(">I4s", data[at:at + 8])
+            chunks[kind] = data[at + 8:at + 8 + size]
+            at += 12 + size
+        size = struct.unpack(">II", chunks[b"IHDR"][:8])
+        rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(size[1], 1 + 3 * size[0])
+        n += 1
+        bad += [s.seed] if rows[:, 0].any() or (rows[:, 1:].reshape(picture.shape) != picture).any() or b"IEND" not in chunks else []
+        kinds |= {i["type"] for i in make_videos.ask(still, "test", 5, dict.fromkeys(questions.IMAGE_TYPES, 0))}
+    report.ok(n > 10 and not bad, "a picture in its file is the picture", bad)
+    report.ok(kinds == set(questions.IMAGE_TYPES), "its questions are those of a picture", kinds)
+
+
 def check_choices(report, items):
     right, chance, sizes = collections.Counter(), collections.Counter(), collections.Counter()
     for _, item in items:
@@ -312,9 +376,12 @@ def main():
     check_references(report, train[:300] + test[:100])
     check_order(report, items)
     check_motion(report, train[:700])
+    check_decided(report, train[:700] + test)
     check_room(report, train[:200] + test[:100])
     check_pictures(report, train[:40] + test[:20])
     check_images(report, test[:100])
+    with tempfile.TemporaryDirectory() as folder:
+        check_picture_files(report, test[:30], folder)
     check_choices(report, items)
     wordy = [s for s in train if len(s.objects) > 2 and len(s.events()) == 3]
     texts = [describe.make_dialogue_text(s, np.random.default_rng(s.seed)) for s in train[:200] + wordy]

@@ -3,6 +3,7 @@
 """Writes videos of the procedural world and the questions about them.
 
   tools/world/make_videos.py --split test --count 420 --per-video 5 --out DIR [--first SEED]
+  tools/world/make_videos.py --split test --count 420 --per-video 5 --out DIR --images
   tools/world/make_videos.py --examples DIR
 
 DIR/videos/NAME.{mp4,webm,mkv,avi} (h264, vp9, h264, mpeg4) in each scene's own size and frame rate, and
@@ -11,19 +12,22 @@ DIR/questions.jsonl, one question a line:
    "reject"}], "heldout": [...], "seed"}
 A reply is right when of each group of accept one phrase occurs in it as whole words, and no phrase of reject.
 Types are balanced: the one with fewest questions so far is asked first where the scene allows it.
-Needs PyAV ("av") with libx264 and libvpx-vp9.
+Needs PyAV ("av") with libx264 and libvpx-vp9. --images writes one frame of each scene instead, DIR/images/NAME.png, and asks only
+what can be seen in it; that needs no PyAV.
 """
 import argparse
 import json
 import os
+import struct
 import sys
+import zlib
 
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from world.questions import MAKERS, make_question  # noqa: E402
+from world.questions import IMAGE_TYPES, MAKERS, make_question, still_scene  # noqa: E402
 from world.render import render  # noqa: E402
-from world.scene import SPLITS, sample_scene  # noqa: E402
+from world.scene import SPLITS, sample_scene, sample_times  # noqa: E402
 
 # name -> extension, encoder, its options
 KINDS = {
@@ -58,16 +62,27 @@ def write_video(scene, path, kind, options=None):
             out.mux(packet)
 
 
+def write_png(picture, path):
+    """picture: u8 [h,w,3]"""
+    h, w, _ = picture.shape
+    rows = np.concatenate([np.zeros((h, 1), np.uint8), picture.reshape(h, 3 * w)], axis=1)  # each row begins with its filter, none
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows.tobytes(), 9)),
+                           (b"IEND", b"")):
+            f.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+
 def ask(scene, split, n, asked):
     """n items about a scene; asked = {type: questions so far}, which this brings up to date."""
     rng = np.random.default_rng([53, SPLITS.index(split), scene.seed])
     made, texts = [], set()
     for _ in range(2):
-        kinds = sorted(MAKERS, key=lambda t: asked[t] + 3 * rng.random())
+        kinds = sorted(asked, key=lambda t: asked[t] + 3 * rng.random())
         # a moving camera is rare: else nearly every answer about the camera would be the same
         if scene.camera != "still":
             kinds = ["camera", "camera"] + kinds
-        elif rng.random() > STILL_CAMERA:
+        elif "camera" in asked and rng.random() > STILL_CAMERA:
             kinds.remove("camera")
         for kind in kinds:
             if len(made) == n:
@@ -85,19 +100,42 @@ def dumps(item, video, number):
     return json.dumps({**first, **item}, ensure_ascii=True)
 
 
+def picture_of(scene):
+    """(scene of one frame, its time), with something in it and nothing half visible; None when no frame of the eight is such."""
+    rng = np.random.default_rng([61, SPLITS.index(scene.split), scene.seed])
+    for time in rng.permutation(sample_times(scene.n_frames)):
+        still = still_scene(scene, time)
+        if still is not None and still.objects:
+            return still, time
+    return None
+
+
 def write_split(options):
-    os.makedirs(os.path.join(options.out, "videos"), exist_ok=True)
-    asked = dict.fromkeys(MAKERS, 0)
+    """Scenes from the first on, each as a video; or those that have such a frame as a picture."""
+    folder = "images" if options.images else "videos"
+    os.makedirs(os.path.join(options.out, folder), exist_ok=True)
+    asked = dict.fromkeys(IMAGE_TYPES if options.images else MAKERS, 0)
+    seed, written = options.first, 0
     with open(os.path.join(options.out, "questions.jsonl"), "w", encoding="utf-8") as f:
-        for n in range(options.count):
-            scene = sample_scene(options.first + n, options.split)
-            kind = CYCLE[n % len(CYCLE)]
-            name = "videos/%s%04d.%s" % (options.split, scene.seed, KINDS[kind][0])
-            write_video(scene, os.path.join(options.out, name), kind)
+        while written < options.count:
+            scene = sample_scene(seed, options.split)
+            kind = CYCLE[(seed - options.first) % len(CYCLE)]
+            seed += 1
+            if options.images:
+                found = picture_of(scene)
+                if found is None:
+                    continue
+                name = "images/%s%04d.png" % (options.split, scene.seed)
+                write_png(render(scene, found[1:], scene.width, scene.height)[0], os.path.join(options.out, name))
+                scene = found[0]
+            else:
+                name = "videos/%s%04d.%s" % (options.split, scene.seed, KINDS[kind][0])
+                write_video(scene, os.path.join(options.out, name), kind)
+            written += 1
             for number, item in enumerate(ask(scene, options.split, options.per_video, asked)):
                 f.write(dumps(item, name, number) + "\n")
-    print("%d videos, %d questions: %s" % (options.count, sum(asked.values()),
-                                           ", ".join("%s %d" % p for p in sorted(asked.items()))))
+    print("%d %s, %d questions: %s" % (written, folder, sum(asked.values()),
+                                       ", ".join("%s %d" % p for p in sorted(asked.items()))))
 
 
 def main():
@@ -107,6 +145,7 @@ def main():
     parser.add_argument("--per-video", type=int, default=5, help="questions for each")
     parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     parser.add_argument("--out", help="folder to write")
+    parser.add_argument("--images", action="store_true", help="a frame of each scene instead of a video")
     parser.add_argument("--examples", help="write the five example videos into this folder instead")
     options = parser.parse_args()
     if options.examples:
