@@ -21,6 +21,8 @@
 #include "text/tokenizer.h"
 #include "text/wordpiece.h"
 
+struct op_profile; // ops/op_profile.h
+
 struct iv_engine {
     bool tokenizer_only;
     struct model model;         // empty when tokenizer_only
@@ -31,10 +33,11 @@ struct iv_engine {
     struct prefetch *prefetch; // NULL = weights are read when they are used
     struct kernels kernels;
     enum compute compute;
-    bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
-    struct gpu *gpu;     // NULL = everything runs on the CPU
-    bool gpu_must;       // the caller asked for it by name
-    struct cache *cache; // has its own lock, as has identity
+    bool cpu_only;              // the model is one that the GPU's ops do not know: GGUF
+    struct op_profile *profile; // NULL = off
+    struct gpu *gpu;            // NULL = everything runs on the CPU
+    bool gpu_must;              // the caller asked for it by name
+    struct cache *cache;        // has its own lock, as has identity
     struct identity *identity;
     struct hooks hooks; // of callbacks
     struct iv_callbacks callbacks;

@@ -88,6 +88,10 @@ struct ops {
     struct tap tap;
     struct err status; // code 0 = sound
     double flops, weight_bytes;
+    // op_profile.h; NULL = off
+    struct op_profile *profile;
+    int profile_stage;
+    double profile_flops, profile_bytes; // counted before
 };
 
 // Fills the shared part.
