@@ -29,7 +29,8 @@ help:
 	@echo 'make analyze      cppcheck and clang-tidy, if installed'
 	@echo 'make parity       the golden cases of ../shared through the built program'
 	@echo 'make parity-reference  the same through tools/reference.py; needs PyTorch (docs/REFERENCE.md)'
-	@echo 'make bench        kernels, each tier against the plain one, and the stages of the small model or MODEL=DIR'
+	@echo 'make bench        kernels, each tier against the plain one, and the stages of the small model and of MODEL=DIR;'
+	@echo '                  PEERS=DIR, made by tools/bench_peers.py install: beside other engines'
 	@echo 'make test-cuda    GPU kernels and golden cases on the first NVIDIA GPU (docs/GPU.md)'
 	@echo 'make bench-cuda   times on it; MODEL=DIR for those of a model, and against PyTorch if installed'
 	@echo 'make fuzz         every parser, FUZZ_SECONDS=60 each'
@@ -77,10 +78,13 @@ parity-reference:
 	    $(PYTHON) tools/reference.py check -m $(GOLDEN)/$$m --golden $(GOLDEN) || exit 1; done
 
 MODEL ?=
+PEERS ?=
 bench: deps configure
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@$(PYTHON) tests/run_tests.py --bench
 	@for m in models/ivchat-small $(MODEL); do $(BUILD)/ivchat bench -m "$$m" --sessions 8 --progress never || exit 1; done
+	@test -z '$(MODEL)' -o -z '$(PEERS)' || $(PYTHON) tools/bench_peers.py run --env '$(PEERS)' --model '$(MODEL)' \
+	    --ivchat $(BUILD)/ivchat --only vision,llm
 
 test-cuda:
 	@cmake --preset cuda --log-level=NOTICE

@@ -56,7 +56,9 @@ static int check(struct bench *b)
         return rc;
     if (s->json && s->csv)
         return app_error(e, IV_ERR_USAGE, "--json and --csv exclude each other");
-    if (!b->any && !s->peaks)
+    if (s->profile && s->csv)
+        return app_error(e, IV_ERR_USAGE, "--profile and --csv exclude each other");
+    if (!b->any && !s->profile && !s->peaks)
         return app_error(e, IV_ERR_USAGE, "--stage peaks and --no-peaks exclude each other");
     if (s->image.n > 0)
         return app_error(e, IV_ERR_USAGE, "--image: bench measures videos; use --video");
@@ -83,15 +85,20 @@ int bench_run(const struct verb *verb, const struct settings *s, struct console 
     b.work.s = &b.settings;
     b.settings.cache_mib = CACHE_MIB;
     int rc = check(&b);
+    b.profile.wanted = b.settings.profile;
+    b.settings.profile = false; // of the engines that the stages are measured with
     if (rc == IV_OK && b.any)
         rc = work_open(&b.work, false);
     if (rc == IV_OK)
         rc = b.any ? bench_stages(&b) : bench_peaks(&b);
+    if (rc == IV_OK && b.profile.wanted)
+        rc = bench_profile(&b);
     if (rc == IV_OK)
         rc = bench_report(&b);
     int exit_code = rc == IV_OK ? 0 : work_fail(&b.work, rc);
     for (int i = 0; i < BENCH_STAGE_N; i++)
         samples_free(&b.row[i].time);
+    iv_free(b.profile.row);
     work_close(&b.work);
     return exit_code;
 }

@@ -3,6 +3,7 @@
 #ifndef IV_APPS_BENCH_H
 #define IV_APPS_BENCH_H
 
+#include "jsontext.h"
 #include "samples.h"
 #include "work.h"
 
@@ -35,12 +36,22 @@ struct bench_row {
     struct iv_peaks before, after; // of this machine around the runs
 };
 
+// Where the time of one first turn went.
+struct bench_profile {
+    bool wanted;
+    struct iv_profile_row *row; // iv_free
+    size_t n;
+    double turn_ms, media_ms; // all of it; of that opening the media
+    struct iv_peaks before, after;
+};
+
 struct bench {
     struct work work;
     struct settings settings; // those of the command line, with a cache
     struct iv_peaks peaks;    // measured last
     bool any, measured;       // a stage is wanted; peaks were
     struct bench_row row[BENCH_STAGE_N];
+    struct bench_profile profile;
 };
 
 extern const char *const bench_stage_name[BENCH_STAGE_N];
@@ -54,6 +65,15 @@ int bench_stages(struct bench *b);
 int bench_prompt(struct bench *b, size_t n, char **text);
 // Time of steps in which n conversations behind --context each get a token.
 int bench_sessions(struct bench *b, struct bench_row *row);
+
+// One first turn of an engine that notes where the time goes.
+int bench_profile(struct bench *b);
+// The video, or frames made here; *ms = time that opening it took.
+int bench_media(struct bench *b, iv_media **out, double *ms);
+// What products of the engine could reach at these peaks, operations a second.
+double bench_product_peak(const struct bench *b, const struct iv_peaks *p);
+void bench_profile_text(struct bench *b);
+void bench_profile_json(struct bench *b, struct json_writer *j);
 
 // Seconds that the parts take at least at the peaks (the mean of before and after), *memory = most of that is reading;
 // 0 without peaks.

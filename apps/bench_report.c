@@ -22,7 +22,7 @@ static double between(double a, double b)
 }
 
 // Operations a second that products of this engine could reach.
-static double product_peak(const struct bench *b, const struct iv_peaks *p)
+double bench_product_peak(const struct bench *b, const struct iv_peaks *p)
 {
     const char *dtype = iv_engine_info(b->work.engine)->dtype;
     if (strcmp(dtype, "int8") == 0 && p->int8_ops > 0)
@@ -34,7 +34,7 @@ static double product_peak(const struct bench *b, const struct iv_peaks *p)
 
 double bench_limit_s(const struct bench *b, const struct bench_row *r, bool *memory)
 {
-    double peak = between(product_peak(b, &r->before), product_peak(b, &r->after));
+    double peak = between(bench_product_peak(b, &r->before), bench_product_peak(b, &r->after));
     double read = between(r->before.read_bytes, r->after.read_bytes);
     double computing = 0, reading = 0;
     *memory = false;
@@ -126,6 +126,8 @@ static int report_text(struct bench *b)
     }
     if (b->measured)
         write_peaks(c, &b->peaks);
+    if (b->profile.wanted)
+        bench_profile_text(b);
     if (!b->any)
         return IV_OK;
     (void)console_print(c, "\n%-17s %5s %11s %11s %9s %11s %9s %8s %9s %9s\n", "stage", "runs",
@@ -225,6 +227,8 @@ static int report_json(struct bench *b)
             put_stage(b, &j, i);
     }
     jw_end(&j);
+    if (b->profile.wanted)
+        bench_profile_json(b, &j);
     char *text = jw_take(&j);
     if (!text)
         return app_error(&b->work.error, IV_ERR_LIMIT, "out of memory for the JSON line");

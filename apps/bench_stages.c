@@ -104,7 +104,7 @@ static int made_frames(struct bench *b, iv_media **out, double *ms)
     return rc;
 }
 
-static int open_media(struct bench *b, iv_media **out, double *ms)
+int bench_media(struct bench *b, iv_media **out, double *ms)
 {
     return b->settings.video ? work_media_open(&b->work, out, ms) : made_frames(b, out, ms);
 }
@@ -115,7 +115,7 @@ static int run_media(struct bench *b)
     for (int i = 0; i <= b->settings.repeat && rc == IV_OK; i++) {
         iv_media *media;
         double ms;
-        rc = open_media(b, &media, &ms);
+        rc = bench_media(b, &media, &ms);
         if (rc != IV_OK)
             return rc;
         const struct iv_media_info *info = iv_media_info(media);
@@ -167,7 +167,7 @@ static int run_vision(struct bench *b)
     size_t dim[6];
     unsigned n_dim;
     double ms;
-    int rc = open_media(b, &media, &ms);
+    int rc = bench_media(b, &media, &ms);
     if (rc != IV_OK)
         return rc;
     rc = plan_media(b, 1, 1, media, &plan);
@@ -419,7 +419,7 @@ static int run_turn(struct bench *b, bool last)
     double ms, begun = now_ms();
     o.callbacks = work_callbacks(&b->work);
     o.keep_cache = true;
-    int rc = open_media(b, &media, &ms);
+    int rc = bench_media(b, &media, &ms);
     if (rc == IV_OK && !b->settings.video)
         begun = now_ms() - ms; // making the frames is no part of it
     if (rc == IV_OK)

@@ -72,7 +72,7 @@ struct settings {
     // bench
     struct text_list bench_stage;
     int repeat, prompt_tokens, context, sessions;
-    bool csv, peaks;
+    bool csv, peaks, profile;
     // info
     bool plan, verify;
     struct grid size;

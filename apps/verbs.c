@@ -335,6 +335,8 @@ static const struct option bench_rows[] = {
      "conversations that decode at once"},
     {"peaks", NULL, 0, OPTION_FLAG, FIELD(peaks), NULL, NULL, "1", NULL,
      "do not measure what this machine can do at best"},
+    {"profile", NULL, 0, OPTION_FLAG, FIELD(profile), NULL, NULL, NULL, NULL,
+     "one more first turn, its time by stage and kind of work"},
     {"json", NULL, 0, OPTION_FLAG, FIELD(json), NULL, NULL, NULL, NULL,
      "one JSON object on standard output, every single time in it"},
     {"csv", NULL, 0, OPTION_FLAG, FIELD(csv), NULL, NULL, NULL, NULL,
@@ -449,7 +451,8 @@ static const struct verb verbs[] = {
         "  ivchat bench --stage peaks\n"
         "  ivchat bench -m MODEL --video clip.mp4 --json\n"
         "  ivchat bench -m MODEL --stage prefill --stage decode --repeat 5 --csv\n"
-        "  ivchat bench -m MODEL --stage sessions --sessions 8 -n 16 -t 4\n",
+        "  ivchat bench -m MODEL --stage sessions --sessions 8 -n 16 -t 4\n"
+        "  ivchat bench -m MODEL --video clip.mp4 --stage peaks --profile\n",
         {&model, &bench, &media, &running, &messages},
         bench_run,
     },

@@ -104,6 +104,7 @@ struct iv_engine_options {
     const char *cpu;     /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best */
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
+    bool profile;        /* note where the time goes, for iv_engine_profile; on the CPU only */
     /* MiB of visual rows and of idle conversations' keys and values (KV) that the engine keeps between
      * calls, 4096; what was used longest ago goes first. 0 = nothing is reused: every turn computes
      * everything anew. Answers are the same, byte for byte, whatever the number. */
@@ -152,6 +153,21 @@ IV_API const struct iv_engine_info *iv_engine_info(const iv_engine *engine);
  * and per finding. IV_ERR_MODEL when a value is not finite. Any thread. */
 IV_API int iv_engine_verify(const iv_engine *engine, void (*report)(void *user, const char *line),
                             void *user, struct iv_error *e);
+
+/* Time since the engine was opened, by stage ("vision", "qformer", "prefill", "decode") and kind of work ("products",
+ * "attention", "norms", "activations", "sums", "rotary", "moves"). Texts are static. */
+struct iv_profile_row {
+    const char *stage, *kind;
+    uint64_t calls;
+    double ms; /* of the calling thread */
+    double
+        cpu_ms; /* of all threads of the process meanwhile: less than ms times threads where some waited */
+    double flop, bytes; /* as iv_plan counts them */
+};
+/* What was called at all. *rows is the caller's, to iv_free. IV_ERR_USAGE when the engine was opened without profile. Any
+ * thread. */
+IV_API int iv_engine_profile(const iv_engine *engine, struct iv_profile_row **rows, size_t *n,
+                             struct iv_error *e);
 
 /* ---------------------------------------------------------------- media */
 

@@ -14,6 +14,7 @@
 #include "base/size.h"
 #include "engine/engine.h"
 #include "engine/identity.h"
+#include "ops/op_profile.h"
 #include "text/ids.h"
 
 struct encode_job {
@@ -41,6 +42,7 @@ static struct mat vision(struct ops *o, const struct encode_job *j)
 {
     const struct model *m = &j->engine->model;
     struct mat x = ops_mat(o, j->n_clip * j->n_tok, m->vit.c.d_model);
+    ops_profile_stage(o, STAGE_VISION);
     vit_forward(o, &m->vit,
                 &(struct vit_input){.pixels = j->pixels,
                                     .n_clip = j->n_clip,
@@ -64,6 +66,7 @@ static void qformer(struct ops *o, const struct encode_job *j, struct mat x, flo
     const struct model *m = &j->engine->model;
     struct mat q = ops_mat(o, j->n_row, m->qformer.c.d_model);
     struct mat r = ops_mat(o, j->n_row, m->llm.c.d_model);
+    ops_profile_stage(o, STAGE_QFORMER);
     qformer_forward(o, &m->qformer,
                     &(struct qformer_input){.vision = x,
                                             .n_clip = j->n_clip,

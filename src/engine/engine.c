@@ -18,6 +18,7 @@
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
 #include "hub/snapshot.h"
+#include "ops/op_profile.h"
 
 struct iv_engine_options iv_engine_options_default(void)
 {
@@ -316,6 +317,10 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(open_observer(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
+    if (opt->profile && g->gpu)
+        TRY(err_set(&e, ERR_USAGE, "profile: only on the CPU; device cpu asks for it"));
+    if (opt->profile)
+        TRY(op_profile_open(&g->profile, &e));
     if (!g->tokenizer_only && !g->gpu)
         TRY(batch_open(g, &g->batch, &e));
     if (hooks_abort(&g->hooks))
@@ -337,6 +342,7 @@ void iv_engine_close(iv_engine *g)
         return;
     batch_close(g->batch);
     prefetch_close(g->prefetch);
+    op_profile_close(g->profile);
     cache_close(g->cache);
     gpu_close(g->gpu);
     identity_close(g->identity);

@@ -22,6 +22,7 @@
 #include "text/wordpiece.h"
 
 struct batch;
+struct op_profile; // ops/op_profile.h
 
 struct iv_engine {
     bool tokenizer_only;
@@ -34,10 +35,11 @@ struct iv_engine {
     struct kernels kernels;
     enum compute compute;
     struct kv_types kv_types;
-    bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
-    struct gpu *gpu;     // NULL = everything runs on the CPU
-    bool gpu_must;       // the caller asked for it by name
-    struct cache *cache; // has its own lock, as have identity and batch
+    bool cpu_only;              // the model is one that the GPU's ops do not know: GGUF
+    struct op_profile *profile; // NULL = off
+    struct gpu *gpu;            // NULL = everything runs on the CPU
+    bool gpu_must;              // the caller asked for it by name
+    struct cache *cache;        // has its own lock, as have identity and batch
     struct identity *identity;
     struct batch *batch;       // steps of several conversations; NULL = each decodes by itself
     struct observer *observer; // NULL = nothing is gathered; has its own lock

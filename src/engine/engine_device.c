@@ -6,12 +6,18 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "ops/op_profile.h"
 
 int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
                     struct err *e)
 {
     struct ops_options opt = engine_ops_options(engine, hooks);
-    return engine->gpu ? ops_open_gpu(engine->gpu, &opt, out, e) : ops_open_cpu(&opt, out, e);
+    if (engine->gpu)
+        return ops_open_gpu(engine->gpu, &opt, out, e);
+    int rc = ops_open_cpu(&opt, out, e);
+    if (rc == 0)
+        ops_profile(*out, engine->profile);
+    return rc;
 }
 
 int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct ops **out,

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "ops/op_profile.h"
 
 enum {
     CHUNK = 512, // rows: the weights are read once a chunk, scratch is about 250 KB a row at 7B
@@ -65,6 +66,7 @@ static void prefill_chunk(struct ops *o, const struct llm *m, const int32_t *ids
 {
     uint32_t pos[CHUNK];
     size_t mark = ops_mark(o);
+    ops_profile_stage(o, STAGE_PREFILL);
     for (size_t i = 0; i < n; i++)
         pos[i] = (uint32_t)(kv->n + i);
     struct llm_span span = {.kv = kv, .first_row = 0, .n_row = n};
@@ -111,6 +113,7 @@ static void step_rows(struct ops *o, const struct llm *m, struct kv *cache, cons
     struct llm_span span[RUNNER_MAX_BEAM];
     uint32_t pos[RUNNER_MAX_BEAM];
     size_t mark = ops_mark(o);
+    ops_profile_stage(o, STAGE_DECODE);
     for (size_t i = 0; i < n; i++) {
         span[i] = (struct llm_span){.kv = &cache[i], .first_row = i, .n_row = 1};
         pos[i] = (uint32_t)cache[i].n;

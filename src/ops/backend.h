@@ -90,6 +90,10 @@ struct ops {
     struct err status;               // code 0 = sound
     double flops, weight_bytes;
     bool in_step; // between ops_step_begin and ops_step_end
+    // op_profile.h; NULL = off
+    struct op_profile *profile;
+    int profile_stage;
+    double profile_flops, profile_bytes; // counted before
 };
 
 // Fills the shared part.

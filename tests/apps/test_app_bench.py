@@ -68,6 +68,22 @@ counts = [json.loads(run("bench", "-m", model, "--stage", "prefill", "--no-peaks
           ["stages"][0] for n in ("100", "200")]
 tap.ok(1.9 < counts[1]["flop"] / counts[0]["flop"] < 2.2 and all(sane(c, False) for c in counts), "--prompt-tokens; --no-peaks", counts)
 
+# ---- where the time of a turn goes
+r = run("bench", "-m", model, "--video", clip, "--stage", "vision", "--stage", "qformer", "--profile", "--no-peaks", "--json", *FEW)
+told = json.loads(r.out) if r.code == 0 else {"stages": [{}, {}], "profile": {"rows": []}}
+profile = told["profile"]
+rows = {(row["stage"], row["kind"]): row for row in profile["rows"]}
+flop = {s: sum(row["flop"] for (stage, _), row in rows.items() if stage == s) for s in ("vision", "qformer", "prefill", "decode")}
+tap.ok(r.code == 0 and {(s, k) for s in flop for k in ("products", "attention", "norms", "moves")} <= set(rows), "--profile: stages and kinds", r)
+tap.ok(near(flop["vision"], 3 * told["stages"][0]["flop"]) and near(flop["qformer"], 3 * told["stages"][1]["flop"]) and
+       flop["prefill"] > flop["decode"] > 0, "--profile: each operation is counted once", (flop, told["stages"]))
+tap.ok(all(row["ms"] >= 0 and row["cpu_ms"] >= 0 and row["calls"] > 0 for row in rows.values()) and
+       near(profile["turn_ms"], profile["media_ms"] + profile["rest_ms"] + sum(row["ms"] for row in rows.values())),
+       "--profile: the rows and the rest are the turn", profile)
+r = run("bench", "-m", model, "--stage", "peaks", "--profile", *FEW)
+tap.ok(r.code == 0 and all(word in r.out for word in ("of limit", "vision    products", "decode    attention", "turn  ")) and
+       "\nstage" not in r.out, "--profile as text, without any stage", r)
+
 # ---- text and CSV
 r = run("bench", "-m", model, "--stage", "decode", "--stage", "vision", *FEW)
 lines = [line.split()[0] for line in r.out.splitlines() if line]
@@ -93,6 +109,7 @@ for args, code, text in (
         (["--stage", "sessions"], 2, "--sessions"),
         (["--json", "--csv"], 2, "exclude each other"),
         (["--stage", "peaks", "--no-peaks"], 2, "exclude each other"),
+        (["--profile", "--csv"], 2, "exclude each other"),
         (["--image", make_image()], 2, "--image"),
         (["--video", "-"], 2, "--video -"),
         (["--video", clip, "--segments", "1"], 2, "--segments"),
