@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Attention with a running softmax, on a tier's small kernels; the scores are never held as a whole.
 // (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax", eq. 4-6; blocks as in Dao
-// et al. 2022, "FlashAttention", algorithm 1, with the loop over keys outside.) This file lays out the
+// et al. 2022, "FlashAttention", algorithm 1, with rows outside and keys inside.) This file lays out the
 // scratch; attention_few.c and attention_many.c are the two paths.
 //
 // Easy to get wrong: blocks of keys begin at fixed multiples from key 0, or a row's result would depend
@@ -26,17 +26,20 @@ static float *take_f32(uint8_t *base, struct attention_parts *u, size_t n)
 static struct attention_parts parts_of(const struct product_kernels *p,
                                        const struct attention_job *j, uint8_t *base)
 {
-    struct attention_parts u = {.qx_stride = product_x_stride(p, j->d),
-                                .px_stride = product_x_stride(p, ATTENTION_KEYS)};
     size_t rows = j->few ? KERNEL_FEW_ROWS : ATTENTION_ROWS;
-    u.q = take_f32(base, &u, rows * j->d);
+    size_t keys = j->few ? ATTENTION_KEYS : ATTENTION_KEYS + ATTENTION_TAIL;
+    struct attention_parts u = {.qx_stride = product_x_stride(p, j->d),
+                                .px_stride = product_x_stride(p, keys),
+                                .s_stride = keys,
+                                .acc_stride = round_up(j->d, 16)};
+    u.q = take_f32(base, &u, j->few ? rows * j->d : j->d);
     u.qx = take(base, &u, rows, u.qx_stride);
-    u.s = take_f32(base, &u, rows * ATTENTION_KEYS);
+    u.s = take_f32(base, &u, rows * keys);
     u.px = take(base, &u, rows, u.px_stride);
+    u.acc = take_f32(base, &u, rows * u.acc_stride);
     if (j->few) {
         u.max = take_f32(base, &u, rows);
         u.sum = take_f32(base, &u, rows);
-        u.acc = take_f32(base, &u, rows * j->d);
         return u;
     }
     size_t pairs; // (row, head)
@@ -45,9 +48,11 @@ static struct attention_parts parts_of(const struct product_kernels *p,
     u.max = take_f32(base, &u, pairs);
     u.sum = take_f32(base, &u, pairs);
     u.k_step = p->panel * round_up(j->d, 2) * p->x_elem;
-    u.v_step = p->panel * ATTENTION_KEYS * p->x_elem;
-    u.kp = take(base, &u, div_up(ATTENTION_KEYS, p->panel), u.k_step);
-    u.vp = take(base, &u, div_up(j->d, p->panel), u.v_step);
+    u.v_step = p->panel * keys * p->x_elem;
+    size_t blocks = min_size(div_up(max_size(j->n_k, 1), ATTENTION_KEYS), ATTENTION_PACKED);
+    size_t last = div_up(keys, p->panel) - ATTENTION_KEYS / p->panel; // panels of the tail
+    u.kp = take(base, &u, blocks * (ATTENTION_KEYS / p->panel) + last, u.k_step);
+    u.vp = take(base, &u, blocks * div_up(j->d, p->panel), u.v_step);
     return u;
 }
 

@@ -18,7 +18,7 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
         u->sum[r] = 0;
     }
     p->prepare(p, u->qx, u->q, j->d, m, j->d);
-    memset(u->acc, 0, m * j->d * sizeof *u->acc);
+    memset(u->acc, 0, m * u->acc_stride * sizeof *u->acc);
     for (size_t k0 = 0; k0 < j->n_k; k0 += ATTENTION_KEYS) {
         // the last row of the chunk sees most
         size_t n = attention_seen(j, (first + m - 1) / j->group, k0,
@@ -27,7 +27,7 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
             break;
         struct product_job dots = {
             .y = u->s,
-            .y_stride = ATTENTION_KEYS,
+            .y_stride = u->s_stride,
             .x = u->qx,
             .w = (const uint8_t *)j->k + k0 * j->k_stride * kv_bytes,
             .w_stride = j->k_stride,
@@ -39,14 +39,14 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
         p->few(p, &dots);
         for (size_t r = 0; r < m; r++) {
             size_t seen = attention_seen(j, (first + r) / j->group, k0, n);
-            float f = p->soft_step(u->px + r * u->px_stride, u->s + r * ATTENTION_KEYS, seen,
+            float f = p->soft_step(u->px + r * u->px_stride, u->s + r * u->s_stride, seen,
                                    round_up(n, 32), &u->max[r], &u->sum[r]);
             if (f != 1.0f)
-                p->scale(u->acc + r * j->d, f, j->d);
+                p->scale(u->acc + r * u->acc_stride, f, j->d);
         }
         struct mix_job mix = {
             .y = u->acc,
-            .y_stride = j->d,
+            .y_stride = u->acc_stride,
             .x = u->px,
             .x_stride = u->px_stride,
             .v = (const uint8_t *)j->v + k0 * j->v_stride * kv_bytes,
@@ -60,7 +60,7 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
     }
     for (size_t r = 0; r < m; r++) {
         float *y = attention_out(j, (first + r) / j->group, (first + r) % j->group);
-        memcpy(y, u->acc + r * j->d, j->d * sizeof *y);
+        memcpy(y, u->acc + r * u->acc_stride, j->d * sizeof *y);
         p->scale(y, 1.0f / u->sum[r], j->d);
     }
 }

@@ -11,17 +11,20 @@
 
 enum {
     ATTENTION_KEYS = 256, // keys a block; at most the products' depth
-    ATTENTION_ROWS = 48,  // query rows a block of the path for many: S and P take 72 KiB of L2
+    ATTENTION_TAIL = 64,  // so many more may belong to the last block, if not causal
+    ATTENTION_PACKED = 9, // blocks of keys packed at a time by the path for many: 2049 keys
+    ATTENTION_ROWS = 48,  // query rows a block of that path
 };
 
 struct attention_parts {
-    float *q;    // [rows, d]: scale * q
+    float *q;    // few: [rows, d] scale * q; many: [d]
     uint8_t *qx; // q prepared
-    float *s;    // [rows, KEYS]
+    float *s;    // [rows, s_stride]
     uint8_t *px; // prepared probabilities
     float *max, *sum;
-    float *acc;                  // few: [rows, d]
+    float *acc;                  // [rows, acc_stride]: sums over the values
     uint8_t *kp, *vp;            // many: packed K and V
+    size_t s_stride, acc_stride; // elements
     size_t qx_stride, px_stride; // bytes
     size_t k_step, v_step;       // bytes from panel to panel
     size_t bytes;                // of all

@@ -11,8 +11,10 @@
 #include "base/size.h"
 
 enum {
-    BLOCK_ROWS = 128,   // query rows times heads of a task: above that packing K and V is paid for
-    MACS_MAX = 1 << 29, // of a task, for abort
+    TASKS_PER_THREAD = 8,
+    BLOCK_ROWS =
+        128, // query rows times heads of a task, at least: packing K and V is then paid for
+    MACS_MAX = 1 << 29,       // of a task, for abort
     PLAIN_MACS_MAX = 1 << 21, // of the plain kernels
 };
 
@@ -31,8 +33,11 @@ struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const st
     struct attention_cut c = {.rows = n_q, .group = group, .few = n_q <= OPS_FEW_ROWS};
     if (!c.few) {
         bool plain = cpu_products(o)->scratch_bytes == 0;
-        size_t macs = plain ? PLAIN_MACS_MAX : MACS_MAX;
-        c.rows = max_size(min_size(BLOCK_ROWS / group, macs / row_macs), 1);
+        size_t blocks = div_up(TASKS_PER_THREAD * threads, a->n_kv);
+        c.rows = max_size(div_up(n_q, blocks), div_up(BLOCK_ROWS, group));
+        size_t rows_max = max_size((plain ? PLAIN_MACS_MAX : MACS_MAX) / row_macs, 1);
+        if (c.rows > rows_max)
+            c.rows = div_up(n_q, div_up(n_q, rows_max));
     } else if (a->n_kv < 2 * threads) {
         c.group = 1; // keys are read once for each head, but by more threads
     }

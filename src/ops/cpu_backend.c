@@ -239,6 +239,8 @@ static const struct backend cpu_backend = {
     .patch_embed = cpu_patch_embed,
     .split_wqkv = cpu_split_wqkv,
     .attention = cpu_attention,
+    .linears = cpu_linears,
+    .linear_add = cpu_linear_add,
 };
 
 int ops_open_cpu(const struct ops_options *opt, struct ops **out, struct err *e)

@@ -52,20 +52,60 @@ float *cpu_vector_scratch(struct ops *o, size_t n);
 // t as f32: in place if it lies so, else in scratch.
 const float *cpu_vector(const struct ops *o, const struct tensor *t, float *scratch);
 
-struct product_scratch {
-    void *x;                      // prepared rows [n, d_in]
-    float *bias;                  // [d_out]
-    float *t;                     // [n, r] x A^T
-    void *t_x;                    // the same, prepared
-    struct thread_scratch thread; // of `many`
+// y [m, n] of rows of k inputs; few: by the kernels for few rows.
+struct product_size {
+    size_t m, n, k;
+    bool few;
 };
-void cpu_linear_scratch(struct ops *o, const struct linear *w, size_t n, struct product_scratch *s);
+// Its rectangles.
+struct product_cut {
+    size_t rows, cols; // of a task
+    size_t n_row_block, n_task;
+};
+struct product_run {
+    struct product_job first;
+    struct product_job second; // on top, the same m and n; m == 0: none
+    bool few;
+    struct mat into;    // data NULL: the result is stored as the jobs say; else it is added to this
+    const float *scale; // [n], of what is added; NULL = 1
+    struct product_cut cut; // set by cpu_products_run
+};
+// Bytes of scratch that a thread needs for a product of that size, whatever a second one on top is.
+size_t cpu_product_scratch(const struct ops *o, struct product_size z, bool added);
+// All of them as one batch of tasks; they are independent of each other. As cpu_run.
+bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
+                      struct thread_scratch scratch);
+
+struct input_scratch {
+    void *x;                   // prepared rows [n, d_in]
+    float *norm;               // [d_in]
+    struct thread_scratch row; // f32 [d_in]
+};
+void cpu_input_scratch(struct ops *o, const struct linear_input *in, struct input_scratch *s);
+
+enum { LAYERS_MAX = 4 }; // that are computed together
+struct layer_scratch {
+    float *bias; // [d_out]
+    float *t;    // [n, r] x A^T
+    void *t_x;   // the same, prepared
+};
+struct layers_scratch {
+    struct layer_scratch each[LAYERS_MAX];
+    struct thread_scratch thread;
+};
+// n rows through n_w <= LAYERS_MAX layers; added: as cpu_linear_add does.
+void cpu_layers_scratch(struct ops *o, const struct linear *const *w, size_t n_w, size_t n,
+                        bool added, struct layers_scratch *s);
+// y = [w[0](x) | w[1](x) | ...], x prepared; y may be some rows of an op with more.
+void cpu_layers(struct ops *o, struct mat y, const void *x, const struct linear *const *w,
+                size_t n_w, bool few, const struct layers_scratch *s);
 
 // Rows of patches gathered at a time.
 enum { PATCH_ROWS = 1024, PATCH_GATHER = 8 };
 struct patch_scratch {
-    struct product_scratch product; // x holds PATCH_ROWS rows
-    struct thread_scratch gather;   // f32 [PATCH_GATHER, d_in]
+    void *x; // prepared, PATCH_ROWS of them
+    struct layers_scratch layers;
+    struct thread_scratch gather; // f32 [PATCH_GATHER, d_in]
 };
 void cpu_patch_scratch(struct ops *o, const struct linear *w, size_t n, struct patch_scratch *s);
 
@@ -100,8 +140,13 @@ void cpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table
 void cpu_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
 void cpu_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
                     size_t d_head);
-// cpu_product.c
+// cpu_linear.c
 void cpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w);
+void cpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                 const struct linear *const *w, size_t n_w);
+void cpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
+                    const struct linear *w, const struct tensor *scale);
+// cpu_patch.c
 void cpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
                      size_t patch, const struct linear *w);
 // cpu_attention.c

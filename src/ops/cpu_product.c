@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Linear layers and the patch convolution on the CPU.
+// Products on the CPU, cut into tasks: y = x W^T + b, perhaps with a thin second product on top, perhaps
+// added onto a matrix instead of stored.
 //
-//   xp = prepare(x)                      once, rows shared out
-//   t  = lora_scale * (xp A^T)           LoRA only (SPEC 2.4): [n, r]
-//   y  = xp W^T + b, then y += tp B^T    one task = the same rectangle of y for both products
+//   one task = one rectangle of results
+//     first product into the rectangle, second product on top
+//     into += scale * rectangle                  while it is in the cache
 //
 // Up to OPS_FEW_ROWS rows read the weights in place (`few`); more go through packed panels (`many`).
 // The two round differently, so the choice hangs on the rows of the whole op, never on those of a task.
@@ -12,11 +13,9 @@
 // where packing is still paid for, or costs nothing. Tasks are kept small enough that an abort between
 // two of them comes soon. None of this shows in the result.
 //
-// Easy to get wrong: the scale goes onto t before it is rounded for the second product, which is exact
-// for powers of two (the releases: 2); bias is f32 and belongs to the first product only.
+// Easy to get wrong: bias is f32 and belongs to the first product only; a rectangle that is not stored has
+// a stride of its own.
 #include "ops/cpu_backend.h"
-
-#include <string.h>
 
 #include "base/size.h"
 
@@ -33,248 +32,150 @@ enum {
     PLAIN_COLS = 64,
 };
 
-// ---- one product, possibly with a second on top, cut into tasks
-
-struct product_run {
-    const struct product_kernels *p;
-    struct product_job first;
-    struct product_job second; // m == 0: none. Same y
-    bool few;
-    size_t rows, cols, n_row_block; // of a task
-    struct thread_scratch scratch;
-};
-
 static size_t clamp(size_t v, size_t low, size_t high)
 {
     return min_size(max_size(v, low), high);
 }
 
-static void cut_few(struct product_run *r, size_t threads)
+static void cut_few(const struct product_kernels *p, struct product_cut *c, struct product_size z,
+                    size_t threads)
 {
-    size_t n = r->first.n, k = max_size(r->first.k, 1), m = r->first.m;
-    size_t weights = clamp(n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, FEW_WEIGHTS_MAX);
-    if (r->p->scratch_bytes == 0)
-        weights = min_size(weights, PLAIN_MACS_MAX / m);
-    r->rows = m;
-    r->cols = round_up(max_size(weights / k, 1), FEW_COLS);
+    size_t k = max_size(z.k, 1);
+    size_t weights =
+        clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, FEW_WEIGHTS_MAX);
+    if (p->scratch_bytes == 0)
+        weights = min_size(weights, PLAIN_MACS_MAX / z.m);
+    c->rows = z.m;
+    c->cols = round_up(max_size(weights / k, 1), FEW_COLS);
 }
 
-static void cut_many(struct product_run *r, size_t threads)
+static void cut_many(const struct product_kernels *p, struct product_cut *c, struct product_size z,
+                     size_t threads)
 {
-    const struct product_kernels *p = r->p;
-    size_t n = r->first.n, k = max_size(r->first.k, 1), m = r->first.m;
+    size_t k = max_size(z.k, 1);
     bool plain = p->scratch_bytes == 0;
     size_t want = threads == 1 ? 1 : TASKS_PER_THREAD * threads;
     size_t rows_min = plain ? 1 : MANY_ROWS_MIN, macs_max = plain ? PLAIN_MACS_MAX : MANY_MACS_MAX;
 
-    r->cols = plain ? PLAIN_COLS : p->block;
-    if (div_up(n, r->cols) < want) // fewer columns at a time, but whole panels
-        r->cols = clamp(div_up(div_up(n, want), p->panel) * p->panel, p->panel, r->cols);
-    r->rows = m;
-    size_t n_col_block = div_up(n, r->cols);
+    c->cols = plain ? PLAIN_COLS : p->block;
+    if (div_up(z.n, c->cols) < want) // fewer columns at a time, but whole panels
+        c->cols = clamp(div_up(div_up(z.n, want), p->panel) * p->panel, p->panel, c->cols);
+    c->rows = z.m;
+    size_t n_col_block = div_up(z.n, c->cols);
     if (n_col_block < want)
-        r->rows = max_size(div_up(m, div_up(want, n_col_block)), rows_min);
-    r->rows = min_size(r->rows, max_size(macs_max / (r->cols * k), rows_min));
-    r->rows = min_size(r->rows, m);
+        c->rows = max_size(div_up(z.m, div_up(want, n_col_block)), rows_min);
+    c->rows = min_size(c->rows, max_size(macs_max / (c->cols * k), rows_min));
+    c->rows = min_size(c->rows, z.m);
+}
+
+static struct product_cut cut_of(const struct ops *o, struct product_size z)
+{
+    struct product_cut c = {.rows = z.m, .cols = z.n};
+    size_t threads = pool_threads(o->pool);
+    if (z.m * z.n * z.k > INLINE_MACS) {
+        if (z.few)
+            cut_few(cpu_products(o), &c, z, threads);
+        else
+            cut_many(cpu_products(o), &c, z, threads);
+    }
+    c.cols = min_size(c.cols, max_size(z.n, 1));
+    c.n_row_block = div_up(z.m, c.rows);
+    c.n_task = c.n_row_block * div_up(z.n, c.cols);
+    return c;
+}
+
+// Of a thread's scratch the kernel's part comes first, then the rectangle.
+static size_t kernel_bytes(const struct ops *o, bool few)
+{
+    return few ? 0 : round_up(cpu_products(o)->scratch_bytes, KERNEL_SCRATCH_ALIGN);
+}
+
+size_t cpu_product_scratch(const struct ops *o, struct product_size z, bool added)
+{
+    size_t bytes = kernel_bytes(o, z.few);
+    if (!added || z.m == 0 || z.n == 0)
+        return bytes;
+    struct product_cut c = cut_of(o, z);
+    return bytes + c.rows * c.cols * sizeof(float); // below that of an [m, n] in memory
 }
 
 // The rectangle of j that starts at row `row`, column `col`.
-static struct product_job part(const struct product_run *r, const struct product_job *j, size_t row,
-                               size_t col)
+static struct product_job part(const struct product_kernels *p, const struct product_run *r,
+                               const struct product_job *j, size_t row, size_t col)
 {
     struct product_job t = *j;
-    t.y += row * j->y_stride + col;
-    t.x = (const char *)j->x + row * product_x_stride(r->p, j->k);
+    t.y = j->y ? j->y + row * j->y_stride + col : NULL;
+    t.x = (const char *)j->x + row * product_x_stride(p, j->k);
     t.w = (const char *)j->w + col * dtype_span(j->w_type, j->w_stride);
     t.bias = j->bias ? j->bias + col : NULL;
-    t.m = min_size(r->rows, j->m - row);
-    t.n = min_size(r->cols, j->n - col);
+    t.m = min_size(r->cut.rows, j->m - row);
+    t.n = min_size(r->cut.cols, j->n - col);
     return t;
 }
 
+static void add_onto(const struct ops *o, const struct product_run *r,
+                     const struct product_job *done, size_t row, size_t col)
+{
+    const struct kernels *k = o->kernels;
+    for (size_t i = 0; i < done->m; i++) {
+        float *x = row_at(r->into, row + i) + col;
+        const float *y = done->y + i * done->y_stride;
+        if (r->scale)
+            k->add_scaled(x, y, r->scale + col, done->n);
+        else
+            k->add(x, y, done->n);
+    }
+}
+
+static void run_rectangle(const struct ops *o, const struct product_run *r, size_t task,
+                          char *scratch)
+{
+    const struct product_kernels *p = cpu_products(o);
+    size_t row = task % r->cut.n_row_block * r->cut.rows;
+    size_t col = task / r->cut.n_row_block * r->cut.cols;
+    struct product_job job[2] = {part(p, r, &r->first, row, col)};
+    size_t n_job = 1;
+    if (r->second.m)
+        job[n_job++] = part(p, r, &r->second, row, col);
+    for (size_t i = 0; i < n_job; i++) {
+        if (r->into.data) {
+            job[i].y = (float *)(void *)(scratch + kernel_bytes(o, r->few));
+            job[i].y_stride = job[i].n;
+        }
+        if (r->few)
+            p->few(p, &job[i]);
+        else
+            p->many(p, &job[i], scratch);
+    }
+    if (r->into.data)
+        add_onto(o, r, &job[0], row, col);
+}
+
+struct product_batch {
+    const struct ops *o;
+    const struct product_run *run;
+    size_t n_run;
+    struct thread_scratch scratch;
+};
+
 static void product_task(void *ctx, size_t task, unsigned thread)
 {
-    const struct product_run *r = ctx;
-    size_t row = task % r->n_row_block * r->rows, col = task / r->n_row_block * r->cols;
-    const struct product_job *jobs[] = {&r->first, &r->second};
-    for (size_t i = 0; i < (r->second.m ? 2 : 1); i++) {
-        struct product_job j = part(r, jobs[i], row, col);
-        if (r->few)
-            r->p->few(r->p, &j);
-        else
-            r->p->many(r->p, &j, scratch_of(&r->scratch, thread));
+    const struct product_batch *b = ctx;
+    const struct product_run *r = b->run;
+    for (; task >= r->cut.n_task; r++)
+        task -= r->cut.n_task;
+    run_rectangle(b->o, r, task, scratch_of(&b->scratch, thread));
+}
+
+bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
+                      struct thread_scratch scratch)
+{
+    struct product_batch b = {o, run, n_run, scratch};
+    size_t n_task = 0;
+    for (size_t i = 0; i < n_run; i++) {
+        const struct product_job *j = &run[i].first;
+        run[i].cut = cut_of(o, (struct product_size){j->m, j->n, j->k, run[i].few});
+        n_task += run[i].cut.n_task;
     }
-}
-
-static bool run_product(struct ops *o, struct product_run *r)
-{
-    size_t m = r->first.m, n = r->first.n;
-    r->rows = m;
-    r->cols = n;
-    if (m * n * r->first.k > INLINE_MACS) {
-        if (r->few)
-            cut_few(r, pool_threads(o->pool));
-        else
-            cut_many(r, pool_threads(o->pool));
-    }
-    r->n_row_block = div_up(m, r->rows);
-    return cpu_run(o, product_task, r, r->n_row_block * div_up(n, r->cols));
-}
-
-// ---- preparing inputs
-
-struct prepare_job {
-    const struct ops *o;
-    void *dst;
-    struct mat x;
-    float scale; // of x, in place, before it is prepared
-};
-
-static void prepare_rows(const void *ctx, size_t from, size_t n)
-{
-    const struct prepare_job *j = ctx;
-    const struct product_kernels *p = cpu_products(j->o);
-    for (size_t r = from; j->scale != 1.0f && r < from + n; r++)
-        j->o->kernels->scale(row_at(j->x, r), j->scale, j->x.cols);
-    p->prepare(p, (char *)j->dst + from * product_x_stride(p, j->x.cols), row_at(j->x, from),
-               j->x.stride, n, j->x.cols);
-}
-
-static bool prepare(struct ops *o, void *dst, struct mat x, float scale)
-{
-    struct prepare_job j = {o, dst, x, scale};
-    return cpu_rows(o, prepare_rows, &j, x.rows, x.cols);
-}
-
-// ---- linear
-
-static void *prepared_scratch(struct ops *o, size_t rows, size_t cols)
-{
-    return ops_push_n(o, rows, product_x_stride(cpu_products(o), cols));
-}
-
-static struct thread_scratch many_scratch(struct ops *o, size_t n)
-{
-    size_t bytes = cpu_products(o)->scratch_bytes;
-    return n <= OPS_FEW_ROWS || bytes == 0 ? (struct thread_scratch){0}
-                                           : cpu_thread_scratch(o, bytes);
-}
-
-void cpu_linear_scratch(struct ops *o, const struct linear *w, size_t n, struct product_scratch *s)
-{
-    *s = (struct product_scratch){0};
-    s->x = prepared_scratch(o, n, linear_inputs(w));
-    if (tensor_present(&w->b))
-        s->bias = cpu_vector_scratch(o, linear_outputs(w));
-    if (tensor_present(&w->lora_a)) {
-        size_t r = w->lora_a.dim[0];
-        s->t = ops_push_n(o, n * r, sizeof(float));
-        s->t_x = prepared_scratch(o, n, r);
-    }
-    s->thread = many_scratch(o, n);
-}
-
-// y = x W^T as a job; x [y.rows, k] is prepared.
-static struct product_job job_of(struct mat y, const void *x, const struct tensor *w, size_t k)
-{
-    return (struct product_job){.y = y.data,
-                                .y_stride = y.stride,
-                                .x = x,
-                                .w = w->data,
-                                .w_stride = k,
-                                .w_type = w->dtype,
-                                .m = y.rows,
-                                .n = y.cols,
-                                .k = k};
-}
-
-// y of n rows, of which the op may have more.
-static void run_linear(struct ops *o, struct mat y, const struct linear *w,
-                       const struct product_scratch *s, bool few)
-{
-    size_t d_in = linear_inputs(w);
-    struct product_run r = {.p = cpu_products(o), .few = few, .scratch = s->thread};
-    if (tensor_present(&w->lora_a)) {
-        size_t rank = w->lora_a.dim[0];
-        struct mat t = {s->t, DT_F32, y.rows, rank, rank};
-        r.first = job_of(t, s->x, &w->lora_a, d_in);
-        if (!run_product(o, &r) || !prepare(o, s->t_x, t, w->lora_scale))
-            return;
-        r.second = job_of(y, s->t_x, &w->lora_b, rank);
-        r.second.add = true;
-    }
-    r.first = job_of(y, s->x, &w->w, d_in);
-    if (tensor_present(&w->b))
-        r.first.bias = cpu_vector(o, &w->b, s->bias);
-    run_product(o, &r);
-}
-
-void cpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)
-{
-    size_t mark = ops_mark(o);
-    struct product_scratch s;
-    cpu_linear_scratch(o, w, y.rows, &s);
-    if (o->status.code == 0 && prepare(o, s.x, x, 1.0f))
-        run_linear(o, y, w, &s, y.rows <= OPS_FEW_ROWS);
-    ops_pop(o, mark);
-}
-
-// ---- patches
-
-struct gather_job {
-    const struct product_kernels *p;
-    const float *pixels;          // [n_frame, 3, size, size]
-    size_t size, patch, first, n; // patches [first, first + n) of all
-    void *dst;
-    const struct patch_scratch *scratch;
-};
-
-// Patch i as a row [3, patch, patch].
-static void gather_patch(const struct gather_job *j, size_t i, float *row)
-{
-    size_t side = j->size / j->patch, frame = i / (side * side);
-    size_t y0 = i / side % side * j->patch, x0 = i % side * j->patch;
-    for (size_t c = 0; c < 3; c++)
-        for (size_t y = 0; y < j->patch; y++, row += j->patch) {
-            size_t line = (frame * 3 + c) * j->size + y0 + y;
-            memcpy(row, j->pixels + line * j->size + x0, j->patch * sizeof *row);
-        }
-}
-
-static void gather_task(void *ctx, size_t task, unsigned thread)
-{
-    const struct gather_job *j = ctx;
-    float *rows = scratch_of(&j->scratch->gather, thread);
-    size_t k = 3 * j->patch * j->patch, from = task * PATCH_GATHER;
-    size_t n = min_size(PATCH_GATHER, j->n - from);
-    for (size_t i = 0; i < n; i++)
-        gather_patch(j, j->first + from + i, rows + i * k);
-    j->p->prepare(j->p, (char *)j->dst + from * product_x_stride(j->p, k), rows, k, n, k);
-}
-
-void cpu_patch_scratch(struct ops *o, const struct linear *w, size_t n, struct patch_scratch *s)
-{
-    size_t d_in = linear_inputs(w);
-    *s = (struct patch_scratch){0};
-    s->product.x = prepared_scratch(o, min_size(n, PATCH_ROWS), d_in);
-    if (tensor_present(&w->b))
-        s->product.bias = cpu_vector_scratch(o, linear_outputs(w));
-    s->product.thread = many_scratch(o, n);
-    s->gather = cpu_thread_scratch(o, PATCH_GATHER * d_in * sizeof(float));
-}
-
-void cpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_frame, size_t size,
-                     size_t patch, const struct linear *w)
-{
-    size_t mark = ops_mark(o), n = y.rows;
-    struct patch_scratch s;
-    (void)n_frame; // in y.rows
-    cpu_patch_scratch(o, w, n, &s);
-    for (size_t from = 0; from < n && o->status.code == 0; from += PATCH_ROWS) {
-        size_t rows = min_size(PATCH_ROWS, n - from);
-        struct gather_job j = {cpu_products(o), pixels, size, patch, from, rows, s.product.x, &s};
-        if (cpu_run(o, gather_task, &j, div_up(rows, PATCH_GATHER)))
-            run_linear(o, mat_rows(y, from, rows), w, &s.product, n <= OPS_FEW_ROWS);
-    }
-    ops_pop(o, mark);
+    return cpu_run(o, product_task, &b, n_task);
 }

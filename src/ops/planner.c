@@ -214,12 +214,36 @@ static void plan_rope_table(struct ops *o, struct mat table, const uint32_t *pos
     pop(o, at);
 }
 
-static void plan_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)
+static void plan_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                         const struct linear *const *w, size_t n_w)
 {
     size_t at = mark(o);
-    struct product_scratch s;
-    (void)x;
-    cpu_linear_scratch(o, w, y.rows, &s);
+    struct input_scratch input;
+    cpu_input_scratch(o, in, &input);
+    for (size_t i = 0; i < n_w; i += LAYERS_MAX) {
+        size_t inner = mark(o);
+        struct layers_scratch s;
+        cpu_layers_scratch(o, w + i, min_size(LAYERS_MAX, n_w - i), y.rows, false, &s);
+        pop(o, inner);
+    }
+    pop(o, at);
+}
+
+static void plan_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)
+{
+    plan_linears(o, y, &(struct linear_input){.kind = INPUT_ROWS, .x = x}, &w, 1);
+}
+
+static void plan_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
+                            const struct linear *w, const struct tensor *scale)
+{
+    size_t at = mark(o);
+    struct input_scratch input;
+    struct layers_scratch s;
+    cpu_input_scratch(o, in, &input);
+    if (scale)
+        cpu_vector_scratch(o, x.cols);
+    cpu_layers_scratch(o, &w, 1, x.rows, true, &s);
     pop(o, at);
 }
 
@@ -280,6 +304,8 @@ static const struct backend plan_backend = {
     .patch_embed = plan_patch_embed,
     .split_wqkv = plan_split_wqkv,
     .attention = plan_attention,
+    .linears = plan_linears,
+    .linear_add = plan_linear_add,
 };
 
 int ops_open_plan(const struct ops_options *opt, struct ops **out, struct err *e)

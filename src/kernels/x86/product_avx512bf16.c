@@ -62,22 +62,26 @@ static inline lanes cells_column(const uint8_t *w, const uint8_t *next, enum dty
                                  size_t n)
 {
     (void)round;
-    __mmask16 first = lanes_first(n);
-    __m256i a, b = _mm256_setzero_si256();
+    const __mmask16 first = lanes_first(n), second = next ? first : 0;
+    const uint8_t *other = next ? next : w;
     if (t == DT_BF16) {
-        a = _mm256_maskz_loadu_epi16(first, w);
-        if (next)
-            b = _mm256_maskz_loadu_epi16(first, next);
-    } else {
-        __m256bh h = _mm512_cvtneps_pbh(t == DT_F32 ? lanes_load_n(w, n) : lanes_load_f16_n(w, n));
-        memcpy(&a, &h, sizeof a);
-        if (next) {
-            h = _mm512_cvtneps_pbh(t == DT_F32 ? lanes_load_n(next, n) : lanes_load_f16_n(next, n));
-            memcpy(&b, &h, sizeof b);
-        }
+        __m256i a = _mm256_maskz_loadu_epi16(first, w), b = _mm256_maskz_loadu_epi16(second, other);
+        __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16);
+        return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(a), high));
     }
-    __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16);
-    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(a), high));
+    lanes a, b;
+    if (t == DT_F32) {
+        a = _mm512_maskz_loadu_ps(first, w);
+        b = _mm512_maskz_loadu_ps(second, other);
+    } else {
+        a = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first, w));
+        b = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(second, other));
+    }
+    static const uint16_t alternate[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    __m512i both = _mm512_castps_si512(cells_pair(a, b));
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_loadu_si512(alternate), both));
 }
 
 #include "kernels/few_lanes.h"
