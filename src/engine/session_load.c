@@ -265,7 +265,7 @@ static int read_kv(struct load *x, size_t n, bool *usable, struct err *e)
     iv_session *s = x->session;
     struct kv *kv = &s->runner.cache[0];
     const struct saved_model *m = &x->model;
-    size_t element = is_text(m->dtype, "bf16") ? 2 : 4, row_bytes, bytes;
+    size_t element = is_text(m->dtype, "f32") ? 4 : 2, row_bytes, bytes;
     uint64_t size;
     uint8_t head[8];
     int rc;

@@ -13,7 +13,7 @@
 
 static enum dtype kv_dtype(enum compute c)
 {
-    return c == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    return c == COMPUTE_F32 ? DT_F32 : DT_BF16;
 }
 
 int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct err *e)
