@@ -106,7 +106,7 @@ static const struct option running_rows[] = {
      "plain|q8_0|q6_k|q4_k_m|q4_0", "plain", NULL,
      "quantise the language model's layers on their way to the GPU"},
     {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16|int8", "bf16", NULL,
-     "precision of products; this version has f32 and bf16"},
+     "precision of products; int8: of those of prompts and video, on the CPU"},
     {"cache-type-k", NULL, 0, OPTION_CHOICE, FIELD(cache_type_k), "TYPE", "f32|bf16|f16|q8_0", NULL,
      "as --dtype", "how keys of the conversation are stored; a GPU has them as --dtype"},
     {"cache-type-v", NULL, 0, OPTION_CHOICE, FIELD(cache_type_v), "TYPE", "f32|bf16|f16|q8_0", NULL,

@@ -70,14 +70,11 @@ static bool given(const struct work *w, const char *option)
 
 static int check_device(struct work *w)
 {
-    const char *device = w->s->device, *dtype = w->s->dtype;
+    const char *device = w->s->device;
     bool cuda = device && strncmp(device, "cuda", 4) == 0 && (device[4] == 0 || device[4] == ':');
     if (device && !cuda && strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0)
         return app_error(&w->error, IV_ERR_USAGE,
                          "--device: expected cpu, cuda[:N] or auto, got \"%.60s\"", device);
-    if (dtype && strcmp(dtype, "int8") == 0)
-        return app_error(&w->error, IV_ERR_USAGE,
-                         "--dtype int8: not available in this version; use bf16 or f32");
     return IV_OK;
 }
 

@@ -93,7 +93,7 @@ struct iv_engine_options {
     const char *mmproj;
     const char *variant; /* "8b", "hd", "f16", "internlm"; NULL = from the model */
     const char *device; /* "cpu", "cuda", "cuda:N" or "auto" (a GPU if there is one); NULL = auto */
-    const char *dtype;  /* precision of products: "bf16" or "f32"; NULL = bf16 */
+    const char *dtype;  /* precision of products: "f32", "bf16", "int8"; NULL = bf16 */
     /* how the language model's layers lie in a GPU's memory: "plain", or quantised when they are brought there,
      * "q8_0", "q6_k", "q4_k_m", "q4_0" (dtype bf16 only); NULL = plain. No effect on the CPU. */
     const char *gpu_weights;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Asks a model the questions of a folder and prints how many answers are right, by type of question.
 
-  tools/accuracy.py DIR [-m MODEL] [--dtype bf16|f32] [--black | --shuffle] [-o REPORT.json]
+  tools/accuracy.py DIR [-m MODEL] [--dtype bf16|f32|int8] [--black | --shuffle] [-o REPORT.json]
   tools/accuracy.py DIR --dtype f32 --compare REF.jsonl
 
 DIR/questions.jsonl has one object a line:
@@ -339,7 +339,7 @@ def arguments():
     p.add_argument("-o", "--output", metavar="FILE", help="write the whole report there, as JSON")
     p.add_argument("--keep", metavar="FILE", help="keep the answers there, one JSON object a line, and go on behind those it has")
     p.add_argument("--library", default=iv.LIBRARY, help="libivchat.so; default: that of build/")
-    p.add_argument("--dtype", choices=("bf16", "f32"), default="bf16")
+    p.add_argument("--dtype", choices=("bf16", "f32", "int8"), default="bf16")
     p.add_argument("--variant", choices=("8b", "hd", "f16", "internlm"))
     p.add_argument("--cpu", help="highest instruction set to use")
     p.add_argument("--num-frames", type=int, help="frames of a video; default: the variant's")

@@ -45,6 +45,9 @@ unsigned cpu_detect(void)
         !has_bits(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
         return tiers;
     tiers |= 1u << CPU_AVX512;
+    if (!has_bits(c, bit_AVX512VNNI))
+        return tiers;
+    tiers |= 1u << CPU_AVX512VNNI;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_bits(a, 1u << 5)) // AVX512_BF16
         tiers |= 1u << CPU_AVX512BF16;
     return tiers;
@@ -77,8 +80,11 @@ enum cpu_tier cpu_best(unsigned tiers)
 }
 
 static const char *const tier_names[CPU_TIER_N] = {
-    [CPU_REF] = "ref",       [CPU_AVX2] = "avx2",
-    [CPU_AVX512] = "avx512", [CPU_AVX512BF16] = "avx512bf16",
+    [CPU_REF] = "ref",
+    [CPU_AVX2] = "avx2",
+    [CPU_AVX512] = "avx512",
+    [CPU_AVX512VNNI] = "avx512vnni",
+    [CPU_AVX512BF16] = "avx512bf16",
     [CPU_NEON] = "neon",
 };
 

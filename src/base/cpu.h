@@ -11,7 +11,8 @@ enum cpu_tier {
     CPU_REF,        // plain C, double accumulators
     CPU_AVX2,       // avx2 + fma + f16c
     CPU_AVX512,     // CPU_AVX2 + avx512 f, bw, dq, vl
-    CPU_AVX512BF16, // CPU_AVX512 + avx512_bf16
+    CPU_AVX512VNNI, // CPU_AVX512 + avx512_vnni
+    CPU_AVX512BF16, // CPU_AVX512VNNI + avx512_bf16
     CPU_NEON,       // arm64 baseline
     CPU_TIER_N,
 };
@@ -23,7 +24,7 @@ unsigned cpu_mask(unsigned have, enum cpu_tier top);
 // The best tier of a set.
 enum cpu_tier cpu_best(unsigned tiers);
 
-// "ref", "avx2", "avx512", "avx512bf16", "neon".
+// "ref", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon".
 const char *cpu_tier_name(enum cpu_tier t);
 // false (and *out = CPU_REF) for an unknown name.
 bool cpu_tier_from_name(const char *name, enum cpu_tier *out);

@@ -34,14 +34,19 @@ struct ops_options engine_ops_options(const iv_engine *engine, const struct hook
                                 .watch = observer_watch(engine->observer)};
 }
 
+static const char *const compute_names[] = {
+    [COMPUTE_F32] = "f32", [COMPUTE_BF16] = "bf16", [COMPUTE_INT8] = "int8"};
+
 static int choose_compute(const char *dtype, enum compute *out, struct err *e)
 {
     *out = COMPUTE_BF16;
-    if (!dtype || !strcmp(dtype, "bf16"))
-        return 0;
-    if (strcmp(dtype, "f32") != 0)
-        return err_set(e, ERR_USAGE, "dtype \"%s\": this version computes in bf16 or f32", dtype);
-    *out = COMPUTE_F32;
+    for (unsigned c = 0; dtype && c < sizeof compute_names / sizeof *compute_names; c++)
+        if (!strcmp(dtype, compute_names[c])) {
+            *out = (enum compute)c;
+            return 0;
+        }
+    if (dtype)
+        return err_set(e, ERR_USAGE, "dtype \"%s\": expected f32, bf16 or int8", dtype);
     return 0;
 }
 
@@ -200,7 +205,7 @@ static void fill_info(iv_engine *g)
     i->name = g->name;
     i->variant = variant_name(c->variant);
     i->family = c->llm.kind == LLM_INTERNLM2 ? "internlm2" : "mistral";
-    i->dtype = g->compute == COMPUTE_BF16 ? "bf16" : "f32";
+    i->dtype = compute_names[g->compute];
     i->cache_type_k = kv_type_name(g->kv_types.k);
     i->cache_type_v = kv_type_name(g->kv_types.v);
     i->device = g->device;

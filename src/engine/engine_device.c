@@ -70,6 +70,15 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
+    if (g->compute == COMPUTE_INT8 && must)
+        return err_set(e, ERR_USAGE,
+                       "device \"%s\": dtype int8 runs on the CPU; use bf16 or f32 on a GPU",
+                       device);
+    if (g->compute == COMPUTE_INT8) {
+        if (gpu_is_built())
+            log_line(&g->hooks, LOG_INFO, "dtype int8: running on the CPU");
+        return 0;
+    }
     if (g->cpu_only && must)
         return err_set(e, ERR_USAGE, "device \"%s\": %s on the CPU in this version", device,
                        g->observer ? "an importance matrix is gathered" : "GGUF models run");

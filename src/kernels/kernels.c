@@ -21,6 +21,9 @@ void kernels_init(struct kernels *k, unsigned tiers)
     if (!(tiers & 1u << CPU_AVX512))
         return;
     kernels_set_avx512(k);
+    if (!(tiers & 1u << CPU_AVX512VNNI))
+        return;
+    kernels_set_avx512vnni(k);
     if (!(tiers & 1u << CPU_AVX512BF16))
         return;
     kernels_set_avx512bf16(k);
@@ -38,13 +41,16 @@ void kernels_set_ref(struct kernels *k)
     *k = (struct kernels){.tier = CPU_REF};
     product_set_ref(&k->f32, false);
     product_set_ref(&k->bf16, true);
+    int8_set_ref(&k->int8);
     rows_set_ref(k);
 }
 
 size_t product_x_stride(const struct product_kernels *p, size_t k)
 {
-    size_t bytes;
-    if (!mul_size(round_up(k, X_ROUND), p->x_elem, &bytes) || bytes > SIZE_MAX - LINE)
+    size_t bytes, scales = p->steps ? div_up(k, KERNEL_INT8_BLOCK) * sizeof(struct int8_step) : 0;
+    if (!mul_size(round_up(k, X_ROUND), p->x_elem, &bytes) || !add_size(bytes, scales, &bytes) ||
+        bytes > SIZE_MAX - 2 * LINE)
         return SIZE_MAX;
+    bytes = round_up(bytes, LINE);
     return bytes % (2 * LINE) == 0 ? bytes + LINE : bytes;
 }

@@ -25,8 +25,9 @@
 #include "tensor/dtype.h"
 
 enum {
-    KERNEL_FEW_ROWS = 8,   // most rows that `few` takes
-    KERNEL_HEAD_MAX = 256, // largest head size of `attention`
+    KERNEL_FEW_ROWS = 8,     // most rows that `few` takes
+    KERNEL_HEAD_MAX = 256,   // largest head size of `attention`
+    KERNEL_INT8_BLOCK = 256, // inputs that share a step in int8
     KERNEL_SCRATCH_ALIGN = 64,
 };
 
@@ -63,11 +64,23 @@ struct attention_job {
     bool few;
 };
 
+// Levels of int8: a block of KERNEL_INT8_BLOCK inputs (the last of a row may be shorter) of a row of x or of
+// W is step * level, level in [-127, 127] (-128 in weights that were Q8_0), step = max |value| / 127, each
+// level rounded to nearest even. Weights in blocks take the largest value their block could hold for the
+// maximum. The step is NaN where a value is not finite, and 0 where all are below 2^-119.
+// A prepared row: levels [k] of x_elem bytes, zeros up to a multiple of 32, then a step for each block.
+struct int8_step {
+    float step;
+    int32_t base; // -128 * sum of the levels, for tiers whose weights are unsigned
+};
+
 struct tile_job {
     float *y; // [m, n]
     size_t y_stride;
     const void *x;
     size_t x_stride; // bytes
+    const void
+        *steps; // int8: of row 0 and the first input, struct int8_step; rows x_stride bytes apart
     const void *panel;
     size_t m, n, k;
     const float *bias; // [n] or NULL: where the sums start unless `add` is set
@@ -86,7 +99,9 @@ struct mix_job {
 };
 
 // The kernels that multiply, for one precision of the products. f32: inputs as they are. bf16: both
-// factors are rounded to bf16 (nearest even) and the sums are f32 (ref: double, then f32).
+// factors are rounded to bf16 (nearest even) and the sums are f32 (ref: double, then f32). int8: both
+// factors are levels; the sum of a block is an integer, the same in every tier, and joins the f32 sum of the
+// blocks with both steps. int8 has prepare and many only; few and attention are NULL.
 struct product_kernels {
     size_t x_elem;        // bytes of one element of a prepared row
     size_t panel;         // `many` works on this many outputs at once: cut n at multiples of it
@@ -94,6 +109,8 @@ struct product_kernels {
     size_t depth;         // ... times this many inputs
     size_t scratch_bytes; // of `many`; may be 0
     bool round;           // both factors are rounded to bf16
+    bool steps;           // int8
+    bool for_blocks;      // int8: weights in blocks are faster this way than in bf16
 
     // dst = x [m, k] in the form that few and many read: row r at byte r * product_x_stride(p, k),
     // 64-byte aligned, zeros behind the last element. dst is 64-byte aligned.
@@ -125,6 +142,11 @@ struct product_kernels {
     // y [m, n] (+)= x [m, k] panel, x prepared rows at a byte stride. The sum over k runs in order, on
     // from y's old value when add is set, else from bias.
     void (*tile)(const struct tile_job *j);
+    // int8: q [n] = levels of a block of n <= KERNEL_INT8_BLOCK weights at w (F32, F16, BF16, or whole blocks),
+    // returns their step. pack_levels: n (<= panel) rows of k levels, KERNEL_INT8_BLOCK apart, as a panel of
+    // one block; for `tile` the n steps lie in front of it, panel f32.
+    float (*levels)(int8_t *q, const void *w, enum dtype t, size_t n);
+    void (*pack_levels)(void *panel, const int8_t *q, size_t n, size_t k);
     // One step of the running softmax over a row's scores s [n]: *max and *sum move on, p (a prepared
     // row, zeros up to n_pad elements, n_pad % 32 == 0) = exp(s - new max). Returns
     // exp(old max - new max), the factor for what was summed before. *max starts at -infinity; n > 0
@@ -138,7 +160,7 @@ struct product_kernels {
 
 struct kernels {
     enum cpu_tier tier; // best one in use
-    struct product_kernels f32, bf16;
+    struct product_kernels f32, bf16, int8;
 
     // Conversions of F32, F16 and BF16 at any byte address. to_f32 is exact; from_f32 rounds to nearest
     // even. Every tier gives the same bits, subnormals included (a NaN stays one, its payload may not).

@@ -11,6 +11,7 @@
 void kernels_set_ref(struct kernels *k);
 void kernels_set_avx2(struct kernels *k);
 void kernels_set_avx512(struct kernels *k);
+void kernels_set_avx512vnni(struct kernels *k);
 void kernels_set_avx512bf16(struct kernels *k);
 void kernels_set_neon(struct kernels *k);
 
@@ -22,6 +23,11 @@ void rows_set_ref(struct kernels *k);
 void product_set_avx2(struct product_kernels *f32, struct product_kernels *bf16);
 void product_set_avx512(struct product_kernels *f32, struct product_kernels *bf16);
 void product_set_neon(struct product_kernels *f32, struct product_kernels *bf16);
+
+// The int8 products.
+void int8_set_ref(struct product_kernels *p);
+void int8_set_avx2(struct product_kernels *p);
+void int8_set_neon(struct product_kernels *p);
 
 // `few` of weights in blocks, plain C on both forms of prepared rows.
 void product_few_blocks(const struct product_kernels *p, const struct product_job *j);

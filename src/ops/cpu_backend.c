@@ -17,7 +17,19 @@ enum { ROW_TASK = 16384 }; // elements of a task of row work: some ten microseco
 
 const struct product_kernels *cpu_products(const struct ops *o)
 {
-    return o->compute == COMPUTE_BF16 ? &o->kernels->bf16 : &o->kernels->f32;
+    return o->compute == COMPUTE_F32 ? &o->kernels->f32 : &o->kernels->bf16;
+}
+
+const struct product_kernels *cpu_layer_products(const struct ops *o, const struct linear *w,
+                                                 bool few)
+{
+    const struct product_kernels *p = &o->kernels->int8;
+    bool blocks = dtype_is_block(w->w.dtype);
+    if (few || w->w.rank != 2 || o->compute == COMPUTE_F32 || w->fine == FINE_ALWAYS)
+        return cpu_products(o);
+    if (blocks && (p->for_blocks || o->compute == COMPUTE_INT8))
+        return p;
+    return o->compute == COMPUTE_INT8 && w->fine == FINE_NOT ? p : cpu_products(o);
 }
 
 // ---- tasks

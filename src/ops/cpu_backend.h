@@ -18,8 +18,13 @@ struct cpu {
     _Atomic bool stop; // the abort callback said so; tasks not yet begun are left out
 };
 
-// The products' kernels for o's precision.
+// The products' kernels for o's precision: of attention, of thin products, of few rows.
 const struct product_kernels *cpu_products(const struct ops *o);
+// Those of a linear layer. More than few rows: int8 if that is o's precision, and for weights in blocks unless
+// o's is f32, where int8 is the faster way to unpack them. Not for layers that are fine, nor
+// for the patches, whose weight is no matrix.
+const struct product_kernels *cpu_layer_products(const struct ops *o, const struct linear *w,
+                                                 bool few);
 
 // Whether linear layers take the kernels for few rows: few they are, or steps of as many sequences.
 static inline bool cpu_few(const struct ops *o, size_t rows)
@@ -60,6 +65,7 @@ const float *cpu_vector(const struct ops *o, const struct tensor *t, float *scra
 
 // y [m, n] of rows of k inputs; few: by the kernels for few rows.
 struct product_size {
+    const struct product_kernels *p;
     size_t m, n, k;
     bool few;
 };
@@ -69,8 +75,9 @@ struct product_cut {
     size_t n_row_block, n_task;
 };
 struct product_run {
+    const struct product_kernels *p; // of the first
     struct product_job first;
-    struct product_job second; // on top, the same m and n; m == 0: none
+    struct product_job second; // on top by cpu_products(), the same m and n; m == 0: none
     bool few;
     struct mat into;    // data NULL: the result is stored as the jobs say; else it is added to this
     const float *scale; // [n], of what is added; NULL = 1
@@ -82,12 +89,18 @@ size_t cpu_product_scratch(const struct ops *o, struct product_size z, bool adde
 bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
                       struct thread_scratch scratch);
 
+// Rows [n, d_in] prepared for cpu_products() and for int8; NULL what no layer reads.
+struct prepared {
+    void *plain, *int8;
+};
 struct input_scratch {
-    void *x;                   // prepared rows [n, d_in]
+    struct prepared x;
     float *norm;               // [d_in]
     struct thread_scratch row; // f32 [d_in]
 };
-void cpu_input_scratch(struct ops *o, const struct linear_input *in, struct input_scratch *s);
+// What the layers w read.
+void cpu_input_scratch(struct ops *o, const struct linear_input *in, const struct linear *const *w,
+                       size_t n_w, struct input_scratch *s);
 
 enum { LAYERS_MAX = 4 }; // that are computed together
 struct layer_scratch {
@@ -103,7 +116,7 @@ struct layers_scratch {
 void cpu_layers_scratch(struct ops *o, const struct linear *const *w, size_t n_w, size_t n,
                         bool added, struct layers_scratch *s);
 // y = [w[0](x) | w[1](x) | ...], x prepared; y may be some rows of an op with more.
-void cpu_layers(struct ops *o, struct mat y, const void *x, const struct linear *const *w,
+void cpu_layers(struct ops *o, struct mat y, struct prepared x, const struct linear *const *w,
                 size_t n_w, bool few, const struct layers_scratch *s);
 
 // Rows of patches gathered at a time.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Linear layers on the CPU.
 //
-//   xp  = prepare(input)                   once for all layers that read it, rows shared out
+//   xp  = prepare(input)                   once for all layers that read it, rows shared out; in int8 as
+//                                          levels too, or alone
 //   t_i = lora_scale * (xp A_i^T)          LoRA only (SPEC 2.4): [n, r]
 //   y_i = xp W_i^T + b_i + t_i B_i^T       one task = one rectangle, see cpu_product.c
 //
@@ -23,7 +24,7 @@ enum { PREPARE_TASK = 16384 }; // elements, as for other row work
 
 struct prepare_job {
     const struct ops *o;
-    void *dst;
+    struct prepared dst;
     const struct linear_input *in;
     const float *norm;
     struct thread_scratch row; // f32 [d_in]
@@ -55,30 +56,54 @@ static const float *input_row(const struct prepare_job *j, size_t r, float *buf)
     return buf;
 }
 
+// Rows [from, from + n) of dst from x.
+static void prepare_rows(const struct product_kernels *p, void *dst, size_t from, struct mat x,
+                         const float *row, size_t n)
+{
+    if (dst)
+        p->prepare(p, (char *)dst + from * product_x_stride(p, x.cols), row, x.stride, n, x.cols);
+}
+
 static void prepare_task(void *ctx, size_t task, unsigned thread)
 {
     const struct prepare_job *j = ctx;
-    const struct product_kernels *p = cpu_products(j->o);
+    const struct product_kernels *p = cpu_products(j->o), *int8 = &j->o->kernels->int8;
     struct mat x = j->in->x;
     size_t from = task * j->chunk, end = min_size(from + j->chunk, x.rows);
-    char *to = (char *)j->dst + from * product_x_stride(p, x.cols);
-    if (j->in->kind == INPUT_ROWS) {
-        p->prepare(p, to, row_at(x, from), x.stride, end - from, x.cols);
-        return;
+    size_t step = j->in->kind == INPUT_ROWS ? end - from : 1;
+    for (size_t r = from; r < end; r += step) {
+        const float *row = input_row(j, r, scratch_of(&j->row, thread));
+        prepare_rows(p, j->dst.plain, r, x, row, step);
+        prepare_rows(int8, j->dst.int8, r, x, row, step);
     }
-    for (size_t r = from; r < end; r++, to += product_x_stride(p, x.cols))
-        p->prepare(p, to, input_row(j, r, scratch_of(&j->row, thread)), x.cols, 1, x.cols);
 }
 
-static void *prepared_scratch(struct ops *o, size_t rows, size_t cols)
+static void *prepared_scratch(struct ops *o, const struct product_kernels *p, size_t rows,
+                              size_t cols)
 {
-    return ops_push_n(o, rows, product_x_stride(cpu_products(o), cols));
+    return ops_push_n(o, rows, product_x_stride(p, cols));
 }
 
-void cpu_input_scratch(struct ops *o, const struct linear_input *in, struct input_scratch *s)
+static bool is_int8(const struct ops *o, const struct linear *w, size_t rows)
 {
-    size_t d = in->x.cols;
-    *s = (struct input_scratch){.x = prepared_scratch(o, in->x.rows, d)};
+    return cpu_layer_products(o, w, cpu_few(o, rows))->steps;
+}
+
+void cpu_input_scratch(struct ops *o, const struct linear_input *in, const struct linear *const *w,
+                       size_t n_w, struct input_scratch *s)
+{
+    size_t d = in->x.cols, rows = in->x.rows;
+    bool plain = false, int8 = false;
+    *s = (struct input_scratch){0};
+    for (size_t i = 0; i < n_w; i++) {
+        bool levels = is_int8(o, w[i], rows);
+        int8 = int8 || levels;
+        plain = plain || !levels || tensor_present(&w[i]->lora_a);
+    }
+    if (plain)
+        s->x.plain = prepared_scratch(o, cpu_products(o), rows, d);
+    if (int8)
+        s->x.int8 = prepared_scratch(o, &o->kernels->int8, rows, d);
     if (in->kind == INPUT_RMS_NORM)
         s->norm = cpu_vector_scratch(o, d);
     if (in->kind != INPUT_ROWS)
@@ -117,9 +142,10 @@ void cpu_layers_scratch(struct ops *o, const struct linear *const *w, size_t n_w
         if (has_lora(w[i])) {
             size_t r = w[i]->lora_a.dim[0];
             s->each[i].t = ops_push_n(o, n * r, sizeof(float));
-            s->each[i].t_x = prepared_scratch(o, n, r);
+            s->each[i].t_x = prepared_scratch(o, cpu_products(o), n, r);
         }
-        struct product_size z = {n, d_out, d_in, few};
+        const struct product_kernels *p = cpu_layer_products(o, w[i], few);
+        struct product_size z = {p, n, d_out, d_in, few};
         bytes = max_size(bytes, cpu_product_scratch(o, z, added));
     }
     if (bytes > 0)
@@ -171,7 +197,8 @@ static bool run_lora(struct ops *o, const struct linear *const *w, size_t n_w, c
     size_t n_run = 0;
     for (size_t i = 0; i < n_w; i++)
         if (has_lora(w[i]))
-            run[n_run++] = (struct product_run){.first = job_of(lora_t(w[i], s->each[i].t, n), x,
+            run[n_run++] = (struct product_run){.p = cpu_products(o),
+                                                .first = job_of(lora_t(w[i], s->each[i].t, n), x,
                                                                 &w[i]->lora_a, linear_inputs(w[i])),
                                                 .few = few};
     if (n_run > 0 && !cpu_products_run(o, run, n_run, s->thread))
@@ -186,10 +213,15 @@ static bool run_lora(struct ops *o, const struct linear *const *w, size_t n_w, c
     return true;
 }
 
-static struct product_run run_of(struct ops *o, struct mat y, const struct linear *w, const void *x,
-                                 bool few, const struct layer_scratch *s)
+static struct product_run run_of(struct ops *o, struct mat y, const struct linear *w,
+                                 struct prepared x, bool few, const struct layer_scratch *s)
 {
-    struct product_run r = {.first = job_of(y, x, &w->w, linear_inputs(w)), .few = few};
+    const struct product_kernels *p = cpu_layer_products(o, w, few);
+    struct product_run r = {
+        .p = p,
+        .first = job_of(y, p->steps ? x.int8 : x.plain, &w->w, linear_inputs(w)),
+        .few = few,
+    };
     if (tensor_present(&w->b))
         r.first.bias = cpu_vector(o, &w->b, s->bias);
     if (has_lora(w)) {
@@ -199,12 +231,12 @@ static struct product_run run_of(struct ops *o, struct mat y, const struct linea
     return r;
 }
 
-void cpu_layers(struct ops *o, struct mat y, const void *x, const struct linear *const *w,
+void cpu_layers(struct ops *o, struct mat y, struct prepared x, const struct linear *const *w,
                 size_t n_w, bool few, const struct layers_scratch *s)
 {
     struct product_run run[LAYERS_MAX];
     size_t col = 0;
-    if (o->status.code != 0 || !run_lora(o, w, n_w, x, y.rows, few, s))
+    if (o->status.code != 0 || !run_lora(o, w, n_w, x.plain, y.rows, few, s))
         return;
     for (size_t i = 0; i < n_w; i++) {
         struct mat part = mat_cols(y, col, linear_outputs(w[i]));
@@ -221,7 +253,7 @@ void cpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
 {
     size_t mark = ops_mark(o), col = 0;
     struct input_scratch input;
-    cpu_input_scratch(o, in, &input);
+    cpu_input_scratch(o, in, w, n_w, &input);
     if (prepare_input(o, in, &input))
         for (size_t i = 0; i < n_w; i += LAYERS_MAX) {
             size_t n = min_size(LAYERS_MAX, n_w - i), cols = 0, inner = ops_mark(o);
@@ -248,10 +280,10 @@ void cpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
     bool few = cpu_few(o, x.rows);
     struct input_scratch input;
     struct layers_scratch s;
-    cpu_input_scratch(o, in, &input);
+    cpu_input_scratch(o, in, &w, 1, &input);
     float *scale_f32 = scale ? cpu_vector_scratch(o, x.cols) : NULL;
     cpu_layers_scratch(o, &w, 1, x.rows, true, &s);
-    if (prepare_input(o, in, &input) && run_lora(o, &w, 1, input.x, x.rows, few, &s)) {
+    if (prepare_input(o, in, &input) && run_lora(o, &w, 1, input.x.plain, x.rows, few, &s)) {
         struct mat nowhere = {.dtype = DT_F32, .rows = x.rows, .cols = x.cols};
         struct product_run r = run_of(o, nowhere, w, input.x, few, &s.each[0]);
         r.into = x;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The patch convolution on the CPU: patches become prepared rows, some at a time, and go through the layer.
 //
+// In int8 too they are multiplied in the precision of the rest: they are a thousandth of the work.
+//
 // Easy to get wrong: the last rows are few, but are computed as the whole op has many.
 #include "ops/cpu_backend.h"
 
@@ -59,7 +61,8 @@ void cpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_
         size_t rows = min_size(PATCH_ROWS, n - from);
         struct gather_job j = {cpu_products(o), pixels, size, patch, from, rows, s.x, &s};
         if (cpu_run(o, gather_task, &j, div_up(rows, PATCH_GATHER)))
-            cpu_layers(o, mat_rows(y, from, rows), s.x, &w, 1, n <= OPS_FEW_ROWS, &s.layers);
+            cpu_layers(o, mat_rows(y, from, rows), (struct prepared){.plain = s.x}, &w, 1,
+                       n <= OPS_FEW_ROWS, &s.layers);
     }
     ops_pop(o, mark);
 }

@@ -40,27 +40,28 @@ static size_t clamp(size_t v, size_t low, size_t high)
     return min_size(max_size(v, low), high);
 }
 
-static void cut_few(const struct product_kernels *p, struct product_cut *c, struct product_size z,
-                    size_t threads)
+static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
     size_t weights =
         clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, FEW_WEIGHTS_MAX);
-    if (p->scratch_bytes == 0)
+    if (z.p->scratch_bytes == 0)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
     c->cols = round_up(max_size(weights / k, 1), FEW_COLS);
 }
 
-static void cut_many(const struct product_kernels *p, struct product_cut *c, struct product_size z,
-                     size_t threads)
+static void cut_many(struct product_cut *c, struct product_size z, size_t threads)
 {
+    const struct product_kernels *p = z.p;
     size_t k = max_size(z.k, 1);
     bool plain = p->scratch_bytes == 0;
     size_t want = threads == 1 ? 1 : TASKS_PER_THREAD * threads;
     size_t rows_min = plain ? 1 : MANY_ROWS_MIN, macs_max = plain ? PLAIN_MACS_MAX : MANY_MACS_MAX;
     if (!plain && p->x_elem < sizeof(float))
         macs_max *= PAIR_FACTOR;
+    if (!plain && p->steps) // int8 has twice the speed
+        macs_max *= 2;
 
     c->cols = plain ? PLAIN_COLS : p->block;
     if (div_up(z.n, c->cols) < want) // fewer columns at a time, but whole panels
@@ -79,9 +80,9 @@ static struct product_cut cut_of(const struct ops *o, struct product_size z)
     size_t threads = pool_threads(o->pool);
     if (z.m * z.n * z.k > INLINE_MACS) {
         if (z.few)
-            cut_few(cpu_products(o), &c, z, threads);
+            cut_few(&c, z, threads);
         else
-            cut_many(cpu_products(o), &c, z, threads);
+            cut_many(&c, z, threads);
     }
     c.cols = min_size(c.cols, max_size(z.n, 1));
     c.n_row_block = div_up(z.m, c.rows);
@@ -90,14 +91,15 @@ static struct product_cut cut_of(const struct ops *o, struct product_size z)
 }
 
 // Of a thread's scratch the kernel's part comes first, then the rectangle.
-static size_t kernel_bytes(const struct ops *o, bool few)
+static size_t kernel_bytes(const struct ops *o, const struct product_kernels *p, bool few)
 {
-    return few ? 0 : round_up(cpu_products(o)->scratch_bytes, KERNEL_SCRATCH_ALIGN);
+    size_t bytes = max_size(p->scratch_bytes, cpu_products(o)->scratch_bytes);
+    return few ? 0 : round_up(bytes, KERNEL_SCRATCH_ALIGN);
 }
 
 size_t cpu_product_scratch(const struct ops *o, struct product_size z, bool added)
 {
-    size_t bytes = kernel_bytes(o, z.few);
+    size_t bytes = kernel_bytes(o, z.p, z.few);
     if (!added || z.m == 0 || z.n == 0)
         return bytes;
     struct product_cut c = cut_of(o, z);
@@ -148,23 +150,23 @@ static void add_onto(const struct ops *o, const struct product_run *r,
 static void run_rectangle(const struct ops *o, const struct product_run *r, size_t task,
                           char *scratch)
 {
-    const struct product_kernels *p = cpu_products(o);
+    const struct product_kernels *p[2] = {r->p, cpu_products(o)};
     size_t row = task % r->cut.n_row_block * r->cut.rows;
     size_t col = task / r->cut.n_row_block * r->cut.cols;
     const struct product_cut *c = &r->cut;
-    struct product_job job[2] = {part(p, &r->first, row, col, c->rows, c->cols)};
+    struct product_job job[2] = {part(p[0], &r->first, row, col, c->rows, c->cols)};
     size_t n_job = 1;
     if (r->second.m)
-        job[n_job++] = part(p, &r->second, row, col, c->rows, c->cols);
+        job[n_job++] = part(p[1], &r->second, row, col, c->rows, c->cols);
     for (size_t i = 0; i < n_job; i++) {
         if (r->into.data) {
-            job[i].y = (float *)(void *)(scratch + kernel_bytes(o, r->few));
+            job[i].y = (float *)(void *)(scratch + kernel_bytes(o, r->p, r->few));
             job[i].y_stride = job[i].n;
         }
         if (r->few)
-            run_few(p, &job[i]);
+            run_few(p[i], &job[i]);
         else
-            p->many(p, &job[i], scratch);
+            p[i]->many(p[i], &job[i], scratch);
     }
     if (r->into.data)
         add_onto(o, r, &job[0], row, col);
@@ -193,7 +195,7 @@ bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
     size_t n_task = 0;
     for (size_t i = 0; i < n_run; i++) {
         const struct product_job *j = &run[i].first;
-        run[i].cut = cut_of(o, (struct product_size){j->m, j->n, j->k, run[i].few});
+        run[i].cut = cut_of(o, (struct product_size){run[i].p, j->m, j->n, j->k, run[i].few});
         n_task += run[i].cut.n_task;
     }
     return cpu_run(o, product_task, &b, n_task);

@@ -35,8 +35,9 @@ enum {
 };
 
 // What products are computed in. BF16: weights and inputs rounded to bf16, sums in f32; everything
-// between products stays f32.
-enum compute { COMPUTE_F32, COMPUTE_BF16 };
+// between products stays f32. INT8: linear layers of more than OPS_FEW_ROWS rows with both factors as levels
+// of int8 (kernels.h), the rest as in BF16; on the CPU.
+enum compute { COMPUTE_F32, COMPUTE_BF16, COMPUTE_INT8 };
 
 // A matrix of activations or cached keys/values, row-major; row r starts at element r * stride.
 // Backend memory: only ops touch data.

@@ -219,7 +219,7 @@ static void plan_linears(struct ops *o, struct mat y, const struct linear_input 
 {
     size_t at = mark(o);
     struct input_scratch input;
-    cpu_input_scratch(o, in, &input);
+    cpu_input_scratch(o, in, w, n_w, &input);
     for (size_t i = 0; i < n_w; i += LAYERS_MAX) {
         size_t inner = mark(o);
         struct layers_scratch s;
@@ -240,7 +240,7 @@ static void plan_linear_add(struct ops *o, struct mat x, const struct linear_inp
     size_t at = mark(o);
     struct input_scratch input;
     struct layers_scratch s;
-    cpu_input_scratch(o, in, &input);
+    cpu_input_scratch(o, in, &w, 1, &input);
     if (scale)
         cpu_vector_scratch(o, x.cols);
     cpu_layers_scratch(o, &w, 1, x.rows, true, &s);

@@ -76,7 +76,6 @@ WRONG = [
     (["chat", *MODEL, "--video", "-", "-p", "-"], {}, "standard input is the video"),
     (["chat", *MODEL, "--msg", "a", "--time-text", "-p", "x"], {}, "--msg and --time-text exclude each other"),
     (["chat", *MODEL, "--stop", "", "-p", "x"], {}, "--stop: expected a text"),
-    (["chat", *MODEL, "--dtype", "int8", "-p", "x"], {}, "--dtype int8: not available in this version"),
     (["chat", *MODEL, "--device", "cuda", "-p", "x"], {}, 'device "cuda": cuda:0: this build has no CUDA'),
     (["chat", *MODEL, "--device", "cuda:1", "-p", "x"], {}, 'device "cuda:1": cuda:1: this build has no CUDA'),
     (["chat", *MODEL, "--device", "tpu", "-p", "x"], {}, '--device: expected cpu, cuda[:N] or auto, got "tpu"'),

@@ -22,20 +22,6 @@
 
 static struct tiers all;
 
-// Random blocks with sane scales: f16 numbers of up to 0.03.
-static void blocks_fill(struct rng *r, uint8_t *w, enum dtype t, size_t n_block)
-{
-    size_t bytes = dtype_block_bytes(t);
-    for (size_t i = 0; i < n_block; i++, w += bytes) {
-        for (size_t b = 0; b < bytes; b++)
-            w[b] = (uint8_t)(rng_next(r) >> 11);
-        uint16_t d = f32_to_f16(rng_unit(r) * 0.03f), m = f32_to_f16(rng_unit(r) * 0.03f);
-        memcpy(w + (t == DT_Q6_K ? 208 : 0), &d, sizeof d);
-        if (t == DT_Q4_1 || t == DT_Q4_K || t == DT_Q5_K)
-            memcpy(w + 2, &m, sizeof m);
-    }
-}
-
 struct task {
     size_t m, n, k;
     enum dtype t;

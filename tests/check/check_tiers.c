@@ -32,7 +32,8 @@ static void names(void **state)
 static void masks(void **state)
 {
     (void)state;
-    unsigned x86 = 1u << CPU_REF | 1u << CPU_AVX2 | 1u << CPU_AVX512 | 1u << CPU_AVX512BF16;
+    unsigned x86 = 1u << CPU_REF | 1u << CPU_AVX2 | 1u << CPU_AVX512 | 1u << CPU_AVX512VNNI |
+                   1u << CPU_AVX512BF16;
     unsigned arm = 1u << CPU_REF | 1u << CPU_NEON;
     assert_int_equal(cpu_mask(x86, CPU_REF), 1u << CPU_REF);
     assert_int_equal(cpu_mask(x86, CPU_AVX2), 1u << CPU_REF | 1u << CPU_AVX2);
@@ -65,6 +66,19 @@ static void check_products(const struct product_kernels *p, bool ref)
     assert_true(p->scratch_bytes >= p->block * p->depth * p->x_elem);
 }
 
+static void check_int8(const struct product_kernels *p, bool ref)
+{
+    assert_non_null(p->prepare);
+    assert_non_null(p->many);
+    assert_non_null(p->levels);
+    assert_true(p->steps && p->panel > 0 && p->x_elem > 0);
+    if (ref)
+        return;
+    assert_non_null(p->pack_levels);
+    assert_non_null(p->tile);
+    assert_true(p->scratch_bytes >= p->panel * p->depth * p->x_elem);
+}
+
 static void tables(void **state)
 {
     (void)state;
@@ -80,6 +94,7 @@ static void tables(void **state)
         assert_true(k.bf16.round);
         check_products(&k.f32, t == CPU_REF);
         check_products(&k.bf16, t == CPU_REF);
+        check_int8(&k.int8, t == CPU_REF);
         assert_true(k.to_f32 && k.from_f32 && k.add && k.add_scaled && k.scale && k.gelu &&
                     k.silu_mul);
         assert_true(k.rms_norm && k.layer_norm && k.rope);
@@ -93,14 +108,17 @@ static void sizes(void **state)
     (void)state;
     struct kernels k;
     kernels_init(&k, cpu_detect());
-    const struct product_kernels *p[] = {&k.f32, &k.bf16};
-    for (int i = 0; i < 2; i++) {
+    const struct product_kernels *p[] = {&k.f32, &k.bf16, &k.int8};
+    for (int i = 0; i < 3; i++) {
         for (size_t n = 0; n < 5000; n += 7) {
             size_t bytes = product_x_stride(p[i], n);
             assert_true(bytes >= (n + 31) / 32 * 32 * p[i]->x_elem);
             assert_true(bytes % 128 == 64);
         }
-        assert_true(product_x_stride(p[i], SIZE_MAX / 2) == SIZE_MAX);
+        assert_true(product_x_stride(p[i], SIZE_MAX / 2) == SIZE_MAX || p[i]->steps);
+        assert_true(product_x_stride(p[i], SIZE_MAX) == SIZE_MAX);
+        if (p[i]->steps)
+            continue;
         struct attention_job j = {.n_q = SIZE_MAX / 2, .n_k = SIZE_MAX / 2, .group = 4, .d = 64};
         assert_true(attention_scratch(p[i], &j) == SIZE_MAX);
         j.n_q = 1;

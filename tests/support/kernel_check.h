@@ -30,6 +30,9 @@ void data_fill(struct rng *r, enum data d, float *x, size_t n);
 // Elements of type t at any address, from and to f32 through tensor/dtype.h.
 void weights_store(void *w, enum dtype t, const float *x, size_t n);
 
+// Random blocks with sane scales: f16 numbers of up to 0.03.
+void blocks_fill(struct rng *r, uint8_t *w, enum dtype t, size_t n_block);
+
 // Best seconds of a few runs of fn; for --bench.
 double time_best(void (*fn)(void *), void *arg);
 

@@ -129,9 +129,9 @@ static void talk_with(const char *dtype, const char *cpu, int threads, bool keep
 
 static void threads_do_not_matter(void **state)
 {
-    static const char *const dtypes[] = {"f32", "bf16"};
+    static const char *const dtypes[] = {"f32", "bf16", "int8"};
     (void)state;
-    for (size_t d = 0; d < 2; d++) {
+    for (size_t d = 0; d < 3; d++) {
         struct talk one, more;
         talk_with(dtypes[d], NULL, 1, true, &one);
         for (int n = 2; n <= 5; n += 3) {
@@ -145,9 +145,9 @@ static void threads_do_not_matter(void **state)
 
 static void caches_do_not_matter(void **state)
 {
-    static const char *const dtypes[] = {"f32", "bf16"};
+    static const char *const dtypes[] = {"f32", "bf16", "int8"};
     (void)state;
-    for (size_t d = 0; d < 2; d++) {
+    for (size_t d = 0; d < 3; d++) {
         struct talk with, without;
         talk_with(dtypes[d], NULL, 2, true, &with);
         talk_with(dtypes[d], NULL, 2, false, &without);

@@ -160,6 +160,7 @@ static void own_model(void **state)
     static const struct work works[] = {
         {"text", engine_fixture_model, "bf16", NULL, 0, 1, 16, 1, 0, 0, 0, 0, 20},
         {"video", engine_fixture_model, "bf16", video, 2, 1, 16, 2, 0, 0, 96, 64, 20},
+        {"video, int8", engine_fixture_model, "int8", video, 2, 1, 16, 2, 0, 0, 96, 64, 20},
         {"65 clips", engine_fixture_model, "bf16", video, 2, 1, 16, 8, 0, 0, 96, 64, 20},
         {"segments", engine_fixture_model, "bf16", video, 2, 1, 16, 2, 0.125, 4, 96, 64, 20},
         {"long text, beams", engine_fixture_model, "f32", NULL, 0, 8, 24, 1, 0, 0, 0, 0, 2000},

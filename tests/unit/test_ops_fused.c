@@ -150,6 +150,7 @@ static const struct setting settings[] = {
     {INPUT_SILU_MUL, DT_F16, 150, 290, 2, 140, 0, 5, false, true},
     {INPUT_GELU, DT_F32, 1, 33, 1, 65, 0, 1, true, true},
     {INPUT_GELU, DT_F32, 300, 1100, 1, 130, 5, 0, true, true},
+    {INPUT_RMS_NORM, DT_Q4_K, 50, 512, 3, 67, 0, 0, false, false},
     {INPUT_RMS_NORM, DT_Q8_0, 7, 96, 2, 21, 0, 0, false, false},
     {INPUT_SILU_MUL, DT_Q6_K, 40, 256, 1, 90, 8, 0, true, true},
     {INPUT_ROWS, DT_Q8_0, 33, 544, 5, 70, 16, 1, false, false},
@@ -161,9 +162,9 @@ static void each_setting(void (*check)(struct fixture *f, const struct setting *
     enum cpu_tier tier[CPU_TIER_N];
     size_t n = fixture_tiers(tier);
     for (size_t i = 0; i < n; i++)
-        for (int c = 0; c < 2; c++) {
+        for (enum compute c = COMPUTE_F32; c <= COMPUTE_INT8; c++) {
             struct fixture f;
-            fixture_open(&f, tier[i], 3, c ? COMPUTE_BF16 : COMPUTE_F32, NULL);
+            fixture_open(&f, tier[i], 3, c, NULL);
             for (size_t k = 0; k < N_SETTING; k++)
                 check(&f, &settings[k]);
             fixture_close(&f);
@@ -203,9 +204,10 @@ static void large_equal_single_ops(void **state)
         {INPUT_SILU_MUL, DT_BF16, 322, 2100, 1, 515, 16, 0, false, false},
         {INPUT_RMS_NORM, DT_F32, 530, 1408, 3, 130, 16, 0, true, false},
     };
-    for (unsigned threads = 1; threads <= 3; threads++) {
+    for (unsigned threads = 1; threads <= 4; threads++) {
         struct fixture f;
-        fixture_open(&f, cpu_best(cpu_detect()), threads, COMPUTE_BF16, NULL);
+        fixture_open(&f, cpu_best(cpu_detect()), threads,
+                     threads <= 3 ? COMPUTE_BF16 : COMPUTE_INT8, NULL);
         for (size_t i = 0; i < 3; i++) {
             check_add(&f, &large[i]);
             check_linears(&f, &large[i]);

@@ -191,9 +191,9 @@ static void threads_do_not_show(void **state)
     size_t n_tier = fixture_tiers(tier);
     static const unsigned threads[] = {2, 3, 5};
     for (size_t i = 0; i < n_tier; i++)
-        for (int c = 0; c < 2; c++) {
+        for (enum compute c = COMPUTE_F32; c <= COMPUTE_INT8; c++) {
             struct fixture one, more;
-            fixture_open(&one, tier[i], 1, c ? COMPUTE_BF16 : COMPUTE_F32, NULL);
+            fixture_open(&one, tier[i], 1, c, NULL);
             for (size_t t = 0; t < 3; t++) {
                 fixture_open(&more, tier[i], threads[t], one.compute, NULL);
                 static const size_t rows[] = {1, 8, 50};

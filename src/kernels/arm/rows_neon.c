@@ -9,5 +9,6 @@ void kernels_set_neon(struct kernels *k)
     k->tier = CPU_NEON;
     rows_set_lanes(k);
     product_set_neon(&k->f32, &k->bf16);
+    int8_set_neon(&k->int8);
     k->f32.scale = k->bf16.scale = k->scale;
 }
