@@ -10,6 +10,7 @@
 #include "base/cpu.h"
 #include "base/mem.h"
 #include "engine/batch.h"
+#include "engine/gate.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
 #include "engine/shipped.h"
@@ -269,8 +270,10 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     TRY(apply_variant(&g->config, opt->variant, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
-    if (!g->tokenizer_only && !g->gpu)
+    if (!g->tokenizer_only && !g->gpu) {
         TRY(batch_open(g, &g->batch, &e));
+        TRY(gate_open(&g->gate, &e));
+    }
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
     fill_info(g);
@@ -289,6 +292,7 @@ void iv_engine_close(iv_engine *g)
     if (!g)
         return;
     batch_close(g->batch);
+    gate_close(g->gate);
     prefetch_close(g->prefetch);
     cache_close(g->cache);
     gpu_close(g->gpu);

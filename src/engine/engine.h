@@ -22,6 +22,7 @@
 #include "text/wordpiece.h"
 
 struct batch;
+struct gate;
 
 struct iv_engine {
     bool tokenizer_only;
@@ -36,9 +37,10 @@ struct iv_engine {
     bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
     struct gpu *gpu;     // NULL = everything runs on the CPU
     bool gpu_must;       // the caller asked for it by name
-    struct cache *cache; // has its own lock, as have identity and batch
+    struct cache *cache; // has its own lock, as have identity, batch and gate
     struct identity *identity;
     struct batch *batch; // steps of several conversations; NULL = each decodes by itself
+    struct gate *gate;   // long passes take turns; NULL = they do not
     struct hooks hooks;  // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
