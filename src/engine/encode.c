@@ -13,13 +13,15 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "engine/engine.h"
+#include "engine/gate.h"
 #include "engine/identity.h"
 #include "ops/op_profile.h"
 #include "text/ids.h"
 
 struct encode_job {
     const iv_engine *engine;
-    struct hooks hooks; // of the part: progress counts through all of them
+    struct hooks hooks;    // of the part: progress counts through all of them
+    struct gate_pass pass; // through which the forwards report to them
     size_t n_clip, n_frame, n_tok, n_row;
     const float *pixels; // NULL when planning
     float *position;     // [n_tok, d_vit]
@@ -48,7 +50,7 @@ static struct mat vision(struct ops *o, const struct encode_job *j)
                                     .n_clip = j->n_clip,
                                     .n_frame = j->n_frame,
                                     .position = j->position,
-                                    .hooks = &j->hooks},
+                                    .hooks = &j->pass.hooks},
                 x);
     return x;
 }
@@ -72,7 +74,7 @@ static void qformer(struct ops *o, const struct encode_job *j, struct mat x, flo
                                             .n_clip = j->n_clip,
                                             .text = j->text,
                                             .n_text = j->n_text,
-                                            .hooks = &j->hooks},
+                                            .hooks = &j->pass.hooks},
                     q);
     qformer_project(o, &m->qformer, q, r);
     op_download(o, queries, q);
@@ -107,6 +109,7 @@ static int plan_job(const struct encode_job *j, struct ops_plan *vision, struct 
     struct ops *o = NULL;
     int rc;
     dry.hooks = none;
+    dry.pass = (struct gate_pass){0};
     TRY(engine_open_plan(j->engine, &none, &o, e));
     run_vision(o, &dry, NULL);
     *vision = ops_plan_result(o);
@@ -129,6 +132,7 @@ static int plan_both(const struct encode_job *j, size_t *bytes, struct err *e)
     double ms = 0;
     int rc;
     dry.hooks = none;
+    dry.pass = (struct gate_pass){0};
     TRY(engine_open_plan(j->engine, &none, &o, e));
     run_both(o, &dry, NULL, NULL, &ms);
     *bytes = ops_plan_result(o).arena_bytes;
@@ -233,6 +237,7 @@ static int encode_vision(struct encode *x, const float *pixels, float **vit, flo
     vit_position(v, j->n_frame, j->position);
     j->pixels = pixels;
     double before = x->times->vision_ms;
+    TRY(gate_enter(j->engine->gate, &j->pass, &j->hooks, e));
     if (vit)
         run_vision(x->ops, j, *vit);
     else
@@ -244,6 +249,7 @@ static int encode_vision(struct encode *x, const float *pixels, float **vit, flo
     else
         x->times->qformer_ms += clock_ms() - start - (x->times->vision_ms - before);
 fail:
+    gate_leave(&j->pass);
     mem_free(j->position);
     j->position = NULL;
     return rc;
@@ -292,12 +298,14 @@ static int encode_part(struct encode *x, size_t i, float *queries, float *rows, 
         }
     }
     double start = clock_ms();
+    TRY(gate_enter(x->job.engine->gate, &x->job.pass, &x->job.hooks, e));
     run_qformer(x->ops, &x->job, x->media->vit ? x->media->vit : vit, queries, rows);
     TRY(ops_status(x->ops, e));
     x->times->qformer_ms += clock_ms() - start;
     x->times->cached = false;
     x->n_computed++;
 fail:
+    gate_leave(&x->job.pass);
     mem_free(vit);
     return rc;
 }

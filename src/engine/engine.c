@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "engine/batch.h"
 #include "base/size.h"
+#include "engine/gate.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
 #include "engine/observer.h"
@@ -326,8 +327,10 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(err_set(&e, ERR_USAGE, "profile: only on the CPU; device cpu asks for it"));
     if (opt->profile)
         TRY(op_profile_open(&g->profile, &e));
-    if (!g->tokenizer_only && !g->gpu)
+    if (!g->tokenizer_only && !g->gpu) {
         TRY(batch_open(g, &g->batch, &e));
+        TRY(gate_open(&g->gate, &e));
+    }
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
     fill_info(g);
@@ -346,6 +349,7 @@ void iv_engine_close(iv_engine *g)
     if (!g)
         return;
     batch_close(g->batch);
+    gate_close(g->gate);
     prefetch_close(g->prefetch);
     op_profile_close(g->profile);
     cache_close(g->cache);

@@ -22,6 +22,7 @@
 #include "text/wordpiece.h"
 
 struct batch;
+struct gate;
 struct op_profile; // ops/op_profile.h
 
 struct iv_engine {
@@ -39,9 +40,10 @@ struct iv_engine {
     struct op_profile *profile; // NULL = off
     struct gpu *gpu;            // NULL = everything runs on the CPU
     bool gpu_must;              // the caller asked for it by name
-    struct cache *cache;        // has its own lock, as have identity and batch
+    struct cache *cache;        // has its own lock, as have identity, batch and gate
     struct identity *identity;
     struct batch *batch;       // steps of several conversations; NULL = each decodes by itself
+    struct gate *gate;         // long passes take turns; NULL = they do not
     struct observer *observer; // NULL = nothing is gathered; has its own lock
     struct hooks hooks;        // of callbacks
     struct iv_callbacks callbacks;

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "engine/gate.h"
 #include "ops/op_profile.h"
 
 enum {
@@ -274,6 +275,7 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
     struct kv *kv = &r->cache[0];
     const float *rows = p->rows;
     size_t want, step_bytes;
+    struct gate_pass pass = {0};
     beams_free(r);
     kv_truncate(kv, p->n_reused);
     if (!add_size(p->n, p->max_new, &want) || p->n > r->ctx_limit)
@@ -286,16 +288,18 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
     TRY(runner_plan_step(r->engine, want, 1, &step_bytes, e));
     TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
     TRY(make_room(r, kv, p->n, e));
+    TRY(gate_enter(r->engine->gate, &pass, &r->hooks, e));
     for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
         if (p->ids[i] < 0 && rows)
             rows += r->engine->config.llm.d_model;
     while (kv->n < p->n) {
         size_t n = chunk_rows(r->ops, p->n - kv->n);
-        prefill_chunk(r->ops, &r->engine->model.llm, p->ids + kv->n, &rows, kv, n, p->n, &r->hooks,
-                      logits);
+        prefill_chunk(r->ops, &r->engine->model.llm, p->ids + kv->n, &rows, kv, n, p->n,
+                      &pass.hooks, logits);
         TRY(ops_status(r->ops, e));
     }
 fail:
+    gate_leave(&pass);
     return rc;
 }
 
