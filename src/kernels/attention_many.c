@@ -16,6 +16,8 @@
 
 #include <math.h>
 
+enum { LINE = 16 }; // floats of a cache line
+
 // A block of keys, and where it is packed.
 struct keys {
     size_t from, n; // n as it was packed
@@ -100,10 +102,19 @@ static void attend_keys(const struct product_kernels *p, const struct attention_
     }
 }
 
-// Rows [i, i + m) of head h against the packed blocks [b0, b1).
+// The queries that come next lie far apart, each row on a page of its own: they are asked for early.
+static void prefetch_queries(const struct attention_job *j, const struct rows *r)
+{
+    size_t end = min_size(r->i + 2 * ATTENTION_ROWS, j->n_q);
+    for (size_t i = r->i + ATTENTION_ROWS; i < end; i++)
+        for (size_t c = 0; c < j->d; c += LINE)
+            __builtin_prefetch(j->q + i * j->q_stride + r->h * j->d + c);
+}
+
+// Rows [i, i + m) of head h against the packed blocks [b0, b1), after which there are no more: `last`.
 static void attend_rows(const struct product_kernels *p, const struct attention_job *j,
                         const struct attention_parts *u, const struct rows *all, size_t b0,
-                        size_t b1)
+                        size_t b1, bool last)
 {
     for (size_t q = 0; q < all->m; q++) {
         attention_query(p, j, u->q, all->i + q, all->h);
@@ -112,6 +123,7 @@ static void attend_rows(const struct product_kernels *p, const struct attention_
             memcpy(u->acc + q * u->acc_stride, attention_out(j, all->i + q, all->h),
                    j->d * sizeof *u->acc);
     }
+    prefetch_queries(j, all);
     for (size_t b = b0; b < b1; b++) {
         struct keys k = block_of(p, j, u, b, b - b0);
         struct rows r = *all;
@@ -122,8 +134,10 @@ static void attend_rows(const struct product_kernels *p, const struct attention_
         attend_keys(p, j, u, &r, &k);
     }
     for (size_t q = 0; q < all->m; q++) {
-        float *y = attention_out(j, all->i + q, all->h);
-        memcpy(y, u->acc + q * u->acc_stride, j->d * sizeof *y);
+        float *acc = u->acc + q * u->acc_stride;
+        if (last)
+            p->scale(acc, 1.0f / u->sum[(all->i + q) * j->group + all->h], j->d);
+        memcpy(attention_out(j, all->i + q, all->h), acc, j->d * sizeof *acc);
     }
 }
 
@@ -135,7 +149,7 @@ void attention_many(const struct product_kernels *p, const struct attention_job 
         u->max[r] = -INFINITY;
         u->sum[r] = 0;
     }
-    for (size_t b0 = 0; b0 < n_block; b0 = end) {
+    for (size_t b0 = 0;; b0 = end) {
         end = b0;
         while (end < n_block && end < b0 + ATTENTION_PACKED) {
             struct keys k = block_of(p, j, u, end, end - b0);
@@ -144,15 +158,13 @@ void attention_many(const struct product_kernels *p, const struct attention_job 
             pack_keys(p, j, u, &k);
             end++;
         }
-        if (end == b0)
-            break;
+        bool last = end == n_block || block_of(p, j, u, end, 0).n == 0;
         for (size_t h = 0; h < j->group; h++)
             for (size_t i = 0; i < j->n_q; i += ATTENTION_ROWS) {
                 struct rows r = {h, i, i, min_size(ATTENTION_ROWS, j->n_q - i)};
-                attend_rows(p, j, u, &r, b0, end);
+                attend_rows(p, j, u, &r, b0, end, last);
             }
+        if (last)
+            break;
     }
-    for (size_t i = 0; i < j->n_q; i++)
-        for (size_t h = 0; h < j->group; h++)
-            p->scale(attention_out(j, i, h), 1.0f / u->sum[i * j->group + h], j->d);
 }

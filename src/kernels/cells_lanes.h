@@ -3,7 +3,7 @@
 // named first: stored weights as vectors of 32-bit cells, and prepared rows.
 //
 // A cell is one f32, or in a tier that multiplies bf16 a pair of those: it defines CELL_INPUTS as 2,
-// the cells_* functions and cells_store (n lanes as bf16) before including this.
+// the cells_* functions, cells_store (n lanes as bf16) and cells_pair (two vectors as one) before including this.
 //
 // Easy to get wrong: in bf16 both factors must be rounded, F32 and F16 weights too; readers take whole
 // vectors of a prepared row, so its end must be zeros (a NaN left there would meet a weight of zero).
@@ -65,6 +65,19 @@ ALWAYS_INLINE void form_store(uint8_t *row, size_t i, lanes v, enum form form, s
     }
 #endif
     lanes_store_n(row + 4 * i, form == FORM_ROUNDED ? lanes_round_bf16(v) : v, n);
+}
+
+// 2 * LANES elements from i on.
+ALWAYS_INLINE void form_store2(uint8_t *row, size_t i, lanes low, lanes high, enum form form)
+{
+#if CELL_INPUTS == 2
+    if (form == FORM_BF16) {
+        lanes_store(row + 2 * i, cells_pair(low, high));
+        return;
+    }
+#endif
+    form_store(row, i, low, form, LANES);
+    form_store(row, i + LANES, high, form, LANES);
 }
 
 // Element i of a prepared row in every lane.

@@ -83,6 +83,7 @@ struct tile_job {
         *steps; // int8: of row 0 and the first input, struct int8_step; rows x_stride bytes apart
     const void *panel;
     size_t m, n, k;
+    const float *bias; // [n] or NULL: where the sums start unless `add` is set
     bool add;
 };
 
@@ -138,7 +139,7 @@ struct product_kernels {
     void (*pack_t)(void *panel, const void *w, size_t w_stride, enum dtype w_type, size_t n,
                    size_t k);
     // y [m, n] (+)= x [m, k] panel, x prepared rows at a byte stride. The sum over k runs in order, on
-    // from y's old value when add is set.
+    // from y's old value when add is set, else from bias.
     void (*tile)(const struct tile_job *j);
     // int8: q [n] = levels of a block of n <= KERNEL_INT8_BLOCK weights at w (F32, F16, BF16, or whole blocks),
     // returns their step. pack_levels: n (<= panel) rows of k levels, KERNEL_INT8_BLOCK apart, as a panel of

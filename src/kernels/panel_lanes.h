@@ -11,8 +11,9 @@
 
 enum {
     PANEL = PANEL_VECTORS * LANES, // outputs
-    PANEL_BLOCK = 256,             // outputs packed at a time
-    PANEL_DEPTH = 512,             // inputs
+    PANEL_BLOCK = 128,             // outputs packed at a time
+    PANEL_AHEAD = 16,              // rows of a transposed matrix asked for early
+    PANEL_DEPTH = 2048,            // inputs: in bf16 these are 512 KiB of L2
 };
 
 #if CELL_INPUTS == 1
@@ -71,6 +72,9 @@ ALWAYS_INLINE void pack_t_type(uint8_t *panel, const uint8_t *w, size_t row_byte
         for (size_t o = 0; o < n; o += LANES, panel += LANES * 4) {
             const uint8_t *from = w + o * elem;
             const uint8_t *next = pair ? from + row_bytes : NULL;
+            for (size_t q = 0; q < CELL_INPUTS;
+                 q++) // rows lie far apart: no stream for the hardware
+                __builtin_prefetch(from + (PANEL_AHEAD + q) * row_bytes);
             lanes_store(panel, cells_column(from, next, t, round, min_size(LANES, n - o)));
         }
     }

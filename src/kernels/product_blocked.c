@@ -9,24 +9,29 @@
 //
 // Easy to get wrong: y carries the sums from one block of inputs to the next, so the order of the sum
 // is that of the inputs whatever the blocks are; only the first block may ignore y's old values. The
-// bias is the sum's start. p->depth is a multiple of 32, so x stays aligned at every block and only
-// the last block has the zeros behind a row's end.
+// bias is the sum's start. Blocks of inputs end at multiples of 256, so x stays aligned at
+// every one, blocks of weights stay whole, and only the last one has the zeros behind a row's end.
 #include "kernels/tiers.h"
 
 #include <string.h>
 
 #include "base/size.h"
+#include "tensor/blocks.h"
 
-enum { ROW_BLOCK = 192 }; // x rows swept per panel: at depth 512 in bf16 these are 192 KiB of L2
+enum { ROW_BLOCK = 96 }; // x rows swept per panel: at full depth in bf16 these are 384 KiB of L2
 
-static void start_from_bias(const struct product_job *j, size_t from, size_t n)
+// Inputs taken next of those left: about as many each time, and whole blocks of weights.
+static size_t depth_of(const struct product_kernels *p, size_t left)
+{
+    if (left <= p->depth)
+        return left;
+    return min_size(p->depth, round_up(div_up(left, div_up(left, p->depth)), BLOCK_SUPER));
+}
+
+static void add_bias(const struct product_job *j, size_t from, size_t n)
 {
     for (size_t r = 0; r < j->m; r++) {
         float *y = j->y + r * j->y_stride + from;
-        if (!j->add) {
-            memcpy(y, j->bias + from, n * sizeof *y);
-            continue;
-        }
         for (size_t o = 0; o < n; o++)
             y[o] += j->bias[from + o];
     }
@@ -70,12 +75,12 @@ void product_many_blocked(const struct product_kernels *p, const struct product_
     size_t x_stride = product_x_stride(p, j->k);
     for (size_t n0 = 0; n0 < j->n; n0 += p->block) {
         size_t n = min_size(p->block, j->n - n0);
-        if (j->bias)
-            start_from_bias(j, n0, n);
-        bool add = j->add || j->bias != NULL;
+        if (j->bias && j->add)
+            add_bias(j, n0, n);
+        bool add = j->add;
         size_t k0 = 0;
         do { // once even when k is 0: y is written
-            size_t k = min_size(p->depth, j->k - k0);
+            size_t k = depth_of(p, j->k - k0);
             size_t step = p->panel * p->depth * p->x_elem;
             pack_block(p, j, scratch, step, n0, n, k0, k);
             for (size_t m0 = 0; m0 < j->m; m0 += ROW_BLOCK) {
@@ -91,6 +96,7 @@ void product_many_blocked(const struct product_kernels *p, const struct product_
                     t.y = j->y + m0 * j->y_stride + n0 + o;
                     t.panel = (const uint8_t *)scratch + o / p->panel * step;
                     t.n = min_size(p->panel, n - o);
+                    t.bias = j->bias ? j->bias + n0 + o : NULL;
                     p->tile(&t);
                 }
             }

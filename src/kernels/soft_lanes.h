@@ -7,40 +7,62 @@
 #include "kernels/cells_lanes.h"
 #include "kernels/exp_lanes.h"
 
+// Largest of s [n] and low; a NaN stays out of it. Four chains, lest one's latency be the speed.
+ALWAYS_INLINE float soft_max(const float *s, size_t n, float low)
+{
+    lanes a = lanes_set(low), b = a, c = a, d = a;
+    size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        a = lanes_max(lanes_load(s + i), a);
+        b = lanes_max(lanes_load(s + i + LANES), b);
+        c = lanes_max(lanes_load(s + i + 2 * LANES), c);
+        d = lanes_max(lanes_load(s + i + 3 * LANES), d);
+    }
+    for (; i + LANES <= n; i += LANES)
+        a = lanes_max(lanes_load(s + i), a);
+    float top = lanes_max_of(lanes_max(lanes_max(a, b), lanes_max(c, d)));
+    for (; i < n; i++)
+        top = s[i] > top ? s[i] : top;
+    return top;
+}
+
+// What is rounded next need not be better than that.
+ALWAYS_INLINE lanes soft_exp2(lanes x, enum form form)
+{
+    return form == FORM_F32 ? lanes_exp2(x) : lanes_exp2_short(x);
+}
+
 // exp(s - max) is 2^(s log2 e - max log2 e), one fused step from the score; the rounding of the second
 // term is the same for a whole step and part of the returned factor, so it cancels.
 ALWAYS_INLINE float soft_step_form(uint8_t *p, const float *s, size_t n, size_t n_pad, float *max,
                                    float *sum, enum form form)
 {
     const float log2e = 1.44269504f;
-    size_t full = n - n % LANES, tail = n % LANES;
-    lanes top = lanes_set(*max);
-    for (size_t i = 0; i < full; i += LANES)
-        top = lanes_max(lanes_load(s + i), top); // a NaN stays out of the maximum
-    float now = lanes_max_of(top);
-    for (size_t i = full; i < n; i++)
-        now = s[i] > now ? s[i] : now;
-    lanes scale = lanes_set(log2e), shift = lanes_set(-now * log2e), total = lanes_zero();
-    for (size_t i = 0; i < full; i += LANES) {
-        lanes e = lanes_exp2(lanes_fma(lanes_load(s + i), scale, shift));
+    float now = soft_max(s, n, *max);
+    lanes scale = lanes_set(log2e), shift = lanes_set(-now * log2e);
+    lanes total = lanes_zero(), more = lanes_zero();
+    size_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        lanes e = soft_exp2(lanes_fma(lanes_load(s + i), scale, shift), form);
+        lanes f = soft_exp2(lanes_fma(lanes_load(s + i + LANES), scale, shift), form);
+        total = lanes_add(total, e);
+        more = lanes_add(more, f);
+        form_store2(p, i, e, f, form);
+    }
+    for (; i < n; i += LANES) {
+        float part[LANES]; // the lanes behind the end become zero
+        size_t some = min_size(LANES, n - i);
+        lanes_store(part, soft_exp2(lanes_fma(lanes_load_n(s + i, some), scale, shift), form));
+        lanes e = lanes_load_n(part, some);
         total = lanes_add(total, e);
         form_store(p, i, e, form, LANES);
     }
-    size_t at = full;
-    if (tail != 0) {
-        float part[LANES];
-        lanes_store(part, lanes_exp2(lanes_fma(lanes_load_n(s + full, tail), scale, shift)));
-        lanes e = lanes_load_n(part, tail);
-        total = lanes_add(total, e);
-        form_store(p, full, e, form, LANES);
-        at += LANES;
-    }
     size_t elem = form == FORM_BF16 ? 2 : 4;
-    if (at < n_pad)
-        memset(p + at * elem, 0, (n_pad - at) * elem);
+    if (i < n_pad)
+        memset(p + i * elem, 0, (n_pad - i) * elem);
     float factor = lanes_first_of(lanes_exp2(lanes_set(*max * log2e - now * log2e)));
     *max = now;
-    *sum = *sum * factor + lanes_sum(total);
+    *sum = *sum * factor + lanes_sum(lanes_add(total, more));
     return factor;
 }
 

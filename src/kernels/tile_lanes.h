@@ -18,6 +18,7 @@ struct tile_at {
     const uint8_t *panel;
     size_t cells; // of k
     size_t last;  // columns of the last vector
+    const float *bias;
     bool add;
 };
 
@@ -50,6 +51,9 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 #define TILE_LOAD(r, c)                                                                            \
     if (r < R && c < C)                                                                            \
         s##r##c = tile_load(TILE_AT(r, c), TILE_N(c));
+#define TILE_BIAS(r, c)                                                                            \
+    if (r < R && c < C)                                                                            \
+        s##r##c = b##c;
 #define TILE_STORE(r, c)                                                                           \
     if (r < R && c < C)                                                                            \
         tile_store(TILE_AT(r, c), s##r##c, TILE_N(c));
@@ -65,6 +69,12 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
     TILE_ALL(TILE_ZERO)
     if (a->add) {
         TILE_ALL(TILE_LOAD)
+    } else if (a->bias) {
+        const lanes b0 = tile_load(a->bias, TILE_N(0));
+        const lanes b1 = C > 1 ? tile_load(a->bias + LANES, TILE_N(1)) : b0;
+        const lanes b2 = C > 2 ? tile_load(a->bias + 2 * LANES, TILE_N(2)) : b0;
+        const lanes b3 = C > 3 ? tile_load(a->bias + 3 * LANES, TILE_N(3)) : b0;
+        TILE_ALL(TILE_BIAS)
     }
     const uint8_t *panel = a->panel, *x0 = a->x, *x3 = R > 3 ? x0 + 3 * a->x_stride : x0;
     const size_t xs = a->x_stride;
@@ -88,6 +98,7 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 #undef TILE_ROW
 #undef TILE_FMA
 #undef TILE_STORE
+#undef TILE_BIAS
 #undef TILE_LOAD
 #undef TILE_ZERO
 #undef TILE_N
@@ -104,6 +115,7 @@ ALWAYS_INLINE void tile_width(const struct tile_job *j, const int C)
         .panel = j->panel,
         .cells = div_up(j->k, CELL_INPUTS),
         .last = j->n - LANES * (size_t)(C - 1),
+        .bias = j->bias,
         .add = j->add,
     };
     for (size_t r = 0; r < j->m;) {

@@ -27,6 +27,7 @@ enum {
     FEW_COLS = 16,           // columns of tasks are a multiple
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
+    PAIR_FACTOR = 4,         // as much again where an instruction multiplies pairs
     PLAIN_MACS_MAX =
         1 << 21, // without packing: the plain kernels are slow, and rows may be cut freely
     PLAIN_COLS = 64,
@@ -55,8 +56,8 @@ static void cut_many(struct product_cut *c, struct product_size z, size_t thread
     bool plain = p->scratch_bytes == 0;
     size_t want = threads == 1 ? 1 : TASKS_PER_THREAD * threads;
     size_t rows_min = plain ? 1 : MANY_ROWS_MIN, macs_max = plain ? PLAIN_MACS_MAX : MANY_MACS_MAX;
-    if (p->steps && !plain) // int8 has twice the speed
-        macs_max *= 2;
+    if (!plain && p->x_elem < sizeof(float))
+        macs_max *= PAIR_FACTOR;
 
     c->cols = plain ? PLAIN_COLS : p->block;
     if (div_up(z.n, c->cols) < want) // fewer columns at a time, but whole panels
@@ -65,8 +66,8 @@ static void cut_many(struct product_cut *c, struct product_size z, size_t thread
     size_t n_col_block = div_up(z.n, c->cols);
     if (n_col_block < want)
         c->rows = max_size(div_up(z.m, div_up(want, n_col_block)), rows_min);
-    c->rows = min_size(c->rows, max_size(macs_max / (c->cols * k), rows_min));
-    c->rows = min_size(c->rows, z.m);
+    size_t rows_max = max_size(macs_max / (c->cols * k), rows_min);
+    c->rows = min_size(c->rows, div_up(z.m, div_up(z.m, rows_max)));
 }
 
 static struct product_cut cut_of(const struct ops *o, struct product_size z)
