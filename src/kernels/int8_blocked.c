@@ -11,12 +11,12 @@
 #include "kernels/int8_parts.h"
 #include "kernels/tiers.h"
 
-static void start_from_bias(const struct product_job *j, size_t from, size_t n)
+static void add_bias(const struct product_job *j, size_t from, size_t n)
 {
     for (size_t r = 0; r < j->m; r++) {
         float *y = j->y + r * j->y_stride + from;
         for (size_t o = 0; o < n; o++)
-            y[o] = j->add ? y[o] + j->bias[from + o] : j->bias[from + o];
+            y[o] += j->bias[from + o];
     }
 }
 
@@ -70,9 +70,10 @@ void int8_many_blocked(const struct product_kernels *p, const struct product_job
                              .panel = panel,
                              .m = j->m,
                              .n = n,
-                             .add = j->add || j->bias};
-        if (j->bias)
-            start_from_bias(j, n0, n);
+                             .bias = j->bias ? j->bias + n0 : NULL,
+                             .add = j->add};
+        if (j->bias && j->add)
+            add_bias(j, n0, n);
         do { // once even when k is 0: y is written
             t.k = min_size(INT8_DEPTH, j->k - k0);
             t.x = (const uint8_t *)j->x + k0 * p->x_elem;

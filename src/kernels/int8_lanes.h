@@ -138,15 +138,16 @@ struct int8_at {
     const uint8_t *panel;
     size_t k;
     size_t last; // columns of the last vector
+    const float *bias;
     bool add;
 };
 
-ALWAYS_INLINE void int8_join(float *y, lanes sum, lanes step, size_t n, bool add)
+ALWAYS_INLINE void int8_join(float *y, lanes sum, lanes step, lanes bias, size_t n, bool add)
 {
     if (n == LANES)
-        lanes_store(y, add ? lanes_fma(sum, step, lanes_load(y)) : lanes_mul(sum, step));
+        lanes_store(y, lanes_fma(sum, step, add ? lanes_load(y) : bias));
     else
-        lanes_store_n(y, add ? lanes_fma(sum, step, lanes_load_n(y, n)) : lanes_mul(sum, step), n);
+        lanes_store_n(y, lanes_fma(sum, step, add ? lanes_load_n(y, n) : bias), n);
 }
 
 ALWAYS_INLINE void int8_body(const struct int8_at *a, const int R, const int C)
@@ -173,8 +174,11 @@ ALWAYS_INLINE void int8_body(const struct int8_at *a, const int R, const int C)
     }
 #define INT8_JOIN_1(r, c)                                                                          \
     if (c < C)                                                                                     \
-        int8_join(y + r * a->y_stride + c * LANES, sums_f32(s##r##c), lanes_mul(step, p##c),       \
-                  c == C - 1 ? a->last : LANES, add);
+        int8_join(y + r * a->y_stride + c * LANES, sums_f32(s##r##c), lanes_mul(step, p##c), b##c, \
+                  INT8_N(c), add);
+#define INT8_N(c) (c == C - 1 ? a->last : LANES)
+#define INT8_BIAS(c)                                                                               \
+    (C > c && a->bias ? lanes_load_n(a->bias + c * LANES, INT8_N(c)) : lanes_zero())
 #define INT8_JOIN(r)                                                                               \
     if (r < R) {                                                                                   \
         lanes step = lanes_splat(&INT8_STEP(r)->step);                                             \
@@ -205,6 +209,7 @@ ALWAYS_INLINE void int8_body(const struct int8_at *a, const int R, const int C)
             x0 += 4;
             x3 += 4;
         }
+        const lanes b0 = INT8_BIAS(0), b1 = INT8_BIAS(1), b2 = INT8_BIAS(2), b3 = INT8_BIAS(3);
         lanes p0 = lanes_load(panel), p1 = p0, p2 = p0, p3 = p0;
         if (C > 1)
             p1 = lanes_load(panel + LANES * 4);
@@ -219,6 +224,8 @@ ALWAYS_INLINE void int8_body(const struct int8_at *a, const int R, const int C)
         left -= some;
     }
 #undef INT8_JOIN
+#undef INT8_BIAS
+#undef INT8_N
 #undef INT8_JOIN_1
 #undef INT8_ADD
 #undef INT8_ADD_1
@@ -249,6 +256,7 @@ ALWAYS_INLINE void int8_width(const struct tile_job *j, const int C)
         .panel = j->panel,
         .k = j->k,
         .last = j->n - LANES * (size_t)(C - 1),
+        .bias = j->bias,
         .add = j->add,
     };
     for (size_t r = 0; r < j->m;) {
@@ -276,7 +284,8 @@ static void int8_tile(const struct tile_job *j)
     size_t vectors = div_up(j->n, LANES);
     if (j->k == 0) {
         for (size_t r = 0; r < j->m && !j->add; r++)
-            memset(j->y + r * j->y_stride, 0, j->n * sizeof *j->y);
+            for (size_t o = 0; o < j->n; o++)
+                j->y[r * j->y_stride + o] = j->bias ? j->bias[o] : 0;
     } else if (vectors == 1) {
         int8_width(j, 1);
     } else if (vectors == 2) {

@@ -60,8 +60,6 @@ static void cut_many(struct product_cut *c, struct product_size z, size_t thread
     size_t rows_min = plain ? 1 : MANY_ROWS_MIN, macs_max = plain ? PLAIN_MACS_MAX : MANY_MACS_MAX;
     if (!plain && p->x_elem < sizeof(float))
         macs_max *= PAIR_FACTOR;
-    if (!plain && p->steps) // int8 has twice the speed
-        macs_max *= 2;
 
     c->cols = plain ? PLAIN_COLS : p->block;
     if (div_up(z.n, c->cols) < want) // fewer columns at a time, but whole panels

@@ -130,11 +130,11 @@ static int linear_bind(struct binder *b, const char *prefix, const struct bind_r
     struct expected bias = {1, {w->dim[0]}, false};
     memset(out, 0, sizeof *out);
     TRY(own_take(b, prefix, row, ".weight", w, &out->w, e));
+    if (!tensor_present(&out->w))
+        return 0; // optional; a stray bias or LoRA pair shows up as unused
     out->fine = row->flags & BIND_FINE         ? FINE_ALWAYS
                 : row->flags & BIND_FINE_PLAIN ? FINE_PLAIN
                                                : FINE_NOT;
-    if (!tensor_present(&out->w))
-        return 0; // optional; a stray bias or LoRA pair shows up as unused
     if (row->flags & BIND_BIAS) {
         struct bind_row strict = *row; // the weight is there: the bias must be too
         strict.flags &= ~(unsigned)BIND_OPTIONAL;
