@@ -145,7 +145,8 @@ void counters_write(struct counters *c, const struct counters_now *now, struct t
           c->media_misses);
     whole(out, "ivchat_media_refused_total", "counter", "Media that could not be decoded.",
           c->decode_refused);
-    whole(out, "ivchat_cancelled_total", "counter", "Requests whose client left before the end.", c->cancelled);
+    whole(out, "ivchat_cancelled_total", "counter", "Requests whose client left before the end.",
+          c->cancelled);
     (void)pthread_mutex_unlock(&c->lock);
     whole(out, "ivchat_jobs_running", "gauge", "Answers being worked on.", now->running);
     whole(out, "ivchat_jobs_waiting", "gauge", "Requests in the queue.", now->waiting);

@@ -40,7 +40,8 @@ extern char **environ;
 // it can draw into a frame.
 static void clean_environment(char *out[ENVIRONMENT_MAX])
 {
-    static const char *const kept[] = {"LD_", "ASAN_", "LSAN_", "TSAN_", "UBSAN_", "GLIBC_TUNABLES="};
+    static const char *const kept[] = {"LD_",   "ASAN_",  "LSAN_",
+                                       "TSAN_", "UBSAN_", "GLIBC_TUNABLES="};
     size_t n = 0;
     for (char **v = environ; *v && n + 1 < ENVIRONMENT_MAX; v++) {
         for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {

@@ -74,7 +74,8 @@ int httpguard_check(const struct httphead *h, const struct httprules *rules, str
     if (h->n_host > 1)
         return refuse(r, 400, "invalid_request", "", "the host is told twice");
     if (h->transfer_encoding && strcasecmp(h->transfer_encoding, "chunked") != 0)
-        return refuse(r, 400, "invalid_request", "", "no transfer coding but chunked is known here");
+        return refuse(r, 400, "invalid_request", "",
+                      "no transfer coding but chunked is known here");
     if (rules->guard_host && h->host && !host_is_ours(h->host, rules))
         return refuse(r, 403, "forbidden_host", "",
                       "this server answers to the name of its own machine only; set --api-key or "

@@ -235,8 +235,7 @@ static int follow(struct hop *h, const char *url, size_t n, const char *where, s
 int mediafetch(const struct mediafetch *f, const char *url, size_t n, const char *where, int *fd,
                uint64_t *size, struct refusal *r)
 {
-    struct hop h = {
-        .f = f, .fd = -1, .until_ns = clock_now_ns() + (int64_t)(f->seconds * 1e9)};
+    struct hop h = {.f = f, .fd = -1, .until_ns = clock_now_ns() + (int64_t)(f->seconds * 1e9)};
     *fd = -1;
     if (!f->allowed || !*f->allowed)
         return refuse(r, 400, "remote_media_not_allowed", where,

@@ -42,12 +42,18 @@ static long go(const char *what)
         const char *name;
         long number, a, b, c;
     } calls[] = {
-        {"socket", SYS_socket, 2, 1, 0},   {"clone", SYS_clone, 17, 0, 0},
-        {"kill", SYS_kill, 1, 0, 0},       {"ptrace", SYS_ptrace, 16, 1, 0},
-        {"memfd", SYS_memfd_create, 0, 0, 0}, {"prctl", SYS_prctl, 38, 0, 0},
-        {"setrlimit", SYS_setrlimit, 0, 0, 0}, {"getppid", SYS_getppid, 0, 0, 0},
-        {"dup", SYS_dup, 0, 0, 0},         {"pipe", SYS_pipe2, 0, 0, 0},
-        {"ioctl", SYS_ioctl, 0, 0x5401, 0}, {"uname", SYS_uname, 0, 0, 0},
+        {"socket", SYS_socket, 2, 1, 0},
+        {"clone", SYS_clone, 17, 0, 0},
+        {"kill", SYS_kill, 1, 0, 0},
+        {"ptrace", SYS_ptrace, 16, 1, 0},
+        {"memfd", SYS_memfd_create, 0, 0, 0},
+        {"prctl", SYS_prctl, 38, 0, 0},
+        {"setrlimit", SYS_setrlimit, 0, 0, 0},
+        {"getppid", SYS_getppid, 0, 0, 0},
+        {"dup", SYS_dup, 0, 0, 0},
+        {"pipe", SYS_pipe2, 0, 0, 0},
+        {"ioctl", SYS_ioctl, 0, 0x5401, 0},
+        {"uname", SYS_uname, 0, 0, 0},
     };
     char *const nothing[] = {NULL};
     if (strcmp(what, "exec") == 0)
@@ -57,7 +63,10 @@ static long go(const char *what)
     if (strcmp(what, "unlink") == 0)
         return syscall(SYS_unlinkat, AT_FDCWD, "/nowhere", 0);
     if (strcmp(what, "code") == 0)
-        return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? -1 : 0;
+        return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+                       MAP_FAILED
+                   ? -1
+                   : 0;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         if (strcmp(calls[i].name, what) == 0)
             return syscall(calls[i].number, calls[i].a, calls[i].b, calls[i].c, 0, 0);
