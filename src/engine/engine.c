@@ -13,6 +13,7 @@
 #include "engine/gate.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
+#include "engine/prefixes.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
@@ -273,6 +274,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     if (!g->tokenizer_only && !g->gpu) {
         TRY(batch_open(g, &g->batch, &e));
         TRY(gate_open(&g->gate, &e));
+        TRY(prefixes_open(&g->prefixes, &e));
     }
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
@@ -293,6 +295,7 @@ void iv_engine_close(iv_engine *g)
         return;
     batch_close(g->batch);
     gate_close(g->gate);
+    prefixes_close(g->prefixes);
     prefetch_close(g->prefetch);
     cache_close(g->cache);
     gpu_close(g->gpu);

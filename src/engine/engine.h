@@ -23,6 +23,7 @@
 
 struct batch;
 struct gate;
+struct prefixes;
 
 struct iv_engine {
     bool tokenizer_only;
@@ -37,11 +38,12 @@ struct iv_engine {
     bool cpu_only;       // the model is one that the GPU's ops do not know: GGUF
     struct gpu *gpu;     // NULL = everything runs on the CPU
     bool gpu_must;       // the caller asked for it by name
-    struct cache *cache; // has its own lock, as have identity, batch and gate
+    struct cache *cache; // has its own lock, as have identity and the three below it
     struct identity *identity;
-    struct batch *batch; // steps of several conversations; NULL = each decodes by itself
-    struct gate *gate;   // long passes take turns; NULL = they do not
-    struct hooks hooks;  // of callbacks
+    struct batch *batch;       // steps of several conversations; NULL = each decodes by itself
+    struct gate *gate;         // long passes take turns; NULL = they do not
+    struct prefixes *prefixes; // beginnings of prompts that others may take; NULL = none
+    struct hooks hooks;        // of callbacks
     struct iv_callbacks callbacks;
     char name[256];
     char device[160]; // "cpu", "cuda:0 (NVIDIA H200)"
