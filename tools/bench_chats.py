@@ -94,7 +94,7 @@ def pace(s, video, data, n):
     before = [b - a for a, b in zip(times[1:], times[2:])]
     began = time.monotonic()
     other = s.post("/v1/videos", data)["id"]
-    s.post("/v1/chat/completions", s.body(other, "What is that?", 1, seed=5, num_frames=4))
+    s.post("/v1/chat/completions", s.body(other, "What is that?", 1, media_io_kwargs={"video": {"num_frames": 4}}))
     ended = time.monotonic()
     t.join()
     gaps = [b - a for a, b in zip(times[quiet:], times[quiet + 1:]) if a < ended and b > began]

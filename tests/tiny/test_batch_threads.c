@@ -20,6 +20,14 @@
 
 enum { MANY = 70, MOST_NEW = 48 }; // MANY: more than one pass takes
 
+// Steps are joined on the CPU.
+static struct iv_engine_options cpu_options(void)
+{
+    struct iv_engine_options o = engine_fixture_options();
+    o.device = "cpu";
+    return o;
+}
+
 struct talk {
     iv_engine *engine;
     iv_media *media;
@@ -182,7 +190,7 @@ static void alone(struct talk *t, iv_engine *g, iv_media *m, size_t n)
 static void crowd(const char *dtype, const char *cpu, size_t n, int rounds)
 {
     static struct talk ref[MANY], t[MANY];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     o.dtype = dtype;
     o.cpu = cpu;
     iv_engine *g = engine_fixture_open(&o);
@@ -243,7 +251,7 @@ static void test_more_than_a_pass_takes(void **state)
 static void test_stopped_neighbours(void **state)
 {
     static struct talk ref[12], t[12];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     iv_engine *g = engine_fixture_open(&o);
     iv_media *m = media_fixture_noise(g, 6);
     double worst = 0;
@@ -279,7 +287,7 @@ static void test_stopped_neighbours(void **state)
 static void test_nobody_waits_for_a_sleeper(void **state)
 {
     static struct talk ref[6], t[6];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     iv_engine *g = engine_fixture_open(&o);
     iv_media *m = media_fixture_noise(g, 7);
     atomic_int done = 0, running = 0;
@@ -305,7 +313,7 @@ static void test_nobody_waits_for_a_sleeper(void **state)
 static void test_one_video_is_computed_once(void **state)
 {
     static struct talk ref[8], t[8];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     iv_engine *g = engine_fixture_open(&o);
     iv_media *m = media_fixture_noise(g, 8), *other = media_fixture_noise(g, 9);
     (void)state;
