@@ -4,7 +4,7 @@
 
     tools/bench_chats.py IVCHAT MODEL VIDEO [--tokens 32] [--parallel 8] [--pace] [-- SERVE-OPTION...]
 
-Prints tokens per second of each round (the prompt's new part included) and whether every answer equals the one that it
+VIDEO - = none. Prints tokens per second of each round (the prompt's new part included) and whether every answer equals the one that it
 had alone. --pace: also the longest wait between two tokens of an answer while other prompts and another video are
 taken in.
 """
@@ -52,7 +52,8 @@ class Server:
         return data
 
     def body(self, video, question, n, **more):
-        content = [{"type": "video", "id": video}, {"type": "text", "text": question}]
+        content = [{"type": "video", "id": video}] if video else []
+        content.append({"type": "text", "text": question})
         return json.dumps({"messages": [{"role": "user", "content": content}], "max_tokens": n, "ignore_eos": True,
                            "temperature": 0, **more})
 
@@ -93,7 +94,7 @@ def pace(s, video, data, n):
     before = [b - a for a, b in zip(times[1:], times[2:])]
     began = time.monotonic()
     other = s.post("/v1/videos", data)["id"]
-    s.post("/v1/chat/completions", s.body(other, "What is that?", 1, seed=5, num_frames=4))
+    s.post("/v1/chat/completions", s.body(other, "What is that?", 1, media_io_kwargs={"video": {"num_frames": 4}}))
     ended = time.monotonic()
     t.join()
     gaps = [b - a for a, b in zip(times[quiet:], times[quiet + 1:]) if a < ended and b > began]
@@ -111,12 +112,14 @@ def main():
     p.add_argument("--pace", action="store_true")
     p.add_argument("options", nargs="*")
     o = p.parse_args()
-    with open(o.video, "rb") as f:
-        data = f.read()
+    data = None
+    if o.video != "-":
+        with open(o.video, "rb") as f:
+            data = f.read()
     s = Server(o.ivchat, o.model, o.parallel, o.options)
     try:
         start = time.monotonic()
-        video = s.post("/v1/videos", data)["id"]
+        video = s.post("/v1/videos", data)["id"] if data else None
         s.chat(video, QUESTIONS[0], 1)
         print("first answer after %.1f s" % (time.monotonic() - start))
         _, seconds = at_once(s, video, QUESTIONS[:o.parallel], 1)

@@ -78,16 +78,18 @@ int session_prefill(iv_session *s, const struct prompt *p, size_t max_new, size_
     const struct kv *kv = &s->runner.cache[0];
     size_t same =
         s->keep_cache ? prompt_common_prefix(s->cached.v, s->cached.n, p->ids.v, p->ids.n) : 0;
-    *n_cached = runner_reusable(&s->runner, min_size(same, kv->n), p->ids.n);
-    s->cached.n = *n_cached; // should the ids below not fit
+    size_t kept = runner_reusable(&s->runner, min_size(same, kv->n), p->ids.n);
+    s->cached.n = kept; // should the ids below not fit
     rc = runner_prefill(&s->runner,
                         &(struct runner_prompt){.ids = p->ids.v,
                                                 .n = p->ids.n,
                                                 .rows = s->rows ? s->rows->v : NULL,
-                                                .n_reused = *n_cached,
-                                                .max_new = max_new},
+                                                .n_reused = kept,
+                                                .max_new = max_new,
+                                                .share = s->keep_cache},
                         s->logits, e);
-    if (kv->n > *n_cached) {
+    *n_cached = s->runner.n_reused;
+    if (kv->n > kept) {
         ids_reset(&s->cached);
         int added = ids_append(&s->cached, p->ids.v, min_size(kv->n, p->ids.n), e);
         rc = rc != 0 ? rc : added;

@@ -33,7 +33,7 @@ enum {
     PLAN_POSITIONS = 256 // scratch is planned for a multiple
 };
 static const double GATHER_PART = 0.25; // of a pass's time ...
-static const double GATHER_MIN_MS = 0.05, GATHER_MAX_MS = 20;
+static const double GATHER_MIN_MS = 0.3, GATHER_MAX_MS = 20;
 
 enum row_state { ROW_WAITING, ROW_RUNNING, ROW_DONE };
 

@@ -15,6 +15,7 @@
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
 #include "engine/observer.h"
+#include "engine/prefixes.h"
 #include "engine/shipped.h"
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
@@ -330,6 +331,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     if (!g->tokenizer_only && !g->gpu) {
         TRY(batch_open(g, &g->batch, &e));
         TRY(gate_open(&g->gate, &e));
+        TRY(prefixes_open(&g->prefixes, &e));
     }
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));
@@ -350,6 +352,7 @@ void iv_engine_close(iv_engine *g)
         return;
     batch_close(g->batch);
     gate_close(g->gate);
+    prefixes_close(g->prefixes);
     prefetch_close(g->prefetch);
     op_profile_close(g->profile);
     cache_close(g->cache);

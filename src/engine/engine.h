@@ -24,6 +24,7 @@
 struct batch;
 struct gate;
 struct op_profile; // ops/op_profile.h
+struct prefixes;
 
 struct iv_engine {
     bool tokenizer_only;
@@ -40,10 +41,11 @@ struct iv_engine {
     struct op_profile *profile; // NULL = off
     struct gpu *gpu;            // NULL = everything runs on the CPU
     bool gpu_must;              // the caller asked for it by name
-    struct cache *cache;        // has its own lock, as have identity, batch and gate
+    struct cache *cache;        // has its own lock, as have identity and the three below it
     struct identity *identity;
     struct batch *batch;       // steps of several conversations; NULL = each decodes by itself
     struct gate *gate;         // long passes take turns; NULL = they do not
+    struct prefixes *prefixes; // beginnings of prompts that others may take; NULL = none
     struct observer *observer; // NULL = nothing is gathered; has its own lock
     struct hooks hooks;        // of callbacks
     struct iv_callbacks callbacks;

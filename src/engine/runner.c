@@ -218,6 +218,8 @@ static void beams_free(struct runner *r)
 
 void runner_free(struct runner *r)
 {
+    if (r->engine)
+        prefix_end(r->engine->prefixes, &r->prefix);
     if (r->cache && r->spare) {
         beams_free(r);
         kv_free(&r->cache[0]);
@@ -231,6 +233,7 @@ void runner_free(struct runner *r)
 struct kv *runner_rest(struct runner *r, size_t n)
 {
     struct kv *kv = &r->cache[0];
+    prefix_end(r->engine->prefixes, &r->prefix);
     beams_free(r);
     kv_truncate(kv, n);
     ops_clear(r->ops);
@@ -265,7 +268,8 @@ static int make_room(const struct runner *r, struct kv *kv, size_t n_pos, struct
     size_t most = min_size(r->n_prompt + r->max_new, r->ctx_limit);
     if (n_pos <= kv->cap)
         return 0;
-    return kv_reserve(kv, max_size(n_pos, min_size(n_pos + GROW, most)), e);
+    struct prefixes *offers = r->prefix.listed ? r->engine->prefixes : NULL;
+    return prefixes_reserve(offers, kv, max_size(n_pos, min_size(n_pos + GROW, most)), e);
 }
 
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e)
@@ -276,8 +280,10 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
     const float *rows = p->rows;
     size_t want, step_bytes;
     struct gate_pass pass = {0};
+    prefix_end(r->engine->prefixes, &r->prefix);
     beams_free(r);
     kv_truncate(kv, p->n_reused);
+    r->n_reused = kv->n;
     if (!add_size(p->n, p->max_new, &want) || p->n > r->ctx_limit)
         return err_set(e, ERR_LIMIT, "the prompt has %zu tokens, the context holds %zu", p->n,
                        r->ctx_limit);
@@ -288,6 +294,15 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
     TRY(runner_plan_step(r->engine, want, 1, &step_bytes, e));
     TRY(begin(r, max_size(prefill.arena_bytes, step_bytes), e));
     TRY(make_room(r, kv, p->n, e));
+    r->prefix = (struct prefix){.ids = p->ids,
+                                .n = p->n,
+                                .rows = p->rows,
+                                .theta = llm_rope_theta(&r->engine->config.llm, p->n),
+                                .tail = ops_few_rows(r->ops) + 1,
+                                .kv = kv};
+    if (p->share)
+        TRY(prefix_begin(r->engine->prefixes, &r->prefix, &r->hooks, e));
+    r->n_reused = kv->n;
     TRY(gate_enter(r->engine->gate, &pass, &r->hooks, e));
     for (size_t i = 0; i < kv->n; i++) // visual rows of the part that is kept
         if (p->ids[i] < 0 && rows)
@@ -298,8 +313,11 @@ int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logit
                       &pass.hooks, logits);
         TRY(ops_status(r->ops, e));
     }
+    prefix_ready(r->engine->prefixes, &r->prefix);
 fail:
     gate_leave(&pass);
+    if (rc != 0)
+        prefix_end(r->engine->prefixes, &r->prefix);
     return rc;
 }
 
@@ -309,6 +327,7 @@ static int fork_beams(struct runner *r, size_t n_beam, struct err *e)
     int rc;
     size_t want = min_size(r->n_prompt + r->max_new, r->ctx_limit), step_bytes;
     const struct llm_config *c = &r->engine->config.llm;
+    prefix_end(r->engine->prefixes, &r->prefix); // the caches will change places
     if (n_beam > RUNNER_MAX_BEAM)
         return err_set(e, ERR_USAGE, "%zu beams: at most %d", n_beam, RUNNER_MAX_BEAM);
     TRY(runner_plan_step(r->engine, want, n_beam, &step_bytes, e));

@@ -6,6 +6,7 @@
 
 #include "engine/batch.h"
 #include "engine/engine.h"
+#include "engine/prefixes.h"
 
 enum { RUNNER_MAX_BEAM = 64 };
 
@@ -18,9 +19,11 @@ struct runner {
     struct kv *spare; // [RUNNER_MAX_BEAM]: where beams are reordered to
     size_t n_beam;    // sequences made of cache[0]; 0 = it runs alone
     size_t n_prompt;  // positions that all caches share
+    size_t n_reused;  // of them were not computed by the last prefill
     size_t max_new;   // room wanted behind the prompt
     size_t ctx_limit; // most positions
     struct batch_seat seat;
+    struct prefix prefix; // what cache[0] offers to others
 };
 
 // Most positions that a session can have: rotary angles that stretch (SPEC 7.2) reach beyond those of training.
@@ -41,6 +44,7 @@ struct runner_prompt {
     const float *rows; // host, f32 [visual positions, d_model]
     size_t n_reused;   // positions of cache[0] that already hold this prompt's beginning
     size_t max_new;    // room wanted behind the prompt
+    bool share;        // others may have, or be given, the keys of its beginning
 };
 
 // Prompt positions that may be kept when the first n_same ids are those of the last prompt: so many that
@@ -48,7 +52,8 @@ struct runner_prompt {
 // not depend on caching.
 size_t runner_reusable(const struct runner *r, size_t n_same, size_t n_prompt);
 
-// Fills cache[0] from n_reused on; logits, host f32 [n_vocab], of the last position. On failure cache[0]
+// Fills cache[0] behind n_reused positions, or more that others give: r->n_reused. ids and rows stay until runner_rest
+// or the next call. logits, host f32 [n_vocab], of the last position. On failure cache[0]
 // holds the positions up to cache[0].n, as many as had been computed.
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e);
 // Around the steps of an answer of one sequence, which then go together with those of other conversations.

@@ -20,6 +20,14 @@
 
 enum { MANY = 70, MOST_NEW = 48 }; // MANY: more than one pass takes
 
+// Steps are joined on the CPU.
+static struct iv_engine_options cpu_options(void)
+{
+    struct iv_engine_options o = engine_fixture_options();
+    o.device = "cpu";
+    return o;
+}
+
 struct talk {
     iv_engine *engine;
     iv_media *media;
@@ -28,6 +36,7 @@ struct talk {
     double temperature;
     int num_beams, dawdle_ms; // dawdle: between two tokens
     int stop_after;           // tokens; 0 = never
+    bool fresh;               // without the caches
     atomic_bool stop;
     atomic_int *running, *done; // talks that have begun to answer, and ended; may be NULL
     int wait_for;               // with the second token until so many are done
@@ -118,6 +127,7 @@ static void *talk_run(void *user)
              "the room");
     so.callbacks.user = t;
     so.callbacks.abort = stopped;
+    so.keep_cache = !t->fresh;
     sleep_ms(t->delay_ms);
     t->every = 14695981039346656037u;
     t->n_token = 0;
@@ -130,6 +140,7 @@ static void *talk_run(void *user)
     if (t->rc == IV_OK) {
         t->reply.n = a.n_token;
         t->reply.hash = a.logits_hash;
+        t->reply.cached = a.cached_tokens;
         snprintf(t->reply.text, sizeof t->reply.text, "%s", a.text);
         iv_answer_free(&a);
     }
@@ -179,7 +190,7 @@ static void alone(struct talk *t, iv_engine *g, iv_media *m, size_t n)
 static void crowd(const char *dtype, const char *cpu, size_t n, int rounds)
 {
     static struct talk ref[MANY], t[MANY];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     o.dtype = dtype;
     o.cpu = cpu;
     iv_engine *g = engine_fixture_open(&o);
@@ -240,7 +251,7 @@ static void test_more_than_a_pass_takes(void **state)
 static void test_stopped_neighbours(void **state)
 {
     static struct talk ref[12], t[12];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     iv_engine *g = engine_fixture_open(&o);
     iv_media *m = media_fixture_noise(g, 6);
     double worst = 0;
@@ -276,7 +287,7 @@ static void test_stopped_neighbours(void **state)
 static void test_nobody_waits_for_a_sleeper(void **state)
 {
     static struct talk ref[6], t[6];
-    struct iv_engine_options o = engine_fixture_options();
+    struct iv_engine_options o = cpu_options();
     iv_engine *g = engine_fixture_open(&o);
     iv_media *m = media_fixture_noise(g, 7);
     atomic_int done = 0, running = 0;
@@ -297,6 +308,49 @@ static void test_nobody_waits_for_a_sleeper(void **state)
     iv_engine_close(g);
 }
 
+// Five ask about one video at the same time: one computes its positions, the others take them over; three of other
+// media and without a cache do not.
+static void test_one_video_is_computed_once(void **state)
+{
+    static struct talk ref[8], t[8];
+    struct iv_engine_options o = cpu_options();
+    iv_engine *g = engine_fixture_open(&o);
+    iv_media *m = media_fixture_noise(g, 8), *other = media_fixture_noise(g, 9);
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        atomic_int running = 0;
+        for (unsigned i = 0; i < 8; i++) {
+            t[i] = talk_of(g, i < 5 ? m : other, i);
+            t[i].media = i == 7 ? NULL : i < 5 ? m : other;
+            t[i].fresh = i == 6;
+            t[i].stop_after = round == 1 && i % 2 == 0 ? 1 : 0;
+            if (round == 0) {
+                talk_run(&t[i]);
+                ref[i] = t[i];
+                assert_int_equal(ref[i].reply.cached, 0);
+                continue;
+            }
+            t[i].running = &running;
+            t[i].begin_with = 8;
+        }
+        if (round == 0)
+            continue;
+        run_together(t, 8);
+        size_t cached = 0;
+        for (size_t i = 0; i < 8; i++) {
+            if (t[i].stop_after == 0)
+                assert_same_talk(&ref[i], &t[i]);
+            cached += t[i].reply.cached > 0;
+        }
+        assert_int_equal(t[6].reply.cached + t[7].reply.cached, 0);
+        if (round == 2)
+            assert_int_equal(cached, 4);
+    }
+    iv_media_close(m);
+    iv_media_close(other);
+    iv_engine_close(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_more_than_a_pass_takes),
         cmocka_unit_test(test_stopped_neighbours),
         cmocka_unit_test(test_nobody_waits_for_a_sleeper),
+        cmocka_unit_test(test_one_video_is_computed_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
