@@ -56,6 +56,12 @@ for args, code, text in (
     r = run(*args)
     tap.ok(r.code == code and text in r.err and r.out == "", "refused: " + " ".join(args[:1] + args[-1:]), r)
 
+# ---- a file that llama.cpp's quantiser wrote
+THEIRS = [118, 101, 138, 133, 84, 321, 428, 406, 114, 187, 448, 496]
+made = os.path.join(ROOT, "tests", "fixtures", "llama_cpp", "tiny-model-Q4_1.gguf")
+r = run("chat", "-m", made, "-p", "What happens?", "-n", "12", "--dtype", "f32", "--ignore-eos", "--json", "-q")
+tap.ok(r.code == 0 and json.loads(r.out)["token_ids"] == THEIRS, "a file of llama.cpp's quantiser answers as llama.cpp does", r)
+
 # ---- ORG/REPO:TYPE, of the hub's cache
 hub = path("hub")
 snapshot = os.path.join(hub, "models--org--repo", "snapshots", "0" * 40)
