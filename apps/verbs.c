@@ -21,7 +21,7 @@
 
 // clang-format off
 static const struct option model_rows[] = {
-    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR|GGUF|ORG/REPO", NULL, NULL,
+    {"model", NULL, 'm', OPTION_TEXT, FIELD(model), "DIR|GGUF|ORG/REPO[:TYPE]", NULL, NULL,
      "ivchat-small, if installed",
      "folder or .gguf file of the model, or its name on the hub once `ivchat pull` has loaded it"},
     {"mmproj", NULL, 0, OPTION_TEXT, FIELD(mmproj), "FILE", NULL, NULL,

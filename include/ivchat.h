@@ -85,7 +85,7 @@ typedef struct iv_engine iv_engine;
 
 struct iv_engine_options {
     /* directory of a snapshot, a language model's .gguf file, or "ORG/REPO[@REVISION]" of the hub's cache (see iv_hub_pull) when there is
-     * no directory of that name; NULL = the small model that ships with ivchat: ivchat-small in the folder
+     * no directory of that name, with ":TYPE" behind it the *-TYPE.gguf there; NULL = the small model that ships with ivchat: ivchat-small in the folder
      * that the environment variable IVCHAT_MODELS_DIR names, else the one installed with this library */
     const char *model;
     /* with a .gguf file: the vision file; NULL = mmproj-NAME.gguf beside NAME.gguf, else the only

@@ -94,10 +94,18 @@ int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
     return 0;
 }
 
-// The folder that `model` names: itself, or a snapshot of the hub's cache. *folder is the caller's.
+// Whether model is a name of the hub with a type behind it: a file of its snapshot.
+static bool names_type(const char *model)
+{
+    return access(model, F_OK) != 0 && repo_name_is(model) && strchr(model, ':');
+}
+
+// What `model` names: itself, or a snapshot of the hub's cache or a file in it. *folder is the caller's.
 static int find_folder(const char *model, bool weights, char **folder, struct err *e)
 {
     *folder = NULL;
+    if (names_type(model))
+        return snapshot_find_type(model, NULL, folder, e);
     if (access(model, F_OK) != 0 &&
         repo_name_is(model)) // a file of that name is no name of the hub
         return snapshot_find(model, NULL, weights, folder, e);
@@ -299,7 +307,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         log_line(&g->hooks, LOG_INFO, "no model given: %s", dir);
     }
     TRY(find_folder(dir, !opt->tokenizer_only, &folder, &e));
-    copy_name(g->name, sizeof g->name, dir);
+    copy_name(g->name, sizeof g->name, names_type(dir) ? folder : dir);
     kernels_init(&g->kernels, tiers);
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
     TRY(identity_open(&g->identity, &e));

@@ -95,8 +95,8 @@ int repo_name_parse(const char *text, struct repo_name *out, struct err *e)
         return err_set(e, ERR_USAGE, "\"%.120s\": expected ORG/REPO, as on the hub", text);
     if (text[n] == ':')
         return err_set(e, ERR_USAGE,
-                       "\"%.120s\": a quantisation type can be chosen for GGUF models only, which "
-                       "this version does not read",
+                       "\"%.120s\": :TYPE chooses a file that is there already, for -m; here name "
+                       "ORG/REPO",
                        text);
     memcpy(out->id, text, n);
     memcpy(out->revision, "main", 5);

@@ -8,8 +8,11 @@
 // can be used, and a link may dangle after its blob was removed by hand; path_is_file follows links.
 #include "hub/snapshot.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -62,27 +65,39 @@ void snapshot_missing(const char *folder, bool weights, char *out, size_t cap)
         snprintf(out, cap, "model.safetensors");
 }
 
-int snapshot_find(const char *text, const char *given, bool weights, char **folder, struct err *e)
+// Where a snapshot lies, whatever it holds; command: what downloads or finishes it. text is for messages.
+static int locate(const char *text, const struct repo_name *name, const char *given, char *command,
+                  size_t cap, char **path, struct err *e)
 {
-    struct repo_name name;
-    char commit[41], missing[300], command[400];
-    char *cache = NULL, *repo = NULL, *path = NULL;
+    char commit[41], *cache = NULL, *repo = NULL;
     int rc;
-    *folder = NULL;
-    TRY(repo_name_parse(text, &name, e));
     TRY(hubenv_cache(given, &cache, e));
-    TRY(cache_repo_folder(cache, name.id, &repo, e));
-    snprintf(command, sizeof command, "ivchat pull %s%s%s", name.id, name.has_revision ? "@" : "",
-             name.has_revision ? name.revision : "");
+    TRY(cache_repo_folder(cache, name->id, &repo, e));
+    snprintf(command, cap, "ivchat pull %s%s%s", name->id, name->has_revision ? "@" : "",
+             name->has_revision ? name->revision : "");
     if (!path_is_folder(repo))
         TRY(err_set(e, ERR_MODEL, "%s: no such folder, and not in the cache %s; `%s` downloads it",
                     text, cache, command));
-    if (!cache_read_ref(repo, name.revision, commit))
+    if (!cache_read_ref(repo, name->revision, commit))
         TRY(err_set(e, ERR_MODEL,
                     "%s: revision %s is not, or only partly, in the cache %s; `%s` "
                     "finishes it",
-                    text, name.revision, cache, command));
-    TRY(path_make(&path, e, "%s/snapshots/%s", repo, commit));
+                    text, name->revision, cache, command));
+    TRY(path_make(path, e, "%s/snapshots/%s", repo, commit));
+fail:
+    mem_free(repo);
+    mem_free(cache);
+    return rc;
+}
+
+int snapshot_find(const char *text, const char *given, bool weights, char **folder, struct err *e)
+{
+    struct repo_name name;
+    char missing[300], command[400], *path = NULL;
+    int rc;
+    *folder = NULL;
+    TRY(repo_name_parse(text, &name, e));
+    TRY(locate(text, &name, given, command, sizeof command, &path, e));
     snapshot_missing(path, weights, missing, sizeof missing);
     if (*missing)
         TRY(err_set(e, ERR_MODEL,
@@ -92,7 +107,66 @@ int snapshot_find(const char *text, const char *given, bool weights, char **fold
     path = NULL;
 fail:
     mem_free(path);
-    mem_free(repo);
-    mem_free(cache);
+    return rc;
+}
+
+// Language files of a type: "NAME-TYPE.gguf", in either case.
+static bool is_of_type(const char *file, const char *type)
+{
+    static const char end[] = ".gguf";
+    size_t n = strlen(file), m = strlen(type), tail = sizeof end - 1;
+    return n > m + tail + 1 && strncmp(file, "mmproj-", 7) != 0 &&
+           strcasecmp(file + n - tail, end) == 0 && file[n - tail - m - 1] == '-' &&
+           strncasecmp(file + n - tail - m, type, m) == 0;
+}
+
+static int find_type(const char *text, const char *type, const char *command, const char *folder,
+                     char **file, struct err *e)
+{
+    int rc = 0;
+    struct dirent *d;
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return err_set(e, ERR_MODEL, "%s: %s: %s", text, folder, strerror(errno));
+    while (rc == 0 && (d = readdir(dir)) != NULL) {
+        if (!is_of_type(d->d_name, type))
+            continue;
+        if (*file)
+            rc = err_set(e, ERR_MODEL,
+                         "%s: both %s and %s/%s are of type %s; name one with its path", text,
+                         *file, folder, d->d_name, type);
+        else
+            rc = path_make(file, e, "%s/%s", folder, d->d_name);
+    }
+    closedir(dir);
+    if (rc == 0 && !*file)
+        rc =
+            err_set(e, ERR_MODEL, "%s: no *-%s.gguf in %s; `%s --include '*-%s.gguf'` downloads it",
+                    text, type, folder, command, type);
+    return rc;
+}
+
+int snapshot_find_type(const char *text, const char *given, char **file, struct err *e)
+{
+    struct repo_name name;
+    char command[400], *path = NULL, *plain = NULL;
+    const char *type = strchr(text, ':');
+    int rc;
+    *file = NULL;
+    if (!type || !type[1] || strlen(type) > 32 || strchr(type, '/'))
+        TRY(err_set(e, ERR_USAGE, "%s: expected ORG/REPO[@REVISION]:TYPE", text));
+    plain = mem_strndup(text, (size_t)(type - text));
+    if (!plain)
+        TRY(err_set(e, ERR_LIMIT, "%s: out of memory", text));
+    TRY(repo_name_parse(plain, &name, e));
+    TRY(locate(text, &name, given, command, sizeof command, &path, e));
+    TRY(find_type(text, type + 1, command, path, file, e));
+fail:
+    if (rc != 0) {
+        mem_free(*file);
+        *file = NULL;
+    }
+    mem_free(path);
+    mem_free(plain);
     return rc;
 }

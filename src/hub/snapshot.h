@@ -15,5 +15,8 @@ void snapshot_missing(const char *folder, bool weights, char *out, size_t cap);
 // "ORG/REPO[@REVISION]" -> its folder, the caller's (mem_free). cache NULL = of the environment. ERR_MODEL
 // with the command that downloads or finishes it.
 int snapshot_find(const char *name, const char *cache, bool weights, char **folder, struct err *e);
+// "ORG/REPO[@REVISION]:TYPE" -> the language file *-TYPE.gguf of the snapshot, in either case, the caller's. ERR_MODEL
+// when there is none or more than one; ERR_USAGE for another form.
+int snapshot_find_type(const char *name, const char *cache, char **file, struct err *e);
 
 #endif

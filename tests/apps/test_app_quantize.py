@@ -56,6 +56,32 @@ for args, code, text in (
     r = run(*args)
     tap.ok(r.code == code and text in r.err and r.out == "", "refused: " + " ".join(args[:1] + args[-1:]), r)
 
+# ---- a file that llama.cpp's quantiser wrote
+THEIRS = [118, 101, 138, 133, 84, 321, 428, 406, 114, 187, 448, 496]
+made = os.path.join(ROOT, "tests", "fixtures", "llama_cpp", "tiny-model-Q4_1.gguf")
+r = run("chat", "-m", made, "-p", "What happens?", "-n", "12", "--dtype", "f32", "--ignore-eos", "--json", "-q")
+tap.ok(r.code == 0 and json.loads(r.out)["token_ids"] == THEIRS, "a file of llama.cpp's quantiser answers as llama.cpp does", r)
+
+# ---- ORG/REPO:TYPE, of the hub's cache
+hub = path("hub")
+snapshot = os.path.join(hub, "models--org--repo", "snapshots", "0" * 40)
+os.makedirs(snapshot)
+os.makedirs(os.path.join(hub, "models--org--repo", "refs"))
+with open(os.path.join(hub, "models--org--repo", "refs", "main"), "w", encoding="utf-8") as f:
+    f.write("0" * 40)
+for name in ("tiny-model-F32.gguf", "mmproj-tiny-model-F32.gguf", "tiny-model-Q8_0.gguf", "mmproj-tiny-model-Q8_0.gguf"):
+    os.symlink(os.path.join(DST, name), os.path.join(snapshot, name))
+HUB = {"HF_HUB_CACHE": hub, "HF_HUB_OFFLINE": "1"}
+for spelling in ("org/repo:F32", "org/repo:f32", "org/repo@main:F32"):
+    r = run("chat", "-m", spelling, "-p", "What?", "-n", "8", "--dtype", "f32", env=HUB)
+    tap.ok(r.code == 0 and r.out == a.out, "-m " + spelling, r)
+os.symlink(os.path.join(DST, "tiny-model-F32.gguf"), os.path.join(snapshot, "twin-Q8_0.gguf"))
+for spelling, code, text in (("org/repo:Q4_0", 3, "ivchat pull org/repo --include '*-Q4_0.gguf'"), ("org/repo:Q8_0", 3, "both"),
+                             ("org/repo:", 2, "expected ORG/REPO[@REVISION]:TYPE"), ("org/other:F32", 3, "`ivchat pull org/other` downloads it"),
+                             ("org/repo:0", 3, "no *-0.gguf")):
+    r = run("chat", "-m", spelling, "-p", "What?", env=HUB)
+    tap.ok(r.code == code and text in r.err, "-m %s: %s" % (spelling, text), r)
+
 # ---- damaged files
 whole = open(pair, "rb").read()
 
