@@ -300,6 +300,9 @@ with Server("--metrics", "-n", "8") as s:
     tap.ok(b.execute_script("return document.querySelectorAll('.turn.live').length === 1 && !document.querySelector('.turn.live "
                             ".tools') && document.querySelector('#log').getAttribute('aria-busy') === 'true'") and
            shot(b, "desktop-answering"), "an answer that is being written")
+    long = until(lambda: len(turns(b, "assistant")[-1]) > 4000)
+    below = b.execute_script("const l = document.querySelector('#log'); return l.scrollHeight - l.scrollTop - l.clientHeight")
+    tap.ok(long and below < 200, "its end stays in sight", below)
     by_id(b, "stop").click()
     tap.ok(until(lambda: idle(b) and by_id(b, "doing").text == "Stopped", 10) and
            until(lambda: "ivchat_jobs_running 0" in s.get("/metrics").body.decode(), 10),

@@ -7,7 +7,7 @@
 
 Prints requests, p50 and p99 of the good ones (and of those of earlier pieces in FILE), a curve of resident memory and the number of
 open descriptors; exit status 1 for a wrong or missing answer, a 500, or memory that grew by more than 10 % and 64 MiB after
-warm-up. Without --attach also how long 1, 2, 4, 8 chats at once take beside one after the other.
+warm-up (with --attach the first piece is that). Without --attach also how long 1, 2, 4, 8 chats at once take beside one after the other.
 """
 import argparse
 import json
@@ -211,7 +211,7 @@ def main():
                                                     model=o.model) as s:
         load = Load(s)
         if not o.attach:
-            load.run(o.clients, max(5.0, o.minutes * 60 / 5), 0)
+            load.run(o.clients, max(20.0, o.minutes * 60 / 5), 0)
             load.times.clear()
             load.count.clear()
             load.curve.clear()
