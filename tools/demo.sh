@@ -40,7 +40,7 @@ That was a small model that knows coloured shapes and how they move, nothing els
 
   other examples          ls examples/videos
   a conversation          $short chat --video $video
-  a video of your own     $short chat --video FILE -p "What colours do you see?"
+  a video of your own     $short chat --video FILE -p "What do you see in the video?"
 
 The full-size model knows the world: 19 GB, behind a gate. Ask for access on
 https://huggingface.co/$release, then

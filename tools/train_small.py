@@ -38,7 +38,7 @@ def arguments():
     p.add_argument('--state', default=os.path.join(SCRATCH, 'train'), metavar='DIR', help='default scratch/train')
     p.add_argument('--vocab', default=os.path.join(SCRATCH, 'vocab'), metavar='DIR', help='default scratch/vocab')
     p.add_argument('--out', metavar='DIR', help='hand over here')
-    p.add_argument('--resume', metavar='DIR', help='begin with the weights that an earlier run handed over here')
+    p.add_argument('--resume', metavar='DIR', help="begin with the weights that an earlier run handed over here, or with a snapshot's")
     p.add_argument('--recipe', default=os.path.join(HERE, 'train', 'recipe.json'), metavar='FILE')
     p.add_argument('--smoke', action='store_true', help='two steps of each stage with tiny batches, samples from two workers')
     return p.parse_args()

@@ -27,6 +27,8 @@ with open(os.path.join(ROOT, "tools", "train", "recipe.json"), encoding="utf-8")
 
 with open(os.path.join(ROOT, "tools", "train", "more.json"), encoding="utf-8") as f:
     MORE = json.load(f)
+with open(os.path.join(ROOT, "tools", "train", "lookup.json"), encoding="utf-8") as f:
+    LOOKUP = json.load(f)
 
 
 def write_vocabulary(folder):
@@ -56,9 +58,10 @@ def check_recipe(report):
     report.ok(abs(seconds) < 1e-6 and min(spent) > 5, "the time is shared out to the last second", spent)
     late = train_small.shares(RECIPE, names, names[:-1], 33.0)
     report.ok(late == 33.0, "the last stage gets all that is left", late)
-    bad = [n for n, r in RECIPE["stages"].items()
+    bad = [n for recipe in (RECIPE, MORE, LOOKUP) for n, r in recipe["stages"].items()
            if set(r["turns"]) != set(r["channels"]) or set(r["gpu"]["batch"]) != set(r["channels"])]
     report.ok(not bad, "each channel has its turns and its batch on a GPU", bad)
+    report.ok(RECIPE["model"] == MORE["model"] == LOOKUP["model"], "every recipe is about the same model")
 
 
 def check_packing(report, vocab):
@@ -92,6 +95,15 @@ def check_samples(report, vocab):
                 fine = fine and (n > 100).all() and (n < made.length).all() and (label >= 0).any(axis=2).all()
                 fine = fine and (r["kind"] == "reader" or ((ids < 0).sum(axis=2) == 96 * views).any())
             report.ok(fine, "samples: %s %s" % (stage, name), records.shape)
+    harder = LOOKUP["stages"]["hd"]["channels"]["clip"]
+    for share, low, high in ((harder["alike"], 0.55, 0.85), (1.0, 1.0, 1.0), (0.0, 0.25, 0.55)):
+        made = samples.Maker("chatting", dict(harder, alike=share), vocab)
+        rng = np.random.default_rng(4)
+        some = [made.scene(rng, made.seed(rng)) for _ in range(100)]
+        part = sum(samples.alike(s) for s in some) / len(some)
+        report.ok(low <= part <= high and not any(s.heldout for s in some), "scenes with two objects alike, %g asked for" % share, part)
+    twins = next(s for s in some if samples.alike(s))
+    report.ok(len({o.colour for o in twins.objects}) + len({o.shape for o in twins.objects}) < 2 * len(twins.objects), "and they are alike")
     rng = np.random.default_rng(1)
     moving = [labels.crowd(rng, True) for _ in range(40)]
     flow = np.concatenate([labels.targets(s, np.array([0.0, 0.5, 1.0]))["flow"][1].reshape(-1, 6) for s in moving])
@@ -282,10 +294,13 @@ def check_steps(report, vocab):
         n = deliver.load_into(other, state)
         same = all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
         report.ok(finished == ["see", "read"] and n == len(state) and same, "what was handed over comes back", (finished, n))
+    shipped, finished = deliver.read_resume(os.path.join(ROOT, "models", "ivchat-small"))
+    wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
+    report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
     check_weights(report, torch, chatting)
     check_views(report, torch, feed)
     check_quick(report, torch, stages, net)
-    for name, recipe in (("recipe", RECIPE), ("more", MORE)):
+    for name, recipe in (("recipe", RECIPE), ("more", MORE), ("lookup", LOOKUP)):
         wrong = fake_device(torch, stages, feed, vocab, loop, recipe)
         report.ok(not wrong, "every tensor of a step of %s lies on the device" % name, wrong)
 

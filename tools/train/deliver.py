@@ -3,7 +3,7 @@
 
     model.tar            a snapshot as ivchat reads it, weights in bfloat16
     best.tar             the same of the best validation so far: with more views, then with more right answers
-    resume-N.safetensors all weights in f32, heads included, cut into parts: --resume begins with them
+    resume-N.safetensors all weights in f32, heads included, cut into parts: --resume begins with them, or with a snapshot's
     validation.txt       one line for each validation
     log.jsonl            the curves
 """
@@ -16,7 +16,7 @@ import tempfile
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import reference
 
@@ -63,7 +63,12 @@ def write_resume(net, folder, finished):
 
 
 def read_resume(folder):
-    """-> tensors, names of the finished stages"""
+    """-> tensors, names of the finished stages. A snapshot, models/ivchat-small say, has none of these and no heads."""
+    index = os.path.join(folder, 'model.safetensors.index.json')
+    if os.path.exists(index):
+        with open(index, encoding='utf-8') as f:
+            shards = sorted(set(json.load(f)['weight_map'].values()))
+        return {k: v for shard in shards for k, v in load_file(os.path.join(folder, shard)).items()}, []
     state, n, i, finished = {}, 1, 0, []
     while i < n:
         i += 1

@@ -2,7 +2,7 @@
 """Samples of every kind as arrays of fixed shapes, for the processes that make them and for validation. numpy only.
 
 A channel is one kind of sample of a stage, as recipe.json describes it: "frames" (of a clip; 1 = a picture), "crowds" (share of
-crowds instead of scenes), "views" (3: frames stay at their native size, the HD transform follows where the model is), "questions"
+crowds instead of scenes), "alike" (share of the samples whose scene must have two objects of one colour or of one shape), "views" (3: frames stay at their native size, the HD transform follows where the model is), "questions"
 and "rows" (sets of questions for one clip, used in turn). A record is bytes: the fields of a layout one behind the other.
 """
 import os
@@ -59,6 +59,12 @@ def text_layout(rows, length):
     return [(k, t, rows, length) for k, t in FIELDS] + [('n', 'i2', rows), ('kind', 'i1', rows, MOST)]
 
 
+def alike(scene):
+    """Are there two objects that only two words together tell apart?"""
+    things = scene.objects
+    return len({o.colour for o in things}) < len(things) or len({o.shape for o in things}) < len(things)
+
+
 class Maker:
     """Makes the samples of one channel."""
 
@@ -90,10 +96,18 @@ class Maker:
     def seed(rng):
         return int(rng.integers(1 << 40))
 
+    def scene(self, rng, seed):
+        """The scene of a seed, or where it must be a harder one the next such."""
+        s = W.sample_scene(seed, self.split)
+        if self.c.get('alike') and rng.random() < self.c['alike']:
+            while not alike(s):
+                s = W.sample_scene(self.seed(rng), self.split)
+        return s
+
     def same_size(self, rng, n):
         """Scenes wait until n of one format are there."""
         while True:
-            s = W.sample_scene(self.seed(rng), self.split)
+            s = self.scene(rng, self.seed(rng))
             group = self.waiting.setdefault((s.width, s.height), [])
             group.append(s)
             if len(group) == n:
@@ -128,7 +142,7 @@ class Maker:
         return {k: np.stack([p[k] for p in packed]) for k in packed[0]}
 
     def reader(self, rng, seed):
-        scene, made = W.sample_scene(seed, self.split), []
+        scene, made = self.scene(rng, seed), []
         for _ in range(self.c.get('rows', 1)):
             if rng.random() < 0.02:
                 made.append(([], self.lonely(rng, seed)))
@@ -150,7 +164,7 @@ class Maker:
     def chatting(self, rng, seed, scene=None):
         views, k, n_row = self.c.get('views', 1), self.c['questions'], self.c.get('rows', 1)
         while True:
-            scene = scene or W.sample_scene(seed, self.split)
+            scene = scene or self.scene(rng, seed)
             times = W.sample_times(scene.n_frames, 8 if self.image else self.n_frame)
             if not self.image:
                 items = [make_questions(scene, rng, self.split, k) for _ in range(n_row)]
