@@ -5,9 +5,10 @@
   tests/serve/soak_serve.py [-m MODEL] [--clients 200] [--minutes 10] [--parallel N]
   tests/serve/soak_serve.py --attach PORT --minutes 2 [--times FILE]    one that runs already, on this machine, with --metrics
 
-Prints requests, p50 and p99 of the good ones (and of those of earlier pieces in FILE), a curve of resident memory and the number of
-open descriptors; exit status 1 for a wrong or missing answer, a 500, or memory that grew by more than 10 % and 64 MiB after
-warm-up (with --attach the first piece is that). Without --attach also how long 1, 2, 4, 8 chats at once take beside one after the other.
+Prints requests, p50 and p99 of the good ones (and of those of earlier pieces in FILE), a curve of resident memory and the
+connections that are left; exit status 1 for a wrong or missing answer, a 500, or memory that grew by more than 10 % and 64 MiB after
+warm-up (with --attach the first piece is that). Without --attach also how long 1, 2, 4, 8 chats at once take beside one after the
+other.
 """
 import argparse
 import json
