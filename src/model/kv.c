@@ -37,7 +37,7 @@ const char *kv_type_name(enum dtype t)
 
 struct kv_types kv_types_of(enum compute c)
 {
-    enum dtype t = c == COMPUTE_BF16 ? DT_BF16 : DT_F32;
+    enum dtype t = c == COMPUTE_F32 ? DT_F32 : DT_BF16;
     return (struct kv_types){t, t};
 }
 
