@@ -53,13 +53,12 @@ static bool is_letter(struct fields_text t, char c)
 bool saved_kv_types(struct fields_text left, struct kv_types *types)
 {
     struct fields_text dtype = next_word(&left);
-    if (dtype.n == 4 && memcmp(dtype.p, "int8", 4) == 0)
-        types->k = DT_BF16; // what else is not computed in int8
-    else if (!kv_type_from_name(dtype.p, dtype.n, &types->k))
-        return false;
+    types->k = DT_F32;
+    bool alone =
+        kv_type_from_name(dtype.p, dtype.n, &types->k); // of another precision both are named
     types->v = types->k;
     if (left.n == 0)
-        return true;
+        return alone;
     if (!is_letter(next_word(&left), 'k'))
         return false;
     struct fields_text k = next_word(&left);
