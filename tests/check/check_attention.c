@@ -204,8 +204,9 @@ static void row_and_key_counts(void **state)
 {
     (void)state;
     struct rng r = {22};
-    static const size_t keys[] = {1,  2,   3,   15,  16,  17,  31,  63,  64,
-                                  65, 255, 256, 257, 300, 511, 512, 513, 700};
+    static const size_t keys[] = {
+        1,   2,   3,   15,  16,  17,  31,  63,   64,   65,   255,  256, 257, 300,
+        320, 321, 511, 512, 513, 576, 700, 2304, 2305, 2368, 2369, 2600}; // 2304 are packed at a time
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         for (int round = 0; round < 2; round++) {
             struct attention_job j =
@@ -296,8 +297,9 @@ static void same_bits(void **state)
     (void)state;
     struct rng r = {25};
     for (int round = 0; round < 2; round++) {
-        for (int few = 0; few < 2; few++) {
-            struct attention_job j = job_of(&r, few ? 8 : 110, 600, 3, 88);
+        for (int which = 0; which < 3; which++) {
+            bool few = which == 1;
+            struct attention_job j = job_of(&r, few ? 8 : 110, which == 2 ? 2400 : 600, 3, 88);
             j.causal = true;
             j.few = few;
             struct task t = task_new(&r, j, DATA_RANDOM);
