@@ -11,6 +11,13 @@
 #include "kernels/int8_parts.h"
 #include "kernels/tiers.h"
 
+// Inputs taken next of those left: about as many each time.
+static size_t depth_of(size_t left)
+{
+    size_t times = div_up(left, INT8_DEPTH);
+    return times < 2 ? left : round_up(div_up(left, times), KERNEL_INT8_BLOCK);
+}
+
 static void add_bias(const struct product_job *j, size_t from, size_t n)
 {
     for (size_t r = 0; r < j->m; r++) {
@@ -75,7 +82,7 @@ void int8_many_blocked(const struct product_kernels *p, const struct product_job
         if (j->bias && j->add)
             add_bias(j, n0, n);
         do { // once even when k is 0: y is written
-            t.k = min_size(INT8_DEPTH, j->k - k0);
+            t.k = depth_of(j->k - k0);
             t.x = (const uint8_t *)j->x + k0 * p->x_elem;
             t.steps = (const uint8_t *)j->x + int8_steps_at(p, j->k) +
                       k0 / KERNEL_INT8_BLOCK * sizeof(struct int8_step);

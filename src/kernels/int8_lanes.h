@@ -242,7 +242,7 @@ ALWAYS_INLINE void int8_bring(const struct int8_at *a, const size_t R, const siz
     for (size_t r = R; r < 2 * R; r++) {
         const uint8_t *x = a->x + r * a->x_stride;
         for (size_t line = 0; line < a->k * 4 / CELL_LEVELS; line += 64)
-            __builtin_prefetch(x + line, 0, 3);
+            __builtin_prefetch(x + line, 0, 2);
         for (size_t c = 0; c < C; c++)
             __builtin_prefetch(a->y + r * a->y_stride + c * LANES, 1, 3);
     }

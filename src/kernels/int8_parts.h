@@ -11,7 +11,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    INT8_DEPTH = 2 * KERNEL_INT8_BLOCK, // inputs of a panel
+    INT8_DEPTH = 16 * KERNEL_INT8_BLOCK, // inputs of a panel
     INT8_LEVEL = 127,
     F32_INFINITE = 0x7f800000, // bits; more = NaN
     F32_SMALL = 8 << 23,       // bits of 2^-119

@@ -20,8 +20,6 @@
 #define LLM(f)      offsetof(struct llm, f)
 #define LAYER(f)    offsetof(struct llm_layer, f)
 #define COUNT(rows) (sizeof(rows) / sizeof((rows)[0]))
-// Products of two activations have long tails: in 8 bits they lose five times as much as other inputs.
-#define DOWN (BIND_LORA | BIND_FINE_PLAIN)
 
 static const char PREFIX[] = "lm.base_model.model.";
 
@@ -39,7 +37,7 @@ static const struct bind_row mistral_layer_rows[] = {
     {"post_attention_layernorm.weight", BIND_TENSOR, 0, LAYER(ffn_norm), 1, {DIM_LLM}},
     {"mlp.gate_proj", BIND_LINEAR, BIND_LORA, LAYER(gate), 2, {DIM_LLM_FFN, DIM_LLM}},
     {"mlp.up_proj", BIND_LINEAR, BIND_LORA, LAYER(up), 2, {DIM_LLM_FFN, DIM_LLM}},
-    {"mlp.down_proj", BIND_LINEAR, DOWN, LAYER(down), 2, {DIM_LLM, DIM_LLM_FFN}},
+    {"mlp.down_proj", BIND_LINEAR, BIND_LORA, LAYER(down), 2, {DIM_LLM, DIM_LLM_FFN}},
 };
 
 static const struct bind_row internlm2_rows[] = {
@@ -54,7 +52,7 @@ static const struct bind_row internlm2_layer_rows[] = {
     {"ffn_norm.weight", BIND_TENSOR, 0, LAYER(ffn_norm), 1, {DIM_LLM}},
     {"feed_forward.w1", BIND_LINEAR, BIND_LORA, LAYER(gate), 2, {DIM_LLM_FFN, DIM_LLM}},
     {"feed_forward.w3", BIND_LINEAR, BIND_LORA, LAYER(up), 2, {DIM_LLM_FFN, DIM_LLM}},
-    {"feed_forward.w2", BIND_LINEAR, DOWN, LAYER(down), 2, {DIM_LLM, DIM_LLM_FFN}},
+    {"feed_forward.w2", BIND_LINEAR, BIND_LORA, LAYER(down), 2, {DIM_LLM, DIM_LLM_FFN}},
 };
 
 int llm_bind(struct llm *m, const struct llm_config *c, struct binder *b, struct err *e)

@@ -24,12 +24,11 @@ const struct product_kernels *cpu_layer_products(const struct ops *o, const stru
                                                  bool few)
 {
     const struct product_kernels *p = &o->kernels->int8;
-    bool blocks = dtype_is_block(w->w.dtype);
-    if (few || w->w.rank != 2 || o->compute == COMPUTE_F32 || w->fine == FINE_ALWAYS)
+    if (few || w->fine || w->w.rank != 2 || o->compute == COMPUTE_F32)
         return cpu_products(o);
-    if (blocks && (p->for_blocks || o->compute == COMPUTE_INT8))
+    if (o->compute == COMPUTE_INT8 || (p->for_blocks && dtype_is_block(w->w.dtype)))
         return p;
-    return o->compute == COMPUTE_INT8 && w->fine == FINE_NOT ? p : cpu_products(o);
+    return cpu_products(o);
 }
 
 // ---- tasks

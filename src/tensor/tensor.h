@@ -21,10 +21,6 @@ struct tensor {
     const char *name; // owned by the weights it came from
 };
 
-// Which layers are not to be computed in 8 bits: those that lose most by it. ALWAYS: whatever the weights are;
-// PLAIN: unless the weights are blocks.
-enum fine { FINE_NOT, FINE_PLAIN, FINE_ALWAYS };
-
 // A linear layer y = x W^T + b [+ scale * (x A^T) B^T], as PyTorch stores it.
 struct linear {
     struct tensor w;      // [d_out, d_in]
@@ -32,7 +28,7 @@ struct linear {
     struct tensor lora_a; // [r, d_in] or absent
     struct tensor lora_b; // [d_out, r] or absent
     float lora_scale;     // alpha / r; 0 without LoRA
-    enum fine fine;
+    bool fine;            // not to be computed in 8 bits
 };
 
 static inline bool tensor_present(const struct tensor *t)

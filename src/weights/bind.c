@@ -132,9 +132,7 @@ static int linear_bind(struct binder *b, const char *prefix, const struct bind_r
     TRY(own_take(b, prefix, row, ".weight", w, &out->w, e));
     if (!tensor_present(&out->w))
         return 0; // optional; a stray bias or LoRA pair shows up as unused
-    out->fine = row->flags & BIND_FINE         ? FINE_ALWAYS
-                : row->flags & BIND_FINE_PLAIN ? FINE_PLAIN
-                                               : FINE_NOT;
+    out->fine = (row->flags & BIND_FINE) != 0;
     if (row->flags & BIND_BIAS) {
         struct bind_row strict = *row; // the weight is there: the bias must be too
         strict.flags &= ~(unsigned)BIND_OPTIONAL;

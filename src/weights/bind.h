@@ -18,8 +18,7 @@ enum bind_flag {
     BIND_BIAS = 1,     // [dim[0]]
     BIND_LORA = 2,     // rank 2 only
     BIND_OPTIONAL = 4, // absent = field zeroed
-    BIND_FINE = 8,     // a linear layer that is FINE_ALWAYS, FINE_PLAIN
-    BIND_FINE_PLAIN = 16,
+    BIND_FINE = 8,     // a linear layer that is not to be computed in 8 bits
 };
 
 // dims are indices into the `size` array given to bind_rows, so one table serves every model size.

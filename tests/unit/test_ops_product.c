@@ -207,6 +207,45 @@ static void threads_do_not_show(void **state)
         }
 }
 
+// y of n rows through a layer with 3 LoRA columns, to compare precisions.
+static float *linear_in(enum cpu_tier tier, enum compute c, size_t n, bool fine)
+{
+    static float out[40 * 130];
+    struct fixture f;
+    fixture_open(&f, tier, 2, c, NULL);
+    struct layer l = make_layer(&f, DT_F32, 300, 130, 3, true);
+    l.w.fine = fine;
+    struct mat x = mat_rows(fixture_mat(&f, 40, 300, 0, NULL), 0, n), y = ops_mat(f.ops, n, 130);
+    op_linear(f.ops, y, x, &l.w);
+    memcpy(out, fixture_get(&f, y), n * 130 * sizeof *out);
+    fixture_close(&f);
+    return out;
+}
+
+// In int8 few rows and fine layers are those of bf16; others are near it, and not the same.
+static void int8_where_it_belongs(void **state)
+{
+    (void)state;
+    enum cpu_tier tier[CPU_TIER_N];
+    size_t n_tier = fixture_tiers(tier);
+    for (size_t i = 0; i < n_tier; i++)
+        for (int fine = 0; fine < 2; fine++)
+            for (size_t n = OPS_FEW_ROWS; n <= 40; n += 32) {
+                float want[40 * 130];
+                size_t count = n * 130, apart = 0;
+                memcpy(want, linear_in(tier[i], COMPUTE_BF16, n, fine), count * sizeof *want);
+                const float *got = linear_in(tier[i], COMPUTE_INT8, n, fine);
+                for (size_t v = 0; v < count; v++) {
+                    apart += got[v] != want[v];
+                    assert_true(fabsf(got[v] - want[v]) < 0.5f);
+                }
+                if (fine || n <= OPS_FEW_ROWS)
+                    assert_int_equal(apart, 0);
+                else
+                    assert_true(apart > count / 2);
+            }
+}
+
 static void check_patches(struct fixture *f, size_t n_frame, size_t size, size_t patch, size_t d,
                           bool bias)
 {
@@ -281,6 +320,7 @@ int main(void)
         cmocka_unit_test(linear_large),
         cmocka_unit_test(rows_do_not_depend_on_others),
         cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(int8_where_it_belongs),
         cmocka_unit_test(patch_embed),
         cmocka_unit_test(patch_blocks_do_not_show),
     };

@@ -3,8 +3,7 @@
 // first factor is unsigned, so panels hold level + 128 and a row's sums begin with -128 times the sum of its own
 // levels, which `prepare` has noted.
 //
-// Easy to get wrong: the sums are exact, |sum| < 2^24 after a block, so they are f32 without a rounding; the
-// saturating form of the instruction would not be.
+// Easy to get wrong: which factor is unsigned. |sum| < 2^24 after a block, so it becomes f32 without a rounding.
 #include "kernels/x86/lanes_avx512.h"
 #include "kernels/x86/tiers_blocks.h"
 
