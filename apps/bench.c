@@ -71,7 +71,7 @@ static int check(struct bench *b)
         return app_error(e, IV_ERR_USAGE, "--stage video: give the video with --video");
     if (b->row[BENCH_SESSIONS].wanted && s->sessions == 0)
         return app_error(e, IV_ERR_USAGE, "--stage sessions: say how many with --sessions");
-    if (b->row[BENCH_DECODE].wanted && s->max_new_tokens < 2)
+    if ((b->row[BENCH_DECODE].wanted || b->row[BENCH_SESSIONS].wanted) && s->max_new_tokens < 2)
         return app_error(
             e, IV_ERR_USAGE,
             "--max-new-tokens %d: a step of decoding is measured from the second token on",

@@ -13,7 +13,8 @@
  * NULL (or zeroed) first and stay so on failure. Strings are UTF-8; paths are bytes. Options are made by the
  * *_default() functions and then changed by name. Pointers inside options are read during the call only,
  * except callbacks, which must stay valid as long as the object they were given to. Callbacks run inside
- * the call that was made: they must not call back into the same media or session. Pointer arguments are
+ * the call that was made: they must not call back into the same media or session, nor ask, warm, encode or
+ * prefill anything else with the same engine. Pointer arguments are
  * required unless their description says that NULL is allowed. In C++ write "struct iv_plan" in full: some
  * structs share their name with a function.
  *
@@ -114,7 +115,8 @@ struct iv_engine_options {
      * with cache_mib 0. */
     const char *cache_dir;
     uint64_t cache_dir_mib; /* most MiB of that folder, 16384; the oldest use goes first */
-    /* sum the squares of what every linear layer reads, for iv_imatrix_save; of a model's folder, on the CPU */
+    /* sum the squares of what every linear layer reads, for iv_imatrix_save; of a model's folder, on the
+     * CPU. What a cache or another session supplies is not read, so not seen */
     bool gather_imatrix;
     struct iv_callbacks callbacks;
 };
@@ -378,7 +380,7 @@ struct iv_ask_options {
     size_t n_stop;
     const char *answer_prefix; /* SPEC 6.1 answer_prompt; NULL = none */
     /* [n_forced] the answer, whatever the model would have chosen: `token` tells what it thought of each. Not with
-     * beams; neither stop texts nor the end of sequence end it earlier. NULL = none */
+     * beams or stop texts; max_new_tokens has no effect, nor does the end of sequence end it earlier. NULL = none */
     const int32_t *forced;
     size_t n_forced;
     void *user;
@@ -401,7 +403,8 @@ struct iv_answer {
     int32_t *token_ids; /* generated, a final end-of-sequence id included */
     size_t n_token;
     const char *finish_reason; /* "stop" or "length" */
-    size_t prompt_tokens, cached_tokens;
+    size_t prompt_tokens,
+        cached_tokens; /* cached: taken over from earlier turns or from another session's video */
     bool media_cached; /* the visual rows were there already, or another call made them meanwhile */
     double vision_ms, qformer_ms, prefill_ms, generate_ms, ttft_ms, tokens_per_second;
     double score;         /* beam search: of the answer */

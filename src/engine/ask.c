@@ -322,6 +322,10 @@ int iv_session_ask(iv_session *s, const char *question, const struct iv_ask_opti
     TRY(check_room(s, session_n_visual(s), &e));
     TRY(session_prompt(s, question, o->answer_prefix, &p, &e)); // cheap: before any long work
     TRY(check_room(s, p.ids.n, &e));
+    if (o->n_forced > s->runner.ctx_limit - p.ids.n + 1)
+        TRY(err_set(&e, ERR_LIMIT,
+                    "an answer of %zu tokens behind a prompt of %zu: the context holds %zu",
+                    o->n_forced, p.ids.n, s->runner.ctx_limit));
     TRY(session_wake(s, &e));
     rc = answer(s, &p, &g, a, &special, &e);
     session_rest(s);

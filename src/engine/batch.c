@@ -27,6 +27,7 @@
 #include "base/thread_mask.h"
 #include "engine/engine.h"
 #include "engine/runner.h"
+#include "ops/op_profile.h"
 
 enum {
     POLL_MS = 20,        // between two looks at a waiting owner's abort hook
@@ -168,6 +169,7 @@ static int pass_forward(struct batch *b, struct pass *p, struct err *e)
                            .pos = pos,
                            .unwanted = let_go,
                            .user = p};
+    ops_profile_stage(o, STAGE_DECODE);
     ops_step_begin(o, 0, ids, pos, p->n); // records nothing here
     op_embed(o, lb.x, &m->embed, ids);
     llm_forward(o, m, &lb, out);

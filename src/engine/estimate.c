@@ -60,6 +60,7 @@ static int probe_machine(const iv_engine *g, struct probe *out, struct err *e)
     struct ops *o = NULL;
     struct ops_options opt = engine_ops_options(g, &none);
     size_t bytes = (size_t)PROBE_OUT * PROBE_IN * 2;
+    opt.watch = NULL;
     char *data = mem_alloc_big(bytes);
     if (!data)
         return err_set(e, ERR_LIMIT, "plan: out of memory for a probe of %zu bytes", bytes);

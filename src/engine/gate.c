@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// First come, first served, in slices: whoever reports progress goes to the end of the line if there is one.
+// First come, first served, in slices: whoever reports progress goes out and to the end of the line.
 //
 // Easy to get wrong: one who is told to stop while it waits in the middle of a pass goes on without a turn; its next
 // operator polls the same hook and fails, so nothing is computed out of turn, and leaving does nothing.
@@ -107,24 +107,26 @@ static bool stand_in_line(struct gate *g, const struct hooks *hooks)
 
 // ---- any thread
 
-static void let_others(struct gate_pass *p)
+// Waits for the turn; whether it came.
+static bool come_in(struct gate_pass *p)
 {
     struct gate *g = p->gate;
-    if (!p->inside)
-        return;
     pthread_mutex_lock(&g->lock);
-    if (g->head) {
-        pass_on(g);
-        p->inside = stand_in_line(g, &p->inner);
-    }
+    p->inside = !g->taken || stand_in_line(g, &p->inner);
+    g->taken = g->taken || p->inside;
     pthread_mutex_unlock(&g->lock);
+    return p->inside;
 }
 
+// Outside, since the caller's function may take its time or work with the engine itself.
 static void on_progress(void *user, const char *stage, size_t done, size_t total)
 {
     struct gate_pass *p = user;
+    bool inside = p->inside;
+    gate_leave(p);
     hooks_progress(&p->inner, stage, done, total);
-    let_others(p);
+    if (inside)
+        (void)come_in(p);
 }
 
 static bool on_abort(void *user)
@@ -148,11 +150,7 @@ int gate_enter(struct gate *g, struct gate_pass *p, const struct hooks *inner, s
                               .abort = inner->abort ? on_abort : NULL};
     if (!g)
         return 0;
-    pthread_mutex_lock(&g->lock);
-    p->inside = !g->taken || stand_in_line(g, inner);
-    g->taken = g->taken || p->inside;
-    pthread_mutex_unlock(&g->lock);
-    return p->inside ? 0 : err_set(e, ERR_ABORT, "stopped while others are at work");
+    return come_in(p) ? 0 : err_set(e, ERR_ABORT, "stopped while others are at work");
 }
 
 void gate_leave(struct gate_pass *p)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A list of offers under one lock, which is held while one copies: some milliseconds, for seconds of computing.
+// A list of offers under one lock. Whoever copies does so without it, counted as a reader of the offer, which stays
+// where it is as long as it has any.
 //
 // Only the positions of a video are taken, never the questions behind them: that a video was there before is no secret
 // to one who sent it, what others asked is.
@@ -69,11 +70,11 @@ static size_t common(const struct prefix *mine, const struct prefix *x)
 // ---- under the lock
 
 // The one that has most of mine, rather one that is there than one that is to come.
-static const struct prefix *find(const struct prefixes *p, const struct prefix *mine, size_t *n)
+static struct prefix *find(const struct prefixes *p, const struct prefix *mine, size_t *n)
 {
-    const struct prefix *best = NULL;
+    struct prefix *best = NULL;
     *n = mine->kv->n;
-    for (const struct prefix *x = p->first; x; x = x->next) {
+    for (struct prefix *x = p->first; x; x = x->next) {
         size_t m = common(mine, x);
         if (m <= mine->kv->n)
             continue;
@@ -83,6 +84,12 @@ static const struct prefix *find(const struct prefixes *p, const struct prefix *
         }
     }
     return best;
+}
+
+static void await_readers(struct prefixes *p, const struct prefix *mine)
+{
+    while (mine->readers > 0)
+        pthread_cond_wait(&p->changed, &p->lock);
 }
 
 static void wait_a_little(struct prefixes *p)
@@ -110,7 +117,7 @@ static int take(struct kv *kv, const struct kv *from, size_t n, struct err *e)
 
 static int begin(struct prefixes *p, struct prefix *mine, const struct hooks *hooks, struct err *e)
 {
-    const struct prefix *x;
+    struct prefix *x;
     size_t n;
     int rc = 0;
     while ((x = find(p, mine, &n)) && !x->ready) {
@@ -123,8 +130,14 @@ static int begin(struct prefixes *p, struct prefix *mine, const struct hooks *ho
         if (x && !x->ready)
             wait_a_little(p);
     }
-    if (x)
+    if (x) {
+        x->readers++;
+        pthread_mutex_unlock(&p->lock);
         rc = take(mine->kv, x->kv, n, e);
+        pthread_mutex_lock(&p->lock);
+        x->readers--;
+        pthread_cond_broadcast(&p->changed);
+    }
     if (rc != 0)
         return rc;
     mine->listed = true;
@@ -166,15 +179,23 @@ void prefix_end(struct prefixes *p, struct prefix *mine)
     *at = mine->next;
     mine->listed = mine->ready = false;
     pthread_cond_broadcast(&p->changed);
+    await_readers(p, mine);
     pthread_mutex_unlock(&p->lock);
 }
 
-int prefixes_reserve(struct prefixes *p, struct kv *kv, size_t n_pos, struct err *e)
+int prefix_reserve(struct prefixes *p, struct prefix *mine, size_t n_pos, struct err *e)
 {
-    if (!p)
-        return kv_reserve(kv, n_pos, e);
+    if (!mine->listed)
+        return kv_reserve(mine->kv, n_pos, e);
     pthread_mutex_lock(&p->lock);
-    int rc = kv_reserve(kv, n_pos, e);
+    bool ready = mine->ready;
+    mine->ready = false; // nobody begins to copy
+    await_readers(p, mine);
+    pthread_mutex_unlock(&p->lock);
+    int rc = kv_reserve(mine->kv, n_pos, e);
+    pthread_mutex_lock(&p->lock);
+    mine->ready = ready;
+    pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
     return rc;
 }

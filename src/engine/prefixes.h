@@ -28,6 +28,7 @@ struct prefix {
     struct kv *kv; // the owner's
     // inside
     bool listed, ready;
+    size_t readers; // who copies from it
     struct prefix *next;
 };
 // Behind kv->n positions that are there already, copies what another one has of mine up to the last row of `rows`, and
@@ -35,9 +36,9 @@ struct prefix {
 int prefix_begin(struct prefixes *p, struct prefix *mine, const struct hooks *hooks, struct err *e);
 // mine is computed, and stays as it is until prefix_end.
 void prefix_ready(struct prefixes *p, struct prefix *mine);
-// Also when it is offered no more.
+// Also when it is offered no more. Waits for those who are copying.
 void prefix_end(struct prefixes *p, struct prefix *mine);
-// As kv_reserve, for a kv whose beginning others may be copying. p NULL = none is.
-int prefixes_reserve(struct prefixes *p, struct kv *kv, size_t n_pos, struct err *e);
+// kv_reserve of mine's kv, which moves it: waits for those who are copying.
+int prefix_reserve(struct prefixes *p, struct prefix *mine, size_t n_pos, struct err *e);
 
 #endif

@@ -263,13 +263,15 @@ int runner_plan_step(const iv_engine *engine, size_t n_pos, size_t n_row, size_t
 }
 
 // Room in kv for n_pos positions and some of those that are still to come.
-static int make_room(const struct runner *r, struct kv *kv, size_t n_pos, struct err *e)
+static int make_room(struct runner *r, struct kv *kv, size_t n_pos, struct err *e)
 {
     size_t most = min_size(r->n_prompt + r->max_new, r->ctx_limit);
     if (n_pos <= kv->cap)
         return 0;
-    struct prefixes *offers = r->prefix.listed ? r->engine->prefixes : NULL;
-    return prefixes_reserve(offers, kv, max_size(n_pos, min_size(n_pos + GROW, most)), e);
+    n_pos = max_size(n_pos, min_size(n_pos + GROW, most));
+    if (r->prefix.kv == kv)
+        return prefix_reserve(r->engine->prefixes, &r->prefix, n_pos, e);
+    return kv_reserve(kv, n_pos, e);
 }
 
 int runner_prefill(struct runner *r, const struct runner_prompt *p, float *logits, struct err *e)

@@ -135,7 +135,7 @@ static void weed(struct llm_live *live, const struct llm_batch *b)
 }
 
 static void layer_forward(struct ops *o, const struct llm *m, size_t l, const struct llm_batch *b,
-                          const struct llm_live *live, struct mat rope)
+                          struct llm_live *live, struct mat rope)
 {
     const struct llm_config *c = &m->c;
     const struct llm_layer *w = &m->layer[l];
@@ -168,11 +168,13 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
     op_linear_add(o, h, &(struct linear_input){.kind = INPUT_ROWS, .x = ctx}, &w->o, NULL);
 
     ops_pop(o, mark);
+    weed(live, b); // from here on caches are not touched
     struct mat wide = ops_act(o, rows, 2 * c->d_ffn);
     op_linears(
         o, wide,
         &(struct linear_input){.kind = INPUT_RMS_NORM, .x = h, .norm = &w->ffn_norm, .eps = c->eps},
         (const struct linear *[]){&w->gate, &w->up}, 2);
+    weed(live, b);
     op_linear_add(o, h,
                   &(struct linear_input){.kind = INPUT_SILU_MUL,
                                          .x = mat_cols(wide, 0, c->d_ffn),
@@ -200,6 +202,7 @@ void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, 
         if (b->report)
             hooks_progress(b->hooks, "prefill", l + 1, m->c.n_layer);
     }
+    weed(&live, b);
     struct mat last = ops_mat(o, b->n_span, m->c.d_model);
     for (size_t i = 0; i < b->n_span; i++)
         op_copy(o, mat_rows(last, i, 1),

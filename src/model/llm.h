@@ -48,7 +48,7 @@ struct llm_batch {
     size_t
         n_pos; // positions of the whole prompt that this batch is a piece of, 0 = no more than these:
                // dynamic NTK turns all of them by the base of the last
-    // Asked before each layer: true = nobody wants span i any more. It is not asked about again, and its
+    // Asked some times a layer: true = nobody wants span i any more. It is not asked about again, and its
     // cache, which is no longer touched, keeps its n. NULL = all are wanted.
     bool (*unwanted)(void *user, size_t i);
     void *user;

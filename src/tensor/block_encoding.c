@@ -175,7 +175,7 @@ static float small_step(const float *x, const float *importance, int top, float 
     float w[32];
     group_weights(w, x, 32, rms(x, 32), importance);
     float step = fit_linear(x, w, 32, top);
-    return step != 0 ? step : plain;
+    return step != 0 && isfinite(f16_value(step)) ? step : plain;
 }
 
 // ---- 32 weights, one scale
@@ -187,8 +187,22 @@ static void q8_0_levels(struct block_q8_0 *b, const float *x, float d, float inv
         b->qs[i] = (int8_t)clampf(roundf(x[i] * inverse), -127.0f, 127.0f);
 }
 
+// A value that is not finite makes the whole block NaN: cached keys and values may hold one, and must show it.
+static bool all_finite(const float *x, size_t n)
+{
+    float zero = 0;
+    for (size_t i = 0; i < n; i++)
+        zero += x[i] * 0.0f;
+    return zero == 0;
+}
+
 static void to_q8_0(struct block_q8_0 *b, const float *x, const float *importance)
 {
+    if (!all_finite(x, 32)) {
+        b->d = 0x7e00; // NaN
+        memset(b->qs, 0, sizeof b->qs);
+        return;
+    }
     float d = fabsf(largest(x, 32)) / 127.0f;
     if (importance)
         d = f16_value(fabsf(small_step(x, importance, 127, d)));

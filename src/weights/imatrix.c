@@ -23,8 +23,10 @@
 enum {
     ENTRY_MAX = 1 << 16,
     INPUTS_MAX = 1 << 24,
+    TENSORS_MAX = 1 << 14, // of a GGUF file: looked through for each other
     DAT_BYTES_MAX = 1 << 30,
 };
+static const float MEAN_MAX = 1e20f; // weights times it, summed, stay finite in f32
 static const char SUMS[] = ".in_sum2", COUNTS[] = ".counts";
 
 void imatrix_close(struct imatrix *m)
@@ -78,6 +80,9 @@ static int add_entry(struct imatrix *m, const char *path, const char *name, size
             return err_set(e, ERR_MODEL, "%s: %s: value %zu is %g, no sum of squares", path,
                            x->name, i, (double)v);
         x->mean[i] = v / count;
+        if (!(x->mean[i] <= MEAN_MAX))
+            return err_set(e, ERR_MODEL, "%s: %s: value %zu is %g for each of %g rows, at most %g",
+                           path, x->name, i, (double)x->mean[i], (double)count, (double)MEAN_MAX);
     }
     return 0;
 }
@@ -122,7 +127,7 @@ static int add_sums(struct imatrix *m, const struct gguf_file *f, const struct t
     if (t->dtype != DT_F32 || c->dtype != DT_F32)
         return err_set(e, ERR_MODEL, "%s: %s is %s and %s is %s, expected F32", f->path, t->name,
                        dtype_name(t->dtype), other, dtype_name(c->dtype));
-    if (t->bytes != n * sizeof count || c->bytes != sizeof count)
+    if (n > INPUTS_MAX || t->bytes != n * sizeof count || c->bytes != sizeof count)
         return err_set(e, ERR_MODEL,
                        "%s: %s: sums of more than one matrix (experts) are not supported", f->path,
                        t->name);
@@ -144,6 +149,9 @@ static int read_gguf(struct imatrix *m, const char *path, struct err *e)
     if (rc == 0 && !gguf_text_is(type, "imatrix"))
         rc = err_set(e, ERR_MODEL, "%s: general.type is \"%.*s\", expected imatrix", path,
                      (int)min_size(type.n, 40), type.p);
+    if (rc == 0 && f.n_tensor > TENSORS_MAX)
+        rc = err_set(e, ERR_MODEL, "%s: %zu tensors, at most %d are read", path, f.n_tensor,
+                     TENSORS_MAX);
     m->entry = rc == 0 ? mem_calloc(max_size(f.n_tensor, 1), sizeof *m->entry) : NULL;
     if (rc == 0 && !m->entry)
         rc = err_set(e, ERR_LIMIT, "%s: out of memory for %zu entries", path, f.n_tensor);
@@ -206,7 +214,7 @@ static int get_entry(struct imatrix *m, struct dat *d, struct err *e)
     TRY(get_number(d, "the length of a name", 1, GGUF_NAME_MAX, &len, e));
     TRY(get_bytes(d, "a name", (size_t)len, &name, e));
     for (int32_t i = 0; i < len; i++)
-        if (name[i] <= 0x20 || name[i] == 0x7f)
+        if ((unsigned char)name[i] <= 0x20 || name[i] == 0x7f)
             TRY(err_set(e, ERR_MODEL, "%s: a name holds the byte 0x%02x: no importance matrix",
                         d->path, (unsigned char)name[i]));
     TRY(get_number(d, "a count", 1, INT32_MAX, &count, e));

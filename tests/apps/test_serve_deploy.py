@@ -75,7 +75,7 @@ else:
     named = [x for x in named if x.startswith("lib")]
     libraries = [x.split()[0] for x in subprocess.run(["objdump", "-p", program.IVCHAT], capture_output=True, check=False)
                  .stdout.decode().replace("NEEDED", "").splitlines() if x.strip().endswith(tuple("0123456789")) and ".so" in x]
-    base = ("libc.so", "libm.so", "ld-linux", "libgcc_s", "libstdc++", "libtinfo", "libz.so")
+    base = ("libc.so", "libm.so", "ld-linux", "libgcc_s", "libstdc++", "libtinfo", "libz.so", "libasan", "libubsan", "libtsan")
     owners = {}
     for lib in libraries:
         if not lib.startswith(base):

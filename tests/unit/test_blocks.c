@@ -196,12 +196,47 @@ static void test_edges(void **state)
     }
 }
 
+static void test_not_finite(void **state)
+{
+    float x[64] = {1}, back[64];
+    uint8_t bytes[2 * 34];
+    (void)state;
+    x[40] = NAN;
+    blocks_from_f32(bytes, DT_Q8_0, x, 64, NULL);
+    blocks_to_f32(back, bytes, DT_Q8_0, 64);
+    assert_true(fabsf(back[0] - 1.0f) < 1e-3f && back[31] == 0.0f && isnan(back[32]) &&
+                isnan(back[63]));
+    x[40] = -INFINITY;
+    blocks_from_f32(bytes, DT_Q8_0, x, 64, NULL);
+    blocks_to_f32(back, bytes, DT_Q8_0, 64);
+    assert_true(fabsf(back[0] - 1.0f) < 1e-3f && isnan(back[32]));
+}
+
+// A step that the importance asks for does not leave f16.
+static void test_largest_step(void **state)
+{
+    float x[32] = {0}, importance[32], back[32];
+    uint8_t bytes[22];
+    (void)state;
+    for (size_t i = 0; i < 32; i++)
+        importance[i] = 1;
+    for (float part = 0.9f; part < 1; part += 0.001f) {
+        x[3] = part * blocks_limit(DT_Q4_0);
+        blocks_from_f32(bytes, DT_Q4_0, x, 32, importance);
+        blocks_to_f32(back, bytes, DT_Q4_0, 32);
+        for (size_t i = 0; i < 32; i++)
+            assert_true(isfinite(back[i]));
+        assert_true(fabsf(back[3] - x[3]) < 0.2f * x[3]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),       cmocka_unit_test(test_read),
         cmocka_unit_test(test_write_exact), cmocka_unit_test(test_write_error),
         cmocka_unit_test(test_importance),  cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_not_finite),  cmocka_unit_test(test_largest_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,7 +48,7 @@ static void refused(const char *text)
 static void write_then_read(void **state)
 {
     (void)state;
-    const double a[3] = {8, 0, 2}, b[1] = {1e30};
+    const double a[3] = {8, 0, 2}, b[1] = {1e18};
     const struct imatrix_sums s[2] = {{"blk.1.ffn_up.weight", 3, a, 4},
                                       {"blk.0.attn_q.weight", 1, b, 1}};
     struct imatrix m;
@@ -70,6 +70,11 @@ static void write_then_read(void **state)
     assert_non_null(strstr(e.msg, "x: input 0"));
     assert_int_equal(imatrix_open(&m, path, &e), 0); // as before
     imatrix_close(&m);
+    const double large[1] = {1e30}; // sums with weights could not be finite
+    assert_int_equal(
+        imatrix_write(path, &(struct imatrix_sums){"x", 1, large, 1}, 1, "words", NULL, &e), 0);
+    assert_int_equal(imatrix_open(&m, path, &e), ERR_MODEL);
+    assert_non_null(strstr(e.msg, "x: value 0 is 1e+30"));
 }
 
 // ---- GGUF files by hand

@@ -69,6 +69,6 @@ void peak_set_avx512(struct peak_kernels *k, unsigned tiers)
     k->read = read_avx512;
     if (tiers & 1u << CPU_AVX512BF16)
         k->bf16 = bf16_avx512;
-    if (__builtin_cpu_supports("avx512vnni"))
+    if (tiers & 1u << CPU_AVX512VNNI)
         k->int8 = int8_avx512;
 }
