@@ -9,7 +9,8 @@
 // one would read all weights for it alone. So a pass waits for every seat that is expected, but no longer than a
 // part of what a pass takes; a seat that came too late is not expected again until it hands in its next token.
 //
-// One who sits alone steps by itself, without the way through another thread.
+// One who sits alone steps by itself, without the way through another thread, and so does everybody with a model that
+// the processor's cache holds: nothing is gained by reading its weights once.
 //
 // Easy to get wrong: a row that nobody wants any more leaves between two layers, since its owner frees the cache as
 // soon as it knows; the base of the rotary angles belongs to the pass (llm.h), so rows of different bases do not
@@ -30,8 +31,9 @@
 #include "ops/op_profile.h"
 
 enum {
-    POLL_MS = 20,        // between two looks at a waiting owner's abort hook
-    PLAN_POSITIONS = 256 // scratch is planned for a multiple
+    POLL_MS = 20,             // between two looks at a waiting owner's abort hook
+    PLAN_POSITIONS = 256,     // scratch is planned for a multiple
+    CACHED_WEIGHTS = 1 << 25, // as many of a language model count as lying in the processor's cache
 };
 static const double GATHER_PART = 0.25; // of a pass's time ...
 static const double GATHER_MIN_MS = 0.3, GATHER_MAX_MS = 20;
@@ -55,6 +57,7 @@ struct batch {
     struct batch_seat *seat;
     size_t n_wait, n_seat, n_away;
     struct batch_counts counts;
+    bool apart; // steps are not joined
     bool started, broken, quit;
     pthread_t thread;
     // of our thread
@@ -290,18 +293,32 @@ static void *work(void *arg)
 
 // ---- owners
 
+// Weights that a step reads.
+static double step_weights(const struct llm_config *c)
+{
+    double d = (double)c->d_model,
+           heads = (double)(2 * c->n_head + 2 * c->n_kv) * (double)c->d_head;
+    return (double)c->n_layer * d * (heads + 3.0 * (double)c->d_ffn) + d * (double)c->n_vocab;
+}
+
 int batch_open(const iv_engine *engine, struct batch **out, struct err *e)
 {
     struct batch *b = *out = mem_calloc(1, sizeof *b);
     if (!b)
         return err_set(e, ERR_LIMIT, "decoding: out of memory");
     b->engine = engine;
+    b->apart = step_weights(&engine->config.llm) < CACHED_WEIGHTS;
     b->tail = &b->head;
     b->hooks = (struct hooks){.user = b, .abort = none_wanted};
     pthread_mutex_init(&b->lock, NULL);
     cond_open(&b->work);
     cond_open(&b->done);
     return 0;
+}
+
+void batch_join_always(struct batch *b)
+{
+    b->apart = false;
 }
 
 void batch_close(struct batch *b)
@@ -406,7 +423,7 @@ int batch_step(struct batch *b, struct batch_seat *seat, const struct batch_step
     if (!b)
         return BATCH_ALONE;
     pthread_mutex_lock(&b->lock);
-    if (b->n_seat <= 1 || !start(b)) {
+    if (b->apart || b->n_seat <= 1 || !start(b)) {
         pthread_mutex_unlock(&b->lock);
         return BATCH_ALONE;
     }

@@ -22,6 +22,8 @@ struct batch_seat {
 
 // No thread yet. The engine outlives it.
 int batch_open(const iv_engine *engine, struct batch **out, struct err *e);
+// Also steps of a model so small that this does not pay. Before anybody sits; for tests.
+void batch_join_always(struct batch *b);
 // NULL is allowed; nobody sits any more.
 void batch_close(struct batch *b);
 

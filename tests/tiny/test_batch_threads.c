@@ -28,6 +28,14 @@ static struct iv_engine_options cpu_options(void)
     return o;
 }
 
+// Of tiny models too.
+static iv_engine *open_joining(const struct iv_engine_options *o)
+{
+    iv_engine *g = engine_fixture_open(o);
+    batch_join_always(g->batch);
+    return g;
+}
+
 struct talk {
     iv_engine *engine;
     iv_media *media;
@@ -193,7 +201,7 @@ static void crowd(const char *dtype, const char *cpu, size_t n, int rounds)
     struct iv_engine_options o = cpu_options();
     o.dtype = dtype;
     o.cpu = cpu;
-    iv_engine *g = engine_fixture_open(&o);
+    iv_engine *g = open_joining(&o);
     iv_media *m = media_fixture_noise(g, 5);
     uint32_t x = 9;
     alone(ref, g, m, n);
@@ -252,7 +260,7 @@ static void test_stopped_neighbours(void **state)
 {
     static struct talk ref[12], t[12];
     struct iv_engine_options o = cpu_options();
-    iv_engine *g = engine_fixture_open(&o);
+    iv_engine *g = open_joining(&o);
     iv_media *m = media_fixture_noise(g, 6);
     double worst = 0;
     (void)state;
@@ -288,7 +296,7 @@ static void test_nobody_waits_for_a_sleeper(void **state)
 {
     static struct talk ref[6], t[6];
     struct iv_engine_options o = cpu_options();
-    iv_engine *g = engine_fixture_open(&o);
+    iv_engine *g = open_joining(&o);
     iv_media *m = media_fixture_noise(g, 7);
     atomic_int done = 0, running = 0;
     (void)state;
@@ -314,7 +322,7 @@ static void test_one_video_is_computed_once(void **state)
 {
     static struct talk ref[8], t[8];
     struct iv_engine_options o = cpu_options();
-    iv_engine *g = engine_fixture_open(&o);
+    iv_engine *g = open_joining(&o);
     iv_media *m = media_fixture_noise(g, 8), *other = media_fixture_noise(g, 9);
     (void)state;
     for (int round = 0; round < 3; round++) {
