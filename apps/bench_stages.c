@@ -59,7 +59,7 @@ static int measure(struct bench *b, enum bench_stage first, enum bench_stage las
                    int (*run)(struct bench *b))
 {
     bool any = false;
-    for (int i = first; i <= (int)last; i++) {
+    for (int i = (int)first; i <= (int)last; i++) {
         any = any || b->row[i].wanted;
         b->row[i].before = b->peaks;
     }
@@ -68,7 +68,7 @@ static int measure(struct bench *b, enum bench_stage first, enum bench_stage las
     int rc = run(b);
     if (rc == IV_OK)
         rc = bench_peaks(b);
-    for (int i = first; i <= (int)last; i++)
+    for (int i = (int)first; i <= (int)last; i++)
         b->row[i].after = b->peaks;
     return rc;
 }
