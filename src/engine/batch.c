@@ -21,8 +21,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "base/thread_mask.h"
@@ -67,26 +67,6 @@ struct batch {
     double pass_ms;
     atomic_size_t n_wanted; // rows of the pass under way
 };
-
-static void cond_open(pthread_cond_t *c)
-{
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(c, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-// Until the condition or `ms` from now. Caller holds the lock.
-static void wait_ms(struct batch *b, pthread_cond_t *c, double ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    long ns = (long)(ms * 1e6) + t.tv_nsec;
-    t.tv_sec += ns / 1000000000;
-    t.tv_nsec = ns % 1000000000;
-    pthread_cond_timedwait(c, &b->lock, &t);
-}
 
 static bool none_wanted(void *user)
 {
@@ -223,7 +203,7 @@ static void gather(struct batch *b)
             strike_off(b);
             break;
         }
-        wait_ms(b, &b->work, left);
+        cond_wait_ms(&b->work, &b->lock, left);
     }
 }
 
@@ -406,7 +386,7 @@ static void leave(struct batch *b, struct row *r)
 static void await(struct batch *b, struct row *r)
 {
     while (r->state != ROW_DONE) {
-        wait_ms(b, &b->done, POLL_MS);
+        cond_wait_ms(&b->done, &b->lock, POLL_MS);
         if (r->state == ROW_DONE)
             break;
         pthread_mutex_unlock(&b->lock);

@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 
 enum { POLL_MS = 20 };
@@ -32,15 +32,11 @@ struct flights {
 
 int flights_open(struct flights **out, struct err *e)
 {
-    pthread_condattr_t attr;
     *out = mem_calloc(1, sizeof **out);
     if (!*out)
         return err_set(e, ERR_LIMIT, "cache: out of memory");
     pthread_mutex_init(&(*out)->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&(*out)->landed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_open(&(*out)->landed);
     return 0;
 }
 
@@ -71,16 +67,6 @@ static void leave(struct flight *x)
     mem_free(x);
 }
 
-static void wait_a_little(struct flights *f)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += POLL_MS * 1000000L;
-    t.tv_sec += t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&f->landed, &f->lock, &t);
-}
-
 // Until x has landed; the lock is given up while hooks are asked.
 static int wait_for(struct flights *f, const struct flight *x, const struct hooks *hooks,
                     struct err *e)
@@ -92,7 +78,7 @@ static int wait_for(struct flights *f, const struct flight *x, const struct hook
         if (stop)
             return err_set(e, ERR_ABORT, "stopped while another call encodes the same media");
         if (!x->landed)
-            wait_a_little(f);
+            cond_wait_ms(&f->landed, &f->lock, POLL_MS);
     }
     return 0;
 }

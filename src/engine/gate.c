@@ -7,8 +7,8 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 
 enum { POLL_MS = 20 };
@@ -27,16 +27,12 @@ struct gate {
 
 int gate_open(struct gate **out, struct err *e)
 {
-    pthread_condattr_t attr;
     struct gate *g = *out = mem_calloc(1, sizeof *g);
     if (!g)
         return err_set(e, ERR_LIMIT, "engine: out of memory");
     g->tail = &g->head;
     pthread_mutex_init(&g->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&g->called, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_open(&g->called);
     return 0;
 }
 
@@ -86,12 +82,7 @@ static bool stand_in_line(struct gate *g, const struct hooks *hooks)
     *g->tail = &w;
     g->tail = &w.next;
     while (!w.called) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        t.tv_nsec += POLL_MS * 1000000L;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&g->called, &g->lock, &t);
+        cond_wait_ms(&g->called, &g->lock, POLL_MS);
         if (w.called)
             break;
         pthread_mutex_unlock(&g->lock);

@@ -10,8 +10,8 @@
 #include "engine/prefixes.h"
 
 #include <pthread.h>
-#include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "base/size.h"
 
@@ -25,15 +25,11 @@ struct prefixes {
 
 int prefixes_open(struct prefixes **out, struct err *e)
 {
-    pthread_condattr_t attr;
     struct prefixes *p = *out = mem_calloc(1, sizeof *p);
     if (!p)
         return err_set(e, ERR_LIMIT, "engine: out of memory");
     pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_open(&p->changed);
     return 0;
 }
 
@@ -92,16 +88,6 @@ static void await_readers(struct prefixes *p, const struct prefix *mine)
         pthread_cond_wait(&p->changed, &p->lock);
 }
 
-static void wait_a_little(struct prefixes *p)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_nsec += POLL_MS * 1000000L;
-    t.tv_sec += t.tv_nsec / 1000000000;
-    t.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&p->changed, &p->lock, &t);
-}
-
 static int take(struct kv *kv, const struct kv *from, size_t n, struct err *e)
 {
     size_t at = kv->n, rows = n - at;
@@ -128,7 +114,7 @@ static int begin(struct prefixes *p, struct prefix *mine, const struct hooks *ho
             return err_set(e, ERR_ABORT, "stopped while another call computes the same beginning");
         x = find(p, mine, &n);
         if (x && !x->ready)
-            wait_a_little(p);
+            cond_wait_ms(&p->changed, &p->lock, POLL_MS);
     }
     if (x) {
         x->readers++;

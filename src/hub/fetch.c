@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "base/cpu_count.h"
+#include "base/cond.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "hub/fetch_parts.h"
@@ -60,14 +61,7 @@ static double now_s(void)
 // Waits for a change, at most TICK_MS. Under the lock.
 static void wait_tick(struct fetch *p)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
-    (void)pthread_cond_timedwait(&p->change, &p->lock, &until);
+    cond_wait_ms(&p->change, &p->lock, TICK_MS);
 }
 
 // ---- choice of work, under the lock
@@ -304,12 +298,8 @@ static int run(struct fetch *p, struct fetch_view *view, struct err *e)
 
 static void init_sync(struct fetch *p)
 {
-    pthread_condattr_t attr;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->change, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_open(&p->change);
 }
 
 int fetch_files(const struct fetch_order *o, uint64_t *fetched, struct err *e)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "ops_fixture.h"
 
+#include <stdatomic.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,4 +140,10 @@ bool fixture_near(double got, double want, double tol)
         return true;
     fprintf(stderr, "got %.9g, expected %.9g within %.3g\n", got, want, tol);
     return false;
+}
+
+bool stop_later(void *user)
+{
+    struct stopper *s = user;
+    return atomic_fetch_add(&s->polls, 1) + 1 >= s->at;
 }

@@ -4,6 +4,7 @@
 #ifndef IV_TESTS_OPS_FIXTURE_H
 #define IV_TESTS_OPS_FIXTURE_H
 
+#include <stdbool.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -51,5 +52,12 @@ void fixture_sound(struct fixture *f);
 
 // true = within tol (false for NaN)
 bool fixture_near(double got, double want, double tol);
+
+// An abort hook that says stop from its poll number `at` on; user = a stopper. Thread-safe.
+struct stopper {
+    _Atomic long polls;
+    long at;
+};
+bool stop_later(void *user);
 
 #endif

@@ -452,17 +452,6 @@ static void tap_sees_values(void **state)
 
 // ---- abort
 
-struct stopper {
-    _Atomic long polls;
-    long at; // true from this poll on
-};
-
-static bool stop_later(void *user)
-{
-    struct stopper *s = user;
-    return atomic_fetch_add(&s->polls, 1) + 1 >= s->at;
-}
-
 static void abort_stops_a_layer(void **state)
 {
     (void)state;

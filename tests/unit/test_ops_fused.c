@@ -287,17 +287,6 @@ static void plan_equals_run(void **state)
 
 // ---- abort
 
-struct stopper {
-    _Atomic long polls;
-    long at; // true from this poll on
-};
-
-static bool stop_later(void *user)
-{
-    struct stopper *s = user;
-    return atomic_fetch_add(&s->polls, 1) + 1 >= s->at;
-}
-
 static void abort_ends_them(void **state)
 {
     (void)state;
