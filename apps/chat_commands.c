@@ -165,20 +165,20 @@ static int run_reset(struct talk *t, const char *argument)
     return IV_OK;
 }
 
-// A copy of the last turn, for the case that asking again fails.
-static int take_last_turn(struct talk *t, char **answer)
+// A copy of the last turn, for the case that asking again fails; its prompt is t->question, its answer the caller's.
+static int take_last_turn(struct talk *t, struct iv_turn *turn)
 {
-    const char *prompt, *text;
     iv_session *s = t->c->session;
     struct iv_error *e = &t->c->work.error;
-    *answer = NULL;
-    if (iv_session_turn(s, iv_session_n_turn(s) - 1, &prompt, &text) != IV_OK)
+    if (iv_session_turn(s, iv_session_n_turn(s) - 1, turn) != IV_OK)
         return app_error(e, IV_ERR_FAIL, "/regen: the conversation has no turn");
-    size_t n = strlen(text);
-    *answer = heap_calloc(n + 1, 1);
-    if (!*answer)
+    char *answer = heap_calloc(turn->answer_len + 1, 1);
+    if (answer)
+        memcpy(answer, turn->answer, turn->answer_len);
+    turn->prompt = t->question;
+    turn->answer = answer;
+    if (!answer)
         return app_error(e, IV_ERR_LIMIT, "out of memory for the old answer");
-    memcpy(*answer, text, n);
     return iv_session_drop_turn(s, e);
 }
 
@@ -186,21 +186,21 @@ static int run_regen(struct talk *t, const char *argument)
 {
     struct chat *c = t->c;
     struct iv_error ignored;
-    char *answer = NULL;
+    struct iv_turn old = {0};
     (void)argument;
     if (!t->question)
         return app_error(&c->work.error, IV_ERR_USAGE, "/regen: there is no question yet");
     bool again = t->answered;
-    int rc = again ? take_last_turn(t, &answer) : IV_OK;
+    int rc = again ? take_last_turn(t, &old) : IV_OK;
     if (rc == IV_OK) {
         t->mine.seed += again && t->mine.temp > 0;
         rc = talk_ask(t, t->question);
         if (rc != IV_OK && again)
-            t->answered = iv_session_add_turn(c->session, t->question, answer, &ignored) == IV_OK;
+            t->answered = iv_session_add_turn(c->session, &old, &ignored) == IV_OK;
     }
     if (rc == IV_OK && again && t->mine.temp == 0)
         console_say(c->work.con, "greedy answers do not change: /set temp 0.7 for another one");
-    heap_free(answer);
+    heap_free((char *)old.answer);
     return rc;
 }
 
@@ -235,17 +235,17 @@ static void adopt_options(struct talk *t)
 
 int talk_adopt(struct talk *t)
 {
-    const char *prompt, *text;
+    struct iv_turn last;
     iv_session *s = t->c->session;
     size_t turns = iv_session_n_turn(s);
     forget_turns(t);
-    if (turns == 0 || iv_session_turn(s, turns - 1, &prompt, &text) != IV_OK)
+    if (turns == 0 || iv_session_turn(s, turns - 1, &last) != IV_OK)
         return IV_OK;
-    size_t n = strlen(prompt);
+    size_t n = strlen(last.prompt);
     t->question = heap_calloc(n + 1, 1);
     if (!t->question)
         return app_error(&t->c->work.error, IV_ERR_LIMIT, "out of memory for the question");
-    memcpy(t->question, prompt, n);
+    memcpy(t->question, last.prompt, n);
     t->answered = t->media_used = true;
     return IV_OK;
 }

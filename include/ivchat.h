@@ -329,18 +329,22 @@ IV_API int iv_session_open(const iv_engine *engine, iv_media *media,
                            struct iv_error *e);
 IV_API void iv_session_close(iv_session *session);
 
-/* Appends a past turn without running the model. */
-IV_API int iv_session_add_turn(iv_session *session, const char *prompt, const char *answer,
-                               struct iv_error *e);
+struct iv_turn {
+    const char *prompt, *answer; /* each with a zero byte behind it */
+    size_t answer_len;           /* bytes: an answer may hold zero bytes */
+    bool answer_special; /* the model generated control tokens in it: strings of control tokens
+                                    become ids again, whatever allow_special says */
+};
+/* Appends a past turn without running the model. Copied; answer_len 0 = up to the zero byte. */
+IV_API int iv_session_add_turn(iv_session *session, const struct iv_turn *turn, struct iv_error *e);
 /* Forgets every turn. */
 IV_API void iv_session_reset(iv_session *session);
 /* Removes the last turn, so that its question can be asked again. IV_ERR_USAGE when there is none. */
 IV_API int iv_session_drop_turn(iv_session *session, struct iv_error *e);
-/* The turns, oldest first. *prompt and *answer are owned by the session and valid until the history next
- * changes. IV_ERR_USAGE (pointers NULL) when i is not below iv_session_n_turn. */
+/* The turns, oldest first. The texts of *turn are owned by the session and valid until the history next
+ * changes. IV_ERR_USAGE (*turn all zero) when i is not below iv_session_n_turn. */
 IV_API size_t iv_session_n_turn(const iv_session *session);
-IV_API int iv_session_turn(const iv_session *session, size_t i, const char **prompt,
-                           const char **answer);
+IV_API int iv_session_turn(const iv_session *session, size_t i, struct iv_turn *turn);
 /* Goes on with another media (NULL = text only), under the same options, and forgets every turn. The old
  * media is no longer used and stays the caller's, as does the new one, which must outlive the session. On
  * failure (media of another engine; time_text without a frame rate) nothing has changed. */

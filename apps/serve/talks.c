@@ -68,10 +68,12 @@ static bool fits(const struct talk *k, unsigned owner, const struct media_entry 
 static size_t agreement(const struct talk *k, const struct chatreq *q)
 {
     size_t i = 0, n = iv_session_n_turn(k->session);
-    const char *prompt, *answer;
+    struct iv_turn turn;
     for (; i < n && i + 1 < q->n_turn; i++) {
-        if (iv_session_turn(k->session, i, &prompt, &answer) != IV_OK ||
-            strcmp(prompt, q->turn[i].question) != 0 || strcmp(answer, q->turn[i].answer) != 0)
+        const char *answer = q->turn[i].answer; // text, whatever it spells
+        if (iv_session_turn(k->session, i, &turn) != IV_OK || turn.answer_special ||
+            strcmp(turn.prompt, q->turn[i].question) != 0 || strlen(answer) != turn.answer_len ||
+            memcmp(turn.answer, answer, turn.answer_len) != 0)
             break;
     }
     return i;
@@ -161,8 +163,10 @@ static int set_turns(struct talk *k, const struct chatreq *q)
 {
     int rc = IV_OK;
     iv_session_reset(k->session);
-    for (size_t i = 0; i + 1 < q->n_turn && rc == IV_OK; i++)
-        rc = iv_session_add_turn(k->session, q->turn[i].question, q->turn[i].answer, NULL);
+    for (size_t i = 0; i + 1 < q->n_turn && rc == IV_OK; i++) {
+        struct iv_turn turn = {.prompt = q->turn[i].question, .answer = q->turn[i].answer};
+        rc = iv_session_add_turn(k->session, &turn, NULL);
+    }
     return rc;
 }
 

@@ -152,11 +152,12 @@ fail:
     return rc;
 }
 
-int iv_session_add_turn(iv_session *s, const char *prompt, const char *answer,
-                        struct iv_error *error)
+int iv_session_add_turn(iv_session *s, const struct iv_turn *turn, struct iv_error *error)
 {
     struct err e = {0};
-    return status_out(session_add_turn(s, prompt, answer, strlen(answer), false, &e), &e, error);
+    size_t n = turn->answer_len ? turn->answer_len : strlen(turn->answer);
+    int rc = session_add_turn(s, turn->prompt, turn->answer, n, turn->answer_special, &e);
+    return status_out(rc, &e, error);
 }
 
 int iv_session_drop_turn(iv_session *s, struct iv_error *error)
@@ -174,12 +175,14 @@ size_t iv_session_n_turn(const iv_session *s)
     return s->n_turn;
 }
 
-int iv_session_turn(const iv_session *s, size_t i, const char **prompt, const char **answer)
+int iv_session_turn(const iv_session *s, size_t i, struct iv_turn *turn)
 {
-    bool there = i < s->n_turn;
-    *prompt = there ? s->turn[i].question : NULL;
-    *answer = there ? s->turn[i].answer : NULL;
-    return there ? IV_OK : IV_ERR_USAGE;
+    *turn = (struct iv_turn){0};
+    if (i >= s->n_turn)
+        return IV_ERR_USAGE;
+    const struct turn *t = &s->turn[i];
+    *turn = (struct iv_turn){t->question, t->answer, t->answer_len, t->answer_special};
+    return IV_OK;
 }
 
 struct iv_ask_options iv_session_last_options(const iv_session *s)

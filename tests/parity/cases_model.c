@@ -234,10 +234,12 @@ static bool run_case(struct golden *g, const js_value *c, const char *dtype, str
     if (iv_session_open(engine, media, &so, &s, &e) != 0)
         goto done;
     const js_value *history = js_get(js_get(c, "inputs"), "history");
-    for (size_t i = 0; i < js_size(history); i++)
-        if (iv_session_add_turn(s, js_str(js_at(js_at(history, i), 0), NULL),
-                                js_str(js_at(js_at(history, i), 1), NULL), &e) != 0)
+    for (size_t i = 0; i < js_size(history); i++) {
+        struct iv_turn turn = {.prompt = js_str(js_at(js_at(history, i), 0), NULL),
+                               .answer = js_str(js_at(js_at(history, i), 1), NULL)};
+        if (iv_session_add_turn(s, &turn, &e) != 0)
             goto done;
+    }
     struct iv_ask_options a = iv_ask_options_default();
     a.max_new_tokens = (int)golden_input_num(c, "max_new_tokens", 32);
     a.answer_prefix = golden_input(c, "answer_prompt", NULL);

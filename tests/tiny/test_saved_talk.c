@@ -109,11 +109,11 @@ static void goes_on_with_the_same_tokens(void **state)
 
         g = engine_fixture_open(&eo);
         load(g, &m2, &s2);
-        const char *q, *a;
+        struct iv_turn turn;
         assert_int_equal(iv_session_n_turn(s2), 2);
-        assert_int_equal(iv_session_turn(s2, 1, &q, &a), IV_OK);
-        assert_string_equal(q, "And \xe5\xa4\x9c?");
-        assert_string_equal(a, first.text);
+        assert_int_equal(iv_session_turn(s2, 1, &turn), IV_OK);
+        assert_string_equal(turn.prompt, "And \xe5\xa4\x9c?");
+        assert_string_equal(turn.answer, first.text);
         last = iv_session_last_options(s2);
         assert_true(last.temperature == 1.5 && last.seed == 99);
         ask_fixture(s2, "Then?", &last, &came_back);

@@ -218,11 +218,11 @@ static void room_of_a_long_answer_is_given_back(void **state)
     ask_fixture(s, "And then?", NULL, &kept);
     iv_session_drop_turn(s, NULL);
     assert_true(kept.cached > 0);
-    const char *q, *text;
-    assert_int_equal(iv_session_turn(s, 0, &q, &text), IV_OK);
+    struct iv_turn turn;
+    assert_int_equal(iv_session_turn(s, 0, &turn), IV_OK);
     so.keep_cache = false;
     iv_session *t = session_fixture(g, NULL, &so);
-    assert_int_equal(iv_session_add_turn(t, q, text, &e), IV_OK);
+    assert_int_equal(iv_session_add_turn(t, &turn, &e), IV_OK);
     ask_fixture(t, "And then?", NULL, &anew);
     assert_same_reply(&kept, &anew);
     iv_session_close(s);

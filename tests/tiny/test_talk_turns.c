@@ -33,23 +33,58 @@ static void turns_can_be_read(void **state)
 {
     (void)state;
     iv_session *s = session_fixture(engine, NULL, NULL);
-    const char *q, *a;
+    struct iv_turn t, one = {.prompt = "One?", .answer = "Yes."};
     struct iv_error e;
     struct reply r;
     assert_int_equal(iv_session_n_turn(s), 0);
-    assert_int_equal(iv_session_turn(s, 0, &q, &a), IV_ERR_USAGE);
-    assert_true(!q && !a);
+    assert_int_equal(iv_session_turn(s, 0, &t), IV_ERR_USAGE);
+    assert_true(!t.prompt && !t.answer && t.answer_len == 0);
     assert_int_equal(iv_session_drop_turn(s, &e), IV_ERR_USAGE);
-    assert_int_equal(iv_session_add_turn(s, "One?", "Yes.", &e), IV_OK);
+    assert_int_equal(iv_session_add_turn(s, &one, &e), IV_OK);
     ask_fixture(s, "Two?", NULL, &r);
     assert_int_equal(iv_session_n_turn(s), 2);
-    assert_int_equal(iv_session_turn(s, 0, &q, &a), IV_OK);
-    assert_string_equal(q, "One?");
-    assert_string_equal(a, "Yes.");
-    assert_int_equal(iv_session_turn(s, 1, &q, &a), IV_OK);
-    assert_string_equal(q, "Two?");
-    assert_string_equal(a, r.text);
+    assert_int_equal(iv_session_turn(s, 0, &t), IV_OK);
+    assert_string_equal(t.prompt, "One?");
+    assert_string_equal(t.answer, "Yes.");
+    assert_true(t.answer_len == 4 && !t.answer_special);
+    assert_int_equal(iv_session_turn(s, 1, &t), IV_OK);
+    assert_string_equal(t.prompt, "Two?");
+    assert_string_equal(t.answer, r.text);
+    assert_int_equal(t.answer_len, strlen(r.text));
     iv_session_close(s);
+}
+
+// What was read and is put back is the same turn: the bytes behind a zero byte, and strings of control tokens that
+// the model generated as such.
+static void turns_can_be_put_back(void **state)
+{
+    (void)state;
+    static const char zero[] = "a\0b</s>";
+    for (int special = 0; special < 2; special++) {
+        iv_session *s = session_fixture(engine, NULL, NULL);
+        struct iv_turn old = {"One?", zero, sizeof zero - 1, special}, t;
+        struct iv_error e;
+        int32_t *before, *after;
+        size_t n_before, n_after, n_end = 0;
+        assert_int_equal(iv_session_add_turn(s, &old, &e), IV_OK);
+        assert_int_equal(iv_session_prompt_ids(s, "Two?", NULL, &before, &n_before, &e), IV_OK);
+        assert_int_equal(iv_session_turn(s, 0, &t), IV_OK);
+        assert_true(t.answer_len == sizeof zero - 1 && t.answer_special == (special != 0));
+        assert_memory_equal(t.answer, zero, sizeof zero);
+        t.prompt = "One?"; // the session's own copies go
+        t.answer = zero;
+        assert_int_equal(iv_session_drop_turn(s, &e), IV_OK);
+        assert_int_equal(iv_session_add_turn(s, &t, &e), IV_OK);
+        assert_int_equal(iv_session_prompt_ids(s, "Two?", NULL, &after, &n_after, &e), IV_OK);
+        assert_int_equal(n_before, n_after);
+        assert_memory_equal(before, after, n_after * sizeof *after);
+        for (size_t i = 0; i < n_after; i++)
+            n_end += after[i] == 2; // </s>: one closes every answer
+        assert_int_equal(n_end, special ? 2 : 1);
+        iv_free(before);
+        iv_free(after);
+        iv_session_close(s);
+    }
 }
 
 // A question asked again after dropping its turn is answered as the first time.
@@ -209,14 +244,15 @@ static void stopped_warming_keeps_what_is_done(void **state)
     for (size_t i = 0; i + 1 < sizeof word; i++)
         word[i] = "abcde fg"[i % 8];
     iv_session *s = session_fixture(engine, NULL, &o);
-    assert_int_equal(iv_session_add_turn(s, word, "Yes.", &e), IV_OK);
+    const struct iv_turn said = {.prompt = word, .answer = "Yes."};
+    assert_int_equal(iv_session_add_turn(s, &said, &e), IV_OK);
     ask_fixture(s, "Why?", NULL, &want);
     assert_true(want.prompt > 1100);
     int polls = atomic_load(&stop.polls);
     iv_session_close(s);
     for (int i = 1; i < 8; i++) {
         s = session_fixture(engine, NULL, &o);
-        assert_int_equal(iv_session_add_turn(s, word, "Yes.", &e), IV_OK);
+        assert_int_equal(iv_session_add_turn(s, &said, &e), IV_OK);
         atomic_store(&stop.polls, 0);
         stop.at = polls / 9 * i;
         int rc = iv_session_warm(s, &e);
@@ -235,6 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(turns_can_be_read),
+        cmocka_unit_test(turns_can_be_put_back),
         cmocka_unit_test(asked_again),
         cmocka_unit_test(another_media),
         cmocka_unit_test(unfit_media_is_refused),
