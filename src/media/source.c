@@ -86,33 +86,44 @@ static int write_all(int fd, const uint8_t *p, size_t n)
     return 0;
 }
 
-// Waits for bytes or the end of the pipe.
-static int wait_readable(int fd, const struct source_options *o, const char *name, struct err *e)
+// Waits a moment for bytes or the end of the pipe.
+static int wait_readable(int fd, const struct source_options *o, const char *name, bool *ready,
+                         struct err *e)
 {
-    for (;;) {
-        int rc = deadline_check(&o->deadline, o->hooks, name, e);
-        if (rc != 0)
-            return rc;
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        int k = poll(&p, 1, POLL_MS);
-        if (k > 0)
-            return 0;
-        if (k < 0 && errno != EINTR)
-            return err_set(e, ERR_MEDIA, "%s: %s", name, strerror(errno));
-    }
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int rc = deadline_check(&o->deadline, o->hooks, name, e);
+    if (rc != 0)
+        return rc;
+    int k = poll(&p, 1, POLL_MS);
+    *ready = k > 0;
+    if (k < 0 && errno != EINTR)
+        return err_set(e, ERR_MEDIA, "%s: %s", name, strerror(errno));
+    return 0;
 }
 
-static int spool(int from, int to, const struct source_options *o, const char *name, uint64_t *size,
-                 struct err *e)
+// fifo: `from` is a FIFO that nobody else reads, with O_NONBLOCK.
+static int spool(int from, bool fifo, int to, const struct source_options *o, const char *name,
+                 uint64_t *size, struct err *e)
 {
     int rc = 0;
+    bool ready;
+    struct deadline writer = deadline_in(o->writer_s);
     *size = 0;
     uint8_t *piece = mem_calloc(PIECE, 1);
     if (!piece)
         return err_set(e, ERR_LIMIT, "%s: out of memory for %d bytes", name, (int)PIECE);
     for (;;) {
-        TRY(wait_readable(from, o, name, e));
+        TRY(wait_readable(from, o, name, &ready, e));
+        if (!ready && (!fifo || *size > 0))
+            continue;
         ssize_t n = read(from, piece, PIECE);
+        if (n == 0 && !ready) { // no end, but no writer yet
+            if (!writer.ns || now_ns() < writer.ns)
+                continue;
+            rc = err_set(e, ERR_MEDIA, "%s: a FIFO that no program opened for writing in %g s",
+                         name, writer.seconds);
+            goto fail;
+        }
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n < 0) {
@@ -210,7 +221,7 @@ int source_open(struct source *s, const char *path, const struct source_options 
         }
     } else {
         TRY(temporary(o->tmp_dir, &tmp, e));
-        TRY(spool(s->fd, tmp, o, name, &s->size, e));
+        TRY(spool(s->fd, !is_stdin && S_ISFIFO(st.st_mode), tmp, o, name, &s->size, e));
         close(s->fd);
         s->fd = tmp;
         tmp = -1;

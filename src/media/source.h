@@ -28,6 +28,7 @@ struct source_options {
     struct deadline deadline;
     uint64_t max_bytes;  // of a regular file
     uint64_t max_stored; // of what a pipe may give
+    double writer_s;     // how long a FIFO may wait for its writer; 0 = for ever
     const char *tmp_dir; // for that; existing folder
 };
 
@@ -49,8 +50,9 @@ struct source {
 
 // path is plain bytes, never a URL or pattern; "-" is standard input, from its current position. Directories,
 // block and character devices and sockets are refused (ERR_MEDIA), empty input too; more than max_bytes is
-// ERR_LIMIT. source_close releases; after a failure there is nothing to release. A FIFO or standard input is
-// consumed. O_NONBLOCK stays untouched on descriptors that the caller shares. Any thread.
+// ERR_LIMIT, a FIFO without a writer ERR_MEDIA. source_close releases; after a failure there is nothing to
+// release. A FIFO or standard input is consumed. O_NONBLOCK stays untouched on descriptors that the caller
+// shares. Any thread.
 int source_open(struct source *s, const char *path, const struct source_options *o, struct err *e);
 // The bytes stay the caller's and must outlive s.
 void source_open_memory(struct source *s, const void *bytes, size_t n);

@@ -466,6 +466,8 @@ static struct origin origin_of_path(const char *path)
     return (struct origin){.path = path, .name = strcmp(path, "-") == 0 ? "standard input" : path};
 }
 
+static const double writer_s = 10; // of a FIFO: a forgotten one shall not look like work
+
 static int open_source(struct video *v, const struct origin *from, const char *tmp_dir,
                        struct err *e)
 {
@@ -473,6 +475,7 @@ static int open_source(struct video *v, const struct origin *from, const char *t
                                .deadline = v->deadline,
                                .max_bytes = v->o.max_bytes,
                                .max_stored = v->o.max_stored,
+                               .writer_s = writer_s,
                                .tmp_dir = tmp_dir ? tmp_dir : "/tmp"};
     if (from->path)
         return source_open(&v->source, from->path, &o, e);

@@ -255,6 +255,25 @@ static void test_silent_pipe(void **state)
     o.deadline = deadline_in(0);
     o.hooks = &hooks;
     assert_int_equal(source_open(&s, fifo, &o, &e), ERR_ABORT);
+    o.hooks = NULL;
+    o.writer_s = 0.2;
+    assert_int_equal(source_open(&s, fifo, &o, &e), ERR_MEDIA);
+    assert_non_null(strstr(e.msg, "silent: a FIFO that no program opened for writing in 0.2 s"));
+    // a writer that is slow is none that is missing
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const struct timespec nap = {.tv_nsec = 500000000};
+        int w = open(fifo, O_WRONLY);
+        nanosleep(&nap, NULL);
+        _exit(write(w, "late", 4) == 4 ? 0 : 1);
+    }
+    assert_int_equal(source_open(&s, fifo, &o, &e), 0);
+    check_bytes(&s, "late");
+    source_close(&s);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
     assert_true(seconds() - before < 20);
     tempdir_delete(&dir, "silent");
 }
