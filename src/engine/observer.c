@@ -97,16 +97,28 @@ const struct input_watch *observer_watch(const struct observer *x)
     return x ? &x->watch : NULL;
 }
 
-// What was seen of the tensors of a file, added to s.
-static void add_seen(struct observer *x, const struct quant_list *l, struct imatrix_sums *s,
+// Copies what was seen of the tensors of a file behind the *n that s has; sums_free releases.
+static bool add_seen(struct observer *x, const struct quant_list *l, struct imatrix_sums *s,
                      size_t *n)
 {
     for (size_t i = 0; i < l->n; i++) {
         const struct observed *o = slot_of(x, l->t[i].from->data);
-        if (l->t[i].rank == 2 && l->t[i].cols == o->n && o->w && o->rows > 0)
-            s[(*n)++] = (struct imatrix_sums){
-                .name = l->t[i].name, .n = o->n, .sum = o->sum, .rows = o->rows};
+        if (l->t[i].rank != 2 || l->t[i].cols != o->n || !o->w || o->rows <= 0)
+            continue;
+        double *sum = mem_calloc(o->n, sizeof *sum);
+        if (!sum)
+            return false;
+        memcpy(sum, o->sum, o->n * sizeof *sum);
+        s[(*n)++] = (struct imatrix_sums){l->t[i].name, o->n, sum, o->rows};
     }
+    return true;
+}
+
+static void sums_free(struct imatrix_sums *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mem_free((double *)s[i].sum);
+    mem_free(s);
 }
 
 static int save(const iv_engine *g, const char *path, const char *dataset, struct err *e)
@@ -122,18 +134,16 @@ static int save(const iv_engine *g, const char *path, const char *dataset, struc
     TRY(quant_list_language(&language, &g->model, mix, NULL, 0, e));
     TRY(quant_list_vision(&vision, &g->model, mix, NULL, 0, e));
     s = mem_calloc(language.n + vision.n, sizeof *s);
-    pthread_mutex_lock(&x->lock);
-    if (!s || x->failed)
-        rc = err_set(e, ERR_LIMIT, "importance matrix: out of memory");
-    else {
-        add_seen(x, &language, s, &n);
-        add_seen(x, &vision, s, &n);
-        rc = n > 0 ? imatrix_write(path, s, n, dataset, &g->hooks, e)
-                   : err_set(e, ERR_USAGE, "importance matrix: nothing was asked yet");
-    }
+    pthread_mutex_lock(&x->lock); // writing takes long, and questions wait for the lock
+    bool copied = s && !x->failed && add_seen(x, &language, s, &n) && add_seen(x, &vision, s, &n);
     pthread_mutex_unlock(&x->lock);
+    if (!copied)
+        TRY(err_set(e, ERR_LIMIT, "importance matrix: out of memory"));
+    if (n == 0)
+        TRY(err_set(e, ERR_USAGE, "importance matrix: nothing was asked yet"));
+    TRY(imatrix_write(path, s, n, dataset, &g->hooks, e));
 fail:
-    mem_free(s);
+    sums_free(s, n);
     quant_list_free(&language);
     quant_list_free(&vision);
     return rc;

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "engine/engine.h"
+#include "tempdir.h"
 
 static const char MODEL[] = TEST_SHARED "/golden/tiny-hd";
 
@@ -174,12 +175,74 @@ static void waiting_can_be_stopped(void **state)
     free(px);
 }
 
+// Another conversation asks while the file is being written.
+struct talker {
+    iv_session *s; // NULL = not yet, or no more
+    int answers;
+};
+
+static bool ask_meanwhile(void *user)
+{
+    struct talker *t = user;
+    iv_session *s = t->s;
+    struct iv_ask_options ask = iv_ask_options_default();
+    struct iv_answer a;
+    t->s = NULL;
+    ask.max_new_tokens = 1;
+    if (s && iv_session_ask(s, "And now?", &ask, &a, NULL) == IV_OK) {
+        t->answers++;
+        iv_answer_free(&a);
+    }
+    return false;
+}
+
+// (With the observer's lock held: this hangs.)
+static void questions_go_on_while_a_matrix_is_saved(void **state)
+{
+    (void)state;
+    needs_model();
+    struct talker t = {0};
+    struct iv_engine_options eo = iv_engine_options_default();
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_ask_options ask = iv_ask_options_default();
+    struct iv_answer a;
+    struct iv_error e;
+    struct tempdir dir;
+    char path[512];
+    iv_engine *g;
+    iv_session *s;
+    eo.model = MODEL;
+    eo.gather_imatrix = true;
+    eo.device = "cpu";
+    eo.callbacks.user = &t;
+    eo.callbacks.abort = ask_meanwhile;
+    tempdir_make(&dir);
+    snprintf(path, sizeof path, "%s/seen.gguf", dir.path);
+    if (iv_engine_open(&eo, &g, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    assert_int_equal(iv_session_open(g, NULL, &so, &s, &e), IV_OK);
+    assert_int_equal(iv_imatrix_save(g, path, NULL, &e), IV_ERR_USAGE); // nothing was asked
+    ask.max_new_tokens = 1;
+    assert_int_equal(iv_session_ask(s, "Hi", &ask, &a, &e), IV_OK);
+    iv_answer_free(&a);
+    t.s = s;
+    if (iv_imatrix_save(g, path, NULL, &e) != IV_OK)
+        fail_msg("%s", e.message);
+    assert_int_equal(t.answers, 1);
+    iv_session_close(s);
+    iv_engine_close(g);
+    tempdir_remove(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plans_for_many_threads), cmocka_unit_test(short_prompts_are_not_reused),
-        cmocka_unit_test(plans_have_an_end),      cmocka_unit_test(no_weights_no_stage),
+        cmocka_unit_test(plans_for_many_threads),
+        cmocka_unit_test(short_prompts_are_not_reused),
+        cmocka_unit_test(plans_have_an_end),
+        cmocka_unit_test(no_weights_no_stage),
         cmocka_unit_test(waiting_can_be_stopped),
+        cmocka_unit_test(questions_go_on_while_a_matrix_is_saved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
