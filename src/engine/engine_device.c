@@ -84,6 +84,19 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
                        g->observer ? "an importance matrix is gathered" : "GGUF models run");
     if (g->cpu_only)
         return 0;
+    struct kv_types own = kv_types_of(g->compute);
+    if (g->kv_types.k != own.k || g->kv_types.v != own.v) {
+        if (must)
+            return err_set(e, ERR_USAGE,
+                           "device \"%s\": cache types %s and %s; a GPU that computes in %s keeps "
+                           "keys and values in %s",
+                           device, kv_type_name(g->kv_types.k), kv_type_name(g->kv_types.v),
+                           kv_type_name(own.k), kv_type_name(own.k));
+        if (gpu_is_built())
+            log_line(&g->hooks, LOG_INFO, "cache types %s and %s: running on the CPU",
+                     kv_type_name(g->kv_types.k), kv_type_name(g->kv_types.v));
+        return 0;
+    }
     rc = gpu_open(&opt, &g->gpu, e);
     if (rc != 0 && must)
         return refuse(device, e);
@@ -93,14 +106,6 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         e->code = 0;
         return 0;
     }
-    struct kv_types own = kv_types_of(g->compute);
-    if (g->kv_types.k != own.k || g->kv_types.v != own.v) // gpu is freed with the engine
-        TRY(err_set(
-            e, ERR_USAGE,
-            "cache types %s and %s: a GPU that computes in %s keeps keys and values in %s; use "
-            "device cpu for others",
-            kv_type_name(g->kv_types.k), kv_type_name(g->kv_types.v), kv_type_name(own.k),
-            kv_type_name(own.k)));
     g->gpu_must = must;
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);

@@ -43,6 +43,12 @@ def main():
     tap.ok(ids(here) and ids(here) == ids(there), "an image: the ids of the processor", "%s\n%s" % (here, there))
     there = ask(folder, "cuda:0", "--dtype", "bf16", "--gpu-weights", "q8_0", "-n", "3", "-p", "What?")
     tap.ok(ids(there) and len(ids(there)[0]) >= 1, "--gpu-weights q8_0 answers", there)
+    args = ["--dtype", "bf16", "-n", "3", "--cache-type-k", "f16", "-p", "What?"]
+    here, there = ask(folder, "cpu", *args), ask(folder, "auto", *args)
+    tap.ok(ids(here) and ids(here) == ids(there) and "cache types f16 and bf16: running on the CPU" in there.err and
+           "on cpu" in there.err, "--device auto with other cache types: on the processor, and -v says why", there)
+    there = ask(folder, "cuda:0", *args)
+    tap.ok(there.code == 2 and 'device "cuda:0": cache types f16 and bf16' in there.err, "cuda:0 with them is refused", there)
     tap.done()
 
 
