@@ -95,21 +95,23 @@ def build(phase, preset, targets=()):
 
 
 def listed(build_dir):
-    """[(name, command, labels, timeout, env)] of the tests ctest knows in build_dir."""
+    """[(name, command, labels, timeout, env)] of the tests ctest knows in build_dir, the longest (by COST) first."""
     status, log = capture(["ctest", "--test-dir", build_dir, "--show-only=json-v1"])
     if status != 0:
         raise RuntimeError("ctest in %s: %s" % (build_dir, log.strip()))
-    tests = []
+    tests, cost = [], {}
     for test in json.loads(log[log.index("{"):])["tests"]:
         prop = {p["name"]: p["value"] for p in test.get("properties", [])}
+        cost[test["name"]] = float(prop.get("COST", 0))
         env = dict(pair.split("=", 1) for pair in prop.get("ENVIRONMENT", []))
         tests.append((test["name"], test.get("command"), set(prop.get("LABELS", [])),
                       float(prop.get("TIMEOUT", 600)), env))
-    return tests
+    return sorted(tests, key=lambda test: -cost[test[0]])
 
 
 def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
-    """Runs tests of listed() side by side; prefix = an emulator, slower = factor on the time limits."""
+    """Runs tests of listed() side by side, those labelled "waits" one by one beside the others, which leave the
+    processor nothing to do for them; prefix = an emulator, slower = factor on the time limits."""
     logs = os.path.join(ROOT, build_dir, "test-logs")
     os.makedirs(logs, exist_ok=True)
 
@@ -130,9 +132,22 @@ def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
 
     if not tests:
         phase.note_fail(phase.name, "no test found in " + build_dir)
-    with concurrent.futures.ThreadPoolExecutor(phase.options.jobs) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(one, t) for t in tests]):
+    jobs = phase.options.jobs
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool, concurrent.futures.ThreadPoolExecutor(1) as lane:
+        running = [(lane if jobs > 1 and "waits" in t[2] else pool).submit(one, t) for t in tests]
+        for done in concurrent.futures.as_completed(running):
             phase.add(done.result())
+
+
+# what a program is told where everything is slow (emulators, sanitizers): fewer sizes, every path
+SLOW_CPU = {"check_attention": "--short"}
+SLOW_GPU = {"check_gpu_attention": "--short", "check_linear": "--quick"}
+
+
+def shortened(tests, options):
+    """tests of listed(), with the option that options has for a name."""
+    return [(name, command and [*command, *([options[name]] if name in options else [])], *rest)
+            for name, command, *rest in tests]
 
 
 def release(phase):
@@ -146,7 +161,7 @@ def sanitize(phase):
     tests = [t for t in listed("build-debug") if "house" not in t[2]]
     end = time.monotonic() + 60 * phase.options.soak
     while True:
-        run_programs(phase, "build-debug", tests, slower=5)
+        run_programs(phase, "build-debug", shortened(tests, SLOW_CPU), slower=5)
         if time.monotonic() >= end or phase.total("failed"):
             return
 
@@ -210,7 +225,7 @@ def aarch64(phase):
         return
     if build(phase, "aarch64"):
         tests = [t for t in listed("build-aarch64") if t[2] & {"unit", "check", "tiny"}]
-        run_programs(phase, "build-aarch64", tests, slower=10)
+        run_programs(phase, "build-aarch64", shortened(tests, SLOW_CPU), slower=10)
 
 
 def baseline(phase):
@@ -223,17 +238,18 @@ def baseline(phase):
         return
     if build(phase, "release"):
         tests = [t for t in listed("build") if "check" in t[2]]
-        run_programs(phase, "build", tests, prefix=["qemu-x86_64", "-cpu", "Westmere"], slower=10)
+        run_programs(phase, "build", shortened(tests, SLOW_CPU), prefix=["qemu-x86_64", "-cpu", "Westmere"], slower=10)
 
 
 GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_linear"]
 GPU_BENCHES = ["bench_linear", "bench_model", "bench_product"]
-GPU_SHORT = {"check_gpu_attention": "--short", "check_linear": "--quick"}
 
 
-def cuda_script(phase, name, build_dir, path):
-    env = {"IVCHAT": os.path.join(ROOT, build_dir, "ivchat")}
-    phase.add(tap.run(name, [sys.executable, os.path.join(ROOT, path)], env, 600, ROOT))
+def cuda_tests(build_dir, script_name):
+    """The kernel checks of build_dir, and a script, which takes longest, in front."""
+    command = [sys.executable, os.path.join(ROOT, "tests", "gpu", script_name + ".py")]
+    script_test = (script_name, command, {"apps"}, 600, {"IVCHAT": os.path.join(ROOT, build_dir, "ivchat")})
+    return [script_test, *[t for t in listed(build_dir) if "gpu" in t[2]]]
 
 
 def cuda(phase):
@@ -241,15 +257,12 @@ def cuda(phase):
     if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
         phase.note_skip("cuda", "nvcc is not installed")
     elif build(phase, "cuda", ["ivchat_app", *GPU_CHECKS, *GPU_BENCHES]):
-        run_programs(phase, "build-cuda", [t for t in listed("build-cuda") if "gpu" in t[2]])
-        cuda_script(phase, "test_cuda_absent", "build-cuda", "tests/gpu/test_cuda_absent.py")
+        run_programs(phase, "build-cuda", cuda_tests("build-cuda", "test_cuda_absent"))
     if not shutil.which("c++"):
         phase.note_skip("cuda-emulated", "c++ is not installed")
     elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_CHECKS]):
-        tests = [(name, command and [*command, *([GPU_SHORT[name]] if name in GPU_SHORT else [])], *rest)
-                 for name, command, *rest in listed("build-cuda-emulated") if "gpu" in rest[0]]
-        run_programs(phase, "build-cuda-emulated", tests)
-        cuda_script(phase, "test_cuda_emulated", "build-cuda-emulated", "tests/gpu/test_cuda_emulated.py")
+        tests = cuda_tests("build-cuda-emulated", "test_cuda_emulated")
+        run_programs(phase, "build-cuda-emulated", shortened(tests, SLOW_GPU))
 
 
 PHASES = {
@@ -318,7 +331,7 @@ def main():
     parser.add_argument("phase", nargs="*", help="one of %s; none = all" % ", ".join(PHASES))
     parser.add_argument("--list", action="store_true", help="name the phases")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="build and run N at a time")
-    parser.add_argument("--fuzz-seconds", type=int, default=5, help="for each fuzz target")
+    parser.add_argument("--fuzz-seconds", type=int, default=3, help="for each fuzz target")
     parser.add_argument("--soak", type=float, default=0, help="repeat the sanitize phase for so many minutes")
     parser.add_argument("--bench", action="store_true", help="time the kernels instead of testing them")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 // Checks the attention of every tier this processor has against plain sums in double made here, over
 // head sizes, key counts around the block borders, groups, causal and full, both key/value types;
 // against guard pages; and that a row's bits do not depend on the rows beside it nor on keys it does not
-// see. `--bench` measures instead.
+// see. `--bench` measures instead; `--short` is for emulators and sanitizers: fewer of the model's rows.
 //
 // The gate: a score errs by ds = (4 + 2 sqrt d) 2^-24 sum |q k|, which changes a probability by the
 // factor exp(2 ds); the exponential and the sums over n keys add a few roundings each, and in bf16
@@ -22,6 +22,7 @@
 #include "kernel_check.h"
 
 static struct tiers all;
+static bool short_run;
 
 // A job with guarded inputs; q, k and v have different strides.
 struct task {
@@ -237,7 +238,7 @@ static void model_sizes(void **state)
     (void)state;
     struct rng r = {23};
     for (int round = 0; round < 2; round++) {
-        struct attention_job j = {.n_q = 50,
+        struct attention_job j = {.n_q = short_run ? 5 : 50,
                                   .n_k = 2049,
                                   .group = 1,
                                   .d = 88,
@@ -247,7 +248,7 @@ static void model_sizes(void **state)
         check_job(&r, j, round, DATA_RANDOM);
         j = (struct attention_job){.n_q = 49,
                                    .n_k = 322,
-                                   .group = 4,
+                                   .group = short_run ? 2 : 4,
                                    .d = 128,
                                    .scale = 0.0884f,
                                    .k_type = DT_BF16,
@@ -256,7 +257,7 @@ static void model_sizes(void **state)
                                    .first_pos = 273};
         check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 130; // row blocks that end inside a key block, at many places of a panel
-        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += 17)
+        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += short_run ? 34 : 17)
             check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 1;
         j.first_pos = 321;
@@ -478,6 +479,7 @@ int main(int argc, char **argv)
     printf("tiers: %s\n", cpu_tiers_text(cpu_detect(), names, sizeof names));
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench();
+    short_run = argc > 1 && strcmp(argv[1], "--short") == 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(head_sizes),  cmocka_unit_test(row_and_key_counts),
         cmocka_unit_test(model_sizes), cmocka_unit_test(hostile_data),
