@@ -175,6 +175,11 @@ static int check(const struct settings *s, struct iv_error *e)
     if (!s->from || (!s->to && !s->imatrix_out))
         return app_error(e, IV_ERR_USAGE, "%s given: ivchat quantize SRC DST",
                          s->from ? "no folder to write to" : "no model");
+    size_t n = s->to ? strlen(s->to) : 0;
+    if (n > 5 && strcmp(s->to + n - 5, ".gguf") == 0) // as other programs are called
+        return app_error(e, IV_ERR_USAGE,
+                         "%s: DST is the folder for the two files, which get names of their own",
+                         s->to);
     if (s->imatrix && s->imatrix_out)
         return app_error(e, IV_ERR_USAGE, "--imatrix and --imatrix-out: give one of them");
     if (s->imatrix_out && !asked)

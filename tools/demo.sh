@@ -43,10 +43,11 @@ That was a small model that knows coloured shapes and how they move, nothing els
   a video of your own     $short chat --video FILE -p "What do you see in the video?"
 
 The full-size model knows the world: 19 GB, behind a gate. Ask for access on
-https://huggingface.co/$release, then
+https://huggingface.co/$release, make a token there, then
 
-  hf download $release --local-dir InternVideo2_chat_8B_HD
-  $short chat -m InternVideo2_chat_8B_HD --video FILE -p "$first"
+  export HF_TOKEN=hf_...
+  $short pull $release
+  $short chat -m $release --video FILE -p "$first"
 
 README.md says more; $short --help lists the commands.
 END

@@ -5,12 +5,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cpu.h"
 #include "base/mem.h"
-#include "engine/batch.h"
 #include "base/size.h"
+#include "engine/batch.h"
 #include "engine/gate.h"
 #include "engine/gguf_pair.h"
 #include "engine/identity.h"
@@ -83,13 +84,16 @@ static int check_cache_types(const iv_engine *g, struct err *e)
 int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
 {
     enum cpu_tier highest;
+    char have[128];
     *tiers = cpu_detect();
     if (!name)
         return 0;
     if (!cpu_tier_from_name(name, &highest))
-        return err_set(e, ERR_USAGE, "cpu \"%s\": unknown kernel tier", name);
+        return err_set(e, ERR_USAGE, "cpu \"%s\": no such tier; this processor has %s", name,
+                       cpu_tiers_text(*tiers, have, sizeof have));
     if (!(*tiers & (1u << highest)))
-        return err_set(e, ERR_USAGE, "cpu \"%s\": this processor does not have that tier", name);
+        return err_set(e, ERR_USAGE, "cpu \"%s\": this processor has %s", name,
+                       cpu_tiers_text(*tiers, have, sizeof have));
     *tiers = cpu_mask(*tiers, highest);
     return 0;
 }
@@ -152,9 +156,30 @@ static int check_text(const iv_engine *g, const char *dir, struct err *e)
     return 0;
 }
 
+// What is no folder of a snapshot, told by what it is instead.
+static int check_folder(const char *dir, struct err *e)
+{
+    int rc = 0;
+    struct stat st;
+    char *config = NULL, *language = NULL;
+    if (stat(dir, &st) == 0 && !S_ISDIR(st.st_mode))
+        return err_set(e, ERR_MODEL, "%s: neither a model's folder nor a .gguf file", dir);
+    TRY(path_make(&config, e, "%s/config.json", dir));
+    if (access(config, F_OK) != 0)
+        gguf_pair_suggest(dir, &language);
+    if (language)
+        rc = err_set(e, ERR_MODEL, "%s: a folder of GGUF files; name one of them: %s", dir,
+                     language);
+fail:
+    mem_free(config);
+    mem_free(language);
+    return rc;
+}
+
 static int open_folder(iv_engine *g, const char *dir, struct err *e)
 {
     int rc;
+    TRY(check_folder(dir, e));
     if (g->tokenizer_only) {
         TRY(config_load(&g->config, dir, e));
     } else {

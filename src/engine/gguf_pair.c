@@ -20,11 +20,15 @@
 
 static const char MMPROJ[] = "mmproj-";
 
-static bool is_vision_name(const char *name)
+static bool is_gguf_name(const char *name)
 {
     size_t n = strlen(name);
-    return strncmp(name, MMPROJ, strlen(MMPROJ)) == 0 && n > 5 &&
-           strcmp(name + n - 5, ".gguf") == 0;
+    return n > 5 && strcmp(name + n - 5, ".gguf") == 0;
+}
+
+static bool is_vision_name(const char *name)
+{
+    return strncmp(name, MMPROJ, strlen(MMPROJ)) == 0 && is_gguf_name(name);
 }
 
 // The only mmproj-*.gguf of folder; *out stays empty without one.
@@ -77,6 +81,22 @@ fail:
     buf_free(&found);
     buf_free(&folder);
     return rc;
+}
+
+void gguf_pair_suggest(const char *folder, char **path)
+{
+    struct buf found = {0};
+    struct dirent *d;
+    DIR *dir = opendir(folder);
+    *path = NULL;
+    while (dir && found.len == 0 && (d = readdir(dir)) != NULL)
+        if (is_gguf_name(d->d_name) && !is_vision_name(d->d_name))
+            buf_printf(&found, "%s/%s", folder, d->d_name);
+    if (dir)
+        closedir(dir);
+    if (found.len > 0)
+        *path = buf_take(&found);
+    buf_free(&found);
 }
 
 // ---- tokenizers

@@ -12,6 +12,9 @@
 // choose from are ERR_MODEL.
 int gguf_pair_find(const char *path, const char *named, char **vision, struct err *e);
 
+// A language file in folder, for a message: *path is the caller's (mem_free), NULL when there is none.
+void gguf_pair_suggest(const char *folder, char **path);
+
 // Language tokenizer, and the Q-Former's: of the vision file, the built-in one without it. Both the caller's,
 // also of a failure.
 int gguf_pair_text(const struct gguf_file *language, const struct gguf_file *vision,

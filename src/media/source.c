@@ -168,12 +168,13 @@ static const char *refused_type(mode_t mode, bool is_stdin, int fd)
 
 static int open_named(const char *path, bool is_stdin, int *fd, struct err *e)
 {
+    const char *name = is_stdin ? "standard input" : path;
     // O_NONBLOCK: opening a FIFO must not wait for a writer
     *fd = is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
                    : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    return *fd >= 0 ? 0
-                    : err_set(e, ERR_MEDIA, "%s: %s", is_stdin ? "standard input" : path,
-                              strerror(errno));
+    if (*fd < 0 && errno == ENOENT && strstr(path, "://"))
+        return err_set(e, ERR_MEDIA, "%s: no file of that name, and URLs are not fetched", name);
+    return *fd >= 0 ? 0 : err_set(e, ERR_MEDIA, "%s: %s", name, strerror(errno));
 }
 
 static struct source_state state_of(const struct stat *st)

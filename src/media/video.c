@@ -581,10 +581,13 @@ int video_window(const struct video *v, double start_s, double end_s, size_t *fi
         i++;
     *n = i - *first;
     if (*n == 0) {
+        double last = video_frame_seconds(v, v->packets.n - 1);
         *first = 0;
+        if (end_s <= 0)
+            return err_set(e, ERR_MEDIA, "%s: no frame after %g s; the last one is at %g s",
+                           v->name, start_s, last);
         return err_set(e, ERR_MEDIA, "%s: no frame between %g s and %g s; the last one is at %g s",
-                       v->name, start_s, end_s > 0 ? end_s : INFINITY,
-                       video_frame_seconds(v, v->packets.n - 1));
+                       v->name, start_s, end_s, last);
     }
     return 0;
 }

@@ -37,8 +37,8 @@ tap.ok(r.code == 0 and len(answers.splitlines()) >= 4 and answers.startswith("Tw
 tap.ok(re.search(r"^frame indices:( \d+)+$", r.err, re.MULTILINE) and r.err.count("timings: ") == 2 and
        re.search("^question 1: .*^question 2: ", r.err, re.MULTILINE | re.DOTALL) and "ivchat-small" in r.err,
        "frames, questions and times", r)
-tap.ok("build/ivchat chat --video FILE" in after and "hf download OpenGVLab/InternVideo2_chat_8B_HD" in after and
-       "-m InternVideo2_chat_8B_HD" in after and tree not in after, "what to type next", r)
+tap.ok("build/ivchat chat --video FILE" in after and "build/ivchat pull OpenGVLab/InternVideo2_chat_8B_HD" in after and
+       "-m OpenGVLab/InternVideo2_chat_8B_HD" in after and tree not in after, "what to type next", r)
 both = demo(stderr=subprocess.STDOUT).out
 tap.ok(0 <= both.find("question 1:") < both.find("timings:") < both.find("question 2:") < both.find("That was"),
        "in one stream all stands in order", both)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Inputs that are not what they should be: one line that says so, the right exit code, nothing on standard output."""
+import os
+
 import program
 from program import NO_MODEL, Tap, make_video, path, run
 
@@ -33,6 +35,20 @@ for what, args, code in (
     r = run(*BASE, *args)
     tap.ok(r.code == code and r.out == "" and len([x for x in r.lines if x.startswith("ivchat chat: ")]) == 1,
            "%s: exit %d and one line" % (what, code), r)
+os.mkdir(path("pair"))
+with open(path("pair/NAME-Q8_0.gguf"), "w", encoding="utf-8") as f:
+    f.write("GGUF")
+for what, args, code, text in (
+        ("a URL as video", ["--video", "http://localhost/a.mp4", "-p", "x"], 4, "URLs are not fetched"),
+        ("a part behind the end", ["--video", clip, "--start", "100", "-p", "x"], 4, "no frame after 100 s; the last one is at"),
+        ("another tier", ["--cpu", "avx9000", "-p", "x"], 2, "no such tier; this processor has ref"),
+        ("a folder of GGUF files", ["-m", path("pair"), "-p", "x"], 3, "name one of them: " + path("pair/NAME-Q8_0.gguf")),
+        ("a file as model", ["-m", clip, "-p", "x"], 3, "neither a model's folder nor a .gguf file")):
+    r = run(*BASE, *args)
+    tap.ok(r.code == code and r.out == "" and text in r.err, "%s: told as such" % what, r)
+r = run("quantize", model, path("out.gguf"))
+tap.ok(r.code == 2 and "out.gguf: DST is the folder" in r.err and not os.path.exists(path("out.gguf")),
+       "quantize to a file", r)
 r = run(*BASE, "-q", stdin=b"good\nbad\0line\n")
 tap.ok(r.code == 1 and "line 2: byte 4 is not text" in r.err and r.out.count("\n") >= 1, "NUL in a question names its line", r)
 r = run(*BASE, "-q", stdin=b"x" * (1 << 20) + b"y\n")
