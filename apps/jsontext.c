@@ -295,8 +295,12 @@ struct json_t *jt_read(const char *text, size_t n, const struct jt_limits *limit
     json_t *v = json_loadb(text, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &e);
     if (!v) {
         // jansson's text may quote the input, up to the limit of its buffer; the cause comes first
-        (void)snprintf(why, 160, "%.*s (line %d, column %d)", (int)strcspn(e.text, "'"), e.text,
-                       e.line, e.column);
+        const char *near = strstr(e.text, " near ");
+        bool nul =
+            json_error_code(&e) == json_error_null_character; // told by the name of an option
+        (void)snprintf(why, 160, "%.*s (line %d, column %d)",
+                       (int)(near ? (size_t)(near - e.text) : strcspn(e.text, "'")),
+                       nul ? "\\u0000 is not accepted" : e.text, e.line, e.column);
         for (char *p = why; *p; p++)
             *p = (unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e ? '?' : *p;
     }

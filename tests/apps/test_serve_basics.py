@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """`ivchat serve`: options, paths, keys, heads and bodies of requests, slow clients, the end."""
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -60,6 +61,9 @@ with Server("--metrics", "--max-body", "20000", "-v") as s:
         r = s.post("/v1/chat/completions", body.encode("latin-1"))
         tap.ok(r.status == 400 and r.error.get("code") == code and r.error["type"] == "invalid_request_error",
                "400 %s for %s" % (code, body[:30].encode()), r)
+        if code == "invalid_json":
+            tap.ok(re.search(r"is not JSON: .+( \(line 1, column -?\d+\)| levels)$", r.error["message"]) and
+                   " near " not in r.error["message"] and "JSON_" not in r.error["message"], "and says why, in whole words", r)
     r = s.post("/v1/chat/completions", HELLO)
     tap.ok(r.status == 200 and r.json["choices"][0]["finish_reason"] in ("stop", "length"), "a text-only chat", r)
     r = s.post("/v1/chat/completions", dict(HELLO, model="anything"))
