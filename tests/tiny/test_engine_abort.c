@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Stopping at 100 random moments between opening a video and having loaded the saved conversation, of whole videos,
+// Stopping at random moments (N_MOMENT) between opening a video and having loaded the saved conversation, of whole videos,
 // of segments and with beams, with a cache folder: every call returns within 200 ms, and the session answers
 // afterwards as if never stopped.
 #include <dirent.h>
@@ -24,7 +24,7 @@
 #if defined(__SANITIZE_THREAD__)
 enum { N_MOMENT = 20, N_LONG = 0 };
 #elif defined(__SANITIZE_ADDRESS__)
-enum { N_MOMENT = 100, N_LONG = 0 };
+enum { N_MOMENT = 40, N_LONG = 0 };
 #else
 enum { N_MOMENT = 100, N_LONG = 10 };
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Passages that the CPU does at once (op_linears, op_linear_add) against the same made of single ops: to
-// the bit, on every tier, with every kind of input, with and without bias and LoRA; that they are planned
-// with the bytes they take; and that an abort ends them.
+// the bit, on every tier (BEST_TIER_ONLY: where everything is slow), with every kind of input, with and without
+// bias and LoRA; that they are planned with the bytes they take; and that an abort ends them.
 #include <stdatomic.h>
 #include <string.h>
 
@@ -160,8 +160,11 @@ enum { N_SETTING = sizeof settings / sizeof settings[0] };
 static void each_setting(void (*check)(struct fixture *f, const struct setting *s))
 {
     enum cpu_tier tier[CPU_TIER_N];
-    size_t n = fixture_tiers(tier);
-    for (size_t i = 0; i < n; i++)
+    size_t n = fixture_tiers(tier), first = 0;
+#ifdef BEST_TIER_ONLY
+    first = n - 1;
+#endif
+    for (size_t i = first; i < n; i++)
         for (enum compute c = COMPUTE_F32; c <= COMPUTE_INT8; c++) {
             struct fixture f;
             fixture_open(&f, tier[i], 3, c, NULL);
