@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "chat/generate.h"

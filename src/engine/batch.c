@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/cond.h"
 #include "base/mem.h"
 #include "base/size.h"

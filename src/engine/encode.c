@@ -10,6 +10,7 @@
 // real backend; nothing is allocated while it runs.
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "engine/engine.h"

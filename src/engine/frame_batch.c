@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/status.h"
 #include "base/mem.h"
 #include "base/size.h"

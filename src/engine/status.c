@@ -68,10 +68,3 @@ struct tap callback_tap(const struct iv_callbacks *cb)
 {
     return (struct tap){.user = (void *)(uintptr_t)cb, .fn = cb->stage ? forward_tap : NULL};
 }
-
-double clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}

@@ -16,7 +16,5 @@ struct tap callback_tap(const struct iv_callbacks *cb);
 // Hands an int32 or f32 array to cb->stage, if there is one.
 void callback_stage(const struct iv_callbacks *cb, const char *name, const char *dtype,
                     const void *data, const size_t *dim, unsigned n_dim);
-// Milliseconds of a clock that only moves forward.
-double clock_ms(void);
 
 #endif

@@ -16,10 +16,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/cpu_count.h"
+#include "base/clock.h"
 #include "base/cond.h"
+#include "base/cpu_count.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "hub/fetch_parts.h"
@@ -49,13 +49,6 @@ void fetch_say(struct fetch *p, const char *fmt, ...)
 static void say_line(void *user, const char *line)
 {
     fetch_say(user, "%s", line);
-}
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 // Waits for a change, at most TICK_MS. Under the lock.
@@ -128,7 +121,7 @@ static bool take_running(struct fetch *p, struct job *j)
 
 static bool take_waiting(struct fetch *p, struct job *j)
 {
-    double now = now_s();
+    double now = clock_s();
     struct fetch_file *f = NULL;
     for (size_t i = p->first; i < p->next && !f; i++) {
         if (p->file[i].state == FETCH_BUSY && p->file[i].not_before <= now)
@@ -254,7 +247,7 @@ static void look_on(struct fetch *p, struct fetch_view *view)
     pthread_mutex_lock(&p->lock);
     while (!atomic_load(&p->stop) && p->n_done < p->order->n) {
         wait_tick(p);
-        double now = now_s();
+        double now = clock_s();
         if (now - shown < 1e-3 * TICK_MS)
             continue;
         shown = now;

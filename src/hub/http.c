@@ -15,8 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 enum { ORIGIN_MAX = 320, POLL_MS = 100, DISCARD_MAX = 64 << 10 };
@@ -44,13 +44,6 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void init_curl(void)
 {
     (void)curl_global_init(CURL_GLOBAL_DEFAULT); // a failure shows as a NULL handle
-}
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 // "scheme://host:port" in lower case; false for what is no http(s) URL or carries a user.
@@ -119,7 +112,7 @@ void http_describe(char *out, size_t cap)
 static size_t on_header(char *line, size_t size, size_t n, void *user)
 {
     struct http *h = user;
-    h->last_byte = now_s();
+    h->last_byte = clock_s();
     reply_take_line(h->r, line, n * size);
     return n * size;
 }
@@ -128,7 +121,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user)
 {
     struct http *h = user;
     size_t len = n * size;
-    h->last_byte = now_s();
+    h->last_byte = clock_s();
     if (!h->started) {
         h->started = true;
         curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &h->r->status);
@@ -144,7 +137,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *user)
         return h->overlong ? 0 : len;
     }
     bool more = h->q->body(h->q->user, bytes, len);
-    h->last_byte = now_s(); // a slow disk is no stalled network
+    h->last_byte = clock_s(); // a slow disk is no stalled network
     if (!more) {
         h->stopped = true;
         return 0;
@@ -176,7 +169,7 @@ static int run_multi(struct http *h, CURLcode *result, struct err *e)
             rc = err_set(e, ERR_ABORT, "download stopped");
             break;
         }
-        if (now_s() - h->last_byte > h->stall_s) {
+        if (clock_s() - h->last_byte > h->stall_s) {
             *result = CURLE_OPERATION_TIMEDOUT;
             break;
         }
@@ -258,7 +251,7 @@ static int one_transfer(struct http *h, const char *url, char *next, struct err 
     h->discarded = 0;
     h->curl_said[0] = 0;
     set_request(h, url, h->r->at_endpoint);
-    h->last_byte = now_s();
+    h->last_byte = clock_s();
     int rc = run_multi(h, &result, e);
     if (rc != 0)
         return rc;

@@ -17,9 +17,9 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/filemap.h"
 #include "base/mem.h"
 
@@ -88,12 +88,9 @@ bool path_is_folder(const char *path)
 // A name that no other process or thread uses, in the folder `aside`, or beside path.
 static int temporary_name(const char *aside, const char *path, char **out, struct err *e)
 {
-    struct timespec now;
     uint64_t salt = 0;
-    if (getrandom(&salt, sizeof salt, GRND_NONBLOCK) != sizeof salt) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        salt = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    }
+    if (getrandom(&salt, sizeof salt, GRND_NONBLOCK) != sizeof salt)
+        salt = (uint64_t)clock_ns();
     const char *name = strrchr(path, '/');
     return path_make(out, e, "%s%s%s.%ld.%016llx.tmp", aside ? aside : path, aside ? "/" : "",
                      aside ? (name ? name + 1 : path) : "", (long)getpid(),

@@ -10,9 +10,9 @@
 // are never written.
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "hub/fetch_parts.h"
@@ -92,9 +92,7 @@ static bool is_ours(struct fetch *p, const struct fetch_file *f)
 
 static void wait_for_other(struct fetch *p, struct fetch_file *f, bool ours)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    f->not_before = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec + 0.1;
+    f->not_before = clock_s() + 0.1;
     if (!f->told_busy && !ours)
         fetch_say(p, "%s: another process is downloading it, waiting", f->remote->path);
     f->told_busy = f->told_busy || !ours;

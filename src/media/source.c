@@ -22,23 +22,17 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/size.h"
 
 enum { PIECE = 256 << 10, POLL_MS = 50 };
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 struct deadline deadline_in(double seconds)
 {
     if (!(seconds > 0) || seconds > 1e9)
         return (struct deadline){0};
-    return (struct deadline){now_ns() + (int64_t)(seconds * 1e9), seconds};
+    return (struct deadline){clock_ns() + (int64_t)(seconds * 1e9), seconds};
 }
 
 int deadline_check(const struct deadline *d, const struct hooks *hooks, const char *name,
@@ -46,7 +40,7 @@ int deadline_check(const struct deadline *d, const struct hooks *hooks, const ch
 {
     if (hooks_abort(hooks))
         return err_set(e, ERR_ABORT, "%s: stopped", name);
-    if (d->ns && now_ns() > d->ns)
+    if (d->ns && clock_ns() > d->ns)
         return err_set(e, ERR_LIMIT, "%s: not done after %g s", name, d->seconds);
     return 0;
 }
@@ -118,7 +112,7 @@ static int spool(int from, bool fifo, int to, const struct source_options *o, co
             continue;
         ssize_t n = read(from, piece, PIECE);
         if (n == 0 && !ready) { // no end, but no writer yet
-            if (!writer.ns || now_ns() < writer.ns)
+            if (!writer.ns || clock_ns() < writer.ns)
                 continue;
             rc = err_set(e, ERR_MEDIA, "%s: a FIFO that no program opened for writing in %g s",
                          name, writer.seconds);
