@@ -85,16 +85,13 @@ static int check_cache_types(const iv_engine *g, struct err *e)
 int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
 {
     enum cpu_tier highest;
-    char have[128];
     *tiers = cpu_detect();
     if (!name)
         return 0;
     if (!cpu_tier_from_name(name, &highest))
-        return err_set(e, ERR_USAGE, "cpu \"%s\": no such tier; this processor has %s", name,
-                       cpu_tiers_text(*tiers, have, sizeof have));
+        return err_set(e, ERR_USAGE, "cpu \"%s\": unknown kernel tier", name);
     if (!(*tiers & (1u << highest)))
-        return err_set(e, ERR_USAGE, "cpu \"%s\": this processor has %s", name,
-                       cpu_tiers_text(*tiers, have, sizeof have));
+        return err_set(e, ERR_USAGE, "cpu \"%s\": this processor does not have that tier", name);
     *tiers = cpu_mask(*tiers, highest);
     return 0;
 }

@@ -41,7 +41,6 @@ with open(path("pair/NAME-Q8_0.gguf"), "w", encoding="utf-8") as f:
 for what, args, code, text in (
         ("a URL as video", ["--video", "http://localhost/a.mp4", "-p", "x"], 4, "URLs are not fetched"),
         ("a part behind the end", ["--video", clip, "--start", "100", "-p", "x"], 4, "no frame after 100 s; the last one is at"),
-        ("another tier", ["--cpu", "avx9000", "-p", "x"], 2, "no such tier; this processor has ref"),
         ("a folder of GGUF files", ["-m", path("pair"), "-p", "x"], 3, "name one of them: " + path("pair/NAME-Q8_0.gguf")),
         ("a file as model", ["-m", clip, "-p", "x"], 3, "neither a model's folder nor a .gguf file")):
     r = run(*BASE, *args)

@@ -160,11 +160,8 @@ enum { N_SETTING = sizeof settings / sizeof settings[0] };
 static void each_setting(void (*check)(struct fixture *f, const struct setting *s))
 {
     enum cpu_tier tier[CPU_TIER_N];
-    size_t n = fixture_tiers(tier), first = 0;
-#ifdef BEST_TIER_ONLY
-    first = n - 1;
-#endif
-    for (size_t i = first; i < n; i++)
+    size_t n = fixture_tiers(tier);
+    for (size_t i = FIRST_TIER(n); i < n; i++)
         for (enum compute c = COMPUTE_F32; c <= COMPUTE_INT8; c++) {
             struct fixture f;
             fixture_open(&f, tier[i], 3, c, NULL);

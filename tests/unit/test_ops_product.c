@@ -112,7 +112,7 @@ static void each_setting(void (*check)(struct fixture *f), unsigned threads)
 {
     enum cpu_tier tier[CPU_TIER_N];
     size_t n = fixture_tiers(tier);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = FIRST_TIER(n); i < n; i++)
         for (int c = 0; c < 2; c++) {
             struct fixture f;
             fixture_open(&f, tier[i], threads, c ? COMPUTE_BF16 : COMPUTE_F32, NULL);
@@ -190,7 +190,7 @@ static void threads_do_not_show(void **state)
     enum cpu_tier tier[CPU_TIER_N];
     size_t n_tier = fixture_tiers(tier);
     static const unsigned threads[] = {2, 3, 5};
-    for (size_t i = 0; i < n_tier; i++)
+    for (size_t i = FIRST_TIER(n_tier); i < n_tier; i++)
         for (enum compute c = COMPUTE_F32; c <= COMPUTE_INT8; c++) {
             struct fixture one, more;
             fixture_open(&one, tier[i], 1, c, NULL);
