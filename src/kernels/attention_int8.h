@@ -12,15 +12,15 @@ enum {
     LEVEL_KEYS = 24 * LEVEL_ROWS,      // keys of a block; 255 * 127 * 264 < 2^24, exact in f32
     LEVEL_QUERIES = 32,                // of a tile
     LEVEL_TOP = 255,                   // level of a block's largest probability
-    LEVEL_CELLS = KERNEL_HEAD_MAX / 4, // most cells of a row
 };
 
 struct level_parts {
     float *mean; // [d] of the keys
-    int8_t *k;   // [k_rows, k_stride] levels of k - mean, zeros behind d; the last key again behind n_k
+    int8_t *k;   // [k_rows, k_stride] levels of k - mean, in tiers other than plain C tile by tile and with zeros
+                 // behind d, the last key again behind n_k
     float *k_step;
     int32_t *k_base; // [k_rows] -128 times the sum of a row's levels
-    int8_t *v;       // [blocks, v_rows, LEVEL_KEYS] levels, transposed; zeros where there is no key or channel
+    int8_t *v;       // [blocks, v_rows, LEVEL_KEYS] levels, transposed, likewise
     float *v_step;   // [blocks, v_rows]
     float *s;        // [LEVEL_KEYS, LEVEL_QUERIES] scores over the query's step
     uint8_t *p;      // [LEVEL_KEYS / 4, LEVEL_QUERIES, 4] levels of the probabilities

@@ -20,6 +20,11 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+enum {
+    MEAN_VECTORS = 6, // of channels whose mean is in registers
+    AHEAD = 16,       // rows asked for early: they lie pages apart
+};
+
 // ---- levels
 
 ALWAYS_INLINE __m512i size_bits(lanes v)
@@ -59,29 +64,68 @@ ALWAYS_INLINE float row_levels(int8_t *q, size_t n_pad, const float *x, const fl
     return s.step;
 }
 
-static void key_mean(const struct attention_job *j, const struct level_parts *u)
+// mean [c, c + n) of the keys, n up to MEAN_VECTORS vectors.
+static void mean_part(const struct attention_job *j, float *mean, size_t c, size_t n)
 {
-    memset(u->mean, 0, j->d * sizeof *u->mean);
-    const float *k = j->k;
-    for (size_t i = 0; i < j->n_k; i++, k += j->k_stride)
-        for (size_t c = 0; c < j->d; c += LANES) {
-            size_t n = min_size(LANES, j->d - c);
-            lanes_store_n(u->mean + c,
-                          lanes_add(lanes_load_n(u->mean + c, n), lanes_load_n(k + c, n)), n);
-        }
-    for (size_t c = 0; c < j->d; c++)
-        u->mean[c] /= (float)j->n_k;
+#define MEAN_EACH(F) F(0) F(1) F(2) F(3) F(4) F(5)
+#define MEAN_ZERO(i)                                                                               \
+    const size_t n##i = n > i * LANES ? min_size(LANES, n - i * LANES) : 0;                        \
+    lanes m##i = lanes_zero();
+#define MEAN_ADD(i)  m##i = lanes_add(m##i, lanes_load_n(k + i * LANES, n##i));
+#define MEAN_STORE(i) lanes_store_n(mean + c + i * LANES, lanes_div(m##i, all), n##i);
+    const lanes all = lanes_set((float)j->n_k);
+    const float *k = (const float *)j->k + c;
+    MEAN_EACH(MEAN_ZERO)
+    for (size_t i = 0; i < j->n_k; i++, k += j->k_stride) {
+        size_t ahead = min_size(AHEAD, j->n_k - 1 - i) * j->k_stride;
+        for (size_t line = 0; line < n; line += LANES)
+            __builtin_prefetch(k + ahead + line, 0, 2);
+        MEAN_EACH(MEAN_ADD)
+    }
+    MEAN_EACH(MEAN_STORE)
+#undef MEAN_STORE
+#undef MEAN_ADD
+#undef MEAN_ZERO
+#undef MEAN_EACH
 }
 
+// 16 rows of levels, KERNEL_HEAD_MAX apart, to cells: cell i of the first n rows, flipped by `flip`, to `to` + i * step.
+ALWAYS_INLINE void store_cells(uint8_t *to, size_t step, const int8_t *rows, size_t cells, size_t n,
+                               __m512i flip)
+{
+    for (size_t at = 0; at < cells; at += LANES) {
+        size_t some = min_size(LANES, cells - at);
+        lanes r[LANES];
+#pragma GCC unroll 16
+        for (size_t q = 0; q < LANES; q++) {
+            __m512i l =
+                _mm512_castps_si512(lanes_load_n(rows + q * KERNEL_HEAD_MAX + 4 * at, some));
+            r[q] = _mm512_castsi512_ps(_mm512_xor_si512(l, flip));
+        }
+        lanes_transpose(r);
+#pragma GCC unroll 16
+        for (size_t s = 0; s < LANES; s++)
+            if (s < some)
+                lanes_store_n(to + (at + s) * step, r[s], n);
+    }
+}
+
+// The keys as tiles of 11: cell by cell, a row's four levels beside the next row's.
 static void key_levels(const struct attention_job *j, const struct level_parts *u)
 {
-    key_mean(j, u);
-    for (size_t i = 0; i < u->k_rows; i++) {
-        const float *k = (const float *)j->k + min_size(i, j->n_k - 1) * j->k_stride;
-        int32_t sum;
-        u->k_step[i] =
-            row_levels(u->k + i * u->k_stride, u->k_stride, k, u->mean, 1.0f, j->d, &sum);
-        u->k_base[i] = -128 * sum;
+    int8_t rows[LANES * KERNEL_HEAD_MAX] = {0};
+    for (size_t c = 0; c < j->d; c += MEAN_VECTORS * LANES)
+        mean_part(j, u->mean, c, min_size(MEAN_VECTORS * LANES, j->d - c));
+    for (size_t i = 0; i < u->k_rows; i += LEVEL_ROWS) {
+        for (size_t r = 0; r < LEVEL_ROWS; r++) {
+            const float *k = (const float *)j->k + min_size(i + r, j->n_k - 1) * j->k_stride;
+            int32_t sum;
+            u->k_step[i + r] = row_levels(rows + r * KERNEL_HEAD_MAX, u->k_stride, k, u->mean, 1.0f,
+                                          j->d, &sum);
+            u->k_base[i + r] = -128 * sum;
+        }
+        store_cells((uint8_t *)u->k + i * u->k_stride, LEVEL_ROWS * 4, rows, u->k_stride / 4,
+                    LEVEL_ROWS, _mm512_setzero_si512());
     }
 }
 
@@ -94,36 +138,33 @@ ALWAYS_INLINE lanes cells_of_keys(__m512i a, __m512i b, __m512i c, __m512i d)
     return _mm512_castsi512_ps(_mm512_shuffle_epi8(bytes, order));
 }
 
-// Levels of some <= 16 channels of n keys, transposed, to rows LEVEL_KEYS apart.
-static void value_part(int8_t *to, float *step, const float *v, size_t stride, size_t n,
+// Levels of some <= 11 channels of n keys as a tile: cell by cell, a channel's four keys beside the next channel's.
+static void value_tile(int8_t *to, float *step, const float *v, size_t stride, size_t n,
                        size_t some)
 {
     __m512i top = _mm512_setzero_si512();
     for (size_t i = 0; i < n; i++)
         top = _mm512_max_epu32(top, size_bits(lanes_load_n(v + i * stride, some)));
-    float inverses[LANES];
-    for (size_t c = 0; c < LANES; c++) {
-        uint32_t tops[LANES];
-        _mm512_storeu_si512(tops, top);
+    uint32_t tops[LANES];
+    float inverses[LANES] = {0};
+    _mm512_storeu_si512(tops, top);
+    for (size_t c = 0; c < LEVEL_ROWS; c++) { // channels that are not there have level and step zero
         struct int8_scale s = int8_scale_of(tops[c]);
         inverses[c] = s.inverse;
-        if (c < some)
-            step[c] = s.step;
+        step[c] = s.step;
     }
     const lanes inverse = lanes_load(inverses);
-#define VALUE(i)                                                                                   \
-    ((i) < n ? _mm512_cvtps_epi32(lanes_mul(lanes_load_n(v + (i)*stride, some), inverse))          \
-             : _mm512_setzero_si512())
-    for (size_t k = 0; k < n; k += 4 * LANES) {
-        lanes r[LANES];
-        for (size_t s = 0; s < LANES; s++) {
-            size_t i = k + 4 * s;
-            r[s] = cells_of_keys(VALUE(i), VALUE(i + 1), VALUE(i + 2), VALUE(i + 3));
-        }
-        lanes_transpose(r);
-        for (size_t c = 0; c < some; c++)
-            lanes_store_n(to + c * LEVEL_KEYS + k, r[c], min_size(LANES, (LEVEL_KEYS - k) / 4));
-    }
+#define VALUE(i) _mm512_cvtps_epi32(lanes_mul(lanes_load_n(v + (i)*stride, some), inverse))
+#define VALUE_IF(i) ((i) < n ? VALUE(i) : _mm512_setzero_si512())
+    size_t k = 0;
+    for (; k + 4 <= n; k += 4, to += LEVEL_ROWS * 4)
+        lanes_store_n(to, cells_of_keys(VALUE(k), VALUE(k + 1), VALUE(k + 2), VALUE(k + 3)),
+                      LEVEL_ROWS);
+    if (k < n)
+        lanes_store_n(to,
+                      cells_of_keys(VALUE(k), VALUE_IF(k + 1), VALUE_IF(k + 2), VALUE_IF(k + 3)),
+                      LEVEL_ROWS);
+#undef VALUE_IF
 #undef VALUE
 }
 
@@ -133,12 +174,12 @@ static void value_levels(const struct attention_job *j, const struct level_parts
     float *step = u->v_step;
     for (size_t k = 0; k < j->n_k; k += LEVEL_KEYS) {
         const float *v = (const float *)j->v + k * j->v_stride;
-        for (size_t c = 0; c < j->d; c += LANES)
-            value_part(to + c * LEVEL_KEYS, step + c, v + c, j->v_stride,
-                       min_size(LEVEL_KEYS, j->n_k - k), min_size(LANES, j->d - c));
-        memset(to + j->d * LEVEL_KEYS, 0, (u->v_rows - j->d) * LEVEL_KEYS);
-        memset(step + j->d, 0, (u->v_rows - j->d) * sizeof *step);
-        to += u->v_rows * LEVEL_KEYS;
+        size_t n = min_size(LEVEL_KEYS, j->n_k - k);
+        for (size_t i = 0; i < n; i++)
+            for (size_t c = 0; c < j->d; c += LANES)
+                __builtin_prefetch(v + i * j->v_stride + c, 0, 2);
+        for (size_t c = 0; c < u->v_rows; c += LEVEL_ROWS, to += LEVEL_ROWS * LEVEL_KEYS)
+            value_tile(to, step + c, v + c, j->v_stride, n, min_size(LEVEL_ROWS, j->d - c));
         step += u->v_rows;
     }
 }
@@ -166,20 +207,9 @@ ALWAYS_INLINE void query_panel(const struct attention_job *j, const struct level
         else
             memset(row, 0, u->k_stride);
     }
-    const size_t cells = u->k_stride / 4;
     for (size_t c = 0; c < C; c++)
-        for (size_t at = 0; at < cells; at += LANES) {
-            size_t some = min_size(LANES, cells - at);
-            lanes r[LANES];
-            for (size_t q = 0; q < LANES; q++) {
-                const int8_t *row = rows + (c * LANES + q) * KERNEL_HEAD_MAX;
-                __m512i l = _mm512_castps_si512(lanes_load_n(row + 4 * at, some));
-                r[q] = _mm512_castsi512_ps(_mm512_xor_si512(l, _mm512_set1_epi8(-128)));
-            }
-            lanes_transpose(r);
-            for (size_t s = 0; s < some; s++)
-                lanes_store(u->q + ((at + s) * C + c) * LANES * 4, r[s]);
-        }
+        store_cells(u->q + c * LANES * 4, C * LANES * 4, rows + c * LANES * KERNEL_HEAD_MAX,
+                    u->k_stride / 4, LANES, _mm512_set1_epi8(-128));
 }
 
 #define EACH_ROW(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10)
@@ -188,31 +218,19 @@ ALWAYS_INLINE void query_panel(const struct attention_job *j, const struct level
 #define DOT(sum, unsigned_, signed_)                                                               \
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(unsigned_), "v"(signed_))
 
-// The sums s0_0 .. s10_1 of 11 rows of x times a panel of C vectors, from base on.
+// The sums s0_0 .. s10_1 of a tile of 11 rows times a panel of C vectors, from base on.
 #define TILE_START(r)                                                                              \
     __m512i s##r##_0 = base ? _mm512_set1_epi32(base[r]) : _mm512_setzero_si512();                 \
     __m512i s##r##_1 = s##r##_0;
 #define TILE_ROW(r)                                                                                \
     {                                                                                              \
-        __m512i cell = _mm512_castps_si512(lanes_splat(TILE_AT_##r));                                     \
+        __m512i cell = _mm512_castps_si512(lanes_splat(x + 4 * r));                                \
         DOT(s##r##_0, w0, cell);                                                                   \
         if (C > 1)                                                                                 \
             DOT(s##r##_1, w1, cell);                                                               \
     }
-#define TILE_AT_0 xa
-#define TILE_AT_1 (xa + stride)
-#define TILE_AT_2 (xa + 2 * stride)
-#define TILE_AT_3 xb
-#define TILE_AT_4 (xb + stride)
-#define TILE_AT_5 (xb + 2 * stride)
-#define TILE_AT_6 xc
-#define TILE_AT_7 (xc + stride)
-#define TILE_AT_8 (xc + 2 * stride)
-#define TILE_AT_9 xd
-#define TILE_AT_10 (xd + stride)
-#define TILE_SUMS(x, x_stride, panel, n_cell)                                                      \
-    const size_t stride = (x_stride);                                                              \
-    const int8_t *xa = (x), *xb = xa + 3 * stride, *xc = xb + 3 * stride, *xd = xc + 3 * stride;   \
+#define TILE_SUMS(tile, panel, n_cell)                                                             \
+    const int8_t *x = (tile);                                                                      \
     const uint8_t *w = (panel);                                                                    \
     EACH_ROW(TILE_START)                                                                           \
     for (size_t left = (n_cell); left != 0; left--) {                                              \
@@ -220,8 +238,8 @@ ALWAYS_INLINE void query_panel(const struct attention_job *j, const struct level
         if (C > 1)                                                                                 \
             w1 = _mm512_load_si512(w + LANES * 4);                                                 \
         EACH_ROW(TILE_ROW)                                                                         \
+        x += LEVEL_ROWS * 4;                                                                       \
         w += LANES * 4 * C;                                                                        \
-        xa += 4, xb += 4, xc += 4, xd += 4;                                                        \
     }
 
 // s [n, 16 C] = scores of n keys (in whole tiles) from key k on over the queries' steps; their maximum.
@@ -233,7 +251,7 @@ ALWAYS_INLINE void scores(const struct level_parts *u, size_t k, size_t n, lanes
     for (size_t end = k + n; k < end; k += LEVEL_ROWS, s += LEVEL_ROWS * LANES * C) {
         const int32_t *base = u->k_base + k;
         const float *step = u->k_step + k;
-        TILE_SUMS(u->k + k * u->k_stride, u->k_stride, u->q, u->k_stride / 4)
+        TILE_SUMS(u->k + k * u->k_stride, u->q, u->k_stride / 4)
 #define SCORE(r)                                                                                   \
     {                                                                                              \
         lanes by = lanes_splat(step + r);                                                          \
@@ -305,7 +323,7 @@ ALWAYS_INLINE void values(const struct level_parts *u, size_t block, size_t n, l
     const int8_t *v = u->v + block * u->v_rows * LEVEL_KEYS;
     float *y = u->acc;
     for (size_t c = 0; c < u->v_rows; c += LEVEL_ROWS, y += LEVEL_ROWS * LANES * C) {
-        TILE_SUMS(v + c * LEVEL_KEYS, LEVEL_KEYS, u->p, div_up(n, 4))
+        TILE_SUMS(v + c * LEVEL_KEYS, u->p, div_up(n, 4))
 #define JOIN_1(r, i)                                                                               \
     {                                                                                              \
         float *to = y + r * LANES * C + i * LANES;                                                 \
@@ -386,12 +404,16 @@ ALWAYS_INLINE void attend(const struct attention_job *j, const struct level_part
     results(j, u, i, h, n, total0, total1, C);
 }
 
-// What the next tile reads and writes, rows pages apart.
+// What the tile at query i writes and the next one reads, rows pages apart.
 static void bring(const struct attention_job *j, size_t i, size_t h)
 {
-    for (size_t end = min_size(i + LEVEL_QUERIES, j->n_q); i < end; i++)
+    size_t next = min_size(i + LEVEL_QUERIES, j->n_q), end = min_size(next + LEVEL_QUERIES, j->n_q);
+    for (size_t q = i; q < next; q++)
         for (size_t c = 0; c < j->d; c += LANES)
-            __builtin_prefetch(j->q + i * j->q_stride + h * j->d + c, 0, 2);
+            __builtin_prefetch(j->y + q * j->y_stride + h * j->d + c, 1, 2);
+    for (size_t q = next; q < end; q++)
+        for (size_t c = 0; c < j->d; c += LANES)
+            __builtin_prefetch(j->q + q * j->q_stride + h * j->d + c, 0, 2);
 }
 
 void attention_avx512vnni(const struct product_kernels *p, const struct attention_job *j,
@@ -406,7 +428,7 @@ void attention_avx512vnni(const struct product_kernels *p, const struct attentio
     for (size_t h = 0; h < j->group; h++)
         for (size_t i = 0; i < j->n_q; i += LEVEL_QUERIES) {
             size_t n = min_size(LEVEL_QUERIES, j->n_q - i);
-            bring(j, i + LEVEL_QUERIES, h);
+            bring(j, i, h);
             if (n > LANES)
                 attend(j, &u, i, h, n, 2);
             else
