@@ -28,9 +28,8 @@ static void *take(uint8_t *base, struct level_parts *u, size_t rows, size_t row,
 struct level_parts level_parts_of(const struct attention_job *j, void *base)
 {
     size_t blocks = div_up(j->n_k, LEVEL_KEYS);
-    struct level_parts u = {.k_rows = level_rows(j->n_k),
-                            .k_stride = round_up(j->d, 4),
-                            .v_rows = level_rows(j->d)};
+    struct level_parts u = {
+        .k_rows = level_rows(j->n_k), .k_stride = round_up(j->d, 4), .v_rows = level_rows(j->d)};
     u.mean = take(base, &u, 1, j->d, sizeof(float));
     u.k = take(base, &u, u.k_rows, u.k_stride, 1);
     u.k_step = take(base, &u, 1, u.k_rows, sizeof(float));
@@ -137,6 +136,5 @@ void attention_int8_ref(const struct product_kernels *p, const struct attention_
     value_levels(j, &u);
     for (size_t i = 0; i < j->n_q; i++)
         for (size_t h = 0; h < j->group; h++)
-            attend_row(j, &u, j->q + i * j->q_stride + h * j->d,
-                       j->y + i * j->y_stride + h * j->d);
+            attend_row(j, &u, j->q + i * j->q_stride + h * j->d, j->y + i * j->y_stride + h * j->d);
 }

@@ -171,8 +171,8 @@ static double softmax(double *s, size_t n, double *spread)
 }
 
 struct row {
-    double *s, *t;                                      // [n_k] shares by levels, by values
-    double y[KERNEL_HEAD_MAX], gate[KERNEL_HEAD_MAX];   // by levels
+    double *s, *t;                                       // [n_k] shares by levels, by values
+    double y[KERNEL_HEAD_MAX], gate[KERNEL_HEAD_MAX];    // by levels
     double exact[KERNEL_HEAD_MAX], far[KERNEL_HEAD_MAX]; // by values
 };
 
@@ -225,8 +225,8 @@ static void expect_row(const struct attention_job *j, const struct levelled *l, 
                 r->y[c] += r->s[i] * v;
                 r->gate[c] += (factor * r->s[i] + top * 0.52 / 255) * fabs(v);
                 r->exact[c] += r->t[i] * real;
-                r->far[c] += r->t[i] * (most * fabs(real) +
-                                        (1 + most) * 0.5001 * l->v_step[i * j->d + c]);
+                r->far[c] +=
+                    r->t[i] * (most * fabs(real) + (1 + most) * 0.5001 * l->v_step[i * j->d + c]);
             }
     }
     for (size_t c = 0; c < j->d; c++) {
@@ -273,7 +273,8 @@ static void check_task(struct task *t)
     levelled_free(&l);
 }
 
-static void check_shape(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d, enum data data)
+static void check_shape(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d,
+                        enum data data)
 {
     struct task t = task_new(r, n_q, n_k, group, d, data);
     check_task(&t);
@@ -424,8 +425,8 @@ static void timed_attention(void *arg)
     t->p->attention(t->p, &t->j, t->scratch);
 }
 
-static void bench_job(const struct kernels *k, const struct product_kernels *p, size_t n_q, size_t n_k,
-                      size_t d)
+static void bench_job(const struct kernels *k, const struct product_kernels *p, size_t n_q,
+                      size_t n_k, size_t d)
 {
     struct rng r = {49};
     struct task t = task_new(&r, n_q, n_k, 1, d, DATA_RANDOM);
@@ -464,10 +465,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_sizes), cmocka_unit_test(row_and_key_counts),
+        cmocka_unit_test(head_sizes),  cmocka_unit_test(row_and_key_counts),
         cmocka_unit_test(model_sizes), cmocka_unit_test(hostile_data),
-        cmocka_unit_test(peaks), cmocka_unit_test(common_part),
-        cmocka_unit_test(same_bits), cmocka_unit_test(nan_stays),
+        cmocka_unit_test(peaks),       cmocka_unit_test(common_part),
+        cmocka_unit_test(same_bits),   cmocka_unit_test(nan_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,8 +47,8 @@ ALWAYS_INLINE float row_levels(int8_t *q, size_t n_pad, const float *x, const fl
     __m512i top = _mm512_setzero_si512(), all = top;
     const lanes factor = lanes_set(by);
     for (size_t c = 0; c < n; c += LANES)
-        top = _mm512_max_epu32(
-            top, size_bits(row_value(x, from, factor, c, min_size(LANES, n - c))));
+        top =
+            _mm512_max_epu32(top, size_bits(row_value(x, from, factor, c, min_size(LANES, n - c))));
     struct int8_scale s = int8_scale_of(_mm512_reduce_max_epu32(top));
     const lanes inverse = lanes_set(s.inverse);
     for (size_t c = 0; c < n_pad; c += LANES) {
@@ -71,7 +71,7 @@ static void mean_part(const struct attention_job *j, float *mean, size_t c, size
 #define MEAN_ZERO(i)                                                                               \
     const size_t n##i = n > i * LANES ? min_size(LANES, n - i * LANES) : 0;                        \
     lanes m##i = lanes_zero();
-#define MEAN_ADD(i)  m##i = lanes_add(m##i, lanes_load_n(k + i * LANES, n##i));
+#define MEAN_ADD(i)   m##i = lanes_add(m##i, lanes_load_n(k + i * LANES, n##i));
 #define MEAN_STORE(i) lanes_store_n(mean + c + i * LANES, lanes_div(m##i, all), n##i);
     const lanes all = lanes_set((float)j->n_k);
     const float *k = (const float *)j->k + c;
@@ -120,8 +120,8 @@ static void key_levels(const struct attention_job *j, const struct level_parts *
         for (size_t r = 0; r < LEVEL_ROWS; r++) {
             const float *k = (const float *)j->k + min_size(i + r, j->n_k - 1) * j->k_stride;
             int32_t sum;
-            u->k_step[i + r] = row_levels(rows + r * KERNEL_HEAD_MAX, u->k_stride, k, u->mean, 1.0f,
-                                          j->d, &sum);
+            u->k_step[i + r] =
+                row_levels(rows + r * KERNEL_HEAD_MAX, u->k_stride, k, u->mean, 1.0f, j->d, &sum);
             u->k_base[i + r] = -128 * sum;
         }
         store_cells((uint8_t *)u->k + i * u->k_stride, LEVEL_ROWS * 4, rows, u->k_stride / 4,
@@ -133,8 +133,8 @@ static void key_levels(const struct attention_job *j, const struct level_parts *
 ALWAYS_INLINE lanes cells_of_keys(__m512i a, __m512i b, __m512i c, __m512i d)
 {
     __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-    const __m512i order = _mm512_broadcast_i32x4(
-        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i order =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     return _mm512_castsi512_ps(_mm512_shuffle_epi8(bytes, order));
 }
 
@@ -148,13 +148,14 @@ static void value_tile(int8_t *to, float *step, const float *v, size_t stride, s
     uint32_t tops[LANES];
     float inverses[LANES] = {0};
     _mm512_storeu_si512(tops, top);
-    for (size_t c = 0; c < LEVEL_ROWS; c++) { // channels that are not there have level and step zero
+    for (size_t c = 0; c < LEVEL_ROWS;
+         c++) { // channels that are not there have level and step zero
         struct int8_scale s = int8_scale_of(tops[c]);
         inverses[c] = s.inverse;
         step[c] = s.step;
     }
     const lanes inverse = lanes_load(inverses);
-#define VALUE(i) _mm512_cvtps_epi32(lanes_mul(lanes_load_n(v + (i)*stride, some), inverse))
+#define VALUE(i)    _mm512_cvtps_epi32(lanes_mul(lanes_load_n(v + (i)*stride, some), inverse))
 #define VALUE_IF(i) ((i) < n ? VALUE(i) : _mm512_setzero_si512())
     size_t k = 0;
     for (; k + 4 <= n; k += 4, to += LEVEL_ROWS * 4)
@@ -289,8 +290,8 @@ ALWAYS_INLINE lanes probabilities(const struct level_parts *u, size_t n, lanes a
     lanes even = lanes_zero(), odd = even;
     const float *s = u->s + c * LANES;
     uint8_t *p = u->p + c * LANES * 4;
-    const __m512i order = _mm512_broadcast_i32x4(
-        _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i order =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
 #define SOFT(t) exp2_255(lanes_fma(lanes_load(s + (t)*LANES * C), a, shift))
 #define SOFT_STORE(e0, e1, e2, e3)                                                                 \
     {                                                                                              \
@@ -367,9 +368,9 @@ ALWAYS_INLINE void results(const struct attention_job *j, const struct level_par
             size_t some = min_size(LANES, j->d - o);
             lanes r[LANES];
             for (size_t q = 0; q < LANES; q++)
-                r[q] = q < some ? lanes_mul(lanes_load(u->acc + (o + q) * LANES * (size_t)C + from),
-                                            one)
-                                : lanes_zero();
+                r[q] = q < some
+                           ? lanes_mul(lanes_load(u->acc + (o + q) * LANES * (size_t)C + from), one)
+                           : lanes_zero();
             lanes_transpose(r);
             for (size_t q = 0; q < rows; q++)
                 lanes_store_n(y + q * j->y_stride + o, r[q], some);
