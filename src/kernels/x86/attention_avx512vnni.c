@@ -32,34 +32,41 @@ ALWAYS_INLINE __m512i size_bits(lanes v)
     return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
 }
 
-// x [n] * by - from, or only the first when from is NULL.
+// x [n] - from, or x * by when from is NULL.
 ALWAYS_INLINE lanes row_value(const float *x, const float *from, lanes by, size_t c, size_t n)
 {
-    if (from)
-        return lanes_sub(lanes_load_n(x + c, n), lanes_load_n(from + c, n));
-    return lanes_mul(lanes_load_n(x + c, n), by);
+    lanes v = n == LANES ? lanes_load(x + c) : lanes_load_n(x + c, n);
+    if (!from)
+        return lanes_mul(v, by);
+    return lanes_sub(v, n == LANES ? lanes_load(from + c) : lanes_load_n(from + c, n));
 }
 
-// q [n_pad] = levels of a row of n values, zeros behind; *sum = that of the levels. Returns the step.
-ALWAYS_INLINE float row_levels(int8_t *q, size_t n_pad, const float *x, const float *from, float by,
-                               size_t n, int32_t *sum)
+// LANES levels, and their sum.
+ALWAYS_INLINE __m512i row_part(int8_t *q, lanes v, lanes inverse, __m512i sum)
+{
+    __m512i l = _mm512_cvtps_epi32(lanes_mul(v, inverse));
+    _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtsepi32_epi8(l));
+    return _mm512_add_epi32(sum, l);
+}
+
+// q = levels of a row of n values and zeros up to a multiple of LANES; *sum = that of the levels. Returns the step.
+// Where that is a NaN, so is what becomes of the levels, whatever they are.
+ALWAYS_INLINE float row_levels(int8_t *q, const float *x, const float *from, float by, size_t n,
+                               int32_t *sum)
 {
     __m512i top = _mm512_setzero_si512(), all = top;
     const lanes factor = lanes_set(by);
-    for (size_t c = 0; c < n; c += LANES)
-        top =
-            _mm512_max_epu32(top, size_bits(row_value(x, from, factor, c, min_size(LANES, n - c))));
+    const size_t full = n / LANES * LANES, rest = n - full;
+    for (size_t c = 0; c < full; c += LANES)
+        top = _mm512_max_epu32(top, size_bits(row_value(x, from, factor, c, LANES)));
+    if (rest > 0)
+        top = _mm512_max_epu32(top, size_bits(row_value(x, from, factor, full, rest)));
     struct int8_scale s = int8_scale_of(_mm512_reduce_max_epu32(top));
     const lanes inverse = lanes_set(s.inverse);
-    for (size_t c = 0; c < n_pad; c += LANES) {
-        size_t some = min_size(LANES, n_pad - c);
-        lanes v = row_value(x, from, factor, c, c < n ? min_size(LANES, n - c) : 0);
-        __m512i l = _mm512_setzero_si512();
-        if (s.inverse != 0)
-            l = _mm512_cvtps_epi32(lanes_mul(v, inverse));
-        all = _mm512_add_epi32(all, l);
-        _mm_mask_storeu_epi8(q + c, lanes_first(some), _mm512_cvtsepi32_epi8(l));
-    }
+    for (size_t c = 0; c < full; c += LANES)
+        all = row_part(q + c, row_value(x, from, factor, c, LANES), inverse, all);
+    if (rest > 0)
+        all = row_part(q + full, row_value(x, from, factor, full, rest), inverse, all);
     *sum = _mm512_reduce_add_epi32(all);
     return s.step;
 }
@@ -120,8 +127,7 @@ static void key_levels(const struct attention_job *j, const struct level_parts *
         for (size_t r = 0; r < LEVEL_ROWS; r++) {
             const float *k = (const float *)j->k + min_size(i + r, j->n_k - 1) * j->k_stride;
             int32_t sum;
-            u->k_step[i + r] =
-                row_levels(rows + r * KERNEL_HEAD_MAX, u->k_stride, k, u->mean, 1.0f, j->d, &sum);
+            u->k_step[i + r] = row_levels(rows + r * KERNEL_HEAD_MAX, k, u->mean, 1.0f, j->d, &sum);
             u->k_base[i + r] = -128 * sum;
         }
         store_cells((uint8_t *)u->k + i * u->k_stride, LEVEL_ROWS * 4, rows, u->k_stride / 4,
@@ -203,8 +209,8 @@ ALWAYS_INLINE void query_panel(const struct attention_job *j, const struct level
         int8_t *row = rows + q * KERNEL_HEAD_MAX;
         step[q] = 0;
         if (q < n)
-            step[q] = row_levels(row, u->k_stride, j->q + (i + q) * j->q_stride + h * j->d, NULL,
-                                 j->scale, j->d, &sum);
+            step[q] = row_levels(row, j->q + (i + q) * j->q_stride + h * j->d, NULL, j->scale, j->d,
+                                 &sum);
         else
             memset(row, 0, u->k_stride);
     }
