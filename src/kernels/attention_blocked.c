@@ -63,6 +63,8 @@ size_t attention_scratch(const struct product_kernels *p, const struct attention
 {
     if (p->attention == attention_blocked)
         return parts_of(p, j, NULL).bytes;
+    if (p->steps)
+        return attention_int8_scratch(j);
     size_t bytes;
     return mul_size(j->n_k, sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }

@@ -109,6 +109,13 @@ static void levels_of(int8_t *q, const float *v, size_t n, float inverse)
         q[i] = inverse != 0 ? level(v[i], inverse) : 0;
 }
 
+float int8_levels_of(int8_t *q, const float *v, size_t n)
+{
+    struct int8_scale s = int8_scale_of(top_of(v, n));
+    levels_of(q, v, n, s.inverse);
+    return s.step;
+}
+
 float int8_levels_plain(int8_t *q, const void *w, enum dtype t, size_t n)
 {
     float v[KERNEL_INT8_BLOCK];
@@ -186,6 +193,7 @@ void int8_set_ref(struct product_kernels *p)
     p->steps = true;
     p->prepare = prepare_ref;
     p->many = many_ref;
+    p->attention = attention_int8_ref;
     p->levels = int8_levels_plain;
     p->unpack = dtype_to_f32;
 }

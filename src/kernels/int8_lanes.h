@@ -310,6 +310,7 @@ static inline void int8_set_lanes(struct product_kernels *p)
     p->pack_levels = int8_pack;
     p->tile = int8_tile;
     p->many = int8_many_blocked;
+    p->attention = NULL; // the plain one would be slower than bf16
 }
 
 #endif

@@ -45,6 +45,8 @@ static inline struct int8_scale int8_scale_of(uint32_t top)
 // Bits of the largest size that n weights of blocks at w could have.
 uint32_t int8_top_of_blocks(const void *w, enum dtype t, size_t n);
 
+// Levels of any number of values; returns their step.
+float int8_levels_of(int8_t *q, const float *v, size_t n);
 // `levels` in plain C.
 float int8_levels_plain(int8_t *q, const void *w, enum dtype t, size_t n);
 

@@ -40,4 +40,9 @@ void attention_blocked(const struct product_kernels *p, const struct attention_j
 // The plain C attention, for a whole row of keys at once.
 void attention_ref(const struct product_kernels *p, const struct attention_job *j, void *scratch);
 
+// The plain C attention of int8, and the scratch of that and of every tier's.
+void attention_int8_ref(const struct product_kernels *p, const struct attention_job *j,
+                        void *scratch);
+size_t attention_int8_scratch(const struct attention_job *j);
+
 #endif

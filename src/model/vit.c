@@ -158,7 +158,8 @@ static void block_forward(struct ops *o, const struct vit *v, const struct vit_b
                                      .n_head = v->c.n_head,
                                      .n_kv = v->c.n_head,
                                      .d_head = v->c.d_head,
-                                     .scale = (float)(1.0 / sqrt((double)v->c.d_head))});
+                                     .scale = (float)(1.0 / sqrt((double)v->c.d_head)),
+                                     .levels = true});
     op_linear_add(o, x, &(struct linear_input){.kind = INPUT_ROWS, .x = ctx}, &b->proj, &b->ls1);
 
     ops_pop(o, mark);

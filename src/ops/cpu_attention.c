@@ -14,7 +14,7 @@ enum {
     TASKS_PER_THREAD = 8,
     BLOCK_ROWS =
         128, // query rows times heads of a task, at least: packing K and V is then paid for
-    MACS_MAX = 1 << 29,       // of a task, for abort
+    MACS_MAX = 1 << 30,       // of a task, for abort: some milliseconds
     PLAIN_MACS_MAX = 1 << 21, // of the plain kernels
 };
 
@@ -26,13 +26,24 @@ struct attention_run {
     struct thread_scratch scratch;
 };
 
+// The kernels of an attention of n_q rows.
+static const struct product_kernels *kernels_of(const struct ops *o, size_t n_q,
+                                                const struct attention *a)
+{
+    const struct product_kernels *p = &o->kernels->int8;
+    bool plain = a->k.dtype == DT_F32 && a->v.dtype == DT_F32;
+    if (a->levels && plain && o->compute == COMPUTE_INT8 && n_q > OPS_FEW_ROWS && p->attention)
+        return p;
+    return cpu_products(o);
+}
+
 struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const struct attention *a)
 {
     size_t group = a->n_head / a->n_kv, threads = pool_threads(o->pool);
     size_t row_macs = 2 * a->k.rows * a->d_head * group; // of one query row and group
     struct attention_cut c = {.rows = n_q, .group = group, .few = n_q <= OPS_FEW_ROWS};
     if (!c.few) {
-        bool plain = cpu_products(o)->scratch_bytes == 0;
+        bool plain = kernels_of(o, n_q, a)->scratch_bytes == 0;
         size_t blocks = div_up(TASKS_PER_THREAD * threads, a->n_kv);
         c.rows = max_size(div_up(n_q, blocks), div_up(BLOCK_ROWS, group));
         size_t rows_max = max_size((plain ? PLAIN_MACS_MAX : MACS_MAX) / row_macs, 1);
@@ -94,13 +105,13 @@ struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attentio
                                     .causal = a->causal,
                                     .first_pos = a->first_pos,
                                     .few = cut.few};
-    return cpu_thread_scratch(o, attention_scratch(cpu_products(o), &largest));
+    return cpu_thread_scratch(o, attention_scratch(kernels_of(o, a->q.rows, a), &largest));
 }
 
 static void attend_sequence(struct ops *o, struct mat y, const struct attention *a)
 {
     size_t mark = ops_mark(o);
-    struct attention_run r = {.p = cpu_products(o), .a = *a, .y = y};
+    struct attention_run r = {.p = kernels_of(o, y.rows, a), .a = *a, .y = y};
     r.cut = cpu_attention_cut(o, y.rows, a);
     r.scratch = cpu_attention_scratch(o, a);
     cpu_run(o, attention_task, &r, r.cut.n_row_block * r.cut.n_group);

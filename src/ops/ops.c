@@ -580,6 +580,7 @@ static void check_attention(const struct ops *o, struct mat y, const struct atte
     assert(a->d_head % 2 == 0 && a->d_head <= KERNEL_HEAD_MAX);
     assert(same_shape(a->k, a->v) && a->k.cols == a->n_kv * a->d_head);
     assert(is_cache(a->k) && is_cache(a->v));
+    assert(!a->levels || !a->causal);
     assert(a->d_head % dtype_block(a->k.dtype) == 0 && a->d_head % dtype_block(a->v.dtype) == 0);
     (void)o;
     (void)y;

@@ -196,6 +196,7 @@ struct attention {
     float scale;      // applied to q
     bool causal;      // key j is seen by query i iff j <= first_pos + i
     size_t first_pos; // position of query row 0 among the keys (causal only)
+    bool levels;      // not causal: in int8 if that is the precision, k and v are F32, it is faster
 };
 // y [n_q, n_head * d_head] = softmax(scale q k^T) v per head. Never holds the full score matrix.
 void op_attention(struct ops *o, struct mat y, const struct attention *a);

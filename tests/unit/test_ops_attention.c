@@ -227,12 +227,55 @@ static void threads_do_not_show(void **state)
         }
 }
 
+// Levels where int8 is the precision and the tier has them: near the attention in bf16, whose keys and
+// values are those of f32 to 2^-9, and the same for any number of threads, rows of several tasks included.
+static float *levelled(struct fixture *f, bool levels)
+{
+    struct setting s = {700, 700, 2, 2, 88, 0, 1, false, false};
+    f->seed = 77;
+    struct run r = make_run(f, &s);
+    r.a.levels = levels;
+    r.a.n_seq = 2;
+    op_attention(f->ops, r.y, &r.a);
+    float *y = fixture_get(f, r.y);
+    drop_run(f, &r);
+    return y;
+}
+
+static void levels_are_near_and_threads_do_not_show(void **state)
+{
+    (void)state;
+    enum cpu_tier tier[CPU_TIER_N];
+    size_t n_tier = fixture_tiers(tier), n = 700 * 2 * 88;
+    for (size_t i = 0; i < n_tier; i++) {
+        struct fixture one, more;
+        fixture_open(&one, tier[i], 1, COMPUTE_INT8, NULL);
+        const float *y = levelled(&one, true), *plain = levelled(&one, false);
+        double both = 0, a = 0, b = 0;
+        for (size_t e = 0; e < n; e++) {
+            both += (double)y[e] * (double)plain[e];
+            a += (double)y[e] * (double)y[e];
+            b += (double)plain[e] * (double)plain[e];
+        }
+        bool same = memcmp(y, plain, n * sizeof *y) == 0;
+        assert_int_equal(same, one.kernels.int8.attention == NULL);
+        assert_true(both / sqrt(a * b) > 0.999);
+        for (unsigned threads = 2; threads <= 5; threads += 3) {
+            fixture_open(&more, tier[i], threads, COMPUTE_INT8, NULL);
+            assert_memory_equal(levelled(&more, true), y, n * sizeof *y);
+            fixture_close(&more);
+        }
+        fixture_close(&one);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_the_definition),
         cmocka_unit_test(a_piece_equals_its_rows_of_the_whole),
         cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(levels_are_near_and_threads_do_not_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,4 +12,8 @@ float block_levels_avx512vnni(int8_t *q, const void *w, enum dtype t, size_t n);
 // As `unpack` of struct product_kernels.
 void unpack_avx512(float *dst, const void *w, enum dtype t, size_t n);
 
+// As `attention` of struct product_kernels in int8.
+void attention_avx512vnni(const struct product_kernels *p, const struct attention_job *j,
+                          void *scratch);
+
 #endif
