@@ -4,7 +4,8 @@
 //
 // Easy to get wrong: a hypervisor or a kernel option may leave the AVX-512 cpuid bits set and the
 // state unsaved, so the opmask and both zmm bits of xcr0 are asked for too; leaf 7 must be within the
-// maximum leaf; leaf 7 subleaf 1 exists only when subleaf 0 says so in eax.
+// maximum leaf; leaf 7 subleaf 1 exists only when subleaf 0 says so in eax. avx_vnni is a bit of its own: there are
+// processors with avx_vnni alone, with avx512_vnni alone, and with both.
 #include "base/cpu.h"
 
 #include <stdint.h>
@@ -17,6 +18,8 @@ enum {
     XCR0_AVX = 0x6,     // xmm, ymm
     XCR0_AVX512 = 0xe6, // and opmask, upper halves of zmm0-15, zmm16-31
 };
+// eax of leaf 7, subleaf 1
+enum { BIT_AVXVNNI = 1 << 4, BIT_AVX512BF16 = 1 << 5 };
 
 static uint64_t xcr0_read(void)
 {
@@ -41,6 +44,11 @@ unsigned cpu_detect(void)
         !has_bits(b, bit_AVX2))
         return tiers;
     tiers |= 1u << CPU_AVX2;
+    unsigned more = 0, unused;
+    if (a >= 1 && !__get_cpuid_count(7, 1, &more, &unused, &unused, &d))
+        more = 0;
+    if (has_bits(more, BIT_AVXVNNI))
+        tiers |= 1u << CPU_AVXVNNI;
     if ((xcr0 & XCR0_AVX512) != XCR0_AVX512 ||
         !has_bits(b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
         return tiers;
@@ -48,14 +56,25 @@ unsigned cpu_detect(void)
     if (!has_bits(c, bit_AVX512VNNI))
         return tiers;
     tiers |= 1u << CPU_AVX512VNNI;
-    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has_bits(a, 1u << 5)) // AVX512_BF16
-        tiers |= 1u << CPU_AVX512BF16;
+    if (!has_bits(more, BIT_AVX512BF16))
+        return tiers;
+    tiers |= 1u << CPU_AVX512BF16;
     return tiers;
 }
+
 #elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
 unsigned cpu_detect(void)
 {
-    return 1u << CPU_REF | 1u << CPU_NEON; // Advanced SIMD is part of the arm64 baseline
+    unsigned tiers = 1u << CPU_REF | 1u << CPU_NEON; // Advanced SIMD is part of the arm64 baseline
+    if (!(getauxval(AT_HWCAP) & HWCAP_ASIMDDP))
+        return tiers;
+    tiers |= 1u << CPU_NEONDOTPROD;
+    if (getauxval(AT_HWCAP2) & HWCAP2_BF16)
+        tiers |= 1u << CPU_NEONBF16;
+    return tiers;
 }
 #else
 unsigned cpu_detect(void)
@@ -64,11 +83,19 @@ unsigned cpu_detect(void)
 }
 #endif
 
+// What a tier builds on: itself, and what it builds on in turn.
+static const enum cpu_tier below[CPU_TIER_N] = {
+    [CPU_REF] = CPU_REF,     [CPU_AVX2] = CPU_REF,          [CPU_AVXVNNI] = CPU_AVX2,
+    [CPU_AVX512] = CPU_AVX2, [CPU_AVX512VNNI] = CPU_AVX512, [CPU_AVX512BF16] = CPU_AVX512VNNI,
+    [CPU_NEON] = CPU_REF,    [CPU_NEONDOTPROD] = CPU_NEON,  [CPU_NEONBF16] = CPU_NEONDOTPROD,
+};
+
 unsigned cpu_mask(unsigned have, enum cpu_tier top)
 {
-    if (top == CPU_NEON)
-        return have & (1u << CPU_REF | 1u << CPU_NEON);
-    return have & ((2u << top) - 1);
+    unsigned tiers = 1u << CPU_REF;
+    for (enum cpu_tier t = top; t != CPU_REF; t = below[t])
+        tiers |= 1u << t;
+    return have & tiers;
 }
 
 enum cpu_tier cpu_best(unsigned tiers)
@@ -82,10 +109,13 @@ enum cpu_tier cpu_best(unsigned tiers)
 static const char *const tier_names[CPU_TIER_N] = {
     [CPU_REF] = "ref",
     [CPU_AVX2] = "avx2",
+    [CPU_AVXVNNI] = "avxvnni",
     [CPU_AVX512] = "avx512",
     [CPU_AVX512VNNI] = "avx512vnni",
     [CPU_AVX512BF16] = "avx512bf16",
     [CPU_NEON] = "neon",
+    [CPU_NEONDOTPROD] = "neon-dotprod",
+    [CPU_NEONBF16] = "neon-bf16",
 };
 
 const char *cpu_tier_name(enum cpu_tier t)

@@ -8,23 +8,26 @@
 #include <stddef.h>
 
 enum cpu_tier {
-    CPU_REF,        // plain C, double accumulators
-    CPU_AVX2,       // avx2 + fma + f16c
-    CPU_AVX512,     // CPU_AVX2 + avx512 f, bw, dq, vl
-    CPU_AVX512VNNI, // CPU_AVX512 + avx512_vnni
-    CPU_AVX512BF16, // CPU_AVX512VNNI + avx512_bf16
-    CPU_NEON,       // arm64 baseline
+    CPU_REF,         // plain C, double accumulators
+    CPU_AVX2,        // avx2 + fma + f16c
+    CPU_AVXVNNI,     // CPU_AVX2 + avx_vnni
+    CPU_AVX512,      // CPU_AVX2 + avx512 f, bw, dq, vl
+    CPU_AVX512VNNI,  // CPU_AVX512 + avx512_vnni
+    CPU_AVX512BF16,  // CPU_AVX512VNNI + avx512_bf16
+    CPU_NEON,        // arm64 baseline
+    CPU_NEONDOTPROD, // CPU_NEON + dotprod
+    CPU_NEONBF16,    // CPU_NEONDOTPROD + bf16
     CPU_TIER_N,
 };
 
 // Set of tiers, bit 1u << tier. CPU_REF is always in.
 unsigned cpu_detect(void);
-// The tiers of `have` up to and including `top` on its architecture; ref alone for CPU_REF.
+// The tiers of `have` that `top` builds on, and `top`; ref alone for CPU_REF and on another architecture.
 unsigned cpu_mask(unsigned have, enum cpu_tier top);
 // The best tier of a set.
 enum cpu_tier cpu_best(unsigned tiers);
 
-// "ref", "avx2", "avx512", "avx512vnni", "avx512bf16", "neon".
+// "ref", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", "neon", "neon-dotprod", "neon-bf16".
 const char *cpu_tier_name(enum cpu_tier t);
 // false (and *out = CPU_REF) for an unknown name.
 bool cpu_tier_from_name(const char *name, enum cpu_tier *out);

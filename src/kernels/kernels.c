@@ -18,6 +18,8 @@ void kernels_init(struct kernels *k, unsigned tiers)
     if (!(tiers & 1u << CPU_AVX2))
         return;
     kernels_set_avx2(k);
+    if (tiers & 1u << CPU_AVXVNNI)
+        kernels_set_avxvnni(k); // wider tiers replace what it sets, as far as they have better
     if (!(tiers & 1u << CPU_AVX512))
         return;
     kernels_set_avx512(k);
@@ -31,6 +33,12 @@ void kernels_init(struct kernels *k, unsigned tiers)
     if (!(tiers & 1u << CPU_NEON))
         return;
     kernels_set_neon(k);
+    if (!(tiers & 1u << CPU_NEONDOTPROD))
+        return;
+    kernels_set_neondotprod(k);
+    if (!(tiers & 1u << CPU_NEONBF16))
+        return;
+    kernels_set_neonbf16(k);
 #else
     (void)tiers;
 #endif

@@ -63,6 +63,8 @@ void peak_init(struct peak_kernels *k, unsigned tiers)
 #if defined(__x86_64__)
     if (tiers & 1u << CPU_AVX2)
         peak_set_avx2(k);
+    if (tiers & 1u << CPU_AVXVNNI)
+        peak_set_avxvnni(k);
     if (tiers & 1u << CPU_AVX512)
         peak_set_avx512(k, tiers);
 #elif defined(__aarch64__)

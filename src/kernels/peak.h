@@ -25,6 +25,7 @@ void peak_init(struct peak_kernels *k, unsigned tiers);
 // ---- one for each tier that has its own
 void peak_set_ref(struct peak_kernels *k);
 void peak_set_avx2(struct peak_kernels *k);
+void peak_set_avxvnni(struct peak_kernels *k);
 void peak_set_avx512(struct peak_kernels *k, unsigned tiers);
 void peak_set_neon(struct peak_kernels *k);
 

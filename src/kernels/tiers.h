@@ -10,10 +10,13 @@
 // tiers left them. ref sets all.
 void kernels_set_ref(struct kernels *k);
 void kernels_set_avx2(struct kernels *k);
+void kernels_set_avxvnni(struct kernels *k);
 void kernels_set_avx512(struct kernels *k);
 void kernels_set_avx512vnni(struct kernels *k);
 void kernels_set_avx512bf16(struct kernels *k);
 void kernels_set_neon(struct kernels *k);
+void kernels_set_neondotprod(struct kernels *k);
+void kernels_set_neonbf16(struct kernels *k);
 
 // The plain C tier.
 void product_set_ref(struct product_kernels *p, bool round);

@@ -55,6 +55,8 @@ static void tiers(void **state)
         check_read(&k);
         if (t == CPU_REF || t == CPU_AVX2)
             assert_true(!k.bf16 && !k.int8);
+        if (t == CPU_AVXVNNI)
+            assert_true(k.int8 && !k.bf16);
         if (t == CPU_AVX512BF16)
             assert_non_null(k.bf16);
     }

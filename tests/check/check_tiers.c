@@ -32,17 +32,25 @@ static void names(void **state)
 static void masks(void **state)
 {
     (void)state;
-    unsigned x86 = 1u << CPU_REF | 1u << CPU_AVX2 | 1u << CPU_AVX512 | 1u << CPU_AVX512VNNI |
-                   1u << CPU_AVX512BF16;
-    unsigned arm = 1u << CPU_REF | 1u << CPU_NEON;
+    const unsigned avx2 = 1u << CPU_REF | 1u << CPU_AVX2, neon = 1u << CPU_REF | 1u << CPU_NEON;
+    const unsigned x86 =
+        avx2 | 1u << CPU_AVXVNNI | 1u << CPU_AVX512 | 1u << CPU_AVX512VNNI | 1u << CPU_AVX512BF16;
+    const unsigned arm = neon | 1u << CPU_NEONDOTPROD | 1u << CPU_NEONBF16;
     assert_int_equal(cpu_mask(x86, CPU_REF), 1u << CPU_REF);
-    assert_int_equal(cpu_mask(x86, CPU_AVX2), 1u << CPU_REF | 1u << CPU_AVX2);
-    assert_int_equal(cpu_mask(x86, CPU_AVX512BF16), x86);
+    assert_int_equal(cpu_mask(x86, CPU_AVX2), avx2);
+    assert_int_equal(cpu_mask(x86, CPU_AVXVNNI), avx2 | 1u << CPU_AVXVNNI);
+    // instructions of its own, not what lies below the wider ones
+    assert_int_equal(cpu_mask(x86, CPU_AVX512), avx2 | 1u << CPU_AVX512);
+    assert_int_equal(cpu_mask(x86, CPU_AVX512BF16), x86 & ~(1u << CPU_AVXVNNI));
     assert_int_equal(cpu_mask(x86, CPU_NEON), 1u << CPU_REF);
-    assert_int_equal(cpu_mask(arm, CPU_NEON), arm);
+    assert_int_equal(cpu_mask(x86, CPU_NEONBF16), 1u << CPU_REF);
+    assert_int_equal(cpu_mask(arm, CPU_NEON), neon);
+    assert_int_equal(cpu_mask(arm, CPU_NEONDOTPROD), neon | 1u << CPU_NEONDOTPROD);
+    assert_int_equal(cpu_mask(arm, CPU_NEONBF16), arm);
     assert_int_equal(cpu_mask(arm, CPU_AVX512), 1u << CPU_REF);
     assert_int_equal(cpu_best(x86), CPU_AVX512BF16);
-    assert_int_equal(cpu_best(arm), CPU_NEON);
+    assert_int_equal(cpu_best(avx2 | 1u << CPU_AVXVNNI), CPU_AVXVNNI);
+    assert_int_equal(cpu_best(arm), CPU_NEONBF16);
     assert_int_equal(cpu_best(1u << CPU_REF), CPU_REF);
     assert_true(cpu_detect() & 1u << CPU_REF);
 }
