@@ -12,6 +12,9 @@
 // One who sits alone steps by itself, without the way through another thread, and so does everybody with a model that
 // the processor's cache holds: nothing is gained by reading its weights once.
 //
+// On a GPU a pass is launched, not run, by the time its calls return: no row leaves before the end, and nobody is told of
+// an end that was not waited for.
+//
 // Easy to get wrong: a row that nobody wants any more leaves between two layers, since its owner frees the cache as
 // soon as it knows; the base of the rotary angles belongs to the pass (llm.h), so rows of different bases do not
 // share one; the owner polls its abort hook, the pass stops at once when no row is wanted.
@@ -34,7 +37,7 @@
 enum {
     POLL_MS = 20,             // between two looks at a waiting owner's abort hook
     PLAN_POSITIONS = 256,     // scratch is planned for a multiple
-    CACHED_WEIGHTS = 1 << 25, // as many of a language model count as lying in the processor's cache
+    CACHED_WEIGHTS = 1 << 25, // as many of a language model count as lying in the CPU's cache
 };
 static const double GATHER_PART = 0.25; // of a pass's time ...
 static const double GATHER_MIN_MS = 0.3, GATHER_MAX_MS = 20;
@@ -105,11 +108,14 @@ static bool let_go(void *user, size_t i)
     return true;
 }
 
+// Positions that scratch is needed for: a GPU's launches are laid out for a whole cache.
 static size_t pass_positions(const struct pass *p)
 {
     size_t most = 0;
-    for (size_t i = 0; i < p->n; i++)
-        most = max_size(most, p->row[i]->step->kv->n + 1);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct kv *kv = p->row[i]->step->kv;
+        most = max_size(most, p->batch->engine->gpu ? kv->cap : kv->n + 1);
+    }
     return most;
 }
 
@@ -151,10 +157,10 @@ static int pass_forward(struct batch *b, struct pass *p, struct err *e)
                            .span = span,
                            .n_span = p->n,
                            .pos = pos,
-                           .unwanted = let_go,
+                           .unwanted = b->engine->gpu ? NULL : let_go,
                            .user = p};
     ops_profile_stage(o, STAGE_DECODE);
-    ops_step_begin(o, 0, ids, pos, p->n); // records nothing here
+    ops_step_begin(o, 0, ids, pos, p->n); // never the same caches for long: nothing is recorded
     op_embed(o, lb.x, &m->embed, ids);
     llm_forward(o, m, &lb, out);
     ops_step_end(o);
@@ -172,6 +178,8 @@ static void pass_run(struct pass *p)
     int rc = pass_begin(b, p, &e);
     if (rc == 0)
         rc = pass_forward(b, p, &e);
+    if (b->ops)
+        ops_wait(b->ops);
     double ms = clock_ms() - start;
     b->pass_ms = b->pass_ms > 0 ? 0.75 * b->pass_ms + 0.25 * ms : ms;
     // what cannot be done together, for want of memory say, each does for itself
@@ -288,7 +296,7 @@ int batch_open(const iv_engine *engine, struct batch **out, struct err *e)
     if (!b)
         return err_set(e, ERR_LIMIT, "decoding: out of memory");
     b->engine = engine;
-    b->apart = step_weights(&engine->config.llm) < CACHED_WEIGHTS;
+    b->apart = !engine->gpu && step_weights(&engine->config.llm) < CACHED_WEIGHTS;
     b->tail = &b->head;
     b->hooks = (struct hooks){.user = b, .abort = none_wanted};
     pthread_mutex_init(&b->lock, NULL);

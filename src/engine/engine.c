@@ -359,10 +359,11 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(err_set(&e, ERR_USAGE, "profile: only on the CPU; device cpu asks for it"));
     if (opt->profile)
         TRY(op_profile_open(&g->profile, &e));
-    if (!g->tokenizer_only && !g->gpu) {
+    if (!g->tokenizer_only) {
         TRY(batch_open(g, &g->batch, &e));
-        TRY(gate_open(&g->gate, &e));
         TRY(prefixes_open(&g->prefixes, &e));
+        if (!g->gpu) // a GPU itself divides its time among streams
+            TRY(gate_open(&g->gate, &e));
     }
     if (hooks_abort(&g->hooks))
         TRY(err_set(&e, ERR_ABORT, "stopped while the model was opened"));

@@ -6,7 +6,8 @@
 // to one who sent it, what others asked is.
 //
 // Easy to get wrong: whoever waits offers nothing yet, so no two wait for each other; a kv that is offered may grow,
-// which moves it, but what lies before its prompt's end never changes.
+// which moves it, but what lies before its prompt's end never changes; on a GPU nothing has been copied or moved before
+// one has waited for it.
 #include "engine/prefixes.h"
 
 #include <pthread.h>
@@ -95,6 +96,7 @@ static int take(struct kv *kv, const struct kv *from, size_t n, struct err *e)
         op_copy(kv->ops, mat_rows(kv->layer[l].k, at, rows), mat_rows(from->layer[l].k, at, rows));
         op_copy(kv->ops, mat_rows(kv->layer[l].v, at, rows), mat_rows(from->layer[l].v, at, rows));
     }
+    ops_wait(kv->ops); // what is copied stays as it is only until the reader has gone
     int rc = ops_status(kv->ops, e);
     if (rc == 0)
         kv->n = n;
@@ -179,6 +181,7 @@ int prefix_reserve(struct prefixes *p, struct prefix *mine, size_t n_pos, struct
     await_readers(p, mine);
     pthread_mutex_unlock(&p->lock);
     int rc = kv_reserve(mine->kv, n_pos, e);
+    ops_wait(mine->kv->ops); // readers copy on streams of their own
     pthread_mutex_lock(&p->lock);
     mine->ready = ready;
     pthread_cond_broadcast(&p->changed);

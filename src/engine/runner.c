@@ -364,6 +364,7 @@ void runner_rise(struct runner *r)
 int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logits, struct err *e)
 {
     int rc;
+    size_t cap = r->cache[0].cap;
     for (size_t i = 0; i < n_beam; i++) {
         if (r->cache[i].n >= r->ctx_limit)
             return err_set(e, ERR_LIMIT, "the context of %zu positions is full", r->ctx_limit);
@@ -371,6 +372,8 @@ int runner_step(struct runner *r, const int32_t *ids, size_t n_beam, float *logi
     }
     if (r->n_beam == 0) {
         struct batch_step s = {&r->cache[0], ids[0], logits, &r->hooks};
+        if (r->cache[0].cap != cap)
+            ops_wait(r->ops); // others are to use the cache that has just moved
         rc = batch_step(r->engine->batch, &r->seat, &s, e);
         if (rc != BATCH_ALONE)
             return rc;

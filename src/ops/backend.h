@@ -23,6 +23,7 @@ struct backend {
     void (*peak_reset)(struct ops *o);
     // After a failure: whatever an interrupted op left behind. The arena is empty already.
     void (*clear)(struct ops *o);
+    void (*wait)(struct ops *o); // NULL = an op is done when it returns
 
     // bytes zeroed that outlive the arena; NULL = not to be had (the planner: always, without failing).
     void *(*hold)(struct ops *o, size_t bytes);

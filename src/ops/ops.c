@@ -243,6 +243,12 @@ void ops_step_end(struct ops *o)
         o->backend->step_end(o);
 }
 
+void ops_wait(struct ops *o)
+{
+    if (o->backend->wait)
+        o->backend->wait(o);
+}
+
 // ---- memory
 
 int ops_reserve(struct ops *o, size_t bytes, struct err *e)

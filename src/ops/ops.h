@@ -96,6 +96,9 @@ int ops_reserve(struct ops *o, size_t bytes, struct err *e);
 size_t ops_reserved(const struct ops *o);
 // 0, or the first failure since the last ops_clear, with its message.
 int ops_status(const struct ops *o, struct err *e);
+// Waits until everything that was asked for is done, also after a failure: before another stream, or whoever frees
+// memory, relies on it. Nothing to wait for on the CPU.
+void ops_wait(struct ops *o);
 // Forgets failure and empties the arena.
 void ops_clear(struct ops *o);
 void ops_set_tap(struct ops *o, struct tap tap); // tap.fn NULL = off
@@ -123,7 +126,7 @@ void op_download(struct ops *o, float *dst, struct mat src);
 void op_tap(struct ops *o, const char *name, struct mat m, const size_t *dim, unsigned rank);
 
 // dst = src, converted to dst's dtype; one of the two is F32 when they differ. Same shape; no overlap. src may belong to another stream of the
-// same backend.
+// same backend, which must not write it meanwhile (ops_wait).
 void op_copy(struct ops *o, struct mat dst, struct mat src);
 // x += y
 void op_add(struct ops *o, struct mat x, struct mat y);
@@ -223,8 +226,8 @@ void op_cache_attention(struct ops *o, struct mat y, const struct cache_attentio
 
 // A decoding step is the same calls each time; a backend may record them once and replay them. The calls
 // between begin and end depend on nothing but the ids and positions given here (op_embed and op_rope_table
-// get these very arrays) and on what `key` names: caches, their sizes, where the result goes. true = replayed
-// already: leave the calls and ops_step_end out.
+// get these very arrays) and on what `key` names: caches, their sizes, where the result goes; key 0 = not to be
+// recorded. true = replayed already: leave the calls and ops_step_end out.
 bool ops_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n);
 void ops_step_end(struct ops *o);
 

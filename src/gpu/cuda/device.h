@@ -46,6 +46,7 @@ struct gpu {
     int index;
     enum compute compute;
     enum gpu_weights weights;
+    unsigned trials;
     size_t n_layer; // of the language model; 0 = not known
     struct pool *pool;
     const struct kernels *kernels;

@@ -41,7 +41,7 @@ static void launch(struct ops *o, struct step_graph *g)
 bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n)
 {
     struct stream *s = stream_of(o);
-    if (n > OPS_STEP_ROWS || !stream_runs(o))
+    if (key == 0 || n > OPS_STEP_ROWS || !stream_runs(o))
         return false;
     stream_put(o, s->parts.step_ids, ids, n * sizeof *ids);
     stream_put(o, s->parts.step_pos, pos, n * sizeof *pos);

@@ -188,6 +188,15 @@ static void clear(struct ops *o)
     s->ring_used = 0;
 }
 
+static void wait(struct ops *o)
+{
+    struct stream *s = stream_of(o);
+    if (s->is_virtual)
+        return;
+    (void)cudaSetDevice(s->gpu->index);
+    stream_wait(o);
+}
+
 static void *hold(struct ops *o, size_t bytes)
 {
     struct stream *s = stream_of(o);
@@ -367,6 +376,7 @@ static const struct backend gpu_backend = {
     .peak = peak,
     .peak_reset = peak_reset,
     .clear = clear,
+    .wait = wait,
     .hold = hold,
     .release = release,
     .is_virtual = is_virtual,

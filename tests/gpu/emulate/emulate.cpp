@@ -4,6 +4,10 @@
 // A fiber is entered once with ucontext and then switched with _setjmp and _longjmp, which save no signal
 // mask. One that waits names a word and the value it must leave; a round in which none could go on is a
 // deadlock.
+//
+// Threads may share the device: one piece of work runs at a time, under one lock. With EMULATE_LAZY=1 a stream's work
+// runs only when somebody waits for that stream, so that whoever reads on another stream what was not waited for
+// finds it undone.
 #undef _FORTIFY_SOURCE // its longjmp wants one stack
 
 #include <setjmp.h>
@@ -13,8 +17,10 @@
 #include <time.h>
 #include <ucontext.h>
 
-#include <map>
+#include <deque>
 #include <functional>
+#include <map>
+#include <mutex>
 #include <vector>
 
 #include "emulate.hpp"
@@ -51,7 +57,9 @@ static unsigned n_thread, n_alive, n_arrived, generation, current;
 static int n_yes, last_yes, last_all;
 static const std::function<void()> *job;
 static jmp_buf scheduler;
-static cudaError_t last_error;
+static thread_local cudaError_t last_error;
+static std::recursive_mutex one_at_a_time; // guards everything here
+typedef std::lock_guard<std::recursive_mutex> guard;
 static char *dynamic_shared;
 
 // EMULATE_MAJOR=9: kernels for Hopper, where they have a twin of its instructions
@@ -251,6 +259,7 @@ static std::map<void *, std::pair<char *, size_t>> blocks;
 
 cudaError_t emulate_malloc(void **p, size_t n)
 {
+    guard g(one_at_a_time);
     size_t used = (n + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE * PAGE;
     char *base = (char *)mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -268,14 +277,38 @@ cudaError_t emulate_malloc(void **p, size_t n)
 struct emulate_graph {
     std::vector<std::function<void()>> work;
 };
-static struct emulate_graph *recording; // under way
 
-void emulate_submit(std::function<void()> work)
+struct CUstream_st {
+    std::deque<std::function<void()>> waiting;
+    emulate_graph *recording; // under way
+};
+
+static bool is_lazy(void)
 {
-    if (recording)
-        recording->work.push_back(std::move(work));
+    const char *lazy = getenv("EMULATE_LAZY");
+    return lazy && *lazy == '1';
+}
+
+void emulate_submit(const void *stream, std::function<void()> work)
+{
+    guard g(one_at_a_time);
+    CUstream_st *s = (CUstream_st *)const_cast<void *>(stream);
+    if (s && s->recording)
+        s->recording->work.push_back(std::move(work));
+    else if (s && is_lazy())
+        s->waiting.push_back(std::move(work));
     else
         work();
+}
+
+static cudaError_t finish(cudaStream_t s)
+{
+    guard g(one_at_a_time);
+    while (s && !s->waiting.empty()) {
+        s->waiting.front()();
+        s->waiting.pop_front();
+    }
+    return cudaSuccess;
 }
 
 extern "C" {
@@ -289,6 +322,7 @@ cudaError_t emulate_c_malloc(void **p, size_t n)
 
 cudaError_t cudaFree(void *p)
 {
+    guard g(one_at_a_time);
     if (!p)
         return cudaSuccess;
     auto at = blocks.find(p);
@@ -307,8 +341,7 @@ cudaError_t cudaMemset(void *p, int value, size_t n)
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
 {
-    (void)s;
-    emulate_submit([=] { memset(p, value, n); });
+    emulate_submit(s, [=] { memset(p, value, n); });
     return cudaSuccess;
 }
 
@@ -322,8 +355,8 @@ cudaError_t cudaMemcpy(void *dst, const void *src, size_t n, enum cudaMemcpyKind
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind,
                             cudaStream_t s)
 {
-    (void)s, (void)kind;
-    emulate_submit([=] { memmove(dst, src, n); });
+    (void)kind;
+    emulate_submit(s, [=] { memmove(dst, src, n); });
     return cudaSuccess;
 }
 
@@ -376,24 +409,27 @@ cudaError_t cudaDeviceSynchronize(void)
 
 cudaError_t cudaStreamCreate(cudaStream_t *s)
 {
-    *s = NULL;
+    *s = new CUstream_st();
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
-    (void)s;
+    finish(s);
+    delete s;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
-    (void)s;
-    return cudaSuccess;
+    if (s && s->recording)
+        return last_error = cudaErrorStreamCaptureUnsupported;
+    return finish(s);
 }
 
 struct emulate_event {
     struct timespec at;
+    cudaStream_t stream;
 };
 
 cudaError_t cudaEventCreate(cudaEvent_t *e)
@@ -410,15 +446,14 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
-    (void)s;
+    e->stream = s;
     clock_gettime(CLOCK_MONOTONIC, &e->at);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-    (void)e;
-    return cudaSuccess;
+    return finish(e->stream);
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
@@ -463,8 +498,8 @@ cudaError_t emulate_malloc_async(void **p, size_t n, cudaStream_t s)
 
 cudaError_t cudaFreeAsync(void *p, cudaStream_t s)
 {
-    (void)s;
-    return cudaFree(p);
+    emulate_submit(s, [=] { cudaFree(p); });
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *p, int device)
@@ -489,8 +524,8 @@ cudaError_t cudaFreeHost(void *p)
 cudaError_t cudaMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
                               size_t width, size_t height, enum cudaMemcpyKind kind, cudaStream_t s)
 {
-    (void)s, (void)kind;
-    emulate_submit([=] {
+    (void)kind;
+    emulate_submit(s, [=] {
         for (size_t i = 0; i < height; i++)
             memmove((char *)dst + i * dst_pitch, (const char *)src + i * src_pitch, width);
     });
@@ -500,8 +535,7 @@ cudaError_t cudaMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size
 cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, size_t height,
                               cudaStream_t s)
 {
-    (void)s;
-    emulate_submit([=] {
+    emulate_submit(s, [=] {
         for (size_t i = 0; i < height; i++)
             memset((char *)p + i * pitch, value, width);
     });
@@ -510,18 +544,17 @@ cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, si
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode)
 {
-    (void)s, (void)mode;
-    if (recording)
+    (void)mode;
+    if (!s || s->recording)
         return last_error = cudaErrorStreamCaptureUnsupported;
-    recording = new emulate_graph();
+    s->recording = new emulate_graph();
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
 {
-    (void)s;
-    *g = recording;
-    recording = NULL;
+    *g = s->recording;
+    s->recording = NULL;
     return *g ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -534,9 +567,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned lon
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
 {
-    (void)s;
     for (const auto &work : e->work)
-        work();
+        emulate_submit(s, work);
     return cudaSuccess;
 }
 

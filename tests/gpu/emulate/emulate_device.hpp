@@ -83,17 +83,19 @@ unsigned emulate_lane(void);
 uint64_t emulate_exchange(unsigned mask, uint64_t value, int from, bool yes, unsigned *ballot);
 [[noreturn]] void emulate_fail(const char *what);
 cudaError_t emulate_launch_error(cudaError_t e);
-// Work of a stream: done at once, or kept for the graph that is being recorded.
-void emulate_submit(std::function<void()> work);
+// Work of a stream (cudaStream_t): done at once, or when somebody waits for the stream (EMULATE_LAZY=1), or kept for
+// the graph that is being recorded.
+void emulate_submit(const void *stream, std::function<void()> work);
 
 template <class K> struct emulate_launcher {
     K kernel;
     dim3 grid, block;
     size_t shared;
+    const void *stream;
     template <class... A> void operator()(A... a)
     {
         K k = kernel;
-        emulate_submit([g = grid, b = block, s = shared, k, a...] {
+        emulate_submit(stream, [g = grid, b = block, s = shared, k, a...] {
             emulate_run(g, b, s, [&] { k(a...); });
         });
     }
@@ -103,8 +105,7 @@ template <class K>
 emulate_launcher<K> emulate_launch(K kernel, dim3 grid, dim3 block, size_t shared = 0,
                                    const void *stream = nullptr)
 {
-    (void)stream;
-    return {kernel, grid, block, shared};
+    return {kernel, grid, block, shared, stream};
 }
 
 struct cudaLaunchAttributeValue {
@@ -130,7 +131,7 @@ struct cudaLaunchConfig_t {
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(P...), A... a)
 {
-    emulate_submit([g = c->gridDim, b = c->blockDim, s = c->dynamicSmemBytes, kernel, a...] {
+    emulate_submit(c->stream, [g = c->gridDim, b = c->blockDim, s = c->dynamicSmemBytes, kernel, a...] {
         emulate_run(g, b, s, [&] { kernel(a...); });
     });
     return cudaGetLastError();

@@ -161,10 +161,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
                               const cublasLtMatmulAlgo_t *algo, void *workspace, size_t bytes,
                               cudaStream_t stream)
 {
-    (void)h, (void)c, (void)lc, (void)algo, (void)workspace, (void)bytes, (void)stream;
+    (void)h, (void)c, (void)lc, (void)algo, (void)workspace, (void)bytes;
     if (!aligned(a, la) || !aligned(b, lb) || !aligned(y, ly))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    emulate_submit([desc = *d, wa = *la, xb = *lb, out = *ly, by = *(const float *)alpha,
+    emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly, by = *(const float *)alpha,
                     keep = *(const float *)beta, a, b, y] {
         std::vector<float> w(wa.rows), x(xb.rows * xb.cols);
         for (uint64_t r = 0; r < xb.cols; r++)
