@@ -192,6 +192,7 @@ def fake_device(torch, stages, feed, vocab, loop, recipe):
             torch.clear_autocast_cache()
             stages.build = build
             sys.modules["train.chatting"].TABLES.clear()
+            sys.modules["train.binding"].ORDERS.clear()
             feed.CONSTANTS.clear()
     return wrong
 
@@ -242,11 +243,92 @@ def check_weights(report, torch, chatting):
     report.ok(np.allclose(got, [0.3, 0.3, 1, 1, 1, 1, 1]), "weights of ids when nothing is asked for", got)
 
 
+def check_muon(report, torch, optimise):
+    torch.manual_seed(5)
+    g = torch.randn(3, 40, 90) @ torch.diag(torch.logspace(-1, 1, 90))
+    for x, name in ((g, "wide"), (g.mT, "tall")):
+        s = torch.linalg.svdvals(optimise.orthogonal(x))
+        report.ok(0.5 < float(s.min()) and float(s.max()) < 1.3, "a %s matrix becomes nearly orthogonal" % name, (s.min(), s.max()))
+    named = [(n, torch.nn.Parameter(torch.ones(s))) for n, s in (
+        ("lm.a.weight", (6, 4)), ("lm.b.weight", (6, 4)), ("lm.norm.weight", (4,)), ("lm.embed_tokens.weight", (9, 4)), ("lm.lm_head.weight", (9, 4)),
+        ("lm.a.lora_A.default.weight", (2, 4)), ("bind_heads.tell.weight", (5, 4)), ("qformer.c.weight", (4, 4)))]
+    recipe = {"lr": {"": 0.001, "lm.": 0.01}, "muon": 2.0}
+    make = lambda: optimise.Optimisers(named, recipe, False)
+    both = make()
+    rates = {id(p): g["base"] for g in both.each[1].param_groups for p in g["params"]}
+    want = {id(p): r for (n, p), r in zip(named, (0.02, 0.02, None, None, None, None, None, 0.002)) if r}
+    report.ok(rates == want, "Muon moves the matrices of hidden layers, at their rates", rates)
+    report.ok(sum(len(g["params"]) for o in both.each for g in o.param_groups) == len(named), "and nothing is left out")
+    report.ok(len(optimise.Optimisers(named, {"lr": {"": 0.1}}, False).each) == 1, "no Muon where none is asked for")
+    both.rate(1.0)
+    for _, p in named:
+        p.grad = torch.randn_like(p)
+    one, other = named[0][1].detach().clone(), named[1][1].detach().clone()
+    both.step(torch.tensor(float("nan")))
+    report.ok(torch.equal(one, named[0][1]), "a step whose norm is not finite is left out")
+    both.step(torch.tensor(1.0))
+    u, s, v = torch.linalg.svd((named[0][1].detach() - one * (1 - 0.02 * 0.02)) / (-0.2 * 6 ** 0.5 * 0.02), full_matrices=False)
+    gu, _, gv = torch.linalg.svd(named[0][1].grad, full_matrices=False)
+    far = float((u @ v - gu @ gv).abs().max())
+    report.ok(0.5 < float(s.min()) and float(s.max()) < 1.3 and far < 0.1, "the first step follows the gradient's directions, all at one pace", (s, far))
+    report.ok(not torch.equal(named[1][1] - other, named[0][1] - one), "matrices of one shape have their own steps")
+    recipe["lr"] = {"": 0.001, "lm.": 0.03}
+    again = make()
+    fresh = [[g["base"] for g in o.param_groups] for o in again.each]
+    again.load_state_dict(both.state_dict())
+    same = all(torch.equal(again.each[1].state[p]["momentum"], both.each[1].state[p]["momentum"]) for _, p in named[:2])
+    report.ok(same and [[g["base"] for g in o.param_groups] for o in again.each] == fresh, "state comes back, rates are the recipe's", fresh)
+    for _, p in named:
+        p.grad = torch.full_like(p, float("nan"))
+    both.each[1].found_inf = torch.ones(())
+    both.each[1].step()
+    report.ok(all(torch.isfinite(p).all() for _, p in named), "and what is not finite never arrives on a device")
+
+
+def check_binding(report, torch, binding):
+    n, d = samples.MOST_OBJECTS, 1 + len(samples.PLACES) + sum(k for _, k, _ in samples.OBJECTS)
+    rng = np.random.default_rng(8)
+    scenes = [samples.W.sample_scene(int(rng.integers(1 << 40)), "train") for _ in range(40)]
+    objects = torch.from_numpy(np.stack([samples.objects(s) for s in scenes])).long()
+    there = objects[:, :, 0] >= 0
+    fine = [len(s.objects) for s in scenes] == there.sum(1).tolist() and bool((objects[~there] == -1).all())
+    for s, fields in zip(scenes, objects.tolist()):
+        events = s.events() if s.kind == "sequence" else []
+        for o, f in zip(s.objects, fields):
+            deeds = [samples.W.ACTIONS.index(e.action) if s.objects[j] is o else 0 for e, j in events] + [0 if events else -1] * 3
+            fine = fine and (samples.W.COLOURS[f[1]], samples.W.SHAPES[f[0]], samples.W.ACTIONS[f[4]]) == (o.colour, o.shape, o.actions[0])
+            fine = fine and abs(f[-2] / 100 - o.x / s.extent[0]) < 0.011 and abs(f[-1] / 100 - o.y / s.extent[1]) < 0.011
+            fine = fine and f[5:5 + len(events)] == deeds[:len(events)] and (events or f[5:8] == [-1, -1, -1])
+    report.ok(fine, "a row of fields for each object, as the scene has them")
+    told = torch.zeros(len(scenes), n, d)  # by rows that know, in another order than the objects'
+    known = told[:, torch.tensor([2, 0, 3, 1])]
+    for b in range(len(scenes)):
+        for i in range(n):
+            known[b, i, 0] = 20 if there[b, i] else -20
+            known[b, i, 1:3] = torch.logit((objects[b, i, -2:].float() / 100).clamp(0.001, 0.999))
+            at = 3
+            for k, (_, width, _) in enumerate(samples.OBJECTS):
+                if objects[b, i, k] >= 0:
+                    known[b, i, at + int(objects[b, i, k])] = 30
+                at += width
+    heads = types.SimpleNamespace(norm=lambda x: x, tell=lambda x: x)
+    rows = lambda x: torch.cat([torch.zeros(len(x), binding.FIRST, d), x.repeat(1, binding.GROUPS, 1), torch.zeros(len(x), 3, d)], 1)
+    right, values = binding.loss(heads, rows(known), objects)
+    turned, again = binding.loss(heads, rows(known[:, torch.tensor([1, 2, 3, 0])]), objects)
+    report.ok(right < 0.1 and values["bound"] == again["bound"] == 1 and abs(float(right - turned)) < 1e-5, "any order of rows will do", (right, turned, values))
+    mixed, at = known.clone(), 3 + len(samples.W.SHAPES)
+    mixed[..., at:at + len(samples.W.COLOURS)] = known.roll(1, 1)[..., at:at + len(samples.W.COLOURS)]
+    wrong, values = binding.loss(heads, rows(mixed), objects)
+    report.ok(wrong > right + 1 and values["bound"] < 0.6 and values["bound_shape"] == 1, "but not the shape of one with the colour of another", (wrong, values))
+    none, _ = binding.loss(heads, rows(told), objects)
+    report.ok(none > 10, "and who knows nothing pays", none)
+
+
 def check_steps(report, vocab):
     try:
         import torch
         import safetensors  # noqa: F401
-        from train import chatting, deliver, feed, loop, stages
+        from train import binding, chatting, deliver, feed, loop, optimise, stages
     except ImportError as missing:
         report.skip("steps of every stage", str(missing))
         return
@@ -261,12 +343,14 @@ def check_steps(report, vocab):
     trainer.dec, trainer.net = net.qformer_size["n_vocab"] - 1, net
     for p in net.parameters():  # LoRA's B and others begin at zero: no gradient would reach what stands behind them
         p.data.add_(0.01 * torch.randn_like(p))
-    for stage in ("see", "read", "align", "hd"):
-        r = stages.recipe_of(RECIPE, stage, "cpu", smoke=True)
+    for recipe, stage in ((RECIPE, "see"), (RECIPE, "read"), (RECIPE, "align"), (LOOKUP, "bind"), (LOOKUP, "hd"), (RECIPE, "hd")):
+        r = stages.recipe_of(recipe, stage, "cpu", smoke=True)
+        if recipe is LOOKUP:
+            r["vision"] = True
         name = r["turns"][-1] if stage == "see" else r["turns"][0]
         maker = samples.Maker(r["kind"], r["channels"][name], vocab)
         batch = feed.fixed(maker, *maker.chunk(np.random.default_rng(0), 2), torch.device("cpu"), np.random.default_rng(1))
-        learnt = {n for n, _ in net.named_parameters() if stages.learns(r["kind"], r.get("lora"))(n)}
+        learnt = {n for n, _ in net.named_parameters() if stages.learns(r["kind"], r)(n)}
         stages.set_lora(net, bool(r.get("lora")))
         for n, p in net.named_parameters():
             p.grad = None
@@ -278,7 +362,7 @@ def check_steps(report, vocab):
         # no cell of a single picture tells of motion; a query path of text alone has no part in what is asked
         idle = [n for n in idle if n.endswith("weight") and "img_pos" not in n and "intermediate." not in n and "output.dense" not in n
                 and "embeddings" not in n and "output.LayerNorm" not in n]
-        report.ok(not idle and torch.isfinite(loss), "%s: all that is to learn has gradients" % stage, (loss, sorted(idle)[:6]))
+        report.ok(not idle and torch.isfinite(loss), "%s%s: all that is to learn has gradients" % (stage, " and bind" if r.get("bind") else ""), (loss, sorted(idle)[:6]))
     with tempfile.TemporaryDirectory() as top:
         with open(os.path.join(top, "log"), "w", encoding="utf-8") as f:
             f.write("{}\n")
@@ -298,6 +382,8 @@ def check_steps(report, vocab):
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
     check_weights(report, torch, chatting)
+    check_muon(report, torch, optimise)
+    check_binding(report, torch, binding)
     check_views(report, torch, feed)
     check_quick(report, torch, stages, net)
     for name, recipe in (("recipe", RECIPE), ("more", MORE), ("lookup", LOOKUP)):

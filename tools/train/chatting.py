@@ -9,6 +9,7 @@ without, which halves the work. A batch's rows are cut to the longest one; which
 import torch
 import torch.nn.functional as F
 
+from train import binding
 from train.feed import pixels, views
 from train.packing import MOST
 from train.samples import TYPES
@@ -103,8 +104,24 @@ def visual(net, batch, rng, learn, noisy=True):
     return rows.reshape(b, -1, rows.shape[-1])
 
 
+def bound(net, rows, batch):
+    """-> loss, {name: value} of what the queries of the clip as a whole tell of its objects (binding.py)"""
+    return binding.loss(net.bind_heads, rows[:, -net.queries(1).shape[1]:], batch['objects'])
+
+
+def bind(net, batch, rng, learn, noisy=True):
+    """The stage without a language model. -> loss, {name: value}"""
+    total, values = bound(net, visual(net, batch, rng, learn, noisy), batch)
+    return total, dict(values, loss=total.detach())
+
+
 def loss(net, batch, rng, learn, noisy=True, recipe=()):
-    """-> loss, {name: value}, right [B,MOST], kind [B,MOST]"""
-    rows = Rows(batch, rng)
-    total, values, right = rows.loss(net.lm, visual(net, batch, rng, learn, noisy) if batch.frames is not None else None, recipe)
+    """-> loss, {name: value}, right [B,MOST], kind [B,MOST]. "bind" in the recipe: weight of what the queries tell of objects, for clips."""
+    rows, weight = Rows(batch, rng), dict(recipe).get('bind')
+    seen = visual(net, batch, rng, learn, noisy) if batch.frames is not None else None
+    total, values, right = rows.loss(net.lm, seen, recipe)
+    if weight and seen is not None and not batch.maker.image:
+        told, more = bound(net, seen, batch)
+        total = total + weight * told
+        values = dict(values, loss=total.detach(), bind=told.detach(), bound=more['bound'])
     return total, values, right, rows.kind

@@ -22,7 +22,7 @@ import reference
 
 PART = 13 << 20
 TOKENIZER = ('tokenizer.json', 'tokenizer.model', 'tokenizer_config.json', 'vocab.txt')
-HEADS = ('see_heads.', 'align_heads.')
+HEADS = ('see_heads.', 'align_heads.', 'bind_heads.')
 
 
 def export(net, folder, vocab):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The loop of one stage: AdamW, a schedule that ends when the steps or the time are used up, state kept for going on.
+"""The loop of one stage: a schedule that ends when the steps or the time are used up, state kept for going on.
 
 On a GPU one process; on CPUs a few processes of one thread each that average their gradients: operators of a small model are too
 short to be shared by threads. Nothing in a step waits for the device; values are summed there and read when they are logged.
@@ -15,6 +15,8 @@ import time
 import torch
 import torch.distributed as dist
 
+from train.optimise import Optimisers
+
 FLOOR = 0.05
 SAVE_EVERY = 20.0  # seconds
 
@@ -26,15 +28,6 @@ def lr_factor(step, p, warmup):
 def share(used, budget):
     """Of the seconds a stage has; where none are left, one step ends it."""
     return 0.0 if budget is None else used / budget if budget > 0 else 1.0
-
-
-def groups(named, lr):
-    """Optimiser groups by module: {"": base, "lora_": all pairs, "vision_encoder": ..., "lm": ...}, the first that fits; vectors are not decayed."""
-    out = {}
-    for name, p in named:
-        rate = next((v for k, v in lr.items() if k and (name.startswith(k) or k == 'lora_' and k in name)), lr[''])
-        out.setdefault((rate, p.ndim > 1), []).append(p)
-    return [dict(params=ps, lr=rate, base=rate, weight_decay=0.02 if decay else 0.0) for (rate, decay), ps in sorted(out.items(), key=lambda x: x[0])]
 
 
 class Averager:
@@ -121,13 +114,10 @@ def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, 
         p.requires_grad_(False)
     for p in params:
         p.requires_grad_(True)
-    fused = device.type == 'cuda'
-    optimiser = torch.optim.AdamW(groups(trainable, recipe['lr']), betas=(0.9, recipe.get('beta2', 0.98)), eps=1e-8, fused=fused)
+    optimiser = Optimisers(trainable, recipe, device.type == 'cuda')
     first, before = 0, 0.0
     if state is not None:
         optimiser.load_state_dict(state['optimiser'])
-        for g, fresh in zip(optimiser.param_groups, groups(trainable, recipe['lr'])):
-            g['base'] = fresh['base']  # the recipe may have changed
         first, before = state['step'], state['seconds']
     average = Averager(params) if dist.is_available() and dist.is_initialized() else None
     warmup, began = recipe.get('warmup', max(20, min(200, steps // 20))), time.time()
@@ -140,10 +130,8 @@ def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, 
         place.save(net=net.state_dict(), optimiser=optimiser.state_dict(), stage=stage, step=step, seconds=used(), finished=list(finished))
 
     while not over:
-        factor = lr_factor(step, progress, warmup)
-        for g in optimiser.param_groups:
-            g['lr'] = g['base'] * factor
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.rate(lr_factor(step, progress, warmup))
+        optimiser.zero_grad()
         if amp is None:
             loss, values = step_of(step)
         else:
@@ -155,10 +143,7 @@ def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, 
         if average:
             progress, stop = average(progress, stop)
         norm = torch.nn.utils.clip_grad_norm_(params, recipe.get('clip', 1.0))
-        if fused:
-            optimiser.found_inf = torch.isfinite(norm).logical_not().float()  # the step is left out on the device
-        if fused or math.isfinite(float(norm)):
-            optimiser.step()
+        optimiser.step(norm)
         sums.add(dict(values, norm=norm.detach()))
         over = progress >= 1 or stop
         now = time.time()

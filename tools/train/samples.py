@@ -23,6 +23,11 @@ TYPES = tuple(MAKERS) + ('no video',)
 NO_MEDIA = ('There is no video to look at.', 'I do not see a video.', 'Please show me a video first.')
 N_TEXT = 112     # WordPiece ids of an instruction or a caption
 LENGTH = {'reader': 528, 1: 624, 3: 832}
+OBJECTS = (('shape', len(W.SHAPES), 1.0), ('colour', len(W.COLOURS), 1.0), ('texture', len(W.TEXTURES), 1.0), ('size', len(W.SIZES), 1.0),
+           ('action', len(W.ACTIONS), 1.0), ('deed_1', len(W.ACTIONS), 0.5), ('deed_2', len(W.ACTIONS), 0.5),
+           ('deed_3', len(W.ACTIONS), 0.5))  # what binding.py learns of an object: name, classes, weight
+PLACES = ('x', 'y')
+MOST_OBJECTS = 4
 LARGEST = max(w * h for (w, h), _ in W.FORMATS)
 
 
@@ -65,6 +70,21 @@ def alike(scene):
     return len({o.colour for o in things}) < len(things) or len({o.shape for o in things}) < len(things)
 
 
+def objects(scene):
+    """int8 [MOST_OBJECTS, fields of OBJECTS and PLACES]: classes, in a sequence also what each does as the first, second and third event ("still" if
+    another acts then), and its first place in hundredths of the frame. -1: unknown, or no object."""
+    out = np.full((MOST_OBJECTS, len(OBJECTS) + len(PLACES)), -1, np.int8)
+    w, h = scene.extent
+    for i, o in enumerate(scene.objects):
+        out[i, :5] = [W.SHAPES.index(o.shape), W.COLOURS.index(o.colour), W.TEXTURES.index(o.texture), W.SIZES.index(o.size) if o.size else -1,
+                      W.ACTIONS.index(o.actions[0])]
+        out[i, -2:] = np.clip([100 * o.x / w, 100 * o.y / h], 0, 100)
+        if scene.kind == 'sequence':
+            for n, (event, j) in enumerate(scene.events()[:3]):
+                out[i, 5 + n] = W.ACTIONS.index(event.action) if i == j else 0
+    return out
+
+
 class Maker:
     """Makes the samples of one channel."""
 
@@ -79,8 +99,9 @@ class Maker:
         rows = channel.get('rows', 1)
         self.length = LENGTH['reader' if kind == 'reader' else channel.get('views', 1)]
         told = [('text', 'i2', N_TEXT), ('n_text', 'i2')]
+        shown = [('objects', 'i1', MOST_OBJECTS, len(OBJECTS) + len(PLACES))]
         self.layout = Layout({'encoder': lambda: cells_layout(self.n_frame), 'reader': lambda: text_layout(rows, self.length),
-                              'align': lambda: told, 'chatting': lambda: text_layout(rows, self.length) + told}[kind]())
+                              'align': lambda: told, 'chatting': lambda: text_layout(rows, self.length) + told + shown, 'bind': lambda: told + shown}[kind]())
         pixels = LARGEST if self.hd else SIZE * SIZE
         self.frame_bytes = self.n_frame * pixels * 3  # of the largest sample
 
@@ -112,7 +133,7 @@ class Maker:
             group.append(s)
             if len(group) == n:
                 del self.waiting[s.width, s.height]
-                return [self.chatting(rng, s.seed, s) for s in group]
+                return [getattr(self, self.kind)(rng, s.seed, s) for s in group]
 
     def squashed(self, rng, scene, times):
         return render(scene, times, SIZE, SIZE, antialias=rng.random() < 0.8)
@@ -161,6 +182,11 @@ class Maker:
         frames = self.squashed(rng, scene, W.sample_times(scene.n_frames, self.n_frame))
         return self.told(self.bert.encode(describe(scene, rng)[0], N_TEXT)), frames
 
+    def instruction(self, rng):
+        if rng.random() < self.c.get('instructed', 0.0):
+            return PROTOCOL if rng.random() < 0.5 else SHORT_INSTRUCTIONS[int(rng.integers(len(SHORT_INSTRUCTIONS)))]
+        return None
+
     def chatting(self, rng, seed, scene=None):
         views, k, n_row = self.c.get('views', 1), self.c['questions'], self.c.get('rows', 1)
         while True:
@@ -175,14 +201,22 @@ class Maker:
                 break
             seed = seed if self.hd else self.seed(rng)  # half faded; the size must stay in a chunk
             scene = scene if self.hd else None
-        instruction = None
-        if rng.random() < self.c.get('instructed', 0.0):
-            instruction = PROTOCOL if rng.random() < 0.5 else SHORT_INSTRUCTIONS[int(rng.integers(len(SHORT_INSTRUCTIONS)))]
+        instruction = self.instruction(rng)
         prefix = self.encoder.media_prefix(views, self.image, instruction)
         made = [(prefix, self.encoder.conversations(i)) for i in items]
         if rng.random() < self.c.get('lonely', 0.0):
             made[0] = ([], self.lonely(rng, seed))
-        values = dict(self.rows(made), **self.told(self.bert.encode(instruction, N_TEXT) if instruction else []))
+        values = dict(self.rows(made), **self.told(self.bert.encode(instruction, N_TEXT) if instruction else []), objects=objects(scene))
+        return values, self.shown(rng, scene, times)
+
+    def shown(self, rng, scene, times):
         if self.hd:
-            return values, render(scene, times, scene.width, scene.height)
-        return values, self.squashed(rng, scene, times)
+            return render(scene, times, scene.width, scene.height)
+        return self.squashed(rng, scene, times)
+
+    def bind(self, rng, seed, scene=None):
+        """A clip and its objects; no question."""
+        scene = scene or self.scene(rng, seed)
+        instruction = self.instruction(rng)
+        values = dict(self.told(self.bert.encode(instruction, N_TEXT) if instruction else []), objects=objects(scene))
+        return values, self.shown(rng, scene, W.sample_times(scene.n_frames, self.n_frame))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import reference
-from train import align, chatting, encoder, feed, loop
+from train import align, binding, chatting, encoder, feed, loop
 from train.deliver import load_into
 from train.samples import TYPES, Maker
 
@@ -131,6 +131,7 @@ def build(recipe, vocab):
     initialise(net, recipe['seed'])
     net.see_heads = encoder.Heads(net.vit_size['d_model'])
     net.align_heads = align.Heads(net.qformer_size['d_model'])
+    net.bind_heads = binding.Heads(net.llm_size['d_model'])
     return net
 
 
@@ -172,15 +173,18 @@ def set_lora(net, on):
             m.scale = net.llm_size['lora_alpha'] / net.llm_size['lora_r'] if on else 0.0
 
 
-def learns(kind, lora, base=False):
-    """Which parameters a stage trains, by name. base: the language model's own weights beside LoRA."""
+def learns(kind, r):
+    """Which parameters a stage of this recipe trains, by name. "base": the language model's own weights beside LoRA."""
+    lora, dropped = r.get('lora'), ('project_down', 'see_heads', 'align_heads') + (() if kind == 'bind' or r.get('bind') else ('bind_heads',))
     if kind == 'encoder':
         return lambda name: name.startswith(('vision_encoder', 'vision_layernorm', 'see_heads'))
     if kind == 'reader':
         return lambda name: name.startswith('lm.') and (lora or 'lora_' not in name)
     if kind == 'align':
         return lambda name: name.startswith(('qformer', 'query_tokens', 'align_heads'))
-    return lambda name: lora and (base or 'lora_' in name) if name.startswith('lm.') else not name.startswith(('project_down', 'see_heads', 'align_heads'))
+    if kind == 'bind':
+        return lambda name: not name.startswith(dropped + ('lm.',))
+    return lambda name: lora and (r.get('base') or 'lora_' in name) if name.startswith('lm.') else not name.startswith(dropped)
 
 
 def recipe_of(recipe, stage, device, smoke=False):
@@ -234,6 +238,8 @@ class Trainer:
             return (*encoder.loss(self.net, batch, rng, noisy), None, None)
         if kind == 'align':
             return (*align.loss(self.net, batch, rng, self.dec, noisy), None, None)
+        if kind == 'bind':
+            return (*chatting.bind(self.net, batch, rng, r.get('vision', True) and noisy, noisy), None, None)
         return chatting.loss(self.net, batch, rng, r.get('vision', True) and noisy, noisy, r)
 
     def run(self, stage, budget=None):
@@ -245,7 +251,7 @@ class Trainer:
             self.dec = net.qformer_size['n_vocab'] - 1
         source = self.source(r, kind, order)
         checks = self.checks(r, kind)
-        trainable = [(n, p) for n, p in net.named_parameters() if learns(kind, r.get('lora'), r.get('base'))(n)]
+        trainable = [(n, p) for n, p in net.named_parameters() if learns(kind, r)(n)]
         went_on, self.state = (self.state if self.state is not None and self.state['stage'] == stage else None), None
 
         def step_of(step):
