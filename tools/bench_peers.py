@@ -8,8 +8,8 @@
   tools/bench_peers.py table --out FILE [--json]
 
 install makes a scratch environment: PyTorch in the version that zentorch wants, zentorch, OpenVINO and nncf, transformers,
-llama-cpp-python, and with --ik (a source tree or git folder of ik_llama.cpp) its programs. What cannot be had is told and left
-out. About 7 GB.
+llama-cpp-python; the newest PyTorch for the reference's way; with --ik (a source tree or git folder of ik_llama.cpp) its
+programs. What cannot be had is told and left out. About 13 GB.
 
 files writes what the peers and the tiers are measured with to DIR/files: --layers of the language model's 32 as BF16 and, for
 ik, IQ4_K; one block and one layer of the release's sizes; with --q4-0 all of MODEL as Q4_0. About 5 GB, 4 more for Q4_0.
@@ -49,7 +49,7 @@ import sys
 import time
 
 import peer_table
-from peer_runs import Ik, Ours, Peaks, Worker, one_round, say
+from peer_runs import Ik, Ours, Peaks, Worker, forget, model_files, one_round, say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MORE_TO_DO = 3
@@ -106,6 +106,10 @@ def install(args):
     attempt("OpenVINO", *pip, "install", "-q", "openvino", "nncf")
     attempt("transformers", *pip, "install", "-q", "transformers")
     attempt("llama-cpp-python", *pip, "install", "-q", "llama-cpp-python")
+    reference = os.path.join(args.env, "reference")
+    if not os.path.exists(reference):
+        subprocess.run([sys.executable, "-m", "venv", reference], check=True)
+    attempt("PyTorch, newest", os.path.join(reference, "bin", "python"), "-m", "pip", "install", "-q", "torch", "transformers")
     if args.ik:
         install_ik(args)
     return 0
@@ -119,7 +123,7 @@ def file_of(args, name):
 
 def random_model(args, folder, *sizes):
     tokenizer = args.tokenizer or args.model
-    return attempt(os.path.basename(folder), sys.executable, os.path.join(HERE, "random_checkpoint.py"), "--preset", "release",
+    return attempt(os.path.basename(folder), python_of(args), os.path.join(HERE, "random_checkpoint.py"), "--preset", "release",
                    folder, "--tokenizer", tokenizer, *sizes)
 
 
@@ -134,22 +138,32 @@ def gguf_of(args, source, kind, target):
     return ok
 
 
+def layers_of(args, bf16):
+    small = file_of(args, "layers")
+    ok = random_model(args, small, "--llm-layers", str(args.layers), "--vit-depth", "2", "--vit-ffn", "1408", "--qf-layers", "2")
+    ok = ok and gguf_of(args, small, "BF16", bf16)
+    shutil.rmtree(small, ignore_errors=True)
+    return ok
+
+
+def iq4_of(args, bf16, target):
+    """--pure: the output matrix too, so that times are multiplied rightly."""
+    program = os.path.join(args.env, "ik", "build", "bin", "llama-quantize")
+    ok = attempt("IQ4_K.gguf", program, "--pure", bf16, target + ".part", "IQ4_K", str(args.threads))
+    if ok:
+        os.replace(target + ".part", target)
+    return ok
+
+
 def files(args):
     """Each is made only if it is not there yet."""
     os.makedirs(file_of(args, ""), exist_ok=True)
-    ok, bf16, iq4 = True, file_of(args, "BF16.gguf"), file_of(args, "IQ4_K.gguf")
-    if not os.path.exists(bf16):
-        small = file_of(args, "layers")
-        ok = random_model(args, small, "--llm-layers", str(args.layers), "--vit-depth", "2", "--vit-ffn", "1408", "--qf-layers", "2")
-        ok = gguf_of(args, small, "BF16", bf16) and ok
-        shutil.rmtree(small, ignore_errors=True)
-    if not os.path.exists(iq4):  # --pure: the output matrix too, so that times are multiplied rightly
-        ok = attempt("IQ4_K.gguf", os.path.join(args.env, "ik", "build", "bin", "llama-quantize"), "--pure", bf16, iq4, "IQ4_K",
-                     str(args.threads)) and ok
-    if not os.path.exists(file_of(args, "one")):
-        ok = random_model(args, file_of(args, "one"), "--llm-layers", "1", "--vit-depth", "2") and ok
-    if args.q4_0 and not os.path.exists(file_of(args, "Q4_0.gguf")):
-        ok = gguf_of(args, args.model, "Q4_0", file_of(args, "Q4_0.gguf")) and ok
+    bf16, iq4, q4, one = (file_of(args, name) for name in ("BF16.gguf", "IQ4_K.gguf", "Q4_0.gguf", "one"))
+    ok = os.path.exists(bf16) or layers_of(args, bf16)
+    ok = (os.path.exists(iq4) or (os.path.exists(bf16) and iq4_of(args, bf16, iq4))) and ok
+    ok = (os.path.exists(one) or random_model(args, one, "--llm-layers", "1", "--vit-depth", "2")) and ok
+    if args.q4_0:
+        ok = (os.path.exists(q4) or gguf_of(args, args.model, "Q4_0", q4)) and ok
     return 0 if ok else 1
 
 
@@ -311,6 +325,9 @@ def do_rounds(args, work, now, peaks, begun):
     done = of_now(peer_table.load(args.out), work, now)
     everybody, longest = list(work.everybody), max([r["seconds"] for r in done], default=0.0)
     say("== %s" % work.title)
+    if len(done) < args.rounds:
+        known = [f for path in [args.model, *(args.gguf or []), *glob.glob(file_of(args, "*.gguf"))] for f in model_files(path)]
+        forget(set(known).difference(f for who in everybody for f in who.files))
     try:
         for number in range(len(done) + 1, args.rounds + 1):
             start = time.monotonic()

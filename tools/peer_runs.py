@@ -43,25 +43,33 @@ def output_of(command, patience):
     return done.stdout, done.stderr
 
 
-def read_into_memory(path):
-    """Bytes of the files of a model: a folder of them, or a GGUF file and the one with the vision part."""
+def model_files(path):
+    """Of a model: a folder of them, or a GGUF file and the one with the vision part."""
     folder, name = os.path.split(path)
-    names = [os.path.join(path, n) for n in os.listdir(path)] if os.path.isdir(path) else [path]
-    if not os.path.isdir(path) and os.path.exists(os.path.join(folder, "mmproj-" + name)):
-        names.append(os.path.join(folder, "mmproj-" + name))
-    total, block = 0, bytearray(16 << 20)
-    for n in names:
-        with open(n, "rb", buffering=0) as f:
-            got = 1
-            while got:
-                got = f.readinto(block)
-                total += got
-    return total
+    if os.path.isdir(path):
+        return [os.path.join(path, n) for n in sorted(os.listdir(path))]
+    vision = os.path.join(folder, "mmproj-" + name)
+    return [p for p in (path, vision) if os.path.exists(p)]
+
+
+def read_into_memory(names):
+    block = bytearray(16 << 20)
+    for name in names:
+        with open(name, "rb", buffering=0) as f:
+            while f.readinto(block):
+                pass
+
+
+def forget(names):
+    """Memory that holds files nobody needs just now is better used for those that are."""
+    for name in names:
+        with open(name, "rb") as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class Party:
-    """What they have in common."""
-    about = ""
+    """What they have in common; files: what it reads from."""
+    about, files = "", ()
 
     def open(self):
         pass
@@ -72,7 +80,7 @@ class Party:
 
 class Ours(Party):
     def __init__(self, args, name, model, *more, new=None, peaks=False, warm=False):
-        self.args, self.name, self.model, self.warm = args, name, model, warm
+        self.args, self.name, self.files, self.warm = args, name, model_files(model), warm
         self.command = [args.ivchat, "bench", "-m", model, "-t", str(args.threads), "--json", "--progress", "never", "--repeat", "1",
                         "-n", str(new or args.new), "--prompt-tokens", str(args.prompt), "--context", str(args.context),
                         *([] if peaks else ["--no-peaks"]), *more]
@@ -80,7 +88,7 @@ class Ours(Party):
 
     def open(self):
         if self.warm:
-            read_into_memory(self.model)
+            read_into_memory(self.files)
 
     def once(self, stages):
         command = list(self.command)
@@ -99,11 +107,16 @@ class Ours(Party):
 
 
 class Worker(Party):
-    """A peer in a process of its own (peer_cpu.py), which keeps what it prepared from run to run."""
+    """A peer in a process of its own (peer_cpu.py), which keeps what it prepared from run to run. The reference's way has an
+    environment of its own: zentorch wants an older PyTorch, which is slower at it."""
 
     def __init__(self, args, name, work, how, *more):
         self.args, self.name, self.process, self.rest = args, name, None, b""
-        self.command = [os.path.join(args.env, "bin", "python"), os.path.join(HERE, "peer_cpu.py"), work, how, "--threads",
+        self.files = [path for option, path in zip(more, more[1:]) if option == "--gguf" and os.path.exists(path)]
+        python = os.path.join(args.env, "reference", "bin", "python")
+        if how not in ("eager", "lora") or not os.path.exists(python):
+            python = os.path.join(args.env, "bin", "python")
+        self.command = [python, os.path.join(HERE, "peer_cpu.py"), work, how, "--threads",
                         str(args.threads), "--prompt", str(args.prompt), "--context", str(args.context), "--new", str(args.new),
                         "--layers", str(args.layers), *(["--small"] if args.small else []), *more]
 
@@ -150,6 +163,7 @@ class Ik(Party):
 
     def __init__(self, args, name, path, short=False, repack=False):
         self.args, self.name, self.path = args, name, path
+        self.files = [path] if os.path.exists(path) else []
         self.layers = args.layers if short and not args.small else DEPTH
         self.repack = repack
         self.about = "repacked" if repack else ""
@@ -239,7 +253,8 @@ def one_round(everybody, work, peaks, number):
     before = None
     for who in everybody:
         try:
-            if work.fresh:  # others may have pushed its files out of memory
+            if work.fresh:
+                forget(set(f for w in everybody for f in w.files).difference(who.files))
                 who.open()
                 before = None
             before = before or peaks.now()
