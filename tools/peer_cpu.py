@@ -261,21 +261,23 @@ class LlamaCpp:
         return ms
 
 
-def head_share(layers):
-    """Of a token's weights, how many are in the output matrix."""
+def weights():
+    """Of a layer without its feed-forward part, of that part, of the output matrix."""
     llm = RELEASE["llm"]
     d, kv = llm["hidden_size"], llm["hidden_size"] // llm["num_attention_heads"] * llm["num_key_value_heads"]
-    layer = 2 * d * d + 2 * d * kv + 3 * d * llm["intermediate_size"]
-    return d * llm["vocab_size"] / (d * llm["vocab_size"] + layers * layer)
+    return 2 * d * d + 2 * d * kv, 3 * d * llm["intermediate_size"], d * llm["vocab_size"]
 
 
 def whole_model(ms, layers, depth=RELEASE["depth_llm"]):
-    """Times of some layers, all of one type, as times of all; the output matrix, a share of decode by its weights, is not
-    multiplied."""
+    """Times that llama.cpp or ik took for some layers, all of one type, as times of all. The output matrix, a share of decode
+    by its weights, is not multiplied; of the last layer's feed-forward part a prompt needs one row only, and they know that."""
     if layers == depth:
         return ms
-    head = ms["decode"] * head_share(layers)
-    return {k: (v - head) * depth / layers + head for k, v in ms.items()}
+    attention, ffn, head = weights()
+    head_ms = ms["decode"] * head / (head + layers * (attention + ffn))
+    skipped = ffn / (attention + ffn)
+    times = {"prefill": (depth - skipped) / (layers - skipped)}
+    return {k: (v - head_ms) * times.get(k, depth / layers) + head_ms for k, v in ms.items()}
 
 
 def llm_llamacpp(args, s):

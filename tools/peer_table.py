@@ -3,12 +3,17 @@
 """What tools/bench_peers.py makes of its rounds: times, rates and shares of the machine's peaks, ratios round by round and
 their medians.
 
+The machine has faster and slower minutes. Runs in whose surroundings it gave less than 0.9 of its best are left out. A ratio
+"at even peaks" takes the rest out: each time is multiplied with the peak around it first.
+
 A round is {"work", "stages", "peak", "clips", "program", "settings", "runs": {NAME: {"ms": {STAGE: ms}, "before": peaks,
 "after": peaks, "detail": what ivchat bench counted; ours only}}}, ours first.
 """
 import json
 import os
 import statistics
+
+from peer_runs import disturbed
 
 UNIT = {"read_gbs": "GB/s", "bf16_gflops": "GFLOP/s", "int8_gops": "GOP/s", "f32_gflops": "GFLOP/s"}
 
@@ -59,22 +64,39 @@ def rate(r, name, stage):
     """(rate, its share of the peak around the run), or (None, None). The work is that of ours."""
     run, counted = r["runs"][name], detail(r, stage)
     amount = counted.get("bytes" if r["peak"] == "read_gbs" else "flop")
-    if not r["peak"] or not amount or stage not in run["ms"]:
+    if not r["peak"] or not amount or stage not in parts(r, name):
         return None, None
     value = amount / run["ms"][stage] * 1e-6
     return value, value / peak(run, r["peak"])
 
 
 def parts(r, name):
-    return r["runs"][name]["ms"] if name in r["runs"] else {}
+    run = r["runs"].get(name)
+    return run["ms"] if run and not left_out(r, run) else {}
 
 
-def glued(r):
+def left_out(r, run):
+    return any(disturbed(run[k], r.get("best", 0)) for k in ("before", "after"))
+
+
+def with_best(rounds):
+    """Each round knows the machine's best of all of them."""
+    best = max((run[k]["f32_gflops"] for r in rounds for run in r["runs"].values() for k in ("before", "after")), default=0)
+    return [{**r, "best": best} for r in rounds]
+
+
+def part_ms(r, name, stage, even):
+    """Of one of them; even: as long as it would have taken with the peaks around ours."""
+    kind = "read_gbs" if stage == "decode" else "bf16_gflops"
+    scale = peak(r["runs"][name], kind) / peak(r["runs"][ours_of(r)], kind) if even else 1
+    return parts(r, name)[stage] * scale
+
+
+def glued(r, even=False):
     """[(title, ms of a first turn put together of what was measured in this round)]"""
-    runs, tokens = r["runs"], r["settings"]["new_turn"]
-    names = list(runs)[1:]
-    clips = {n: r["clips"] * runs[n]["ms"]["vision"] for n in names if "vision" in runs[n]["ms"]}
-    texts = {n: runs[n]["ms"]["prefill"] + (tokens - 1) * runs[n]["ms"]["decode"] for n in names if "decode" in runs[n]["ms"]}
+    names, steps = list(r["runs"])[1:], r["settings"]["new_turn"] - 1
+    clips = {n: r["clips"] * part_ms(r, n, "vision", even) for n in names if "vision" in parts(r, n)}
+    texts = {n: part_ms(r, n, "prefill", even) + steps * part_ms(r, n, "decode", even) for n in names if "decode" in parts(r, n)}
     reference = ("eager", "PyTorch with LoRA")
     made = [(" + ".join(pair), clips[pair[0]] + texts[pair[1]]) for pair in [reference] if pair[0] in clips and pair[1] in texts]
     clips.pop(reference[0], None)
@@ -84,9 +106,15 @@ def glued(r):
     return made
 
 
-def ratios(rounds, name, stage):
-    pairs = [(parts(r, name), parts(r, ours_of(r))) for r in rounds]
-    return [theirs[stage] / ours[stage] for theirs, ours in pairs if theirs.get(stage) and ours.get(stage)]
+def ratios(rounds, name, stage, kind=None):
+    """kind: the peak that is evened out"""
+    out = []
+    for r in rounds:
+        theirs, ours = parts(r, name), parts(r, ours_of(r))
+        if theirs.get(stage) and ours.get(stage):
+            even = peak(r["runs"][name], kind) / peak(r["runs"][ours_of(r)], kind) if kind else 1
+            out.append(theirs[stage] / ours[stage] * even)
+    return out
 
 
 # ---- told
@@ -105,13 +133,14 @@ def summary(rounds):
                 continue
             row = {"stage": stage, "name": name, "about": mine[-1]["runs"][name].get("about", ""),
                    "ms": [parts(r, name)[stage] for r in mine]}
-            told = [rate(r, name, stage) for r in mine]
-            if told[0][0]:
+            told = [t for t in (rate(r, name, stage) for r in mine) if t[0]]
+            if told:
                 row.update(rate=[t[0] for t in told], share=[t[1] for t in told], unit=UNIT[rounds[0]["peak"]])
             elif name == ours_of(rounds[0]) and detail(mine[0], stage).get("share"):
                 row.update(share=[detail(r, stage)["share"] for r in mine], bound=detail(mine[0], stage)["bound"])
             if name != ours_of(rounds[0]):
                 row["ratio"] = ratios(rounds, name, stage)
+                row["even"] = ratios(rounds, name, stage, rounds[0]["peak"])
             rows.append(row)
     return rows
 
@@ -137,9 +166,11 @@ def extras(rounds):
             both = [(parts(r, ours).get("first-token"), parts(r, ours).get(stage)) for r in rounds]
             out.append(("first token of %s sooner than of the first turn, times" % stage, [a / b for a, b in both if a and b]))
         for title in dict.fromkeys(t for r in rounds for t, _ in glued(r)):
-            sums = [(dict(glued(r))[title], parts(r, ours)["first-turn"]) for r in rounds if title in dict(glued(r))]
-            out.append(("%s, s" % title, [s / 1e3 for s, _ in sums]))
-            out.append(("    ivchat's first turn faster, times", [s / o for s, o in sums]))
+            out.append(("%s, s" % title, [dict(glued(r))[title] / 1e3 for r in rounds if title in dict(glued(r))]))
+            for even in (False, True):
+                out.append(("    ivchat's first turn faster, times" + (" at even peaks" if even else ""), [
+                    dict(glued(r, even))[title] / parts(r, ours)["first-turn"] for r in rounds
+                    if title in dict(glued(r, even)) and "first-turn" in parts(r, ours)]))
     return [(text, values) for text, values in out if values]
 
 
@@ -152,8 +183,12 @@ def surroundings(rounds):
 
 def show(rounds):
     for work, mine in by_work(rounds).items():
+        mine = with_best(mine)
         print("\n%s: %d rounds, ivchat %s, %s" % (work, len(mine), mine[-1]["program"], mine[-1]["processor"]))
         print(surroundings(mine))
+        disturbed_runs = sum(left_out(r, run) for r in mine for run in r["runs"].values())
+        if disturbed_runs:
+            print("  %d runs left out, disturbed" % disturbed_runs)
         for row in summary(mine):
             line = "  %-16s %-22s %s ms" % (row["stage"], row["name"], median_of(row["ms"], "%.1f"))
             if "rate" in row:
@@ -162,6 +197,8 @@ def show(rounds):
                 line += "  %.0f %% of the limit (%s)" % (100 * statistics.median(row["share"]), row["bound"])
             if row.get("ratio"):
                 line += "  ivchat is %s x" % median_of(row["ratio"], "%.2f")
+            if row.get("even") and mine[0]["peak"]:
+                line += ", at even peaks " + median_of(row["even"], "%.2f")
             print(line + ("  (%s)" % row["about"] if row["about"] else ""))
         for text, values in extras(mine):
             print("  %s %s" % (text, median_of(values, "%.2f")))
@@ -171,6 +208,6 @@ def show(rounds):
 def show_json(rounds):
     print(json.dumps([{"work": work, "rounds": len(mine), "program": mine[-1]["program"], "processor": mine[-1]["processor"],
                        "settings": mine[-1]["settings"], "rows": summary(mine),
-                       "more": [{"what": t, "values": v} for t, v in extras(mine)]} for work, mine in by_work(rounds).items()],
-                     indent=1))
+                       "more": [{"what": t, "values": v} for t, v in extras(mine)]} for work, mine in
+                      ((w, with_best(m)) for w, m in by_work(rounds).items())], indent=1))
     return 0
