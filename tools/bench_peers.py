@@ -1,43 +1,58 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""ivchat beside the fastest other engines on this machine's CPU, run in turns: A B C A B C.
+"""ivchat beside the fastest other engines on this machine's CPU, in turns: A B C A B C, as ratios of each round.
 
   tools/bench_peers.py install --env DIR [--ik SOURCE]
-  tools/bench_peers.py run --env DIR --model DIR [--gguf FILE...] [--video FILE] [--only WORK,...] [--out FILE.json]
-  tools/bench_peers.py table --out FILE.json
+  tools/bench_peers.py files --env DIR --model MODEL [--tokenizer DIR]
+  tools/bench_peers.py run --env DIR --model MODEL --only WORK,... --rounds N --out FILE [--gguf FILE...] [--video FILE]
+  tools/bench_peers.py table --out FILE [--json]
 
 install makes a scratch environment: PyTorch in the version that zentorch wants, zentorch, OpenVINO and nncf, transformers,
-llama-cpp-python, and with --ik (a source tree or git folder of ik_llama.cpp) its llama-bench. What cannot be had is told and
-left out. About 7 GB.
+llama-cpp-python; the newest PyTorch for the reference's way; with --ik (a source tree or git folder of ik_llama.cpp) its
+programs. What cannot be had is told and left out. About 13 GB.
 
-run measures, with the full-size MODEL (tools/random_checkpoint.py makes one of random weights):
-  vision     one clip in bf16: eager PyTorch (how the reference runs), zentorch, OpenVINO
-  int8       the same in int8: OpenVINO with nncf
-  llm        prefill and decoding in bf16: PyTorch, with and without LoRA; ik on --ik-gguf
-  gguf       prefill and decoding of each --gguf FILE: llama.cpp, ik
-  sessions   --sessions conversations at once beside one (ours alone), of the model and of each --gguf
-  beside     decoding with another process that is busy all the time, as a share of that without; ours and ik
-  turn       a whole first turn and the second turn to its first token (ours alone)
+files writes what the peers and the tiers are measured with to DIR/files: --layers of the language model's 32 as BF16 and, for
+ik, IQ4_K; one block and one layer of the release's sizes; with --q4-0 all of MODEL as Q4_0. About 5 GB, 4 more for Q4_0.
 
-Peers run 4 of 39 vision blocks and --layers of 32 layers, scaled; ours, llama.cpp and ik run whole models, but for an --ik-gguf
-NAME=FILE@LAYERS of fewer layers, which is scaled too. Each round measures everybody once and this machine's peaks before and after
-ours; ratios are those of a round, of which the median is told. --out gathers several runs; the last of a work counts.
+run measures MODEL, the full-size one (tools/random_checkpoint.py makes one of random weights), and each --gguf of it:
+  vision        one clip in bf16: eager PyTorch (how the reference runs), zentorch, OpenVINO
+  vision-int8   the same in int8: OpenVINO with nncf
+  prefill       --prompt tokens. MODEL with its LoRA in bf16: ik's BF16 repacked, PyTorch with LoRA; each --gguf: llama.cpp and
+                ik on the same file, and ik's IQ4_K
+  decode        a token, one conversation: MODEL beside llama.cpp and ik in BF16; each --gguf, the peers on the same file
+  sessions      a token in each of --sessions conversations at once, as a multiple of one: as decode
+  beside        decode with another process that is busy all the time, as a share of without: as decode
+  turn          a first turn of --new-turn tokens and the second to its first token: MODEL in bf16 beside the reference's way
+                (eager PyTorch with LoRA) and the best peers glued together
+  turn-int8     the same with --dtype int8 and the first --gguf, beside OpenVINO int8 and ik
+  second        the second turn after a short answer (ours alone)
+  tiers         stages with each of --tiers, as a share of that tier's own peaks (ours alone; one block, one layer)
+
+Peers run 4 of 39 vision blocks, and as PyTorch and in BF16 and IQ4_K --layers of 32 layers, multiplied: all of them would not
+fit in memory beside ours. Ours, and peers on a --gguf, run whole. A turn of peers is the sum of what was measured in
+that round: clips, prefill and steps; they get decoding the video, the Q-Former and what joins them for nothing.
+
+Peaks are measured before and after each run. A finished round is a line of --out; a run makes those that are missing up
+to --rounds, with --within S none that would not end in S seconds, and exits with 3 if some are still missing. Another
+ivchat or other settings begin anew.
 """
 import argparse
+import datetime
 import glob
+import hashlib
 import json
 import os
-import statistics
+import platform
+import shutil
 import subprocess
 import sys
 import time
 
+import peer_table
+from peer_runs import Ik, Ours, Peaks, Worker, forget, model_files, one_round, say
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-LAYERS, HEAD_SHARE = 32, 0.0188  # of a token's weights that are in the output matrix
-
-
-def say(text):
-    print(text, flush=True)
+MORE_TO_DO = 3
 
 
 # ---- the environment
@@ -75,7 +90,8 @@ def install_ik(args):
     off = ["-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DGGML_IQK_FA_ALL_QUANTS=OFF"]
     attempt("ik, configure", "cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", *off,
             "-DCMAKE_C_FLAGS=-w", "-DCMAKE_CXX_FLAGS=-w")
-    attempt("ik, build", "cmake", "--build", build, "--parallel", str(args.threads), "--target", "llama-bench")
+    attempt("ik, build", "cmake", "--build", build, "--parallel", str(args.threads), "--target", "llama-bench",
+            "llama-batched-bench", "llama-quantize")
 
 
 def install(args):
@@ -90,307 +106,311 @@ def install(args):
     attempt("OpenVINO", *pip, "install", "-q", "openvino", "nncf")
     attempt("transformers", *pip, "install", "-q", "transformers")
     attempt("llama-cpp-python", *pip, "install", "-q", "llama-cpp-python")
+    reference = os.path.join(args.env, "reference")
+    if not os.path.exists(reference):
+        subprocess.run([sys.executable, "-m", "venv", reference], check=True)
+    attempt("PyTorch, newest", os.path.join(reference, "bin", "python"), "-m", "pip", "install", "-q", "torch", "transformers")
     if args.ik:
         install_ik(args)
     return 0
 
 
-# ---- whoever is measured: name, once() -> {"vision": ms, "prefill": ms, "decode": ms ...}
+# ---- files of the peers' forms
 
-class Worker:
-    """A peer in a process of its own (peer_cpu.py), which keeps what it prepared from run to run."""
-
-    def __init__(self, args, name, work, how, *more):
-        self.name, self.work = name, work
-        self.process = subprocess.Popen(
-            [python_of(args), os.path.join(HERE, "peer_cpu.py"), work, how, "--threads", str(args.threads), "--prompt",
-             str(args.prompt), "--layers", str(args.layers), *(["--small"] if args.small else []), *more],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.about = self.line("ready")
-        self.name += " (%s)" % self.about["ready"]
-
-    def line(self, *keys):
-        for text in self.process.stdout:
-            if text.startswith("{"):
-                answer = json.loads(text)
-                if any(k in answer for k in keys):
-                    return answer
-        raise RuntimeError("%s: ended without an answer" % self.name)
-
-    def once(self):
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        answer = self.line("ms", "prefill_ms")
-        if "ms" in answer:
-            return {"vision": answer["ms"] * self.about["scale"]}
-        return {"prefill": answer["prefill_ms"], "decode": answer["decode_ms"]}
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def file_of(args, name):
+    return os.path.join(args.env, "files", name)
 
 
-class Ik:
-    def __init__(self, args, name, path, more=()):
-        self.args, self.name, self.more = args, name, more
-        self.path, _, layers = path.partition("@")
-        self.scale = LAYERS / int(layers) if layers else 1.0
-        self.program = os.path.join(args.env, "ik", "build", "bin", "llama-bench")
-        if not os.path.exists(self.program):
-            raise RuntimeError("no llama-bench of ik_llama.cpp in the environment")
-
-    def once(self, prompt=True):
-        a = self.args
-        out = subprocess.run([self.program, "-m", self.path, "-t", str(a.threads), "-p", str(a.prompt if prompt else 0), "-n",
-                              str(a.new), "-r", "1", "-fa", "1", "-o", "json", *self.more], check=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.DEVNULL, text=True, timeout=600).stdout
-        times = {}
-        for row in json.loads(out[out.index("["):]):
-            if row["n_prompt"]:
-                times["prefill"] = 1e3 * row["n_prompt"] / row["avg_ts"] * self.scale
-            else:  # the head is not scaled
-                ms = 1e3 / row["avg_ts"]
-                head = ms * HEAD_SHARE / (HEAD_SHARE + (1 - HEAD_SHARE) / self.scale)
-                times["decode"] = head + (ms - head) * self.scale
-        return times
-
-    def close(self):
-        pass
+def random_model(args, folder, *sizes):
+    tokenizer = args.tokenizer or args.model
+    return attempt(os.path.basename(folder), python_of(args), os.path.join(HERE, "random_checkpoint.py"), "--preset", "release",
+                   folder, "--tokenizer", tokenizer, *sizes)
 
 
-class Ours:
-    def __init__(self, args, name, model, stages, *more, repeat=1):
-        self.args, self.name, self.stages = args, name, stages
-        self.command = [args.ivchat, "bench", "-m", model, "-t", str(args.threads), "--json", "--progress", "never", "--quiet",
-                        "--repeat", str(repeat), "-n", str(args.new), "--prompt-tokens", str(args.prompt), *more]
-        for stage in stages:
-            self.command += ["--stage", stage]
-
-    def once(self):
-        done = subprocess.run(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError("%s: %s" % (self.name, done.stderr.strip()))
-        told = json.loads(done.stdout)
-        times = {s["stage"]: s["median_ms"] for s in told["stages"]}
-        times["detail"] = [{k: s.get(k) for k in ("stage", "median_ms", "runs", "gflops", "gbs", "share", "bound", "tokens_per_s",
-                                                  "peaks_before", "peaks_after")} for s in told["stages"]]
-        return times
-
-    def close(self):
-        pass
+def gguf_of(args, source, kind, target):
+    """The language model of source in one type; the vision part's file is not wanted."""
+    made = target + ".folder"
+    ok = attempt(os.path.basename(target), args.ivchat, "quantize", source, made, "--type", kind, "--progress", "never")
+    if ok:
+        name = [n for n in os.listdir(made) if not n.startswith("mmproj-")][0]
+        os.replace(os.path.join(made, name), target)
+    shutil.rmtree(made, ignore_errors=True)
+    return ok
 
 
-def some(make, *args, **kwargs):
-    """[the one that make makes], or [] with a word why not."""
-    try:
-        return [make(*args, **kwargs)]
-    except (RuntimeError, OSError) as error:
-        say("left out: %s" % error)
-        return []
+def layers_of(args, bf16):
+    small = file_of(args, "layers")
+    ok = random_model(args, small, "--llm-layers", str(args.layers), "--vit-depth", "2", "--vit-ffn", "1408", "--qf-layers", "2")
+    ok = ok and gguf_of(args, small, "BF16", bf16)
+    shutil.rmtree(small, ignore_errors=True)
+    return ok
 
 
-# ---- the works: (title, stages that are compared, everybody, ours first)
+def iq4_of(args, bf16, target):
+    """--pure: the output matrix too, so that times are multiplied rightly."""
+    program = os.path.join(args.env, "ik", "build", "bin", "llama-quantize")
+    ok = attempt("IQ4_K.gguf", program, "--pure", bf16, target + ".part", "IQ4_K", str(args.threads))
+    if ok:
+        os.replace(target + ".part", target)
+    return ok
+
+
+def files(args):
+    """Each is made only if it is not there yet."""
+    os.makedirs(file_of(args, ""), exist_ok=True)
+    bf16, iq4, q4, one = (file_of(args, name) for name in ("BF16.gguf", "IQ4_K.gguf", "Q4_0.gguf", "one"))
+    ok = os.path.exists(bf16) or layers_of(args, bf16)
+    ok = (os.path.exists(iq4) or (os.path.exists(bf16) and iq4_of(args, bf16, iq4))) and ok
+    ok = (os.path.exists(one) or random_model(args, one, "--llm-layers", "1", "--vit-depth", "2")) and ok
+    if args.q4_0:
+        ok = (os.path.exists(q4) or gguf_of(args, args.model, "Q4_0", q4)) and ok
+    return 0 if ok else 1
+
+
+# ---- the works
+
+class Work:
+    """title; stages that are told; peak that rates are held against, None = as ivchat bench says; everybody, ours first.
+    fresh: only one is open at a time. extra: stages of one of them that differ."""
+
+    def __init__(self, title, stages, peak, everybody, fresh=True, beside=False, own=None):
+        self.title, self.stages, self.peak, self.everybody = title, stages, peak, everybody
+        self.fresh, self.beside, self.own = fresh, beside, own or {}
+
+    def stages_of(self, who):
+        return self.own.get(who.name, self.stages)
+
 
 def vision(args):
-    ours = Ours(args, "ivchat bf16", args.model, ["vision"])
-    yield "vision", ["vision"], lambda: [ours] + [w for how in args.vision.split(",")
-                                                  for w in some(Worker, args, how, "vision", how)]
+    yield Work("vision", ["vision"], "bf16_gflops", [Ours(args, "ivchat bf16", args.model)] + [
+        Worker(args, how, "vision", how) for how in ("zentorch", "openvino-bf16", "eager")], fresh=False)
 
 
-def int8(args):
-    ours = Ours(args, "ivchat int8", args.model, ["vision", "prefill"], "--dtype", "int8")
-    yield "int8", ["vision"], lambda: [ours] + some(Worker, args, "OpenVINO int8", "vision", "openvino-int8")
+def vision_int8(args):
+    yield Work("vision-int8", ["vision"], "int8_gops", [Ours(args, "ivchat int8", args.model, "--dtype", "int8"), Worker(
+        args, "openvino-int8", "vision", "openvino-int8")], fresh=False)
 
 
-def llm(args):
-    ours = Ours(args, "ivchat bf16", args.model, ["prefill", "decode"])
-    peers = [w for how in args.llm.split(",") if how for w in [(how,)]]
-    yield "llm", ["prefill", "decode"], lambda: (
-        [ours] + [x for (how,) in peers for x in some(Worker, args, "PyTorch " + how, "llm", how)]
-        + [x for name, path, more in ik_files(args) for x in some(Ik, args, "ik " + name, path, more)])
+def title_of(work, path):
+    return "%s %s" % (work, os.path.basename(os.path.normpath(path)).replace(".gguf", ""))
 
 
-def ik_files(args):
-    """--ik-gguf NAME=FILE[@LAYERS][,repack]"""
-    for text in args.ik_gguf or []:
-        name, _, path = text.partition("=")
-        path, _, repack = path.partition(",")
-        yield name, path, ["-rtr", "1"] if repack else []
+def same_file(args, path, *more):
+    """Ours, llama.cpp and ik on one GGUF file."""
+    sessions = ["--sessions", str(args.sessions)]
+    return [Ours(args, "ivchat", path, *args.ours.split(), *more), Worker(
+        args, "llama.cpp", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik", path)]
 
 
-def gguf(args):
+def release(args, *more):
+    """Ours with the release's weights, and peers in BF16."""
+    path = file_of(args, "BF16.gguf")
+    sessions = ["--sessions", str(args.sessions)]
+    return [Ours(args, "ivchat bf16 with LoRA", args.model, *more), Worker(
+        args, "llama.cpp BF16", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik BF16", path, short=True)]
+
+
+def prefill(args):
+    yield Work(title_of("prefill", args.model), ["prefill"], "bf16_gflops", [
+        Ours(args, "ivchat bf16 with LoRA", args.model), Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True),
+        Worker(args, "PyTorch with LoRA", "llm", "lora")])
     for path in args.gguf or []:
-        name = os.path.basename(path)
-        yield "gguf " + name, ["prefill", "decode"], lambda path=path, name=name: (
-            [Ours(args, "ivchat", path, ["prefill", "decode"], *args.ours.split())]
-            + some(Worker, args, "llama.cpp", "llm", "llamacpp", "--gguf", path) + some(Ik, args, "ik", path)
-            + [x for other, file, more in ik_files(args) for x in some(Ik, args, "ik " + other, file, more)])
+        yield Work(title_of("prefill", path), ["prefill"], "int8_gops", same_file(args, path) + [
+            Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True)])
+
+
+def decode(args):
+    yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args))
+    for path in args.gguf or []:
+        yield Work(title_of("decode", path), ["decode"], "read_gbs", same_file(args, path), fresh=False)
 
 
 def sessions(args):
-    for path in [args.model, *(args.gguf or [])]:
-        yield "sessions " + os.path.basename(path), ["decode", "sessions"], lambda path=path: [
-            Ours(args, "ivchat", path, ["decode", "sessions"], "--sessions", str(args.sessions), *args.ours.split())]
-
-
-def turn(args):
-    if not args.video:
-        raise SystemExit("bench_peers: turn needs --video")
-    yield "turn", ["first-turn", "second-turn", "second-turn-warm"], lambda: [
-        Ours(args, "ivchat", args.model, ["first-turn"], "--stage", "second-turn", "--stage", "second-turn-warm", "--video",
-             args.video, *args.ours.split())]
+    more, stages = ["--sessions", str(args.sessions)], ["decode", "sessions"]
+    yield Work(title_of("sessions", args.model), stages, "read_gbs", release(args, *more))
+    for path in args.gguf or []:
+        yield Work(title_of("sessions", path), stages, "read_gbs", same_file(args, path, *more), fresh=False)
 
 
 def beside(args):
-    """Not in turns with others: with and without a busy process."""
-    for path in args.gguf or [args.model]:
-        everybody = [Ours(args, "ivchat", path, ["decode"], "--no-peaks")]
-        everybody += some(Ik, args, "ik", path) if path.endswith(".gguf") else []
-        rows = []
-        for _ in range(args.rounds):
-            row = {}
-            for who in everybody:
-                once = who.once if isinstance(who, Ours) else lambda who=who: who.once(prompt=False)
-                alone = once()["decode"]
-                busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-                try:
-                    row[who.name] = {"alone": alone, "beside": once()["decode"]}
-                except subprocess.TimeoutExpired:
-                    row[who.name] = {"alone": alone, "beside": None}
-                finally:
-                    busy.kill()
-                    busy.wait()
-            rows.append(row)
-            say(json.dumps(row))
-        yield "beside " + os.path.basename(path), rows
+    yield Work(title_of("beside", args.model), ["decode"], None, release(args), beside=True)
+    for path in args.gguf or []:
+        yield Work(title_of("beside", path), ["decode"], None, same_file(args, path), fresh=False, beside=True)
 
 
-WORKS = {"vision": vision, "int8": int8, "llm": llm, "gguf": gguf, "sessions": sessions, "turn": turn}
+TURN = ["first-turn", "second-turn", "second-turn-warm"]
+LLM = ["prefill", "decode"]
 
 
-def measure(args, everybody):
-    rounds = []
-    for i in range(args.rounds):
-        row = {}
-        for who in everybody:
-            start = time.monotonic()
-            row[who.name] = who.once()
-            say("  round %d  %-48s %s  (%.0f s)" % (i + 1, who.name, "  ".join(
-                "%s %.1f ms" % (k, v) for k, v in row[who.name].items() if k != "detail"), time.monotonic() - start))
-        rounds.append(row)
-    return rounds
+def reference_parts(args):
+    return [Worker(args, "eager", "vision", "eager"), Worker(args, "PyTorch with LoRA", "llm", "lora")]
 
 
-def save(args, results):
+def turn_work(args, title, ours, peers):
+    if not args.video:
+        raise SystemExit("bench_peers: %s needs --video" % title)
+    everybody = [ours, *peers, *reference_parts(args)]
+    own = {who.name: ["vision"] if "vision" in getattr(who, "command", ()) else LLM for who in everybody[1:]}
+    return Work(title, TURN, None, everybody, own=own)
+
+
+def turn(args):
+    ours = Ours(args, "ivchat bf16", args.model, "--video", str(args.video), new=args.new_turn, peaks=True,
+                warm=True)
+    yield turn_work(args, "turn", ours, [
+        Worker(args, how, "vision", how) for how in ("zentorch", "openvino-bf16")] + [
+        Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True)])
+
+
+def turn_int8(args):
+    if not args.gguf:
+        raise SystemExit("bench_peers: turn-int8 needs --gguf")
+    ours = Ours(args, "ivchat int8", args.gguf[0], "--dtype", "int8", "--video", str(args.video), new=args.new_turn, peaks=True,
+                warm=True)
+    yield turn_work(args, title_of("turn-int8", args.gguf[0]), ours, [
+        Worker(args, "openvino-int8", "vision", "openvino-int8"), Ik(args, "ik", args.gguf[0]),
+        Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True)])
+
+
+def second(args):
+    if not args.video:
+        raise SystemExit("bench_peers: second needs --video")
+    yield Work("second", TURN, None, [Ours(args, "ivchat bf16", args.model, "--video", str(args.video), new=8, peaks=True,
+                                            warm=True)])
+
+
+def tiers(args):
+    for tier in args.tiers.split(","):
+        yield Work("tiers " + tier, ["vision", "prefill", "decode"], None, [
+            Ours(args, "ivchat " + tier, file_of(args, "one"), "--cpu", tier, peaks=True)])
+
+
+WORKS = {"vision": vision, "vision-int8": vision_int8, "prefill": prefill, "decode": decode, "sessions": sessions,
+         "beside": beside, "turn": turn, "turn-int8": turn_int8, "second": second, "tiers": tiers}
+
+
+# ---- rounds and their file
+
+def program(args):
+    with open(args.ivchat, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()[:12]
+
+
+def settings(args):
+    keys = ("threads", "prompt", "context", "new", "new_turn", "layers", "sessions", "small", "ours")
+    return {k: getattr(args, k) for k in keys}
+
+
+def processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            names = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()
+
+
+def append(args, record):
     if args.out:
-        with open(args.out, "w", encoding="utf-8") as f:
-            json.dump(results, f, indent=1)
+        with open(args.out, "a", encoding="utf-8") as f:
+            f.write(json.dumps(record) + "\n")
 
 
-def load(args):
-    if args.out and os.path.exists(args.out):
-        with open(args.out, encoding="utf-8") as f:
-            return json.load(f)
-    return {}
+def of_now(rounds, work, now):
+    return [r for r in rounds if r["work"] == work.title and all(r.get(k) == v for k, v in now.items())]
+
+
+def do_rounds(args, work, now, peaks, begun):
+    """Whether all are there."""
+    done = of_now(peer_table.load(args.out), work, now)
+    everybody, longest = list(work.everybody), max([r["seconds"] for r in done], default=0.0)
+    say("== %s" % work.title)
+    if len(done) < args.rounds:
+        known = [f for path in [args.model, *(args.gguf or []), *glob.glob(file_of(args, "*.gguf"))] for f in model_files(path)]
+        forget(set(known).difference(f for who in everybody for f in who.files))
+    try:
+        for number in range(len(done) + 1, args.rounds + 1):
+            start = time.monotonic()
+            if args.within and start - begun + longest * 1.1 > args.within:
+                say("  no time for round %d" % number)
+                return False
+            if number == len(done) + 1 and not work.fresh:
+                everybody = [w for w in everybody if opened(w)]
+            runs = one_round(everybody, work, peaks, number)
+            longest = max(longest, time.monotonic() - start)
+            if work.everybody[0].name not in runs:
+                return False
+            record = {"work": work.title, "stages": work.stages, "peak": work.peak, "clips": args.clips, "processor": processor(),
+                      "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                      "seconds": time.monotonic() - start, **now, "runs": runs}
+            append(args, record)
+            done.append(record)
+    finally:
+        for who in everybody:
+            who.close()
+    peer_table.show(done)
+    return True
+
+
+def opened(who):
+    try:
+        who.open()
+        return True
+    except (RuntimeError, OSError) as error:
+        say("  left out: %s" % error)
+        return False
 
 
 def run(args):
-    results = load(args)
-    wanted = args.only.split(",") if args.only else [*WORKS, "beside"]
-    unknown = [w for w in wanted if w not in WORKS and w != "beside"]
-    if unknown:
-        raise SystemExit("bench_peers: no work %s; there are %s, beside" % (unknown[0], ", ".join(WORKS)))
-    for work in wanted:
-        if work == "beside":
-            for title, rows in beside(args):
-                results[title] = {"beside": rows}
-                save(args, results)
-            continue
-        for title, stages, make in WORKS[work](args):
-            say("== " + title)
-            everybody = make()
-            try:
-                results[title] = {"stages": stages, "rounds": measure(args, everybody)}
-                save(args, results)
-            except RuntimeError as error:
-                say("left out: %s" % error)
-            finally:
-                for who in everybody:
-                    who.close()
-    table(results)
-    return 0
-
-
-# ---- telling
-
-def ratios(rounds, ours, other, stage):
-    return [r[other][stage] / r[ours][stage] for r in rounds if stage in r[other] and r[ours].get(stage)]
-
-
-def table(results):
-    for title, work in results.items():
-        say("\n" + title)
-        if "beside" in work:
-            for name in work["beside"][0]:
-                pairs = [r[name] for r in work["beside"]]
-                kept = [p["alone"] / p["beside"] if p["beside"] else 0 for p in pairs]
-                say("  %-52s keeps %.0f %% [%s]" % (name, 100 * statistics.median(kept), " ".join("%.0f" % (100 * k) for k in kept)))
-            continue
-        rounds = work["rounds"]
-        names = list(rounds[0])
-        ours = names[0]
-        for stage in work["stages"]:
-            for name in names:
-                ms = [r[name][stage] for r in rounds if stage in r[name]]
-                if not ms:
-                    continue
-                line = "  %-18s %-52s %10.1f ms" % (stage, name, statistics.median(ms))
-                if name == ours:
-                    details = [d for r in rounds for d in r[name]["detail"] if d["stage"] == stage]
-                    shares = [d["share"] for d in details if d["share"]]
-                    rates = [d["tokens_per_s"] for d in details if d["tokens_per_s"]]
-                    line += "  %.1f tokens/s" % statistics.median(rates) if rates else ""
-                    line += "  %.0f %% of the limit (%s)" % (100 * statistics.median(shares), details[0]["bound"]) if shares else ""
-                else:
-                    r = ratios(rounds, ours, name, stage)
-                    line += "  ivchat is %.2f x [%s]" % (statistics.median(r), " ".join("%.2f" % x for x in r))
-                say(line)
-        if "sessions" in work["stages"]:
-            gain = [[d for d in r[ours]["detail"] if d["stage"] == "sessions"][0]["tokens_per_s"] * r[ours]["decode"] / 1e3 for r in rounds]
-            say("  together %.2f x one [%s]" % (statistics.median(gain), " ".join("%.2f" % g for g in gain)))
+    wanted = args.only.split(",") if args.only else list(WORKS)
+    for w in wanted:
+        if w not in WORKS:
+            raise SystemExit("bench_peers: no work %s; there are %s" % (w, ", ".join(WORKS)))
+    works = [work for w in wanted for work in WORKS[w](args)]
+    now, peaks, begun = {"program": program(args), "settings": settings(args)}, Peaks(args), time.monotonic()
+    missing = [work.title for work in works if not do_rounds(args, work, now, peaks, begun)]
+    if missing:
+        say("missing: %s" % ", ".join(missing))
+    return MORE_TO_DO if missing else 0
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=("install", "run", "table"))
+    parser.add_argument("job", choices=("install", "files", "run", "table"))
     parser.add_argument("--env", metavar="DIR", help="scratch environment")
     parser.add_argument("--ik", metavar="SOURCE", help="install: ik_llama.cpp, a source tree or git folder")
     parser.add_argument("--ivchat", default=os.path.join(HERE, "..", "build", "ivchat"))
     parser.add_argument("--model", metavar="DIR", help="full-size model")
+    parser.add_argument("--tokenizer", metavar="DIR", help="files: whose tokenizer; default MODEL's")
+    parser.add_argument("--q4-0", action="store_true", help="files: Q4_0.gguf of MODEL, too")
     parser.add_argument("--gguf", metavar="FILE", action="append", help="language model for ours, llama.cpp and ik; repeatable")
-    parser.add_argument("--ik-gguf", metavar="NAME=FILE[@LAYERS][,repack]", action="append", help="another one for ik alone")
     parser.add_argument("--video", metavar="FILE")
-    parser.add_argument("--only", help="of %s,beside" % ",".join(WORKS))
-    parser.add_argument("--vision", default="eager,zentorch,openvino-bf16", help="peers of vision")
-    parser.add_argument("--llm", default="eager,lora", help="PyTorch's forms in llm")
-    parser.add_argument("--ours", default="", help="more options for ivchat bench in gguf, sessions and turn")
+    parser.add_argument("--only", help="of " + ",".join(WORKS))
+    parser.add_argument("--ours", default="", help="more options for ivchat bench on a --gguf")
+    parser.add_argument("--tiers", default="avx2,ref")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--within", type=float, metavar="S", help="begin no round that would not end in S seconds")
+    parser.add_argument("--patience", type=float, default=600, metavar="S", help="longest run of one of them")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--prompt", type=int, default=322)
+    parser.add_argument("--context", type=int, default=32, help="tokens in front of those decoded")
     parser.add_argument("--new", type=int, default=16, help="tokens decoded in a run")
-    parser.add_argument("--layers", type=int, default=8, help="layers of the language model in PyTorch")
+    parser.add_argument("--new-turn", type=int, default=100, help="of a first turn")
+    parser.add_argument("--clips", type=int, default=3, help="of the video")
+    parser.add_argument("--layers", type=int, default=4, help="layers of the language model in PyTorch, BF16 and IQ4_K")
     parser.add_argument("--sessions", type=int, default=8)
     parser.add_argument("--small", action="store_true", help="peers at toy sizes, to see that everything runs")
-    parser.add_argument("--out", metavar="FILE")
+    parser.add_argument("--out", metavar="FILE", help="lines of JSON, a round each")
+    parser.add_argument("--json", action="store_true", help="table: as one JSON object")
     args = parser.parse_args()
     if args.job != "table" and not args.env:
         parser.error("%s needs --env" % args.job)
-    if args.job == "run" and not args.model:
-        parser.error("run needs --model")
+    if args.job in ("run", "files") and not args.model:
+        parser.error("%s needs --model" % args.job)
     if args.job == "table":
-        table(load(args))
-        return 0
-    return install(args) if args.job == "install" else run(args)
+        rounds = peer_table.newest(peer_table.load(args.out))
+        return peer_table.show_json(rounds) if args.json else peer_table.show(rounds)
+    return {"install": install, "files": files, "run": run}[args.job](args)
 
 
 if __name__ == "__main__":

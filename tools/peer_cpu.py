@@ -3,15 +3,18 @@
 """One other engine at the model's sizes on the CPU, random weights: what tools/bench_peers.py runs, in the environment
 that it made.
 
-  peer_cpu.py WORK HOW [--threads N] [--gguf FILE] [--prompt 322] [--layers 8] [--small]
+  peer_cpu.py WORK HOW [--threads N] [--gguf FILE] [--prompt 322] [--context 32] [--new 16] [--sessions 8] [--layers 4] [--small]
 
-Prepares, prints a line {"ready": ...}, then makes one run for each line of standard input and prints {"ms": ...}.
+Prepares, prints a line {"ready": ...}, then for each line of standard input, which names stages, makes one run and prints
+{"ms": {STAGE: ...}}, of the whole model.
 
-  vision   a stack of 4 of the 39 blocks of the video transformer, one clip of 2049 tokens; "scale" says by how much to
-           multiply. HOW: eager, compile, zentorch (PyTorch, bf16; eager is how the reference runs), openvino-bf16,
-           openvino-int8 (weights and activations by nncf, the rest bf16)
-  llm      prefill of --prompt rows and decoding behind them. HOW: eager, lora (PyTorch and transformers, bf16, --layers of
-           the 32 layers; lora: not merged, as the reference has it), llamacpp (llama-cpp-python on --gguf, all of it)
+  vision   a stack of 4 of the 39 blocks of the video transformer, one clip of 2049 tokens, multiplied by 39/4. HOW: eager,
+           compile, zentorch (PyTorch, bf16; eager is how the reference runs), openvino-bf16, openvino-int8 (weights and
+           activations by nncf, the rest bf16)
+  llm      stages prefill (--prompt rows), decode (a token behind them; llamacpp: behind --context others), sessions (a
+           token in each of --sessions conversations). HOW: eager, lora (PyTorch and transformers, bf16, --layers of the 32
+           layers; lora: not merged, as the reference has it), llamacpp (llama-cpp-python on --gguf). What stands for fewer
+           than 32 layers is multiplied, but for the output matrix.
 """
 import argparse
 import json
@@ -29,6 +32,12 @@ SMALL = {"d": 64, "heads": 2, "ffn": 96, "tokens": 33, "blocks": 2, "depth": 39,
 
 def say(**what):
     print(json.dumps(what), flush=True)
+
+
+def serve(run):
+    """run(stages) -> {stage: ms}"""
+    for line in sys.stdin:
+        say(ms=run(line.split()))
 
 
 def timed(f):
@@ -103,9 +112,9 @@ def vision(args, s):
             model(x)
     run()
     run()
-    say(ready=name, scale=s["depth"] / s["blocks"])
-    for _ in sys.stdin:
-        say(ms=statistics.median(timed(run) for _ in range(3)))
+    scale = s["depth"] / s["blocks"]
+    say(ready="%s, %d of %d blocks" % (name, s["blocks"], s["depth"]))
+    serve(lambda _: {"vision": scale * statistics.median(timed(run) for _ in range(3))})
 
 
 def openvino(args, s, x):
@@ -174,41 +183,116 @@ def llm_torch(args, s):
     x = torch.randn(1, args.prompt, s["llm"]["hidden_size"]).to(torch.bfloat16)
     row = torch.randn(1, 1, s["llm"]["hidden_size"]).to(torch.bfloat16)
 
-    def once():
+    def once(stages):
         start = time.perf_counter()
         out = model(inputs_embeds=x, use_cache=True, logits_to_keep=1)
         prefill = 1e3 * (time.perf_counter() - start)
         token, steps = out.logits[:, -1:].argmax(-1), []
-        for _ in range(args.steps):
+        for _ in range(args.new if "decode" in stages else 1):
             start = time.perf_counter()
             out = model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
             token = out.logits[:, -1:].argmax(-1)
             steps.append(1e3 * (time.perf_counter() - start))
-        heads = [timed(lambda: model.lm_head(row)) for _ in range(3)]
-        return prefill, statistics.median(steps), statistics.median(heads)
-    once()
+        head = statistics.median(timed(lambda: model.lm_head(row)) for _ in range(3))
+        whole = {"prefill": prefill, "decode": statistics.median(steps)}
+        return {k: (whole[k] - head) * scale + head for k in whole if k in stages}
     scale = s["depth_llm"] / args.layers
-    say(ready=name, scale=scale)
-    for _ in sys.stdin:  # layers are scaled, the head is not
-        prefill, step, head = once()
-        say(prefill_ms=(prefill - head) * scale + head, decode_ms=(step - head) * scale + head)
+    once([])
+    say(ready="%s, %d of %d layers" % (name, args.layers, s["depth_llm"]))
+    serve(once)
 
 
-def llm_llamacpp(args):
-    import llama_cpp
-    model = llama_cpp.Llama(model_path=args.gguf, n_ctx=1024, n_batch=512, n_ubatch=512, n_threads=args.threads,
-                            n_threads_batch=args.threads, n_gpu_layers=0, flash_attn=True, verbose=False)
-    prompt = [3 + 37 * i % 200 for i in range(args.prompt)]
+class LlamaCpp:
+    """llama.cpp by its C functions, which llama-cpp-python has."""
 
-    def once(steps):
-        model.reset()
-        prefill = timed(lambda: model.eval(prompt))
-        return prefill, statistics.median(timed(lambda: model.eval([5])) for _ in range(steps))
-    once(2)
-    say(ready="llama-cpp-python " + llama_cpp.__version__, scale=1)
-    for _ in sys.stdin:
-        prefill, step = once(args.steps)
-        say(prefill_ms=prefill, decode_ms=step)
+    def __init__(self, args):
+        import llama_cpp
+        self.c, self.args, n = llama_cpp, args, max(1, args.sessions)
+        llama_cpp.llama_backend_init()
+        options = llama_cpp.llama_model_default_params()
+        options.n_gpu_layers = 0
+        self.model = llama_cpp.llama_model_load_from_file(args.gguf.encode(), options)
+        if not self.model:
+            raise SystemExit("llama.cpp cannot load " + args.gguf)
+        options = llama_cpp.llama_context_default_params()
+        prompt = max(args.prompt, args.context)
+        options.n_ctx, options.n_seq_max = n * ((prompt + args.new + 255) // 256 * 256), n
+        options.n_batch = options.n_ubatch = max(512, prompt)
+        options.n_threads = options.n_threads_batch = args.threads
+        options.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        if not self.context:
+            raise SystemExit("llama.cpp has no context for " + args.gguf)
+        self.batch = llama_cpp.llama_batch_init(max(512, prompt), 0, 1)
+        self.layers = llama_cpp.llama_model_n_layer(self.model)
+
+    def step(self, rows):
+        """rows: (token, position, conversation, whether logits are wanted)"""
+        b = self.batch
+        b.n_tokens = len(rows)
+        for i, (token, position, conversation, logits) in enumerate(rows):
+            b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = token, position, 1, logits
+            b.seq_id[i][0] = conversation
+        if self.c.llama_decode(self.context, b):
+            raise SystemExit("llama.cpp cannot decode %d tokens" % len(rows))
+        self.c.llama_synchronize(self.context)
+
+    def prompt(self, conversation, n):
+        self.step([(3 + 37 * i % 100, i, conversation, i == n - 1) for i in range(n)])
+
+    def steps(self, conversations, behind, n):
+        return [timed(lambda i=i: self.step([(5, behind + i, c, True) for c in range(conversations)])) for i in range(n)]
+
+    def once(self, stages):
+        a, ms = self.args, {}
+        clear = lambda: self.c.llama_memory_clear(self.c.llama_get_memory(self.context), True)  # noqa: E731
+        if "prefill" in stages:
+            clear()
+            ms["prefill"] = timed(lambda: self.prompt(0, a.prompt))
+        if "decode" in stages:
+            clear()
+            self.prompt(0, a.context)
+            ms["decode"] = statistics.median(self.steps(1, a.context, a.new))
+        if "sessions" in stages:
+            clear()
+            for c in range(a.sessions):
+                self.prompt(c, a.context)
+            ms["sessions"] = statistics.median(self.steps(a.sessions, a.context, a.new))
+        return ms
+
+
+def weights():
+    """Of a layer without its feed-forward part, of that part, of the output matrix."""
+    llm = RELEASE["llm"]
+    d, kv = llm["hidden_size"], llm["hidden_size"] // llm["num_attention_heads"] * llm["num_key_value_heads"]
+    return 2 * d * d + 2 * d * kv, 3 * d * llm["intermediate_size"], d * llm["vocab_size"]
+
+
+def whole_model(ms, layers, depth=RELEASE["depth_llm"]):
+    """Times that llama.cpp or ik took for some layers, all of one type, as times of all. The output matrix, a share of decode
+    by its weights, is not multiplied; of the last layer's feed-forward part a prompt needs one row only, and they know that."""
+    if layers == depth:
+        return ms
+    attention, ffn, head = weights()
+    head_ms = ms["decode"] * head / (head + layers * (attention + ffn))
+    skipped = ffn / (attention + ffn)
+    times = {"prefill": (depth - skipped) / (layers - skipped)}
+    return {k: (v - head_ms) * times.get(k, depth / layers) + head_ms for k, v in ms.items()}
+
+
+def llm_llamacpp(args, s):
+    peer = LlamaCpp(args)
+
+    depth = peer.layers if args.small else s["depth_llm"]
+
+    def once(stages):
+        more = ["decode"] if peer.layers < depth and "decode" not in stages else []
+        ms = whole_model(peer.once(stages + more), peer.layers, depth)
+        return {k: ms[k] for k in stages if k in ms}
+    peer.once(["prefill", "decode"])
+    short = "" if peer.layers == depth else ", %d of %d layers" % (peer.layers, depth)
+    say(ready="llama-cpp-python " + peer.c.__version__ + short)
+    serve(once)
 
 
 def main():
@@ -218,15 +302,17 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--gguf")
     parser.add_argument("--prompt", type=int, default=322)
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=8, help="tokens decoded in a run")
+    parser.add_argument("--context", type=int, default=32)
+    parser.add_argument("--new", type=int, default=16, help="tokens decoded in a run")
+    parser.add_argument("--sessions", type=int, default=0)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--small", action="store_true", help="toy sizes, to see that it runs")
     args = parser.parse_args()
     sizes = SMALL if args.small else RELEASE
     if args.work == "vision":
         vision(args, sizes)
     elif args.how == "llamacpp":
-        llm_llamacpp(args)
+        llm_llamacpp(args, sizes)
     else:
         llm_torch(args, sizes)
 
