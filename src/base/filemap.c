@@ -16,6 +16,10 @@
 
 _Static_assert(sizeof(size_t) >= 8, "the weights alone need 64-bit sizes");
 
+#if defined(__linux__) && !defined(MADV_POPULATE_READ)
+#define MADV_POPULATE_READ 22 // Linux 5.14
+#endif
+
 static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
 {
     struct stat st = {0};
@@ -33,6 +37,19 @@ static int open_regular(const char *path, int code, int *fd, size_t *size, struc
     return 0;
 }
 
+// Asks for large pages. Where the file system has them, what is read from now on lies in the cache in pieces of
+// 2 MiB, and mapping such a piece is one entry instead of 512; a fault on what is not cached reads that much
+// at once anywhere. Pieces that others cached small stay as they are.
+static void *want_large_pages(void *p, size_t n)
+{
+    const size_t large = (size_t)4 << 20; // small files would only be read beyond what is asked for
+#ifdef MADV_HUGEPAGE
+    if (n >= large)
+        (void)madvise(p, n, MADV_HUGEPAGE); // advice only
+#endif
+    return p;
+}
+
 int filemap_open(struct filemap *m, const char *path, int code, struct err *e)
 {
     int fd;
@@ -45,7 +62,7 @@ int filemap_open(struct filemap *m, const char *path, int code, struct err *e)
         if (p == MAP_FAILED)
             rc = err_set(e, code, "%s: cannot map %zu bytes: %s", path, m->size, strerror(errno));
         else
-            m->data = p;
+            m->data = want_large_pages(p, m->size);
     }
     close(fd);
     if (rc != 0)
@@ -60,11 +77,29 @@ void filemap_close(struct filemap *m)
     memset(m, 0, sizeof *m);
 }
 
+// The whole pages around [p, p + n).
+static char *pages_around(const void *p, size_t *n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p / page * page;
+    if (*n > 0)
+        *n += (uintptr_t)p - at;
+    return (char *)at;
+}
+
 void filemap_touch(const void *p, size_t n)
 {
-    // one byte a page, in order: faults that move forward make the system read ahead in large pieces.
-    // (madvise's WILLNEED reads no more a call than the disk's read-ahead size, often 128 KiB.)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+#ifdef MADV_POPULATE_READ
+    // One call reads and maps what is missing and walks over the rest. (WILLNEED reads no more a call than the
+    // disk's read-ahead size, often 128 KiB, and maps nothing.)
+    char *from = pages_around(p, &n);
+    if (n > 0 && madvise(from, n, MADV_POPULATE_READ) != 0 && errno == EFAULT)
+        return; // what cannot be read is the error of whoever needs it
+    p = from;
+#endif
+    // One byte a page, in order. Without the call, faults that move forward make the system read ahead in large
+    // pieces; behind it this costs nothing, but for a virtual machine that gives memory to a page when it is first
+    // read.
     for (size_t at = 0; at < n; at += page)
         (void)*((const volatile char *)p + at);
 }

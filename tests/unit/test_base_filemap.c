@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -116,6 +117,42 @@ static void maps_the_bytes(void **state)
     filemap_close(&m); // twice is harmless
 }
 
+static long faults(void)
+{
+    struct rusage r;
+    assert_int_equal(getrusage(RUSAGE_SELF, &r), 0);
+    return r.ru_minflt + r.ru_majflt;
+}
+
+// What was touched is in memory and mapped, whatever the alignment.
+static void touched_bytes_meet_no_fault(void **state)
+{
+    enum { PAGE_N = 960 }; // too little for large pages, of which one fault maps 2 MiB
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = PAGE_N * page;
+    struct filemap m;
+    uint64_t sum = 0;
+    (void)state;
+    char *bytes = calloc(n, 1);
+    assert_non_null(bytes);
+    const char *name = write_file("touched", bytes, n);
+    free(bytes);
+    int fd = open(name, O_RDONLY);
+    assert_true(fd >= 0 && fsync(fd) == 0);
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    assert_int_equal(filemap_open(&m, name, ERR_MODEL, NULL), 0);
+    filemap_touch(m.data + 1, 0);
+    filemap_touch(m.data + page / 2, n / 2 - page / 2 + 1);
+    filemap_touch(m.data + n / 2 + 1, n / 2 - 1);
+    long before = faults();
+    for (size_t i = 0; i < n; i += page)
+        sum += m.data[i];
+    assert_int_equal(sum, 0);
+    assert_in_range(faults() - before, 0, 8); // the loop's own code
+    filemap_close(&m);
+    unlink(name);
+}
+
 static void empty_file_is_a_file(void **state)
 {
     struct filemap m;
@@ -191,6 +228,7 @@ int main(void)
         cmocka_unit_test(does_not_wait_for_a_fifo),
         cmocka_unit_test(follows_no_loop),
         cmocka_unit_test(maps_the_bytes),
+        cmocka_unit_test(touched_bytes_meet_no_fault),
         cmocka_unit_test(empty_file_is_a_file),
         cmocka_unit_test(reads_up_to_the_maximum),
         cmocka_unit_test(sparse_giant_costs_nothing),
