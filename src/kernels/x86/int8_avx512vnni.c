@@ -89,4 +89,5 @@ void kernels_set_avx512vnni(struct kernels *k)
     k->tier = CPU_AVX512VNNI;
     int8_set_lanes(&k->int8);
     k->int8.for_blocks = true;
+    dots_set_avx512vnni(&k->dots);
 }
