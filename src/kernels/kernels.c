@@ -50,13 +50,15 @@ void kernels_set_ref(struct kernels *k)
     product_set_ref(&k->f32, false);
     product_set_ref(&k->bf16, true);
     int8_set_ref(&k->int8);
+    dots_set_ref(&k->dots);
     rows_set_ref(k);
 }
 
 size_t product_x_stride(const struct product_kernels *p, size_t k)
 {
     size_t bytes, scales = p->steps ? div_up(k, KERNEL_INT8_BLOCK) * sizeof(struct int8_step) : 0;
-    if (!mul_size(round_up(k, X_ROUND), p->x_elem, &bytes) || !add_size(bytes, scales, &bytes) ||
+    size_t n = p->x_block ? div_up(k, p->x_block) : round_up(k, X_ROUND);
+    if (!mul_size(n, p->x_elem, &bytes) || !add_size(bytes, scales, &bytes) ||
         bytes > SIZE_MAX - 2 * LINE)
         return SIZE_MAX;
     bytes = round_up(bytes, LINE);

@@ -102,15 +102,19 @@ struct mix_job {
 // factors are rounded to bf16 (nearest even) and the sums are f32 (ref: double, then f32). int8: both
 // factors are levels; the sum of a block is an integer, the same in every tier, and joins the f32 sum of the
 // blocks with both steps. int8 has prepare and many only; few and attention are NULL.
+// dots: weights in blocks only, with their values as they are stored; x has a step for every 16 inputs and
+// levels of 16 bits against Q6_K and Q8_0, of 8 bits against the coarser types (kernels/dots_parts.h). prepare
+// and few only.
 struct product_kernels {
-    size_t x_elem;        // bytes of one element of a prepared row
+    size_t x_elem;        // bytes of one element of a prepared row, or of x_block of them
+    size_t x_block;       // 0 = elements
     size_t panel;         // `many` works on this many outputs at once: cut n at multiples of it
     size_t block;         // scratch of `many` holds this many outputs ...
     size_t depth;         // ... times this many inputs
     size_t scratch_bytes; // of `many`; may be 0
     bool round;           // both factors are rounded to bf16
     bool steps;           // int8
-    bool for_blocks;      // int8: weights in blocks are faster this way than in bf16
+    bool for_blocks;      // int8, dots: weights in blocks are faster this way than in bf16
 
     // dst = x [m, k] in the form that few and many read: row r at byte r * product_x_stride(p, k),
     // 64-byte aligned, zeros behind the last element. dst is 64-byte aligned.
@@ -160,7 +164,7 @@ struct product_kernels {
 
 struct kernels {
     enum cpu_tier tier; // best one in use
-    struct product_kernels f32, bf16, int8;
+    struct product_kernels f32, bf16, int8, dots;
 
     // Conversions of F32, F16 and BF16 at any byte address. to_f32 is exact; from_f32 rounds to nearest
     // even. Every tier gives the same bits, subnormals included (a NaN stays one, its payload may not).

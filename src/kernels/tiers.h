@@ -32,6 +32,9 @@ void int8_set_ref(struct product_kernels *p);
 void int8_set_avx2(struct product_kernels *p);
 void int8_set_neon(struct product_kernels *p);
 
+// The products of few rows with weights in blocks.
+void dots_set_ref(struct product_kernels *p);
+
 // `few` of weights in blocks, plain C on both forms of prepared rows.
 void product_few_blocks(const struct product_kernels *p, const struct product_job *j);
 

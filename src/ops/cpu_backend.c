@@ -23,9 +23,11 @@ const struct product_kernels *cpu_products(const struct ops *o)
 const struct product_kernels *cpu_layer_products(const struct ops *o, const struct linear *w,
                                                  bool few)
 {
-    const struct product_kernels *p = &o->kernels->int8;
-    if (few || w->fine || w->w.rank != 2 || o->compute == COMPUTE_F32)
+    const struct product_kernels *p = few ? &o->kernels->dots : &o->kernels->int8;
+    if (w->fine || w->w.rank != 2 || o->compute == COMPUTE_F32)
         return cpu_products(o);
+    if (few)
+        return p->for_blocks && dtype_is_block(w->w.dtype) ? p : cpu_products(o);
     if (o->compute == COMPUTE_INT8 || (p->for_blocks && dtype_is_block(w->w.dtype)))
         return p;
     return cpu_products(o);

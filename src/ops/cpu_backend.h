@@ -20,9 +20,9 @@ struct cpu {
 
 // The products' kernels for o's precision: of attention, of thin products, of few rows.
 const struct product_kernels *cpu_products(const struct ops *o);
-// Those of a linear layer. More than few rows: int8 if that is o's precision, and for weights in blocks unless
-// o's is f32, where int8 is the faster way to unpack them. Not for layers that are fine, nor
-// for the patches, whose weight is no matrix.
+// Those of a linear layer. Unless o's precision is f32, weights in blocks have kernels of their own where the tier
+// says that these are faster: dots for few rows, int8 for more, where int8 may be o's precision anyway. Not for layers
+// that are fine, nor for the patches, whose weight is no matrix.
 const struct product_kernels *cpu_layer_products(const struct ops *o, const struct linear *w,
                                                  bool few);
 
@@ -89,9 +89,9 @@ size_t cpu_product_scratch(const struct ops *o, struct product_size z, bool adde
 bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
                       struct thread_scratch scratch);
 
-// Rows [n, d_in] prepared for cpu_products() and for int8; NULL what no layer reads.
+// Rows [n, d_in] prepared for cpu_products() and in levels, for int8 or dots; NULL what no layer reads.
 struct prepared {
-    void *plain, *int8;
+    void *plain, *levels;
 };
 struct input_scratch {
     struct prepared x;

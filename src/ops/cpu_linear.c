@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Linear layers on the CPU.
 //
-//   xp  = prepare(input)                   once for all layers that read it, rows shared out; in int8 as
-//                                          levels too, or alone
+//   xp  = prepare(input)                   once for all layers that read it, rows shared out; as levels too,
+//                                          or alone, where layers read those
 //   t_i = lora_scale * (xp A_i^T)          LoRA only (SPEC 2.4): [n, r]
 //   y_i = xp W_i^T + b_i + t_i B_i^T       one task = one rectangle, see cpu_product.c
 //
@@ -25,6 +25,7 @@ enum { PREPARE_TASK = 16384 }; // elements, as for other row work
 struct prepare_job {
     const struct ops *o;
     struct prepared dst;
+    const struct product_kernels *levels; // of dst.levels
     const struct linear_input *in;
     const float *norm;
     struct thread_scratch row; // f32 [d_in]
@@ -67,14 +68,14 @@ static void prepare_rows(const struct product_kernels *p, void *dst, size_t from
 static void prepare_task(void *ctx, size_t task, unsigned thread)
 {
     const struct prepare_job *j = ctx;
-    const struct product_kernels *p = cpu_products(j->o), *int8 = &j->o->kernels->int8;
+    const struct product_kernels *p = cpu_products(j->o);
     struct mat x = j->in->x;
     size_t from = task * j->chunk, end = min_size(from + j->chunk, x.rows);
     size_t step = j->in->kind == INPUT_ROWS ? end - from : 1;
     for (size_t r = from; r < end; r += step) {
         const float *row = input_row(j, r, scratch_of(&j->row, thread));
         prepare_rows(p, j->dst.plain, r, x, row, step);
-        prepare_rows(int8, j->dst.int8, r, x, row, step);
+        prepare_rows(j->levels, j->dst.levels, r, x, row, step);
     }
 }
 
@@ -84,26 +85,28 @@ static void *prepared_scratch(struct ops *o, const struct product_kernels *p, si
     return ops_push_n(o, rows, product_x_stride(p, cols));
 }
 
-static bool is_int8(const struct ops *o, const struct linear *w, size_t rows)
+// The kernels that read levels of so many rows.
+static const struct product_kernels *level_products(const struct ops *o, size_t rows)
 {
-    return cpu_layer_products(o, w, cpu_few(o, rows))->steps;
+    return cpu_few(o, rows) ? &o->kernels->dots : &o->kernels->int8;
 }
 
 void cpu_input_scratch(struct ops *o, const struct linear_input *in, const struct linear *const *w,
                        size_t n_w, struct input_scratch *s)
 {
     size_t d = in->x.cols, rows = in->x.rows;
-    bool plain = false, int8 = false;
+    const struct product_kernels *p = level_products(o, rows);
+    bool plain = false, some = false;
     *s = (struct input_scratch){0};
     for (size_t i = 0; i < n_w; i++) {
-        bool levels = is_int8(o, w[i], rows);
-        int8 = int8 || levels;
+        bool levels = cpu_layer_products(o, w[i], cpu_few(o, rows)) == p;
+        some = some || levels;
         plain = plain || !levels || tensor_present(&w[i]->lora_a);
     }
     if (plain)
         s->x.plain = prepared_scratch(o, cpu_products(o), rows, d);
-    if (int8)
-        s->x.int8 = prepared_scratch(o, &o->kernels->int8, rows, d);
+    if (some)
+        s->x.levels = prepared_scratch(o, p, rows, d);
     if (in->kind == INPUT_RMS_NORM)
         s->norm = cpu_vector_scratch(o, d);
     if (in->kind != INPUT_ROWS)
@@ -116,6 +119,7 @@ static bool prepare_input(struct ops *o, const struct linear_input *in,
     if (o->status.code != 0)
         return false;
     struct prepare_job j = {.o = o, .dst = s->x, .in = in, .row = s->row};
+    j.levels = level_products(o, in->x.rows);
     if (in->kind == INPUT_RMS_NORM)
         j.norm = cpu_vector(o, in->norm, s->norm);
     j.chunk = max_size(1, PREPARE_TASK / in->x.cols);
@@ -219,7 +223,7 @@ static struct product_run run_of(struct ops *o, struct mat y, const struct linea
     const struct product_kernels *p = cpu_layer_products(o, w, few);
     struct product_run r = {
         .p = p,
-        .first = job_of(y, p->steps ? x.int8 : x.plain, &w->w, linear_inputs(w)),
+        .first = job_of(y, p == cpu_products(o) ? x.plain : x.levels, &w->w, linear_inputs(w)),
         .few = few,
     };
     if (tensor_present(&w->b))

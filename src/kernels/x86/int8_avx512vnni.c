@@ -90,4 +90,5 @@ void kernels_set_avx512vnni(struct kernels *k)
     int8_set_lanes(&k->int8);
     k->int8.for_blocks = true;
     k->int8.attention = attention_avx512vnni;
+    dots_set_avx512vnni(&k->dots);
 }

@@ -7,6 +7,8 @@
 
 // `few` on rows prepared in bf16, for every type of blocks.
 void few_blocks_avx512bf16(const struct product_kernels *p, const struct product_job *j);
+// The kernels for few rows and weights in blocks.
+void dots_set_avx512vnni(struct product_kernels *p);
 // As `levels` of struct product_kernels, of every type of blocks.
 float block_levels_avx512vnni(int8_t *q, const void *w, enum dtype t, size_t n);
 // As `unpack` of struct product_kernels.

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+// Dot products of few rows with weights in blocks in AVX512-VNNI, at the speed of memory.
+//
+//   levels of 256 weights, 4 vectors; 16 weights of a group to a lane (dots_levels.h)    once for up to 8 rows of x
+//   t[lane]    = sum of weight levels times x levels, an integer                         vpdpbusd
+//   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
+//
+// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. With several rows, sixteen
+// rows of W go through a stretch of x that stays in L1, before the next stretch; their sums wait in between. The
+// order of the sum is the same for one row as for eight.
+//
+// Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
+#include "kernels/x86/lanes_avx512.h"
+
+#include "base/size.h"
+#include "kernels/tiers.h"
+#include "kernels/x86/dots_levels.h"
+#include "kernels/x86/tiers_blocks.h"
+
+enum {
+    STRETCH = 1 << 13, // inputs of all rows that stay in L1
+    CHUNK = 64,        // outputs whose sums are kept
+    GROUP = 16,        // outputs that share a stretch
+    VECTOR = 64,       // bytes
+};
+
+// ---- x
+
+// 256 inputs at x, the rest of them zeros.
+static void prepare_block(struct dots_block *to, const float *x, size_t n)
+{
+    const __m512i unsign = _mm512_set1_epi32(0x7fffffff);
+    __m512 v[DOTS_LANES];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < DOTS_LANES; i++) {
+        size_t at = min_size(i * LANES, n);
+        v[i] = lanes_load_n(x + at, min_size(LANES, n - at));
+    }
+    lanes_transpose(v); // now input i of every lane
+    __m512i top = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (size_t i = 0; i < DOTS_LANES; i++)
+        top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v[i]), unsign));
+    __mmask16 bad = _mm512_cmpge_epu32_mask(top, _mm512_set1_epi32(0x7f800000));
+    __mmask16 none = bad | _mm512_cmplt_epu32_mask(top, _mm512_set1_epi32(17 << 23));
+    const __m512 most = _mm512_set1_ps(DOTS_TOP), size = _mm512_castsi512_ps(top);
+    __m512 step = _mm512_maskz_div_ps((__mmask16)~none, size, most);
+    __m512 inverse = _mm512_maskz_div_ps((__mmask16)~none, most, size);
+    step = _mm512_mask_mov_ps(step, bad, _mm512_set1_ps(NAN));
+    __m512i all = _mm512_setzero_si512(), highs = all;
+    const __m512i byte = _mm512_set1_epi32(0xff);
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; j++) {
+        __m512i high = _mm512_setzero_si512(), low = high;
+#pragma GCC unroll 4
+        for (unsigned b = 0; b < 4; b++) {
+            __m512 scaled = _mm512_maskz_mul_ps((__mmask16)~none, v[4 * j + b], inverse);
+            __m512i q = _mm512_cvtps_epi32(scaled);
+            __m512i h = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(128)), 8);
+            all = _mm512_add_epi32(all, q);
+            highs = _mm512_add_epi32(highs, h);
+            high = _mm512_or_si512(high, _mm512_slli_epi32(_mm512_and_si512(h, byte), 8 * b));
+            low = _mm512_or_si512(low, _mm512_slli_epi32(_mm512_and_si512(q, byte), 8 * b));
+        }
+        _mm512_store_si512(to->high + j * VECTOR, high);
+        _mm512_store_si512(to->low + j * VECTOR, low);
+    }
+    _mm512_store_ps(to->step, step);
+    __m512 wide = _mm512_mul_ps(step, _mm512_set1_ps(256));
+    _mm512_store_ps(to->sum, _mm512_mul_ps(wide, _mm512_cvtepi32_ps(highs)));
+    _mm512_store_si512(to->base, _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
+}
+
+static void prepare(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
+                    size_t m, size_t k)
+{
+    size_t bytes = product_x_stride(p, k);
+    for (size_t r = 0; r < m; r++, x += x_stride) {
+        uint8_t *row = (uint8_t *)dst + r * bytes;
+        struct dots_block *to = (struct dots_block *)(void *)row;
+        for (size_t i = 0; i < k; i += DOTS_BLOCK, to++)
+            prepare_block(to, x + i, min_size(DOTS_BLOCK, k - i));
+        memset(to, 0, bytes - (size_t)((uint8_t *)to - row));
+    }
+}
+
+// ---- products
+
+// In assembly, since gcc 12 copies the accumulator of the intrinsic.
+ALWAYS_INLINE __m512i dot_add(__m512i sum, __m512i w, __m512i x)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    return sum;
+}
+
+ALWAYS_INLINE __m512i dot_first(__m512i w, __m512i x)
+{
+    __m512i sum;
+    __asm__("vpxord %0, %0, %0\n\tvpdpbusd %2, %1, %0" : "=&v"(sum) : "v"(w), "v"(x));
+    return sum;
+}
+
+ALWAYS_INLINE __m512 step_add(enum dtype t, const struct levels *l, const struct dots_block *x,
+                              __m512i dot, __m512 step, __m512 sum)
+{
+    __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), step);
+    if (!dots_in_bytes(t))
+        return _mm512_fmadd_ps(l->scale, v, sum);
+    __m512 base = _mm512_mul_ps(l->base, _mm512_load_ps(x->sum));
+    return _mm512_add_ps(sum, _mm512_fmsub_ps(l->scale, v, base));
+}
+
+// Adds 256 weights of R rows of W times those of x to a and b.
+ALWAYS_INLINE void step_dots(enum dtype t, int R, const struct levels *l, const struct levels *k,
+                             const struct dots_block *x, __m512 *a, __m512 *b)
+{
+#define ADD(to, v, part, first) to = first ? dot_first(v, part) : dot_add(to, v, part)
+#define BOTH(i, plane, first)                                                                      \
+    do {                                                                                           \
+        __m512i part = _mm512_load_si512(x->plane + (i)*VECTOR);                                   \
+        ADD(d, l->v##i, part, first);                                                              \
+        if (R > 1)                                                                                 \
+            ADD(e, k->v##i, part, first);                                                          \
+    } while (0)
+    __m512i d = _mm512_setzero_si512(), e = d;
+    BOTH(0, high, true);
+    BOTH(1, high, false);
+    BOTH(2, high, false);
+    BOTH(3, high, false);
+    if (!dots_in_bytes(t)) {
+        const __m512i base = _mm512_load_si512(x->base);
+        d = _mm512_add_epi32(_mm512_slli_epi32(d, 8), base);
+        if (R > 1)
+            e = _mm512_add_epi32(_mm512_slli_epi32(e, 8), base);
+        BOTH(0, low, false);
+        BOTH(1, low, false);
+        BOTH(2, low, false);
+        BOTH(3, low, false);
+    }
+#undef BOTH
+#undef ADD
+    const __m512 step = _mm512_load_ps(x->step);
+    *a = step_add(t, l, x, d, step, *a);
+    if (R > 1)
+        *b = step_add(t, k, x, e, step, *b);
+}
+
+// The hardware's prefetchers start anew at every page, and hardly at all in a stretch of a row: into L2 what comes
+// `ahead` bytes later, into L1 what comes `next` bytes later (0 = nothing).
+ALWAYS_INLINE void bring(const uint8_t *w, size_t ahead, size_t next, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += VECTOR)
+        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
+    for (size_t line = 0; next > 0 && line < bytes; line += VECTOR)
+        __builtin_prefetch((const void *)((uintptr_t)w + next + line), 0, 3);
+}
+
+// The last n < 256 weights of a row, zeros behind them.
+ALWAYS_INLINE const uint8_t *rest_of(uint8_t *to, enum dtype t, const uint8_t *w, size_t n)
+{
+    memset(to, 0, step_bytes(t));
+    memcpy(to, w, n / BLOCK_SMALL * block_bytes(t));
+    return to;
+}
+
+// sum[row of x] += n inputs of a row of W times M rows of x, x_row bytes apart; with R == 2 also sum[8 + row] of the
+// next row of W, w_row bytes behind it.
+ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const uint8_t *w,
+                        size_t w_row, const uint8_t *x, size_t x_row, size_t n)
+{
+    const size_t bytes = step_bytes(t);
+    uint8_t last[2][8 * sizeof(struct block_q8_0)];
+    struct levels l, k;
+    __m512 a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
+    const uint8_t *x3 = M > 3 ? x + 3 * x_row : x, *x6 = M > 6 ? x + 6 * x_row : x;
+#define ROWS(what)                                                                                 \
+    do {                                                                                           \
+        what(0, x);                                                                                \
+        what(1, x + x_row);                                                                        \
+        what(2, x + 2 * x_row);                                                                    \
+        what(3, x3);                                                                               \
+        what(4, x3 + x_row);                                                                       \
+        what(5, x3 + 2 * x_row);                                                                   \
+        what(6, x6);                                                                               \
+        what(7, x6 + x_row);                                                                       \
+    } while (0)
+#define LOAD(r, x)                                                                                 \
+    a##r = M > r ? _mm512_load_ps(sum[r]) : _mm512_setzero_ps();                                   \
+    b##r = M > r && R > 1 ? _mm512_load_ps(sum[8 + r]) : _mm512_setzero_ps()
+#define STORE(r, x)                                                                                \
+    if (M > r)                                                                                     \
+        _mm512_store_ps(sum[r], a##r);                                                             \
+    if (M > r && R > 1)                                                                            \
+    _mm512_store_ps(sum[8 + r], b##r)
+#define DOT(r, x)                                                                                  \
+    if (M > r)                                                                                     \
+    step_dots(t, R, &l, &k, (const void *)(x), &a##r, &b##r)
+#define STEP(w, v)                                                                                 \
+    do {                                                                                           \
+        levels_of(&l, t, w);                                                                       \
+        if (R > 1)                                                                                 \
+            levels_of(&k, t, v);                                                                   \
+        ROWS(DOT);                                                                                 \
+    } while (0)
+    ROWS(LOAD);
+    for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
+        bring(w, (M > 1 ? GROUP : 2) * w_row, M > 1 ? (size_t)R * w_row : 0, bytes);
+        if (R > 1)
+            bring(w + w_row, GROUP * w_row, (size_t)R * w_row, bytes);
+        STEP(w, w + w_row);
+        w += bytes;
+        x += sizeof(struct dots_block);
+        x3 += sizeof(struct dots_block);
+        x6 += sizeof(struct dots_block);
+    }
+    if (!is_super(t) && n > 0) {
+        const uint8_t *here = rest_of(last[0], t, w, n);
+        const uint8_t *next = R > 1 ? rest_of(last[1], t, w + w_row, n) : here;
+        STEP(here, next);
+    }
+    ROWS(STORE);
+#undef STEP
+#undef DOT
+#undef STORE
+#undef LOAD
+#undef ROWS
+}
+
+// Outputs [o, o + n), n <= GROUP.
+ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_t x_row, size_t o,
+                         size_t n)
+{
+    _Alignas(64) float sum[GROUP][KERNEL_FEW_ROWS][LANES];
+    const size_t row_bytes = dtype_span(t, j->w_stride);
+    const size_t fits = (dots_in_bytes(t) ? 2 : 1) * (size_t)STRETCH / (size_t)M;
+    const size_t stretch = M > 1 ? fits / DOTS_BLOCK * DOTS_BLOCK : j->k;
+    memset(sum, 0, n * sizeof *sum);
+    for (size_t i = 0; i < j->k; i += stretch) {
+        const uint8_t *w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
+        const uint8_t *x = (const uint8_t *)j->x + i / DOTS_BLOCK * sizeof(struct dots_block);
+        size_t inputs = min_size(stretch, j->k - i), c = 0;
+        for (; M > 1 && c + 2 <= n; c += 2, w += 2 * row_bytes)
+            dots(sum[c], t, M, 2, w, row_bytes, x, x_row, inputs);
+        for (; c < n; c++, w += row_bytes)
+            dots(sum[c], t, M, 1, w, row_bytes, x, x_row, inputs);
+    }
+    for (size_t r = 0; r < (size_t)M; r++)
+        for (size_t c = 0; c < n; c++) {
+            float v = _mm512_reduce_add_ps(_mm512_load_ps(sum[c][r]));
+            v += j->bias ? j->bias[o + c] : 0.0f;
+            float *y = &j->y[r * j->y_stride + o + c];
+            *y = j->add ? *y + v : v;
+        }
+}
+
+ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M,
+                            const struct product_job *j)
+{
+    for (size_t o = 0; o < j->n; o += GROUP)
+        group(t, M, j, product_x_stride(p, j->k), o, min_size(GROUP, j->n - o));
+}
+
+ALWAYS_INLINE void few_type(const struct product_kernels *p, enum dtype t,
+                            const struct product_job *j)
+{
+    switch (j->m) {
+    case 0:
+        break;
+    case 1:
+        few_rows(p, t, 1, j);
+        break;
+    case 2:
+        few_rows(p, t, 2, j);
+        break;
+    case 3:
+        few_rows(p, t, 3, j);
+        break;
+    case 4:
+        few_rows(p, t, 4, j);
+        break;
+    case 5:
+        few_rows(p, t, 5, j);
+        break;
+    case 6:
+        few_rows(p, t, 6, j);
+        break;
+    case 7:
+        few_rows(p, t, 7, j);
+        break;
+    default:
+        few_rows(p, t, 8, j);
+    }
+}
+
+static void few(const struct product_kernels *p, const struct product_job *j)
+{
+    switch (j->w_type) {
+    case DT_Q4_0:
+        few_type(p, DT_Q4_0, j);
+        break;
+    case DT_Q4_1:
+        few_type(p, DT_Q4_1, j);
+        break;
+    case DT_Q5_0:
+        few_type(p, DT_Q5_0, j);
+        break;
+    case DT_Q8_0:
+        few_type(p, DT_Q8_0, j);
+        break;
+    case DT_Q4_K:
+        few_type(p, DT_Q4_K, j);
+        break;
+    case DT_Q5_K:
+        few_type(p, DT_Q5_K, j);
+        break;
+    default:
+        few_type(p, DT_Q6_K, j);
+    }
+}
+
+void dots_set_avx512vnni(struct product_kernels *p)
+{
+    p->prepare = prepare;
+    p->few = few;
+    p->for_blocks = true;
+}
