@@ -227,6 +227,7 @@ def baseline(phase):
 
 
 GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_linear"]
+GPU_TESTS = [*GPU_CHECKS, "test_batch_threads"]
 GPU_BENCHES = ["bench_linear", "bench_model", "bench_product"]
 GPU_SHORT = {"check_gpu_attention": "--short", "check_linear": "--quick"}
 
@@ -240,12 +241,12 @@ def cuda(phase):
     """The build for NVIDIA GPUs, on one if there is one; then its kernels on the CPU, emulated."""
     if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
         phase.note_skip("cuda", "nvcc is not installed")
-    elif build(phase, "cuda", ["ivchat_app", *GPU_CHECKS, *GPU_BENCHES]):
+    elif build(phase, "cuda", ["ivchat_app", *GPU_TESTS, *GPU_BENCHES]):
         run_programs(phase, "build-cuda", [t for t in listed("build-cuda") if "gpu" in t[2]])
         cuda_script(phase, "test_cuda_absent", "build-cuda", "tests/gpu/test_cuda_absent.py")
     if not shutil.which("c++"):
         phase.note_skip("cuda-emulated", "c++ is not installed")
-    elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_CHECKS]):
+    elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS]):
         tests = [(name, command and [*command, *([GPU_SHORT[name]] if name in GPU_SHORT else [])], *rest)
                  for name, command, *rest in listed("build-cuda-emulated") if "gpu" in rest[0]]
         run_programs(phase, "build-cuda-emulated", tests)
