@@ -242,6 +242,7 @@ def baseline(phase):
 
 
 GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_linear"]
+GPU_TESTS = [*GPU_CHECKS, "test_batch_threads"]
 GPU_BENCHES = ["bench_linear", "bench_model", "bench_product"]
 
 
@@ -256,11 +257,11 @@ def cuda(phase):
     """The build for NVIDIA GPUs, on one if there is one; then its kernels on the CPU, emulated."""
     if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
         phase.note_skip("cuda", "nvcc is not installed")
-    elif build(phase, "cuda", ["ivchat_app", *GPU_CHECKS, *GPU_BENCHES]):
+    elif build(phase, "cuda", ["ivchat_app", *GPU_TESTS, *GPU_BENCHES]):
         run_programs(phase, "build-cuda", cuda_tests("build-cuda", "test_cuda_absent"))
     if not shutil.which("c++"):
         phase.note_skip("cuda-emulated", "c++ is not installed")
-    elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_CHECKS]):
+    elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS]):
         tests = cuda_tests("build-cuda-emulated", "test_cuda_emulated")
         run_programs(phase, "build-cuda-emulated", shortened(tests, SLOW_GPU))
 

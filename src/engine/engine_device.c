@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Where the engine computes: the CPU, or a GPU whose memory then holds a copy of the weights.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -47,6 +48,9 @@ int engine_check_device(const char *device, struct err *e)
     return rc;
 }
 
+// For measurements (docs/GPU.md).
+static const char TRIALS[] = "IVCHAT_GPU_TRIALS";
+
 static void name_cpu(iv_engine *g)
 {
     snprintf(g->device, sizeof g->device, "cpu");
@@ -67,6 +71,10 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     if (weights && !gpu_weights_from_name(weights, &opt.weights))
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": expected plain, q8_0, q4_0, q4_k_m or q6_k",
                     weights));
+    const char *trials = getenv(TRIALS);
+    if (trials && !gpu_trials_from_text(trials, &opt.trials))
+        TRY(err_set(e, ERR_USAGE, "%s=%s: expected merge, fold, alpha, gelu with commas between",
+                    TRIALS, trials));
     if (opt.weights != GPU_WEIGHTS_PLAIN && g->compute != COMPUTE_BF16)
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)

@@ -32,9 +32,11 @@ bool gpu_weights_from_name(const char *name, enum gpu_weights *out);
 // Ways to compute that are measured but not in use: they round otherwise, and what they save is to be shown.
 enum gpu_trial {
     GPU_TRIAL_MERGE = 1, // LoRA merged into bf16 weights when they are brought to the device
-    GPU_TRIAL_FOLD = 2,  // LayerScale multiplied into bf16 weights there, so that the product itself adds
+    GPU_TRIAL_FOLD =
+        2, // LayerScale multiplied into bf16 weights there, so that the product itself adds
     GPU_TRIAL_ALPHA = 4, // LayerScale given to the product, which adds
-    GPU_TRIAL_GELU = 8,  // GELU of the video transformer by the product, which has the form with tanh
+    GPU_TRIAL_GELU =
+        8, // GELU of the video transformer by the product, which has the form with tanh
 };
 // Names of trials with commas between them: "merge", "fold", "alpha", "gelu". false = another word.
 bool gpu_trials_from_text(const char *text, unsigned *out);

@@ -164,11 +164,14 @@ static void block_forward(struct ops *o, const struct vit *v, const struct vit_b
 
     ops_pop(o, mark);
     struct mat f = ops_act(o, n, v->c.d_ffn);
+    bool early = ops_gelu_early(o);
     op_linears(
         o, f,
-        &(struct linear_input){.kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm2, .eps = RMS_EPS},
+        &(struct linear_input){
+            .kind = INPUT_RMS_NORM, .x = x, .norm = &b->norm2, .eps = RMS_EPS, .gelu = early},
         (const struct linear *[]){&b->fc1}, 1);
-    op_linear_add(o, x, &(struct linear_input){.kind = INPUT_GELU, .x = f}, &b->fc2, &b->ls2);
+    op_linear_add(o, x, &(struct linear_input){.kind = early ? INPUT_ROWS : INPUT_GELU, .x = f},
+                  &b->fc2, &b->ls2);
     ops_pop(o, mark);
 }
 

@@ -77,6 +77,7 @@ struct backend {
 struct ops_traits {
     size_t few_rows, many_rows;
     enum dtype act; // of ops_act
+    bool gelu_early;
 };
 
 // First member of each backend's own struct.

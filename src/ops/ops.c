@@ -227,6 +227,11 @@ size_t ops_many_rows(const struct ops *o)
     return o->backend->traits ? o->backend->traits(o)->many_rows : 1;
 }
 
+bool ops_gelu_early(const struct ops *o)
+{
+    return o->backend->traits && o->backend->traits(o)->gelu_early;
+}
+
 bool ops_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos, size_t n)
 {
     o->in_step = o->status.code == 0;

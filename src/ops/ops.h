@@ -109,6 +109,9 @@ size_t ops_few_rows(const struct ops *o);
 // Rows of one call from which on more rows gain nothing: so many are worth putting together.
 size_t ops_many_rows(const struct ops *o);
 
+// Whether op_linears applies the GELU behind it (linear_input), rather than who reads it (INPUT_GELU).
+bool ops_gelu_early(const struct ops *o);
+
 // Scratch: f32 matrix from the arena, contents undefined; released by popping to an earlier mark.
 struct mat ops_mat(struct ops *o, size_t rows, size_t cols);
 // The same for what lies between a product and the next: f32 on the CPU, bf16 on a GPU that computes in bf16.
@@ -147,6 +150,8 @@ struct linear_input {
     struct mat up;             // SILU_MUL: the input is silu(x) * up
     const struct tensor *norm; // RMS_NORM: weight [d_in]
     float eps;                 // RMS_NORM
+    bool
+        gelu; // the outputs go through GELU at once, for an INPUT_ROWS: op_linears where ops_gelu_early says so
 };
 // y = [w[0](in) | w[1](in) | ...]: outputs side by side, together y.cols. y must not overlap the input.
 void op_linears(struct ops *o, struct mat y, const struct linear_input *in,

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Times of the model's stages on a GPU: vision of 3 clips of 8 frames, prefill of a prompt, decoding of one
-// sequence and of many at once. Medians; the profiles are sums of device time by launch.
+// sequence and of many at once, and of as many conversations with a thread each. Medians; the profiles are sums of
+// device time by launch. IVCHAT_GPU_TRIALS: docs/GPU.md.
 //   bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE [GPU_WEIGHTS]]]]]; N_CLIP 0 = no vision
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/batch.h"
 #include "engine/engine.h"
 #include "engine/runner.h"
 
@@ -172,6 +175,60 @@ static void bench_text(const iv_engine *g, size_t n_prompt, size_t n_seq)
     mem_free(logits);
 }
 
+struct talker {
+    const iv_engine *engine;
+    pthread_t thread;
+    size_t n_token;
+    double ms;
+};
+
+static void *talk(void *user)
+{
+    struct talker *t = user;
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_ask_options o = iv_ask_options_default();
+    struct iv_answer a;
+    iv_session *s;
+    o.max_new_tokens = 4 * STEPS;
+    o.ignore_eos = true;
+    if (iv_session_open(t->engine, NULL, &so, &s, NULL) != IV_OK)
+        return NULL;
+    if (iv_session_ask(s, "What is the person in the video doing, and where?", &o, &a, NULL) ==
+        IV_OK) {
+        t->n_token = a.n_token;
+        t->ms = a.generate_ms;
+        iv_answer_free(&a);
+    }
+    iv_session_close(s);
+    return NULL;
+}
+
+// As a server has them: their steps meet in the engine.
+static void bench_talks(const iv_engine *g, size_t n)
+{
+    struct talker t[RUNNER_MAX_BEAM] = {0};
+    struct batch_counts before = batch_counts(g->batch), after;
+    double sum = 0;
+    size_t n_done = 0;
+    for (size_t i = 0; i < n; i++) {
+        t[i].engine = g;
+        if (pthread_create(&t[i].thread, NULL, talk, &t[i]) != 0) {
+            fprintf(stderr, "bench_model: no thread\n");
+            exit(1);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        pthread_join(t[i].thread, NULL);
+        sum += t[i].ms > 0 ? (double)t[i].n_token * 1000 / t[i].ms : 0;
+        n_done += t[i].n_token > 0;
+    }
+    after = batch_counts(g->batch);
+    printf("decode, %zu conversations (%zu answered): %.0f tokens/s in all, %.1f rows a pass\n", n,
+           n_done, sum,
+           (double)(after.n_row - before.n_row) /
+               (double)(after.n_pass > before.n_pass ? after.n_pass - before.n_pass : 1));
+}
+
 int main(int argc, char **argv)
 {
     struct iv_engine_options opt = iv_engine_options_default();
@@ -199,6 +256,8 @@ int main(int argc, char **argv)
     if (n_clip > 0)
         bench_vision(g, n_clip);
     bench_text(g, n_prompt, n_seq);
+    if (n_seq > 0 && n_seq <= RUNNER_MAX_BEAM)
+        bench_talks(g, n_seq);
     iv_engine_close(g);
     return 0;
 }

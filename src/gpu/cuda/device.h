@@ -87,6 +87,8 @@ struct placed_linear {
     void *bias_bf16; // the same in bf16, or NULL
     size_t d_in, n_lora, k_out, n_out;
     float lora_scale;
+    float *bias_scaled; // f32 [n_out], the bias times a LayerScale, or NULL: GPU_TRIAL_ALPHA
+    bool folded;        // w and bias are times a LayerScale: GPU_TRIAL_FOLD
 
     // Quantised: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
     struct cuda_quant_weight part[PLACED_PARTS];
@@ -94,8 +96,11 @@ struct placed_linear {
 };
 // Whether g keeps w quantised.
 bool place_quantised(const struct gpu *g, const struct linear *w);
+// Whether g merges w's LoRA into bf16 weights: GPU_TRIAL_MERGE.
+bool place_merges(const struct gpu *g, const struct linear *w);
+// scale: the LayerScale that w[0] always goes with, or NULL.
 int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
-                  const struct placed_linear **out, struct err *e);
+                  const struct tensor *scale, const struct placed_linear **out, struct err *e);
 // A vector as f32.
 int place_vector(struct gpu *g, const struct tensor *t, const float **out, struct err *e);
 // A matrix of rows to look up: bf16 stays bf16, all else becomes f32.
@@ -106,6 +111,8 @@ void placed_free(struct gpu *g);
 // place_quant.c: w's layers into p->part. scratch of its own; synchronous.
 int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                    struct placed_linear *p, struct err *e);
+// W + lora_scale B A of l as bf16 rows [n_out, stride] at dst.
+int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride, struct err *e);
 // What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
 // (F32 or BF16), dst_stride bytes apart.
 int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e);
@@ -121,13 +128,17 @@ struct device_product {
     size_t m, n, k, x_stride, w_stride;
     bool is_bf16; // x and w
     float alpha;
-    bool add;         // y is added to
-    const void *bias; // [n] in y's type, or NULL
-    void *workspace;  // PRODUCT_WORKSPACE bytes
+    bool add;                // y is added to
+    const void *bias;        // [n] in y's type, or NULL
+    const float *alpha_each; // f32 [n] on the device, instead of alpha; or NULL
+    bool gelu;               // y = GELU(...) in the form with tanh; only with bias
+    void *workspace;         // PRODUCT_WORKSPACE bytes
 };
 enum { PRODUCT_WORKSPACE = 64 << 20 };
 int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,
                    struct err *e);
+// Whether the library has an algorithm for p.
+bool product_serves(struct gpu *g, const struct device_product *p);
 // From here on; the default is device_product.c's. For measurements: with another rule a row rounds differently.
 void product_set_rule(struct gpu *g, struct product_rule rule);
 void product_free(struct gpu *g);

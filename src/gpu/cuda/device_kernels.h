@@ -189,10 +189,10 @@ int cuda_embed(struct cuda_view y, struct cuda_view table, const int32_t *ids, v
 // InternLM2: columns of qkv are n_kv groups of (n_head / n_kv query heads, key, value), d_head each
 int cuda_split_wqkv(struct cuda_view q, struct cuda_view k, struct cuda_view v,
                     struct cuda_view qkv, int d_head, void *stream);
-// Patch rows of pixels f32 [n_frame, 3, size, size]: out [n_frame (size/patch)^2, k_out] of its type, columns
+// Patch rows of pixels, f32 or bf16 [n_frame, 3, size, size]: out [n_frame (size/patch)^2, k_out] of its type, columns
 // (channel, y, x), zero behind 3 patch^2.
-int cuda_patches(struct cuda_view out, const float *pixels, int n_frame, int size, int patch,
-                 void *stream);
+int cuda_patches(struct cuda_view out, const void *pixels, bool pixels_bf16, int n_frame, int size,
+                 int patch, void *stream);
 
 #ifdef __cplusplus
 }

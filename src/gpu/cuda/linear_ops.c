@@ -28,10 +28,10 @@ struct run {
 };
 
 // Number of columns of the product's input, without the weights being there.
-static size_t product_columns(const struct linear *const *w, size_t n_w)
+static size_t product_columns(const struct gpu *g, const struct linear *const *w, size_t n_w)
 {
     size_t d = linear_inputs(w[0]);
-    for (size_t i = 0; i < n_w; i++)
+    for (size_t i = 0; i < n_w && !place_merges(g, w[0]); i++)
         d += tensor_present(&w[i]->lora_a) ? w[i]->lora_a.dim[0] : 0;
     return round_up(d, PLACED_K_STEP);
 }
@@ -44,11 +44,12 @@ static size_t most_outputs(const struct linear *const *w, size_t n_w)
     return n;
 }
 
-static bool find_weights(struct ops *o, const struct linear *const *w, size_t n_w, struct run *r)
+static bool find_weights(struct ops *o, const struct linear *const *w, size_t n_w,
+                         const struct tensor *scale, struct run *r)
 {
     struct stream *s = stream_of(o);
     struct err e = {0};
-    if (stream_wants_weights(o) && place_linears(s->gpu, w, n_w, &r->w, &e) != 0)
+    if (stream_wants_weights(o) && place_linears(s->gpu, w, n_w, scale, &r->w, &e) != 0)
         ops_fail(o, e.code, "%s", e.msg);
     return !s->is_virtual && o->status.code == 0;
 }
@@ -58,16 +59,16 @@ static bool begin_quantised(struct ops *o, const struct linear_input *in,
 {
     r->rows = in->x;
     r->quants = ops_push(o, cuda_quant_input_bytes((int)in->x.rows, (int)linear_inputs(w[0])));
-    return find_weights(o, w, n_w, r);
+    return find_weights(o, w, n_w, NULL, r);
 }
 
 // Pushes what the op needs; false = go no further (virtual, or failed).
 static bool begin(struct ops *o, const struct linear_input *in, const struct linear *const *w,
-                  size_t n_w, struct run *r)
+                  size_t n_w, const struct tensor *scale, struct run *r)
 {
     struct stream *s = stream_of(o);
     bool quantised = place_quantised(s->gpu, w[0]);
-    size_t k = quantised ? linear_inputs(w[0]) : product_columns(w, n_w);
+    size_t k = quantised ? linear_inputs(w[0]) : product_columns(s->gpu, w, n_w);
     enum dtype t = s->traits.act;
     *r = (struct run){.few = t == DT_BF16 && in->x.rows <= CUDA_FEW_ROWS, .quantised = quantised};
     if (quantised && r->few)
@@ -81,7 +82,7 @@ static bool begin(struct ops *o, const struct linear_input *in, const struct lin
         void *data = ops_push_n(o, in->x.rows * k, dtype_bytes(t));
         r->rows = (struct mat){data, t, in->x.rows, k, k};
     }
-    return find_weights(o, w, n_w, r);
+    return find_weights(o, w, n_w, scale, r);
 }
 
 static void product(struct ops *o, const struct device_product *p)
@@ -197,6 +198,24 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
                      "a quantised layer of few rows");
 }
 
+static struct device_product many_product(struct mat y, const struct run *r, bool add)
+{
+    const struct placed_linear *w = r->w;
+    return (struct device_product){.y = view_of(y),
+                                   .x = r->rows.data,
+                                   .w = w->w,
+                                   .m = y.rows,
+                                   .n = w->n_out,
+                                   .k = w->k_out,
+                                   .x_stride = r->rows.stride,
+                                   .w_stride = w->k_out,
+                                   .is_bf16 = r->rows.dtype == DT_BF16,
+                                   .alpha = 1.0f,
+                                   .add = add,
+                                   .bias =
+                                       y.dtype == DT_BF16 ? w->bias_bf16 : (const void *)w->bias};
+}
+
 // y (+)= rows * w
 static void multiply(struct ops *o, struct mat y, const struct run *r, bool add, const float *scale)
 {
@@ -217,19 +236,21 @@ static void multiply(struct ops *o, struct mat y, const struct run *r, bool add,
         stream_check(o, cuda_few_linear(&f, s->stream), "a linear layer of few rows");
         return;
     }
-    bool y_bf16 = y.dtype == DT_BF16;
-    product(o, &(struct device_product){.y = view_of(y),
-                                        .x = r->rows.data,
-                                        .w = w->w,
-                                        .m = y.rows,
-                                        .n = w->n_out,
-                                        .k = w->k_out,
-                                        .x_stride = r->rows.stride,
-                                        .w_stride = w->k_out,
-                                        .is_bf16 = r->rows.dtype == DT_BF16,
-                                        .alpha = 1.0f,
-                                        .add = add,
-                                        .bias = y_bf16 ? w->bias_bf16 : (const void *)w->bias});
+    struct device_product p = many_product(y, r, add);
+    product(o, &p);
+}
+
+// y = GELU of the product, in one go where that is possible.
+static void multiply_gelu(struct ops *o, struct mat y, const struct run *r)
+{
+    if (r->few || r->quantised || y.dtype != DT_BF16 || !r->w->bias_bf16) {
+        multiply(o, y, r, false, NULL);
+        stream_check(o, cuda_gelu(view_of(y), stream_of(o)->stream), "GELU");
+        return;
+    }
+    struct device_product p = many_product(y, r, false);
+    p.gelu = true;
+    product(o, &p);
 }
 
 void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
@@ -238,9 +259,12 @@ void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
     size_t mark = ops_mark(o);
     struct run r;
     const float *norm = in->kind == INPUT_RMS_NORM ? stream_vector(o, in->norm) : NULL;
-    if (begin(o, in, w, n_w, &r)) {
+    if (begin(o, in, w, n_w, NULL, &r)) {
         prepare(o, in, norm, &r);
-        multiply(o, y, &r, false, NULL);
+        if (in->gelu)
+            multiply_gelu(o, y, &r);
+        else
+            multiply(o, y, &r, false, NULL);
     }
     ops_pop(o, mark);
 }
@@ -250,20 +274,36 @@ void gpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *
     gpu_linears(o, y, &(struct linear_input){.kind = INPUT_ROWS, .x = x}, &w, 1);
 }
 
+// x += s (rows * w), s and the bias by the product itself. false = the library cannot.
+static bool multiply_alpha(struct ops *o, struct mat x, const struct run *r, const float *s)
+{
+    struct device_product p = many_product(x, r, true);
+    p.alpha_each = s;
+    p.bias = r->w->bias_scaled;
+    if (o->status.code != 0 || !product_serves(stream_of(o)->gpu, &p))
+        return false;
+    product(o, &p);
+    return true;
+}
+
 void gpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
                     const struct linear *w, const struct tensor *scale)
 {
     size_t mark = ops_mark(o);
     struct run r;
+    unsigned trials = stream_of(o)->gpu->trials;
     const float *norm = in->kind == INPUT_RMS_NORM ? stream_vector(o, in->norm) : NULL;
     const float *s = stream_vector(o, scale);
-    bool go = begin(o, in, &w, 1, &r);
-    bool direct = r.few || !scale; // else cuBLASLt cannot scale: first y, then x += s y
+    bool go = begin(o, in, &w, 1, scale, &r);
+    bool folded = scale && trials & GPU_TRIAL_FOLD && !r.quantised;
+    bool direct = r.few || folded || !scale; // else cuBLASLt cannot scale: first y, then x += s y
     struct mat y = direct ? x : ops_act(o, x.rows, x.cols);
     if (go && o->status.code == 0) {
         prepare(o, in, norm, &r);
-        multiply(o, y, &r, direct, r.few ? s : NULL);
-        if (!direct)
+        bool done = !direct && trials & GPU_TRIAL_ALPHA && multiply_alpha(o, x, &r, s);
+        if (!done)
+            multiply(o, y, &r, direct, r.few && !folded ? s : NULL);
+        if (!done && !direct)
             stream_check(o, cuda_add(view_of(x), view_of(y), s, stream_of(o)->stream), "adding");
     }
     ops_pop(o, mark);
@@ -273,21 +313,26 @@ void gpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_
                      size_t patch, const struct linear *w)
 {
     struct stream *s = stream_of(o);
-    size_t mark = ops_mark(o), n = n_frame * 3 * size * size, k = product_columns(&w, 1);
+    size_t mark = ops_mark(o), n = n_frame * 3 * size * size, k = product_columns(s->gpu, &w, 1);
     enum dtype t = s->traits.act;
     struct err e = {0};
-    float *raw = ops_push_n(o, n, sizeof *raw);
+    // rounded before they travel, to what the rows would be rounded to
+    void *raw = ops_push_n(o, n, dtype_bytes(t));
     void *rows = ops_push_n(o, y.rows * k, dtype_bytes(t));
     struct run r = {.few = t == DT_BF16 && y.rows <= CUDA_FEW_ROWS,
                     .rows = {rows, t, y.rows, k, k}};
-    if (stream_wants_weights(o) && place_linears(s->gpu, &w, 1, &r.w, &e) != 0)
+    if (stream_wants_weights(o) && place_linears(s->gpu, &w, 1, NULL, &r.w, &e) != 0)
         ops_fail(o, e.code, "%s", e.msg);
     if (!s->is_virtual && o->status.code == 0) {
-        stream_put(o, raw, pixels, n * sizeof *raw);
+        if (t == DT_BF16)
+            stream_put_bf16(o, raw, pixels, n);
+        else
+            stream_put(o, raw, pixels, n * sizeof *pixels);
         struct mat cols = r.rows;
-        stream_check(
-            o, cuda_patches(view_of(cols), raw, (int)n_frame, (int)size, (int)patch, s->stream),
-            "patches");
+        stream_check(o,
+                     cuda_patches(view_of(cols), raw, t == DT_BF16, (int)n_frame, (int)size,
+                                  (int)patch, s->stream),
+                     "patches");
         multiply(o, y, &r, false, NULL);
     }
     ops_pop(o, mark);

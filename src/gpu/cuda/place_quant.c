@@ -18,6 +18,13 @@ bool place_quantised(const struct gpu *g, const struct linear *w)
            w->w.dim[1] % 32 == 0 && w->w.name && !strncmp(w->w.name, LANGUAGE, sizeof LANGUAGE - 1);
 }
 
+bool place_merges(const struct gpu *g, const struct linear *w)
+{
+    return g->trials & GPU_TRIAL_MERGE && g->weights == GPU_WEIGHTS_PLAIN && w->w.rank == 2 &&
+           w->w.dim[1] % PLACED_K_STEP == 0 && w->w.name &&
+           !strncmp(w->w.name, LANGUAGE, sizeof LANGUAGE - 1);
+}
+
 // Q4_K_M gives more bits to the first and last eighth of the layers and to every third between.
 static bool more_bits(size_t layer, size_t n)
 {
@@ -72,35 +79,44 @@ struct slab {
     size_t rows;
 };
 
+// Rows [from, from + m) of l, with LoRA merged in, into s->w.
+static int merged_rows(struct gpu *g, const struct linear *l, size_t from, size_t m,
+                       const struct slab *s, struct err *e)
+{
+    int rc;
+    size_t k = l->w.dim[1], r = s->a ? l->lora_a.dim[0] : 0;
+    struct tensor rows = l->w, b = l->lora_b;
+    rows.data = (const char *)l->w.data + from * k * dtype_bytes(l->w.dtype);
+    TRY(place_rows(g, &rows, m, k, s->w, k * sizeof(float), DT_F32, e));
+    if (r == 0)
+        return 0;
+    b.data = (const char *)b.data + from * r * dtype_bytes(b.dtype);
+    TRY(place_rows(g, &b, m, r, s->b, r * sizeof(float), DT_F32, e));
+    TRY(device_product(g,
+                       &(struct device_product){.y = {s->w, false, (int)m, (int)k, (int64_t)k},
+                                                .x = s->b,
+                                                .w = s->a,
+                                                .m = m,
+                                                .n = k,
+                                                .k = r,
+                                                .x_stride = r,
+                                                .w_stride = r,
+                                                .alpha = l->lora_scale,
+                                                .add = true,
+                                                .workspace = s->workspace},
+                       g->copies, e));
+fail:
+    return rc;
+}
+
 static int quantise_rows(struct gpu *g, const struct linear *l, struct cuda_quant_weight part,
                          size_t first, const struct slab *s, struct err *e)
 {
     int rc;
-    size_t n = l->w.dim[0], k = l->w.dim[1], r = s->a ? l->lora_a.dim[0] : 0;
+    size_t n = l->w.dim[0], k = l->w.dim[1];
     for (size_t from = 0; from < n; from += s->rows) {
         size_t m = min_size(s->rows, n - from);
-        struct tensor rows = l->w;
-        rows.data = (const char *)l->w.data + from * k * dtype_bytes(l->w.dtype);
-        TRY(place_rows(g, &rows, m, k, s->w, k * sizeof(float), DT_F32, e));
-        if (r > 0) {
-            struct tensor b = l->lora_b;
-            b.data = (const char *)b.data + from * r * dtype_bytes(b.dtype);
-            TRY(place_rows(g, &b, m, r, s->b, r * sizeof(float), DT_F32, e));
-            TRY(device_product(
-                g,
-                &(struct device_product){.y = {s->w, false, (int)m, (int)k, (int64_t)k},
-                                         .x = s->b,
-                                         .w = s->a,
-                                         .m = m,
-                                         .n = k,
-                                         .k = r,
-                                         .x_stride = r,
-                                         .w_stride = r,
-                                         .alpha = l->lora_scale,
-                                         .add = true,
-                                         .workspace = s->workspace},
-                g->copies, e));
-        }
+        TRY(merged_rows(g, l, from, m, s, e));
         struct cuda_view f32 = {s->w, false, (int)m, (int)k, (int64_t)k};
         int status = cuda_quant_pack(s->blocks, part.type, f32, g->copies);
         if (status == 0)
@@ -114,30 +130,69 @@ fail:
     return rc;
 }
 
+// slab for l's rows; without blocks when block_bytes is 0. The caller frees it, and counts it as gone.
+static int slab_init(struct gpu *g, const struct linear *l, size_t block, size_t block_bytes,
+                     struct slab *s, struct err *e)
+{
+    int rc;
+    size_t n = l->w.dim[0], k = l->w.dim[1];
+    *s = (struct slab){.rows = min_size(n, max_size(SLAB_BYTES / (k * sizeof(float)), 1))};
+    TRY(place_alloc(g, s->rows * k * sizeof(float), l->w.name, &s->w, e));
+    if (block_bytes > 0)
+        TRY(place_alloc(g, s->rows * (k / block) * block_bytes, l->w.name, &s->blocks, e));
+    if (tensor_present(&l->lora_a)) {
+        TRY(place_alloc(g, PRODUCT_WORKSPACE, l->w.name, &s->workspace, e));
+        TRY(place_alloc(g, s->rows * l->lora_a.dim[0] * sizeof(float), l->w.name, &s->b, e));
+        TRY(place_transposed(g, &l->lora_a, &s->a, e));
+    }
+fail:
+    return rc;
+}
+
+static void slab_free(struct slab *s)
+{
+    (void)cudaFree(s->w);
+    (void)cudaFree(s->blocks);
+    (void)cudaFree(s->workspace);
+    (void)cudaFree(s->b);
+    (void)cudaFree(s->a);
+}
+
 static int quantise_layer(struct gpu *g, const struct linear *l, struct cuda_quant_weight part,
                           size_t first, struct err *e)
 {
     int rc;
-    struct slab s = {0};
-    size_t n = l->w.dim[0], k = l->w.dim[1], counted = g->weight_bytes;
-    size_t block = (size_t)cuda_quant_block(part.type);
-    s.rows = min_size(n, max_size(SLAB_BYTES / (k * sizeof(float)), 1));
-    TRY(place_alloc(g, s.rows * k * sizeof(float), l->w.name, &s.w, e));
-    TRY(place_alloc(g, s.rows * (k / block) * (size_t)cuda_quant_block_bytes(part.type), l->w.name,
-                    &s.blocks, e));
-    if (tensor_present(&l->lora_a)) {
-        TRY(place_alloc(g, PRODUCT_WORKSPACE, l->w.name, &s.workspace, e));
-        TRY(place_alloc(g, s.rows * l->lora_a.dim[0] * sizeof(float), l->w.name, &s.b, e));
-        TRY(place_transposed(g, &l->lora_a, &s.a, e));
-    }
+    struct slab s;
+    size_t counted = g->weight_bytes;
+    TRY(slab_init(g, l, (size_t)cuda_quant_block(part.type),
+                  (size_t)cuda_quant_block_bytes(part.type), &s, e));
     TRY(quantise_rows(g, l, part, first, &s, e));
 fail:
-    (void)cudaFree(s.w);
-    (void)cudaFree(s.blocks);
-    (void)cudaFree(s.workspace);
-    (void)cudaFree(s.b);
-    (void)cudaFree(s.a);
+    slab_free(&s);
     g->weight_bytes = counted; // all of that was for the moment
+    return rc;
+}
+
+int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride, struct err *e)
+{
+    int rc;
+    struct slab s;
+    size_t n = l->w.dim[0], k = l->w.dim[1], counted = g->weight_bytes;
+    TRY(slab_init(g, l, 1, 0, &s, e));
+    for (size_t from = 0; from < n; from += s.rows) {
+        size_t m = min_size(s.rows, n - from);
+        TRY(merged_rows(g, l, from, m, &s, e));
+        struct cuda_view f32 = {s.w, false, (int)m, (int)k, (int64_t)k};
+        struct cuda_view to = {(char *)dst + from * stride, true, (int)m, (int)k,
+                               (int64_t)(stride / 2)};
+        int status = cuda_copy(to, f32, g->copies);
+        if (status != 0)
+            TRY(cuda_error(e, ERR_FAIL, g, l->w.name, (cudaError_t)status));
+        TRY(place_finish(g, e));
+    }
+fail:
+    slab_free(&s);
+    g->weight_bytes = counted;
     return rc;
 }
 

@@ -179,8 +179,50 @@ int place_finish(struct gpu *g, struct err *e)
 
 // ---- linear layers
 
-static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
+// Rows of t, each times its element of scale, as t's are copied by place_rows.
+static int place_scaled(struct gpu *g, const struct tensor *t, const struct tensor *scale,
+                        size_t rows, size_t cols, char *dst, size_t dst_stride, enum dtype to,
+                        struct err *e)
+{
+    int rc;
+    float *s = mem_calloc(rows, sizeof *s), *v = mem_calloc(rows * cols, sizeof *v);
+    struct tensor f32 = {
+        .data = v, .dtype = DT_F32, .rank = 2, .dim = {rows, cols}, .name = t->name};
+    if (!s || !v)
+        TRY(err_set(e, ERR_LIMIT, "%s: out of memory", t->name));
+    dtype_to_f32(s, scale->data, scale->dtype, rows);
+    dtype_to_f32(v, t->data, t->dtype, rows * cols);
+    for (size_t i = 0; i < rows * cols; i++)
+        v[i] *= s[i / cols];
+    TRY(place_rows(g, &f32, rows, cols, dst, dst_stride, to, e));
+    TRY(place_finish(g, e));
+fail:
+    mem_free(s);
+    mem_free(v);
+    return rc;
+}
+
+// What the trials want of a layer that always goes with a LayerScale.
+static int place_scale(struct gpu *g, const struct linear *l, const struct tensor *scale,
                        struct placed_linear *p, struct err *e)
+{
+    int rc = 0;
+    size_t n = p->n_out;
+    if (g->trials & GPU_TRIAL_FOLD) {
+        TRY(place_scaled(g, &l->w, scale, n, p->d_in, p->w, p->k_out * 2, DT_BF16, e));
+        if (p->bias)
+            TRY(place_scaled(g, &l->b, scale, n, 1, (char *)p->bias, sizeof(float), DT_F32, e));
+        p->folded = true;
+    } else if (g->trials & GPU_TRIAL_ALPHA && p->bias) {
+        TRY(place_alloc(g, n * sizeof(float), l->w.name, (void **)&p->bias_scaled, e));
+        TRY(place_scaled(g, &l->b, scale, n, 1, (char *)p->bias_scaled, sizeof(float), DT_F32, e));
+    }
+fail:
+    return rc;
+}
+
+static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
+                       const struct tensor *scale, struct placed_linear *p, struct err *e)
 {
     int rc;
     enum dtype t = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
@@ -197,8 +239,9 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         }
     }
     bool quantised = place_quantised(g, w[0]);
-    if (quantised)
-        p->n_lora = 0; // merged
+    bool merged = place_merges(g, w[0]);
+    if (quantised || merged)
+        p->n_lora = 0;
     p->k_out = quantised ? p->d_in : round_up(p->d_in + p->n_lora, PLACED_K_STEP);
     size_t stride = p->k_out * elem;
     if (quantised)
@@ -226,13 +269,15 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         const struct linear *l = w[i];
         size_t n = l->w.dim[0];
         char *to = quantised ? NULL : (char *)p->w + row * stride;
-        if (!quantised)
+        if (merged && tensor_present(&l->lora_a))
+            TRY(merge_layer(g, l, to, stride, e));
+        else if (!quantised)
             TRY(place_rows(g, &l->w, n, p->d_in, to, stride, t, e));
         if (tensor_present(&l->b)) {
             TRY(place_rows(g, &l->b, 1, n, (char *)(p->bias + row), n * sizeof(float), DT_F32, e));
             TRY(place_rows(g, &l->b, 1, n, (char *)p->bias_bf16 + row * 2, n * 2, DT_BF16, e));
         }
-        if (!quantised && tensor_present(&l->lora_a)) {
+        if (!quantised && !merged && tensor_present(&l->lora_a)) {
             size_t r = l->lora_a.dim[0];
             TRY(place_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
                            p->d_in * elem, t, e));
@@ -242,12 +287,14 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         row += n;
     }
     TRY(place_finish(g, e));
+    if (scale && g->trials && !quantised && n_w == 1)
+        TRY(place_scale(g, w[0], scale, p, e));
 fail:
     return rc;
 }
 
 int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
-                  const struct placed_linear **out, struct err *e)
+                  const struct tensor *scale, const struct placed_linear **out, struct err *e)
 {
     int rc = 0;
     *out = NULL;
@@ -257,7 +304,7 @@ int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
     struct placed *p = find(g, PLACED_LINEAR, w[0]->w.data, n_w);
     if (!p) {
         TRY(add(g, PLACED_LINEAR, w[0]->w.data, n_w, &p, e));
-        TRY(place_group(g, w, n_w, &p->linear, e));
+        TRY(place_group(g, w, n_w, scale, &p->linear, e));
         p->ready = true;
     }
     if (!p->ready)
@@ -322,6 +369,7 @@ void placed_free(struct gpu *g)
             (void)cudaFree(p->linear.part[k].planes);
         (void)cudaFree(p->linear.lora_a);
         (void)cudaFree(p->linear.bias);
+        (void)cudaFree(p->linear.bias_scaled);
         (void)cudaFree(p->linear.bias_bf16);
         (void)cudaFree(p->data);
         mem_free(p);

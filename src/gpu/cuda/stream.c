@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/size.h"
+#include "kernels/kernels.h"
 
 enum { ALIGN = 256, MANY_ROWS = 24576 };
 
@@ -61,7 +62,8 @@ const float *stream_vector(struct ops *o, const struct tensor *t)
 struct copy_job {
     char *dst;
     const char *src;
-    size_t bytes;
+    size_t bytes;                  // of dst
+    const struct kernels *kernels; // f32 to bf16; NULL = the bytes as they are
 };
 
 enum {
@@ -72,37 +74,53 @@ enum {
 static void copy_task(void *ctx, size_t task, unsigned thread)
 {
     const struct copy_job *j = ctx;
-    size_t from = task * COPY_PART;
+    size_t from = task * COPY_PART, n = min_size(COPY_PART, j->bytes - from);
     (void)thread;
-    memcpy(j->dst + from, j->src + from, min_size(COPY_PART, j->bytes - from));
-}
-
-static void copy_parallel(struct pool *pool, void *dst, const void *src, size_t bytes)
-{
-    struct copy_job j = {dst, src, bytes};
-    if (bytes <= COPY_PART)
-        memcpy(dst, src, bytes);
+    if (j->kernels)
+        j->kernels->from_f32(j->dst + from, DT_BF16, (const float *)(const void *)j->src + from / 2,
+                             n / 2);
     else
-        pool_run(pool, copy_task, &j, div_up(bytes, COPY_PART));
+        memcpy(j->dst + from, j->src + from, n);
 }
 
-void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
+static void copy_parallel(struct pool *pool, struct copy_job *j)
+{
+    if (j->bytes <= COPY_PART)
+        copy_task(j, 0, 0);
+    else
+        pool_run(pool, copy_task, j, div_up(j->bytes, COPY_PART));
+}
+
+// bytes: of dst. src_step: bytes of src for each of them.
+static void put(struct ops *o, char *dst, const char *src, size_t bytes, size_t src_step,
+                const struct kernels *kernels)
 {
     struct stream *s = stream_of(o);
     while (bytes > 0 && o->status.code == 0) {
         if (s->ring_used == RING_BYTES)
             stream_wait(o); // what lies in the ring is copied then
         size_t n = min_size(min_size(bytes, PUT_PART), RING_BYTES - s->ring_used);
-        copy_parallel(o->pool, s->parts.ring + s->ring_used, src, n);
+        struct copy_job j = {s->parts.ring + s->ring_used, src, n, kernels};
+        copy_parallel(o->pool, &j);
         stream_check(o,
                      (int)cudaMemcpyAsync(dst, s->parts.ring + s->ring_used, n,
                                           cudaMemcpyHostToDevice, s->stream),
                      "copying to the device");
         s->ring_used = round_up(s->ring_used + n, 64);
-        dst = (char *)dst + n;
-        src = (const char *)src + n;
+        dst += n;
+        src += n * src_step;
         bytes -= n;
     }
+}
+
+void stream_put(struct ops *o, void *dst, const void *src, size_t bytes)
+{
+    put(o, dst, src, bytes, 1, NULL);
+}
+
+void stream_put_bf16(struct ops *o, void *dst, const float *src, size_t n)
+{
+    put(o, dst, (const char *)src, 2 * n, 2, stream_of(o)->gpu->kernels);
 }
 
 struct cuda_view view_of(struct mat m)
@@ -416,7 +434,8 @@ static struct stream *new_stream(struct gpu *g, const struct ops_options *opt)
     s->gpu = g;
     s->traits = (struct ops_traits){.few_rows = CUDA_FEW_ROWS,
                                     .many_rows = MANY_ROWS,
-                                    .act = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32};
+                                    .act = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32,
+                                    .gelu_early = g->trials & GPU_TRIAL_GELU};
     return s;
 }
 

@@ -59,6 +59,8 @@ bool stream_wants_weights(struct ops *o);
 void stream_check(struct ops *o, int cuda_status, const char *what);
 // Copies host bytes to the device in order with the ops; src may be reused at once.
 void stream_put(struct ops *o, void *dst, const void *src, size_t bytes);
+// n f32 values as bf16, rounded on the way.
+void stream_put_bf16(struct ops *o, void *dst, const float *src, size_t n);
 // Waits; failures of ops under way become o's.
 void stream_wait(struct ops *o);
 

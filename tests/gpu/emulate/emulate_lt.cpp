@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The products of cublasLt.h by plain loops: inputs bf16 or f32, sums in f32, one rounding at the end. Like the
 // real one it wants 16-byte aligned bf16 matrices.
+#include <math.h>
+
 #include "emulate.hpp"
 
 extern "C" {
@@ -9,7 +11,7 @@ extern "C" {
 }
 
 struct emulate_lt_desc {
-    bool transposed, biased;
+    bool transposed, biased, gelu, alphas;
     const void *bias;
     cudaDataType_t bias_type;
 };
@@ -34,6 +36,11 @@ static void put(void *p, cudaDataType_t t, int64_t i, float v)
         ((__nv_bfloat16 *)p)[i] = __float2bfloat16_rn(v);
     else
         ((float *)p)[i] = v;
+}
+
+static float gelu_tanh(float x)
+{
+    return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
 static bool aligned(const void *p, const emulate_lt_layout *l)
@@ -80,7 +87,12 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
         d->transposed = *(const cublasOperation_t *)value == CUBLAS_OP_T;
         break;
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
-        d->biased = *(const cublasLtEpilogue_t *)value == CUBLASLT_EPILOGUE_BIAS;
+        d->biased = *(const cublasLtEpilogue_t *)value & CUBLASLT_EPILOGUE_BIAS;
+        d->gelu = *(const cublasLtEpilogue_t *)value == CUBLASLT_EPILOGUE_GELU_BIAS;
+        break;
+    case CUBLASLT_MATMUL_DESC_POINTER_MODE:
+        d->alphas = *(const cublasLtPointerMode_t *)value ==
+                    CUBLASLT_POINTER_MODE_ALPHA_DEVICE_VECTOR_BETA_HOST;
         break;
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
         d->bias = *(const void *const *)value;
@@ -164,7 +176,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
     (void)h, (void)c, (void)lc, (void)algo, (void)workspace, (void)bytes;
     if (!aligned(a, la) || !aligned(b, lb) || !aligned(y, ly))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly, by = *(const float *)alpha,
+    emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly,
+                    each = d->alphas ? (const float *)alpha : NULL,
+                    one = d->alphas ? 0.0f : *(const float *)alpha,
                     keep = *(const float *)beta, a, b, y] {
         std::vector<float> w(wa.rows), x(xb.rows * xb.cols);
         for (uint64_t r = 0; r < xb.cols; r++)
@@ -181,7 +195,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
                     sum += w[k] * row[k];
                 int64_t at = (int64_t)r * out.ld + (int64_t)o;
                 float old = keep != 0 ? keep * get(y, out.type, at) : 0.0f;
-                put(y, out.type, at, by * sum + old + bias);
+                float v = (each ? each[o] : one) * sum + old + bias;
+                put(y, out.type, at, desc.gelu ? gelu_tanh(v) : v);
             }
         }
     });
