@@ -35,6 +35,12 @@ for what, args, code in (
     r = run(*BASE, *args)
     tap.ok(r.code == code and r.out == "" and len([x for x in r.lines if x.startswith("ivchat chat: ")]) == 1,
            "%s: exit %d and one line" % (what, code), r)
+r = run(*BASE, "-q", stdin=b"good\nbad\0line\n")
+tap.ok(r.code == 1 and "line 2: byte 4 is not text" in r.err and r.out.count("\n") >= 1, "NUL in a question names its line", r)
+r = run(*BASE, "-q", stdin=b"x" * (1 << 20) + b"y\n")
+tap.ok(r.code == 5 and "longer than 1 MiB" in r.err, "a question of more than 1 MiB", r)
+r = run(*BASE, "-q", stdin=b"")
+tap.ok(r.code == 0 and r.out == "", "no question at all", r)
 os.mkdir(path("pair"))
 with open(path("pair/NAME-Q8_0.gguf"), "w", encoding="utf-8") as f:
     f.write("GGUF")
@@ -48,10 +54,4 @@ for what, args, code, text in (
 r = run("quantize", model, path("out.gguf"))
 tap.ok(r.code == 2 and "out.gguf: DST is the folder" in r.err and not os.path.exists(path("out.gguf")),
        "quantize to a file", r)
-r = run(*BASE, "-q", stdin=b"good\nbad\0line\n")
-tap.ok(r.code == 1 and "line 2: byte 4 is not text" in r.err and r.out.count("\n") >= 1, "NUL in a question names its line", r)
-r = run(*BASE, "-q", stdin=b"x" * (1 << 20) + b"y\n")
-tap.ok(r.code == 5 and "longer than 1 MiB" in r.err, "a question of more than 1 MiB", r)
-r = run(*BASE, "-q", stdin=b"")
-tap.ok(r.code == 0 and r.out == "", "no question at all", r)
 tap.done()
