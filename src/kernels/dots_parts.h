@@ -23,9 +23,10 @@ enum {
 
 struct dots_block {
     int8_t high[DOTS_BLOCK], low[DOTS_BLOCK];
-    float step[DOTS_LANES];   // of the levels
-    float sum[DOTS_LANES];    // step * 256 * sum of high
-    int32_t base[DOTS_LANES]; // -128 * sum of the levels, for levels of weights that are stored 128 too large
+    float step[DOTS_LANES]; // of the levels
+    float sum[DOTS_LANES];  // step * 256 * sum of high
+    int32_t base
+        [DOTS_LANES]; // -128 * sum of the levels, for levels of weights that are stored 128 too large
 };
 
 struct dots_scale {

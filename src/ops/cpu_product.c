@@ -24,8 +24,9 @@ enum {
     TASKS_PER_THREAD = 8,
     INLINE_MACS = 1 << 16,     // less is not worth waking a thread
     FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
-    FEW_WEIGHTS_MAX = 1 << 20,
-    FEW_COLS = 16,           // columns of tasks are a multiple
+    FEW_WEIGHTS_MAX =
+        1 << 20,   // twice as many with several rows, whose kernels ask early for what comes next
+    FEW_COLS = 16, // columns of tasks are a multiple
     FEW_PIECE = 1 << 18,     // bytes of weights that stay in the cache while rows go by
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
@@ -43,8 +44,8 @@ static size_t clamp(size_t v, size_t low, size_t high)
 static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
-    size_t weights =
-        clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, FEW_WEIGHTS_MAX);
+    size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN,
+                           FEW_WEIGHTS_MAX * (z.m > 1 ? 2 : 1));
     if (z.p->scratch_bytes == 0)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;

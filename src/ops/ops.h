@@ -35,8 +35,8 @@ enum {
 };
 
 // What products are computed in. BF16: weights and inputs rounded to bf16, sums in f32; everything
-// between products stays f32; but weights in blocks meet more than OPS_FEW_ROWS rows in int8 where the processor has
-// AVX512-VNNI. INT8: linear layers of more than OPS_FEW_ROWS rows with both factors as levels
+// between products stays f32; but where the processor has AVX512-VNNI weights in blocks meet more than OPS_FEW_ROWS rows
+// in int8, and fewer as they are stored with the rows as integers of 8 or 16 bits. INT8: linear layers of more than OPS_FEW_ROWS rows with both factors as levels
 // of int8 (kernels.h), the rest as in BF16; on the CPU.
 enum compute { COMPUTE_F32, COMPUTE_BF16, COMPUTE_INT8 };
 

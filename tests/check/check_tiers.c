@@ -103,6 +103,7 @@ static void tables(void **state)
         check_products(&k.f32, t == CPU_REF);
         check_products(&k.bf16, t == CPU_REF);
         check_int8(&k.int8, t == CPU_REF);
+        assert_true(k.dots.prepare && k.dots.few && !k.dots.steps && k.dots.x_elem % 64 == 0);
         assert_true(k.to_f32 && k.from_f32 && k.add && k.add_scaled && k.scale && k.gelu &&
                     k.silu_mul);
         assert_true(k.rms_norm && k.layer_norm && k.rope);
@@ -116,12 +117,19 @@ static void sizes(void **state)
     (void)state;
     struct kernels k;
     kernels_init(&k, cpu_detect());
-    const struct product_kernels *p[] = {&k.f32, &k.bf16, &k.int8};
-    for (int i = 0; i < 3; i++) {
+    const struct product_kernels *p[] = {&k.f32, &k.bf16, &k.int8, &k.dots};
+    for (int i = 0; i < 4; i++) {
         for (size_t n = 0; n < 5000; n += 7) {
             size_t bytes = product_x_stride(p[i], n);
-            assert_true(bytes >= (n + 31) / 32 * 32 * p[i]->x_elem);
+            size_t block = p[i]->x_block ? p[i]->x_block : 1;
+            size_t whole = p[i]->x_block ? block : 32;
+            assert_true(bytes >= (n + whole - 1) / whole * whole / block * p[i]->x_elem);
             assert_true(bytes % 128 == 64);
+        }
+        if (i == 3) {
+            assert_true(product_x_stride(p[i], 257) >= 2 * p[i]->x_elem);
+            assert_true(product_x_stride(p[i], SIZE_MAX - 1) == SIZE_MAX);
+            continue;
         }
         assert_true(product_x_stride(p[i], SIZE_MAX / 2) == SIZE_MAX || p[i]->steps);
         assert_true(product_x_stride(p[i], SIZE_MAX) == SIZE_MAX);

@@ -68,7 +68,8 @@ static void prepare_block(struct dots_block *to, const float *x, size_t n)
     _mm512_store_ps(to->step, step);
     __m512 wide = _mm512_mul_ps(step, _mm512_set1_ps(256));
     _mm512_store_ps(to->sum, _mm512_mul_ps(wide, _mm512_cvtepi32_ps(highs)));
-    _mm512_store_si512(to->base, _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
+    _mm512_store_si512(to->base,
+                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
 }
 
 static void prepare(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
@@ -256,6 +257,9 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
 ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M,
                             const struct product_job *j)
 {
+    // what nobody has asked for yet
+    for (size_t o = 0; M > 1 && o < min_size(GROUP, j->n); o++)
+        bring((const uint8_t *)j->w + o * dtype_span(t, j->w_stride), 0, 0, dtype_span(t, j->k));
     for (size_t o = 0; o < j->n; o += GROUP)
         group(t, M, j, product_x_stride(p, j->k), o, min_size(GROUP, j->n - o));
 }

@@ -129,8 +129,7 @@ ALWAYS_INLINE __m512i q5_k_vector(__m512i v0, __m512i v1, __m512i fifths, int j)
     const __m512i half = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 4, 4));
     const __m512i at = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 4, 0, 4));
     // bit g of a byte to bit 4, whatever comes along from other bytes
-    const __m512i turn =
-        _mm512_setr_epi32(4, 4, 3, 3, 2, 2, 1, 1, 0, 0, 31, 31, 30, 30, 29, 29);
+    const __m512i turn = _mm512_setr_epi32(4, 4, 3, 3, 2, 2, 1, 1, 0, 0, 31, 31, 30, 30, 29, 29);
     __m512i q = _mm512_srlv_epi32(nibbles_of(v0, v1, j), half);
     __m512i bit = _mm512_rolv_epi32(_mm512_permutexvar_epi32(plus(at, j), fifths), turn);
     q = select_bits(_mm512_set1_epi8(0x0f), q, bit);
@@ -183,10 +182,10 @@ ALWAYS_INLINE void q6_k_levels(struct levels *l, const uint8_t *b)
 // Words i, i + stride, i + 2 stride, i + 3 stride of a, and the same of b from its word j on.
 ALWAYS_INLINE __m128i words_of(__m512i a, __m512i b, int i, int stride, int j)
 {
-#define WORD(n) (short)(i + (n) * stride)
-#define NEXT(n) (short)(32 + j + (n) * stride)
-    const __m128i at = _mm_setr_epi16(WORD(0), WORD(1), WORD(2), WORD(3), NEXT(0), NEXT(1), NEXT(2),
-                                      NEXT(3));
+#define WORD(n) (short)(i + (n)*stride)
+#define NEXT(n) (short)(32 + j + (n)*stride)
+    const __m128i at =
+        _mm_setr_epi16(WORD(0), WORD(1), WORD(2), WORD(3), NEXT(0), NEXT(1), NEXT(2), NEXT(3));
 #undef NEXT
 #undef WORD
     return _mm512_castsi512_si128(_mm512_permutex2var_epi16(a, _mm512_castsi128_si512(at), b));
@@ -219,8 +218,8 @@ ALWAYS_INLINE void q4_levels(struct levels *l, enum dtype t, const uint8_t *b)
     __m512 d = eight_halves(words_of(h0, h1, 0, (int)bytes / 2, 0));
     l->scale = _mm512_mul_ps(d, part);
     if (t == DT_Q4_1)
-        l->base = _mm512_mul_ps(eight_halves(words_of(h0, h1, 1, (int)bytes / 2, 1)),
-                                _mm512_set1_ps(-1));
+        l->base =
+            _mm512_mul_ps(eight_halves(words_of(h0, h1, 1, (int)bytes / 2, 1)), _mm512_set1_ps(-1));
     else
         l->base = _mm512_mul_ps(d, _mm512_set1_ps(8));
     l->v0 = small_nibbles(v0, v1, 0);
@@ -254,9 +253,32 @@ ALWAYS_INLINE void q5_0_levels(struct levels *l, const uint8_t *b)
 #define HEAD(w) (w) + 1, (w) + 2, (w), (w)
     static const int16_t six[32] = {HEAD(0),  HEAD(11), HEAD(22), HEAD(32),
                                     HEAD(43), HEAD(54), HEAD(0),  HEAD(0)};
-    static const int16_t two[32] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,       11,
-                                    12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,       23,
-                                    HEAD(32 + 10),  HEAD(32 + 21)};
+    static const int16_t two[32] = {0,
+                                    1,
+                                    2,
+                                    3,
+                                    4,
+                                    5,
+                                    6,
+                                    7,
+                                    8,
+                                    9,
+                                    10,
+                                    11,
+                                    12,
+                                    13,
+                                    14,
+                                    15,
+                                    16,
+                                    17,
+                                    18,
+                                    19,
+                                    20,
+                                    21,
+                                    22,
+                                    23,
+                                    HEAD(32 + 10),
+                                    HEAD(32 + 21)};
 #undef HEAD
     const __m512i h0 = _mm512_loadu_si512(b), h1 = _mm512_loadu_si512(b + 3 * bytes);
     const __m512i h2 = _mm512_loadu_si512(b + 8 * bytes - 64);
