@@ -33,10 +33,10 @@ def say(text):
     print(text, flush=True)
 
 
-def output_of(command, patience):
-    """Both streams, as text."""
+def output_of(command, patience, folder=None):
+    """Both streams, as text; folder: where it runs."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=patience)
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=patience)
     except subprocess.TimeoutExpired as error:
         raise TooSlow() from error
     if done.returncode:
@@ -163,7 +163,8 @@ class Ik(Party):
     """ik_llama.cpp's own programs on one file, of --layers layers if short."""
 
     def __init__(self, args, name, path, short=False, repack=False):
-        self.args, self.name, self.path = args, name, path
+        self.args, self.name, self.path = args, name, os.path.abspath(path)
+        self.build = os.path.abspath(os.path.join(args.env, "ik", "build"))  # its programs leave a llama.log where they run
         self.files = [path] if os.path.exists(path) else []
         self.layers = args.layers if short and not args.small else DEPTH
         self.repack = repack
@@ -172,7 +173,7 @@ class Ik(Party):
             self.about += "%s%d of %d layers" % (", " if repack else "", self.layers, DEPTH)
 
     def program(self, name):
-        path = os.path.join(self.args.env, "ik", "build", "bin", name)
+        path = os.path.join(self.build, "bin", name)
         if not os.path.exists(path):
             raise RuntimeError("no %s of ik_llama.cpp in the environment" % name)
         return path
@@ -183,7 +184,7 @@ class Ik(Party):
     def tokens(self, prompt, new):
         a = self.args
         out = output_of([self.program("llama-bench"), "-m", self.path, "-t", str(a.threads), "-p", str(prompt), "-n", str(new),
-                         "-r", "1", "-fa", "1", "-o", "json", "-rtr", str(int(self.repack))], a.patience)[0]
+                         "-r", "1", "-fa", "1", "-o", "json", "-rtr", str(int(self.repack))], a.patience, self.build)[0]
         rows = json.loads(out[out.index("["):])
         return {"prefill" if r["n_prompt"] else "decode": 1e3 * (r["n_prompt"] or 1) / r["avg_ts"] for r in rows}
 
@@ -192,7 +193,7 @@ class Ik(Party):
         room = a.sessions * (a.context + a.new)
         out = "".join(output_of([self.program("llama-batched-bench"), "-m", self.path, "-t", str(a.threads), "-fa", "1", "-c",
                                  str(room), "-npp", str(a.context), "-ntg", str(a.new), "-npl", "%d,%d" % tuple(sizes)],
-                                a.patience))
+                                a.patience, self.build))
         rows = [[float(x) for x in line.split("|")[1:-1]] for line in out.splitlines() if re.match(r"\|\s*\d+ \|", line)]
         step = {int(r[2]): 1e3 * r[6] / r[1] for r in rows}
         return {"decode": step[1], "sessions": step[a.sessions]}
