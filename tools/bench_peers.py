@@ -45,6 +45,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -290,9 +291,11 @@ def second(args):
 
 
 def tiers(args):
+    """A work for each stage: plain C takes minutes."""
     for tier in args.tiers.split(","):
-        yield Work("tiers " + tier, ["vision", "prefill", "decode"], None, [
-            Ours(args, "ivchat " + tier, file_of(args, "one"), "--cpu", tier, peaks=True)])
+        for stage in ("vision", "prefill", "decode"):
+            yield Work("tiers %s %s" % (tier, stage), [stage], None, [
+                Ours(args, "ivchat " + tier, file_of(args, "one"), "--cpu", tier, peaks=True)])
 
 
 WORKS = {"vision": vision, "vision-int8": vision_int8, "prefill": prefill, "decode": decode, "sessions": sessions,
@@ -422,6 +425,7 @@ def main():
     if args.job == "table":
         rounds = peer_table.newest(peer_table.load(args.out))
         return peer_table.show_json(rounds) if args.json else peer_table.show(rounds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: whoever runs is ended too
     return {"install": install, "files": files, "run": run}[args.job](args)
 
 

@@ -84,8 +84,8 @@ class Party:
 class Ours(Party):
     def __init__(self, args, name, model, *more, new=None, peaks=False, warm=False):
         self.args, self.name, self.files, self.warm = args, name, model_files(model), warm
-        self.command = [args.ivchat, "bench", "-m", model, "-t", str(args.threads), "--json", "--progress", "never", "--repeat", "1",
-                        "-n", str(new or args.new), "--prompt-tokens", str(args.prompt), "--context", str(args.context),
+        self.command = [args.ivchat, "bench", "-m", model, "-t", str(args.threads), "--json", "-v", "--progress", "never", "--repeat",
+                        "1", "-n", str(new or args.new), "--prompt-tokens", str(args.prompt), "--context", str(args.context),
                         *([] if peaks else ["--no-peaks"]), *more]
         self.detail = self.note = None
         self.seen = self.last_read = 0
@@ -111,7 +111,7 @@ class Ours(Party):
             say("  %s read %.1f GB from the disk; once more" % (self.name, self.last_read / 1e9))
             out, self.note = output_of(command, self.args.patience)
             self.read_bytes()
-        keys = ("stage", "flop", "bytes", "share", "bound", "tokens_per_s", "runs")
+        keys = ("stage", "flop", "bytes", "share", "bound", "tokens_per_s", "peaks_before", "peaks_after")
         told = json.loads(out)["stages"]
         self.detail = [{**{k: s.get(k) for k in keys}, "read_bytes": self.last_read} for s in told]
         ms = {s["stage"]: s["median_ms"] for s in told}
