@@ -14,7 +14,8 @@ programs. What cannot be had is told and left out. About 13 GB.
 files writes what the peers and the tiers are measured with to DIR/files: --layers of the language model's 32 as BF16 and, for
 ik, IQ4_K; one block and one layer of the release's sizes; with --q4-0 all of MODEL as Q4_0. About 5 GB, 4 more for Q4_0.
 
-run measures MODEL, the full-size one (tools/random_checkpoint.py makes one of random weights), and each --gguf of it:
+run measures MODEL, the full-size one (tools/random_checkpoint.py makes one of random weights), and each --gguf of it, or
+without --model these alone:
   vision        one clip in bf16: eager PyTorch (how the reference runs), zentorch, OpenVINO
   vision-int8   the same in int8: OpenVINO with nncf
   prefill       --prompt tokens. MODEL with its LoRA in bf16: ik's BF16 repacked, PyTorch with LoRA; each --gguf: llama.cpp and
@@ -44,6 +45,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -181,12 +183,20 @@ class Work:
         return self.own.get(who.name, self.stages)
 
 
+def need(args, work, *options):
+    for option in options:
+        if not getattr(args, option):
+            raise SystemExit("bench_peers: %s needs --%s" % (work, option))
+
+
 def vision(args):
+    need(args, "vision", "model")
     yield Work("vision", ["vision"], "bf16_gflops", [Ours(args, "ivchat bf16", args.model)] + [
         Worker(args, how, "vision", how) for how in ("zentorch", "openvino-bf16", "eager")], fresh=False)
 
 
 def vision_int8(args):
+    need(args, "vision-int8", "model")
     yield Work("vision-int8", ["vision"], "int8_gops", [Ours(args, "ivchat int8", args.model, "--dtype", "int8"), Worker(
         args, "openvino-int8", "vision", "openvino-int8")], fresh=False)
 
@@ -211,29 +221,33 @@ def release(args, *more):
 
 
 def prefill(args):
-    yield Work(title_of("prefill", args.model), ["prefill"], "bf16_gflops", [
-        Ours(args, "ivchat bf16 with LoRA", args.model), Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True),
-        Worker(args, "PyTorch with LoRA", "llm", "lora")])
+    if args.model:
+        yield Work(title_of("prefill", args.model), ["prefill"], "bf16_gflops", [
+            Ours(args, "ivchat bf16 with LoRA", args.model), Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True),
+            Worker(args, "PyTorch with LoRA", "llm", "lora")])
     for path in args.gguf or []:
         yield Work(title_of("prefill", path), ["prefill"], "int8_gops", same_file(args, path) + [
             Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True)])
 
 
 def decode(args):
-    yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args))
+    if args.model:
+        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args))
     for path in args.gguf or []:
         yield Work(title_of("decode", path), ["decode"], "read_gbs", same_file(args, path), fresh=False)
 
 
 def sessions(args):
     more, stages = ["--sessions", str(args.sessions)], ["decode", "sessions"]
-    yield Work(title_of("sessions", args.model), stages, "read_gbs", release(args, *more))
+    if args.model:
+        yield Work(title_of("sessions", args.model), stages, "read_gbs", release(args, *more))
     for path in args.gguf or []:
         yield Work(title_of("sessions", path), stages, "read_gbs", same_file(args, path, *more), fresh=False)
 
 
 def beside(args):
-    yield Work(title_of("beside", args.model), ["decode"], None, release(args), beside=True)
+    if args.model:
+        yield Work(title_of("beside", args.model), ["decode"], None, release(args), beside=True)
     for path in args.gguf or []:
         yield Work(title_of("beside", path), ["decode"], None, same_file(args, path), fresh=False, beside=True)
 
@@ -247,14 +261,13 @@ def reference_parts(args):
 
 
 def turn_work(args, title, ours, peers):
-    if not args.video:
-        raise SystemExit("bench_peers: %s needs --video" % title)
     everybody = [ours, *peers, *reference_parts(args)]
     own = {who.name: ["vision"] if "vision" in getattr(who, "command", ()) else LLM for who in everybody[1:]}
     return Work(title, TURN, None, everybody, own=own)
 
 
 def turn(args):
+    need(args, "turn", "model", "video")
     ours = Ours(args, "ivchat bf16", args.model, "--video", str(args.video), new=args.new_turn, peaks=True,
                 warm=True)
     yield turn_work(args, "turn", ours, [
@@ -263,8 +276,7 @@ def turn(args):
 
 
 def turn_int8(args):
-    if not args.gguf:
-        raise SystemExit("bench_peers: turn-int8 needs --gguf")
+    need(args, "turn-int8", "gguf", "video")
     ours = Ours(args, "ivchat int8", args.gguf[0], "--dtype", "int8", "--video", str(args.video), new=args.new_turn, peaks=True,
                 warm=True)
     yield turn_work(args, title_of("turn-int8", args.gguf[0]), ours, [
@@ -273,16 +285,17 @@ def turn_int8(args):
 
 
 def second(args):
-    if not args.video:
-        raise SystemExit("bench_peers: second needs --video")
+    need(args, "second", "model", "video")
     yield Work("second", TURN, None, [Ours(args, "ivchat bf16", args.model, "--video", str(args.video), new=8, peaks=True,
                                             warm=True)])
 
 
 def tiers(args):
+    """A work for each stage: plain C takes minutes."""
     for tier in args.tiers.split(","):
-        yield Work("tiers " + tier, ["vision", "prefill", "decode"], None, [
-            Ours(args, "ivchat " + tier, file_of(args, "one"), "--cpu", tier, peaks=True)])
+        for stage in ("vision", "prefill", "decode"):
+            yield Work("tiers %s %s" % (tier, stage), [stage], None, [
+                Ours(args, "ivchat " + tier, file_of(args, "one"), "--cpu", tier, peaks=True)])
 
 
 WORKS = {"vision": vision, "vision-int8": vision_int8, "prefill": prefill, "decode": decode, "sessions": sessions,
@@ -326,7 +339,7 @@ def do_rounds(args, work, now, peaks, begun):
     everybody, longest = list(work.everybody), max([r["seconds"] for r in done], default=0.0)
     say("== %s" % work.title)
     if len(done) < args.rounds:
-        known = [f for path in [args.model, *(args.gguf or []), *glob.glob(file_of(args, "*.gguf"))] for f in model_files(path)]
+        known = [f for path in [*([args.model] if args.model else []), *(args.gguf or []), *glob.glob(file_of(args, "*.gguf"))] for f in model_files(path)]
         forget(set(known).difference(f for who in everybody for f in who.files))
     try:
         for number in range(len(done) + 1, args.rounds + 1):
@@ -405,11 +418,14 @@ def main():
     args = parser.parse_args()
     if args.job != "table" and not args.env:
         parser.error("%s needs --env" % args.job)
-    if args.job in ("run", "files") and not args.model:
-        parser.error("%s needs --model" % args.job)
+    if args.job == "files" and not args.model:
+        parser.error("files needs --model")
+    if args.job == "run" and not args.model and not args.gguf:
+        parser.error("run needs --model or --gguf")
     if args.job == "table":
         rounds = peer_table.newest(peer_table.load(args.out))
         return peer_table.show_json(rounds) if args.json else peer_table.show(rounds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: whoever runs is ended too
     return {"install": install, "files": files, "run": run}[args.job](args)
 
 

@@ -137,7 +137,10 @@ def summary(rounds):
             if told:
                 row.update(rate=[t[0] for t in told], share=[t[1] for t in told], unit=UNIT[rounds[0]["peak"]])
             elif name == ours_of(rounds[0]) and detail(mine[0], stage).get("share"):
-                row.update(share=[detail(r, stage)["share"] for r in mine], bound=detail(mine[0], stage)["bound"])
+                counted = [detail(r, stage) for r in mine]
+                row.update(share=[d["share"] for d in counted], bound=counted[0]["bound"],
+                           gflops=[d["flop"] / ms * 1e-6 for d, ms in zip(counted, row["ms"])],
+                           gbs=[d["bytes"] / ms * 1e-6 for d, ms in zip(counted, row["ms"])])
             if name != ours_of(rounds[0]):
                 row["ratio"] = ratios(rounds, name, stage)
                 row["even"] = ratios(rounds, name, stage, rounds[0]["peak"])
@@ -194,7 +197,8 @@ def show(rounds):
             if "rate" in row:
                 line += "  %.1f %s, %.0f %%" % (statistics.median(row["rate"]), row["unit"], 100 * statistics.median(row["share"]))
             elif "share" in row:
-                line += "  %.0f %% of the limit (%s)" % (100 * statistics.median(row["share"]), row["bound"])
+                line += "  %.0f GFLOP/s, %.1f GB/s, %.0f %% of the limit (%s)" % (
+                    *(statistics.median(row[k]) for k in ("gflops", "gbs")), 100 * statistics.median(row["share"]), row["bound"])
             if row.get("ratio"):
                 line += "  ivchat is %s x" % median_of(row["ratio"], "%.2f")
             if row.get("even") and mine[0]["peak"]:

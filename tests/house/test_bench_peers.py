@@ -27,6 +27,10 @@ if "peaks" in sys.argv:
     print(json.dumps({{"peaks": {peaks}}}))
 else:
     open(__file__ + ".count", "a").write("x")
+    if "-v" in sys.argv and "--video" in sys.argv:
+        print("first turn: prefill 5 ms of 322 tokens, 300 ms for 8 tokens; second: 322 of 340 kept; warm", file=sys.stderr)
+        print(json.dumps({{"stages": [{{"stage": "first-turn", "median_ms": 900}}, {{"stage": "second-turn", "median_ms": 50}}]}}))
+        sys.exit()
     print(json.dumps({{"stages": [{{"stage": "vision", "median_ms": 100, "flop": 5e10, "bytes": 0}}]}}))
 """
 
@@ -108,6 +112,8 @@ def going_on(report, folder):
     report.ok(code == 0 and "vision: 3 rounds" in text and made == 3, "the third alone is made", text)
     code, text = run(*common, "--rounds", "3", "--prompt", "5")
     report.ok("vision: 3 rounds" in text and os.path.getsize(fake + ".count") == 6, "other settings begin anew", text)
+    code, text = run("run", "--env", folder, "--model", "m", "--ivchat", fake, "--only", "second", "--video", "v", "--rounds", "1")
+    report.ok("times 12.00" in text and "prompts 322, 340 tokens, 322 kept" in text, "the first token, from what bench says", text)
     with open(out, encoding="utf-8") as f:
         rounds = [json.loads(line) for line in f]
     with open(out, "w", encoding="utf-8") as f:  # a round that takes for ever
