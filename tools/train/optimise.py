@@ -3,8 +3,8 @@
 
 Muon (Jordan and others, 2024): a matrix moves along the nearest orthogonal one to its momentum, so that every direction that the
 gradients have in common gets the same pace, the rare ones too. The step is scaled by 0.2 sqrt(longest side), which gives it the size
-of an AdamW step. "muon" is the rate of the matrices in units of the group's rate. Embeddings, the output layer, LoRA pairs, heads that are dropped, vectors and
-filters stay with AdamW.
+of an AdamW step. "muon" is the rate of the matrices in units of the rate of their group. Embeddings, the output layer, LoRA pairs,
+heads that are dropped, vectors and filters stay with AdamW.
 
 Matrices of one shape are orthogonalised together: a small model has a hundred of them, and each alone is shorter than its launch.
 """
