@@ -101,7 +101,7 @@ struct mix_job {
 // The kernels that multiply, for one precision of the products. f32: inputs as they are. bf16: both
 // factors are rounded to bf16 (nearest even) and the sums are f32 (ref: double, then f32). int8: both
 // factors are levels; the sum of a block is an integer, the same in every tier, and joins the f32 sum of the
-// blocks with both steps. int8 has prepare and many only; few and attention are NULL.
+// blocks with both steps. int8 has prepare and many, and attention where it is faster than in bf16; few is NULL.
 // dots: weights in blocks only, with their values as they are stored; x has a step for every 16 inputs and
 // levels of 16 bits against Q6_K and Q8_0, of 8 bits against the coarser types (kernels/dots_parts.h). prepare
 // and few only.
@@ -130,6 +130,7 @@ struct product_kernels {
     // q * scale, k, v and the unnormalised probabilities are rounded, but with `few` keys in blocks count as
     // they are stored. Keys that no row of the job sees
     // are not read; a NaN or infinity in a value that only some rows see may reach the others.
+    // In int8 (attention_int8.c is the definition) k and v are F32, `causal` and `few` are false.
     void (*attention)(const struct product_kernels *p, const struct attention_job *j,
                       void *scratch);
 
