@@ -112,7 +112,8 @@ static const struct option running_rows[] = {
     {"cache-type-v", NULL, 0, OPTION_CHOICE, FIELD(cache_type_v), "TYPE", "f32|bf16|f16|q8_0", NULL,
      "as --dtype", "the same for values"},
     {"cpu", NULL, 0, OPTION_TEXT, FIELD(cpu), "TIER", NULL, NULL, "the best",
-     "highest instruction set to use: ref, avx2, avx512, neon, ..."},
+     "highest instruction set to use: ref, avx2, avxvnni, avx512, avx512vnni, avx512bf16, onednn (if built "
+     "with it), neon, neon-dotprod, neon-bf16"},
 };
 GROUP(running, "Running");
 

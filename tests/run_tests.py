@@ -241,6 +241,15 @@ def baseline(phase):
         run_programs(phase, "build", shortened(tests, SLOW_CPU), prefix=["qemu-x86_64", "-cpu", "Westmere"], slower=10)
 
 
+def onednn(phase):
+    """The kernel checks of products, with oneDNN's as one more tier."""
+    if platform.machine() != "x86_64" or not os.path.exists("/usr/include/oneapi/dnnl/dnnl.h"):
+        phase.note_skip("onednn", "oneDNN is not installed")
+    elif build(phase, "onednn", ["check_product", "check_tiers"]):
+        tests = [t for t in listed("build-onednn") if t[0] in ("check_product", "check_tiers")]
+        run_programs(phase, "build-onednn", tests)
+
+
 GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_linear"]
 GPU_TESTS = [*GPU_CHECKS, "test_batch_threads"]
 GPU_BENCHES = ["bench_linear", "bench_model", "bench_product"]
@@ -275,6 +284,7 @@ PHASES = {
     "fuzz": fuzz,           # every parser, a few seconds each
     "aarch64": aarch64,
     "baseline": baseline,
+    "onednn": onednn,       # products through oneDNN, where it is installed
     "cuda": cuda,           # NVIDIA GPUs: built, run where there is one, emulated
 }
 

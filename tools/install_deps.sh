@@ -71,6 +71,7 @@ if [ "$what" = all ]; then
     have chromium || wish chromium
     /usr/bin/python3 -c 'import selenium' 2>/dev/null || wish python3-selenium
     if [ "$(uname -m)" = x86_64 ]; then
+        [ -e /usr/include/oneapi/dnnl/dnnl.h ] || wish libdnnl-dev
         have qemu-aarch64 || wish qemu-user
         have aarch64-linux-gnu-gcc || wish gcc-aarch64-linux-gnu
         [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || wish libc6-dev-arm64-cross

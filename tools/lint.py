@@ -52,6 +52,7 @@ DOORS = [
     (r"gnutls/.*", [r"tests/hub/.*"]),
     (r"seccomp\.h", [r"apps/serve/decodechild\.c"]),
     (r"\w*intrin\.h", [r"src/kernels/x86/.*"]),
+    (r"oneapi/dnnl/.*|omp\.h", [r"src/kernels/onednn/.*"]),
     (r"cpuid\.h", [r"src/base/cpu\.c"]),
     (r"arm_(neon|sve|acle|bf16)\.h", [r"src/kernels/arm/.*"]),
     (r"cuda.*|cublas.*|nv\w+\.h", [r"src/gpu/cuda/.*", r"tests/gpu/.*"]),

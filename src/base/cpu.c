@@ -17,7 +17,10 @@
 enum {
     XCR0_AVX = 0x6,     // xmm, ymm
     XCR0_AVX512 = 0xe6, // and opmask, upper halves of zmm0-15, zmm16-31
+    XCR0_AMX = 0x60000, // configuration and data of tiles
 };
+// edx of leaf 7, subleaf 0
+enum { BIT_AMX_BF16 = 1 << 22, BIT_AMX_TILE = 1 << 24 };
 // eax of leaf 7, subleaf 1
 enum { BIT_AVXVNNI = 1 << 4, BIT_AVX512BF16 = 1 << 5 };
 
@@ -59,9 +62,19 @@ unsigned cpu_detect(void)
     if (!has_bits(more, BIT_AVX512BF16))
         return tiers;
     tiers |= 1u << CPU_AVX512BF16;
+    if (cpu_tier_built(CPU_ONEDNN))
+        tiers |= 1u << CPU_ONEDNN;
     return tiers;
 }
 
+// Whether a process may be given the registers is between oneDNN and the kernel: without them oneDNN uses AVX-512.
+static bool has_amx_bf16(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && has_bits(c, bit_OSXSAVE) &&
+           (xcr0_read() & XCR0_AMX) == XCR0_AMX && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&
+           has_bits(d, BIT_AMX_TILE | BIT_AMX_BF16);
+}
 #elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -83,11 +96,35 @@ unsigned cpu_detect(void)
 }
 #endif
 
+#if !defined(__x86_64__)
+static bool has_amx_bf16(void)
+{
+    return false;
+}
+#endif
+
+bool cpu_tier_built(enum cpu_tier t)
+{
+#ifdef HAVE_ONEDNN
+    (void)t;
+    return true;
+#else
+    return t != CPU_ONEDNN;
+#endif
+}
+
+unsigned cpu_usual(unsigned have)
+{
+    return has_amx_bf16() ? have : have & ~(1u << CPU_ONEDNN);
+}
+
 // What a tier builds on: itself, and what it builds on in turn.
 static const enum cpu_tier below[CPU_TIER_N] = {
-    [CPU_REF] = CPU_REF,     [CPU_AVX2] = CPU_REF,          [CPU_AVXVNNI] = CPU_AVX2,
-    [CPU_AVX512] = CPU_AVX2, [CPU_AVX512VNNI] = CPU_AVX512, [CPU_AVX512BF16] = CPU_AVX512VNNI,
-    [CPU_NEON] = CPU_REF,    [CPU_NEONDOTPROD] = CPU_NEON,  [CPU_NEONBF16] = CPU_NEONDOTPROD,
+    [CPU_REF] = CPU_REF,           [CPU_AVX2] = CPU_REF,
+    [CPU_AVXVNNI] = CPU_AVX2,      [CPU_AVX512] = CPU_AVX2,
+    [CPU_AVX512VNNI] = CPU_AVX512, [CPU_AVX512BF16] = CPU_AVX512VNNI,
+    [CPU_ONEDNN] = CPU_AVX512BF16, [CPU_NEON] = CPU_REF,
+    [CPU_NEONDOTPROD] = CPU_NEON,  [CPU_NEONBF16] = CPU_NEONDOTPROD,
 };
 
 unsigned cpu_mask(unsigned have, enum cpu_tier top)
@@ -113,6 +150,7 @@ static const char *const tier_names[CPU_TIER_N] = {
     [CPU_AVX512] = "avx512",
     [CPU_AVX512VNNI] = "avx512vnni",
     [CPU_AVX512BF16] = "avx512bf16",
+    [CPU_ONEDNN] = "onednn",
     [CPU_NEON] = "neon",
     [CPU_NEONDOTPROD] = "neon-dotprod",
     [CPU_NEONBF16] = "neon-bf16",

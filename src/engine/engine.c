@@ -86,10 +86,16 @@ int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
 {
     enum cpu_tier highest;
     *tiers = cpu_detect();
-    if (!name)
+    if (!name) {
+        *tiers = cpu_usual(*tiers);
         return 0;
+    }
     if (!cpu_tier_from_name(name, &highest))
         return err_set(e, ERR_USAGE, "cpu \"%s\": unknown kernel tier", name);
+    if (!cpu_tier_built(highest))
+        return err_set(e, ERR_USAGE,
+                       "cpu \"%s\": this build is without oneDNN (cmake -DIV_ONEDNN=ON has it)",
+                       name);
     if (!(*tiers & (1u << highest)))
         return err_set(e, ERR_USAGE, "cpu \"%s\": this processor does not have that tier", name);
     *tiers = cpu_mask(*tiers, highest);

@@ -29,6 +29,11 @@ void kernels_init(struct kernels *k, unsigned tiers)
     if (!(tiers & 1u << CPU_AVX512BF16))
         return;
     kernels_set_avx512bf16(k);
+#ifdef HAVE_ONEDNN
+    if (!(tiers & 1u << CPU_ONEDNN))
+        return;
+    kernels_set_onednn(k);
+#endif
 #elif defined(__aarch64__)
     if (!(tiers & 1u << CPU_NEON))
         return;

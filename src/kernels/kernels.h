@@ -114,6 +114,7 @@ struct product_kernels {
     size_t scratch_bytes; // of `many`; may be 0
     bool round;           // both factors are rounded to bf16
     bool steps;           // int8
+    bool repacks;         // `many` lays out x too at each call: few and square jobs
     bool for_blocks;      // int8, dots: weights in blocks are faster this way than in bf16
 
     // dst = x [m, k] in the form that few and many read: row r at byte r * product_x_stride(p, k),

@@ -14,6 +14,7 @@ void kernels_set_avxvnni(struct kernels *k);
 void kernels_set_avx512(struct kernels *k);
 void kernels_set_avx512vnni(struct kernels *k);
 void kernels_set_avx512bf16(struct kernels *k);
+void kernels_set_onednn(struct kernels *k); // in a build with it
 void kernels_set_neon(struct kernels *k);
 void kernels_set_neondotprod(struct kernels *k);
 void kernels_set_neonbf16(struct kernels *k);

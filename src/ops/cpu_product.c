@@ -27,7 +27,8 @@ enum {
     FEW_WEIGHTS_MAX =
         1 << 20,   // twice as many with several rows, whose kernels ask early for what comes next
     FEW_COLS = 16, // columns of tasks are a multiple
-    FEW_PIECE = 1 << 18,     // bytes of weights that stay in the cache while rows go by
+    FEW_PIECE = 1 << 18, // bytes of weights that stay in the cache while rows go by
+    SQUARES_PER_THREAD = 4,
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
     PAIR_FACTOR = 4,         // as much again where an instruction multiplies pairs
@@ -50,6 +51,19 @@ static void cut_few(struct product_cut *c, struct product_size z, size_t threads
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
     c->cols = round_up(max_size(weights / k, 1), FEW_COLS);
+}
+
+// Where x is laid out at each call as the weights are, a task's share of both is least in a square.
+static void cut_square(struct product_cut *c, struct product_size z, size_t threads)
+{
+    size_t k = max_size(z.k, 1), side = z.p->block;
+    size_t area = min_size((size_t)MANY_MACS_MAX * PAIR_FACTOR / k,
+                           z.m * z.n / (SQUARES_PER_THREAD * threads));
+    while ((side + z.p->panel) * (side + z.p->panel) <= area)
+        side += z.p->panel;
+    c->cols = min_size(side, round_up(z.n, z.p->panel));
+    c->rows = clamp(area / c->cols, MANY_ROWS_MIN, z.m);
+    c->rows = div_up(z.m, div_up(z.m, c->rows));
 }
 
 static void cut_many(struct product_cut *c, struct product_size z, size_t threads)
@@ -80,6 +94,8 @@ static struct product_cut cut_of(const struct ops *o, struct product_size z)
     if (z.m * z.n * z.k > INLINE_MACS) {
         if (z.few)
             cut_few(&c, z, threads);
+        else if (z.p->repacks)
+            cut_square(&c, z, threads);
         else
             cut_many(&c, z, threads);
     }

@@ -272,8 +272,9 @@ static void same_bits(void **state)
                 run(p, &t, few, true, false, &whole);
                 for (size_t m = 1; m <= s.m; m += few || m < 13 ? 1 : 9)
                     check_part(p, &t, few, &whole, rng_next(&r) % (s.m - m + 1), m, 0, s.n);
-                for (int i = 0; i < 12; i++) {
-                    size_t n = 1 + rng_next(&r) % s.n;
+                static const size_t odd[] = {1, 2, 65, 129, 257}; // one output, alone or left over
+                for (size_t i = 0; i < 12 + sizeof odd / sizeof *odd; i++) {
+                    size_t n = i < 12 ? 1 + rng_next(&r) % s.n : odd[i - 12];
                     check_part(p, &t, few, &whole, 0, s.m, rng_next(&r) % (s.n - n + 1), n);
                 }
                 answer_free(&whole);
