@@ -24,10 +24,9 @@ enum {
     TASKS_PER_THREAD = 8,
     INLINE_MACS = 1 << 16,     // less is not worth waking a thread
     FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
-    FEW_WEIGHTS_MAX =
-        1 << 20,   // twice as many with several rows, whose kernels ask early for what comes next
-    FEW_COLS = 16, // columns of tasks are a multiple
-    FEW_PIECE = 1 << 18, // bytes of weights that stay in the cache while rows go by
+    FEW_WEIGHTS_MAX = 1 << 20, // twice that with several rows
+    FEW_COLS = 16,             // columns of tasks are a multiple
+    FEW_PIECE = 1 << 18,       // bytes of weights that stay in the cache while rows go by
     SQUARES_PER_THREAD = 4,
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
@@ -47,7 +46,7 @@ static void cut_few(struct product_cut *c, struct product_size z, size_t threads
     size_t k = max_size(z.k, 1);
     size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN,
                            FEW_WEIGHTS_MAX * (z.m > 1 ? 2 : 1));
-    if (z.p->scratch_bytes == 0)
+    if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
     c->cols = round_up(max_size(weights / k, 1), FEW_COLS);
