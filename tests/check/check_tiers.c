@@ -42,6 +42,11 @@ static void masks(void **state)
     // instructions of its own, not what lies below the wider ones
     assert_int_equal(cpu_mask(x86, CPU_AVX512), avx2 | 1u << CPU_AVX512);
     assert_int_equal(cpu_mask(x86, CPU_AVX512BF16), x86 & ~(1u << CPU_AVXVNNI));
+    assert_int_equal(cpu_mask(x86 | 1u << CPU_ONEDNN, CPU_AVX512BF16), x86 & ~(1u << CPU_AVXVNNI));
+    assert_int_equal(cpu_mask(x86 | 1u << CPU_ONEDNN, CPU_ONEDNN),
+                     (x86 | 1u << CPU_ONEDNN) & ~(1u << CPU_AVXVNNI));
+    assert_int_equal(cpu_usual(x86), x86);
+    assert_true(cpu_tier_built(CPU_ONEDNN) || !(cpu_detect() & 1u << CPU_ONEDNN));
     assert_int_equal(cpu_mask(x86, CPU_NEON), 1u << CPU_REF);
     assert_int_equal(cpu_mask(x86, CPU_NEONBF16), 1u << CPU_REF);
     assert_int_equal(cpu_mask(arm, CPU_NEON), neon);
