@@ -16,10 +16,6 @@
 
 _Static_assert(sizeof(size_t) >= 8, "the weights alone need 64-bit sizes");
 
-#if defined(__linux__) && !defined(MADV_POPULATE_READ)
-#define MADV_POPULATE_READ 22 // Linux 5.14
-#endif
-
 static int open_regular(const char *path, int code, int *fd, size_t *size, struct err *e)
 {
     struct stat st = {0};
@@ -77,29 +73,11 @@ void filemap_close(struct filemap *m)
     memset(m, 0, sizeof *m);
 }
 
-// The whole pages around [p, p + n).
-static char *pages_around(const void *p, size_t *n)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)p / page * page;
-    if (*n > 0)
-        *n += (uintptr_t)p - at;
-    return (char *)at;
-}
-
 void filemap_touch(const void *p, size_t n)
 {
+    // One byte a page, in order: faults that move forward make the system read ahead in large pieces. (madvise's
+    // WILLNEED reads no more a call than the disk's read-ahead size, often 128 KiB; POPULATE_READ was not faster.)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-#ifdef MADV_POPULATE_READ
-    // One call reads and maps what is missing and walks over the rest. (WILLNEED reads no more a call than the
-    // disk's read-ahead size, often 128 KiB, and maps nothing.)
-    char *from = pages_around(p, &n);
-    if (n > 0 && madvise(from, n, MADV_POPULATE_READ) != 0 && errno == EFAULT)
-        return; // what cannot be read is the error of whoever needs it
-    p = from;
-#endif
-    // One byte a page, in order. Without the call, faults that move forward make the system read ahead in large
-    // pieces; behind it this costs nothing, but for a virtual machine that gives memory to a page when it is first
-    // read.
     for (size_t at = 0; at < n; at += page)
         (void)*((const volatile char *)p + at);
 }
