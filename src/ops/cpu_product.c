@@ -24,7 +24,7 @@ enum {
     TASKS_PER_THREAD = 8,
     INLINE_MACS = 1 << 16,     // less is not worth waking a thread
     FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
-    FEW_WEIGHTS_MAX = 1 << 20, // twice that with several rows
+    FEW_WEIGHTS_MAX = 1 << 20, // twice that for several rows on blocks
     FEW_COLS = 16,             // columns of tasks are a multiple
     FEW_PIECE = 1 << 18,       // bytes of weights that stay in the cache while rows go by
     SQUARES_PER_THREAD = 4,
@@ -44,8 +44,8 @@ static size_t clamp(size_t v, size_t low, size_t high)
 static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
-    size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN,
-                           FEW_WEIGHTS_MAX * (z.m > 1 ? 2 : 1));
+    size_t most = z.m > 1 && z.p->for_blocks ? 2 * FEW_WEIGHTS_MAX : FEW_WEIGHTS_MAX;
+    size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, most);
     if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
@@ -58,6 +58,8 @@ static void cut_square(struct product_cut *c, struct product_size z, size_t thre
     size_t k = max_size(z.k, 1), side = z.p->block;
     size_t area = min_size((size_t)MANY_MACS_MAX * PAIR_FACTOR / k,
                            z.m * z.n / (SQUARES_PER_THREAD * threads));
+    while (side > z.p->panel && div_up(z.n, side) * div_up(z.m, MANY_ROWS_MIN) < threads)
+        side -= z.p->panel;
     while ((side + z.p->panel) * (side + z.p->panel) <= area)
         side += z.p->panel;
     c->cols = min_size(side, round_up(z.n, z.p->panel));

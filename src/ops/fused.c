@@ -33,6 +33,8 @@ void fused_linears(struct ops *o, struct mat y, const struct linear_input *in,
         op_linear(o, mat_cols(y, col, d_out), rows, w[i]);
         col += d_out;
     }
+    if (in->gelu)
+        op_gelu(o, y);
     ops_pop(o, mark);
 }
 

@@ -35,9 +35,10 @@ enum {
 };
 
 // What products are computed in. BF16: weights and inputs rounded to bf16, sums in f32; everything
-// between products stays f32; but where the processor has AVX512-VNNI weights in blocks meet more than OPS_FEW_ROWS rows
-// in int8, and fewer as they are stored with the rows as integers of 8 or 16 bits. INT8: linear layers of more than OPS_FEW_ROWS rows with both factors as levels
-// of int8 (kernels.h), the rest as in BF16; on the CPU.
+// between products stays f32; but in tiers whose kernels say so (for_blocks: AVX512-VNNI, AVX-VNNI) weights in blocks
+// meet more than OPS_FEW_ROWS rows in int8, and with AVX512-VNNI fewer as they are stored, the rows as integers of 8 or 16
+// bits. INT8: linear layers of more than OPS_FEW_ROWS rows with both factors as levels of int8 (kernels.h), and attention
+// with `levels`; the rest as in BF16; on the CPU.
 enum compute { COMPUTE_F32, COMPUTE_BF16, COMPUTE_INT8 };
 
 // A matrix of activations or cached keys/values, row-major; row r starts at element r * stride.
@@ -150,8 +151,7 @@ struct linear_input {
     struct mat up;             // SILU_MUL: the input is silu(x) * up
     const struct tensor *norm; // RMS_NORM: weight [d_in]
     float eps;                 // RMS_NORM
-    bool
-        gelu; // the outputs go through GELU at once, for an INPUT_ROWS: op_linears where ops_gelu_early says so
+    bool gelu;                 // ROWS: y = GELU of the outputs; op_linears if ops_gelu_early
 };
 // y = [w[0](in) | w[1](in) | ...]: outputs side by side, together y.cols. y must not overlap the input.
 void op_linears(struct ops *o, struct mat y, const struct linear_input *in,

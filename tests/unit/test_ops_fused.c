@@ -152,6 +152,8 @@ static const struct setting settings[] = {
     {INPUT_GELU, DT_F32, 140, 1100, 1, 40, 5, 0, true, true},
     {INPUT_RMS_NORM, DT_Q4_K, 50, 512, 3, 67, 0, 0, false, false},
     {INPUT_RMS_NORM, DT_Q8_0, 7, 96, 2, 21, 0, 0, false, false},
+    {INPUT_RMS_NORM, DT_Q4_K, 3, 512, 2, 67, 8, 0, true, true},
+    {INPUT_SILU_MUL, DT_Q8_0, 8, 544, 1, 70, 16, 1, false, false},
     {INPUT_SILU_MUL, DT_Q6_K, 40, 256, 1, 90, 8, 0, true, true},
     {INPUT_ROWS, DT_Q8_0, 33, 544, 5, 70, 16, 1, false, false},
 };

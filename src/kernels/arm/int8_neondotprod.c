@@ -31,5 +31,4 @@ void kernels_set_neondotprod(struct kernels *k)
 {
     k->tier = CPU_NEONDOTPROD;
     int8_set_lanes(&k->int8);
-    k->int8.for_blocks = true;
 }

@@ -41,16 +41,16 @@ ALWAYS_INLINE lanes row_value(const float *x, const float *from, lanes by, size_
     return lanes_sub(v, n == LANES ? lanes_load(from + c) : lanes_load_n(from + c, n));
 }
 
-// LANES levels, and their sum.
-ALWAYS_INLINE __m512i row_part(int8_t *q, lanes v, lanes inverse, __m512i sum)
+// LANES levels, zeros without `any`, and their sum.
+ALWAYS_INLINE __m512i row_part(int8_t *q, lanes v, lanes inverse, __mmask16 any, __m512i sum)
 {
-    __m512i l = _mm512_cvtps_epi32(lanes_mul(v, inverse));
+    __m512i l = _mm512_maskz_cvtps_epi32(any, lanes_mul(v, inverse));
     _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtsepi32_epi8(l));
     return _mm512_add_epi32(sum, l);
 }
 
 // q = levels of a row of n values and zeros up to a multiple of LANES; *sum = that of the levels. Returns the step.
-// Where that is a NaN, so is what becomes of the levels, whatever they are.
+// Where that is a NaN the levels are zeros.
 ALWAYS_INLINE float row_levels(int8_t *q, const float *x, const float *from, float by, size_t n,
                                int32_t *sum)
 {
@@ -63,10 +63,11 @@ ALWAYS_INLINE float row_levels(int8_t *q, const float *x, const float *from, flo
         top = _mm512_max_epu32(top, size_bits(row_value(x, from, factor, full, rest)));
     struct int8_scale s = int8_scale_of(_mm512_reduce_max_epu32(top));
     const lanes inverse = lanes_set(s.inverse);
+    const __mmask16 any = s.inverse != 0 ? 0xffff : 0;
     for (size_t c = 0; c < full; c += LANES)
-        all = row_part(q + c, row_value(x, from, factor, c, LANES), inverse, all);
+        all = row_part(q + c, row_value(x, from, factor, c, LANES), inverse, any, all);
     if (rest > 0)
-        all = row_part(q + full, row_value(x, from, factor, full, rest), inverse, all);
+        all = row_part(q + full, row_value(x, from, factor, full, rest), inverse, any, all);
     *sum = _mm512_reduce_add_epi32(all);
     return s.step;
 }
@@ -292,13 +293,12 @@ ALWAYS_INLINE lanes exp2_255(lanes x)
 ALWAYS_INLINE lanes probabilities(const struct level_parts *u, size_t n, lanes a, lanes max,
                                   const int c, const int C)
 {
-    const lanes shift = lanes_sub(lanes_zero(), lanes_mul(max, a));
     lanes even = lanes_zero(), odd = even;
     const float *s = u->s + c * LANES;
     uint8_t *p = u->p + c * LANES * 4;
     const __m512i order =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-#define SOFT(t) exp2_255(lanes_fma(lanes_load(s + (t)*LANES * C), a, shift))
+#define SOFT(t) exp2_255(lanes_mul(lanes_sub(lanes_load(s + (t)*LANES * C), max), a))
 #define SOFT_STORE(e0, e1, e2, e3)                                                                 \
     {                                                                                              \
         __m512i i01 = _mm512_packs_epi32(_mm512_cvtps_epi32(e0), _mm512_cvtps_epi32(e1));          \
