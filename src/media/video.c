@@ -7,8 +7,7 @@
 // is always that of decoding everything and taking picture i.
 //
 // Packets of pictures that were not asked for and that no other picture refers to are left out, and where it is sure
-// that nothing gets lost the decoder is told of the end behind the last packet that matters. What does not come that way
-// is tried again with every packet.
+// that nothing gets lost the decoder is told of the end behind the last packet that matters.
 //
 // Easy to get wrong: the decoder holds pictures back, so otherwise a picture is given up only LAG packets after
 // its own; a drained decoder takes nothing more until it is emptied; counts in headers are not to be
@@ -63,8 +62,6 @@ struct job {
     const struct frame_sink *sink;
     uint32_t n_given;     // pictures that the decoder gave, for streams without timestamps
     size_t n_fed, n_plan; // packets decoded, of about so many
-    bool whole;           // take no short cuts: some may not fit this stream after all
-    bool cut;             // one was taken
     size_t settled;       // packets v->run .. settled - 1 gave all the pictures that they will give
 };
 
@@ -116,8 +113,8 @@ static int take_picture(struct video *v, struct job *j, int64_t rank, struct err
 
 static bool can_leave_out(const struct video *v, const struct job *j)
 {
-    return !v->o.sequential && !j->whole && v->packets.timed &&
-           !wanted(j, v->packets.at[v->next - 1].rank) && decode_unreferenced(v->decode);
+    return !v->o.sequential && v->packets.timed && !wanted(j, v->packets.at[v->next - 1].rank) &&
+           decode_unreferenced(v->decode);
 }
 
 // Decodes the packet at hand, or the end, and takes what comes out.
@@ -127,9 +124,7 @@ static int feed(struct video *v, struct job *j, bool end, struct err *e)
     int64_t rank;
     if (end) {
         TRY(decode_send_end(v->decode, e));
-    } else if (can_leave_out(v, j)) {
-        j->cut = true;
-    } else {
+    } else if (!can_leave_out(v, j)) {
         TRY(decode_send(v->decode, v->packets.at[v->next - 1].rank, e));
     }
     while ((k = decode_picture(v->decode, &rank, e)) > 0)
@@ -260,33 +255,19 @@ static int read_pick(struct video *v, struct job *j, size_t i, struct err *e)
         TRY(run_from(v, entry, e));
         j->settled = 0;
     }
-    bool drains = !v->o.sequential && !j->whole && decode_ends_whole(v->decode);
-    size_t end = drains ? run_end(v, j, i) : SIZE_MAX;
+    size_t end = v->o.sequential || !decode_ends_whole(v->decode) ? SIZE_MAX : run_end(v, j, i);
     while (!j->pick[i].done && v->next <= at + LAG) {
         int k = v->next < end ? next_packet(v, e) : 0;
         if (k < 0)
             return k;
         TRY(feed(v, j, k == 0, e));
         if (k == 0) { // drained: needs a new start before it takes more
-            j->cut = j->cut || drains;
             j->settled = v->next;
             v->running = false;
             break;
         }
     }
     return 0;
-fail:
-    return rc;
-}
-
-// All that did not come yet, each run anew.
-static int read_picks(struct video *v, struct job *j, struct err *e)
-{
-    int rc = 0;
-    v->running = false;
-    j->settled = 0;
-    for (size_t i = 0; i < j->n; i++)
-        TRY(read_pick(v, j, i, e));
 fail:
     return rc;
 }
@@ -298,11 +279,8 @@ static int read_timed(struct video *v, struct job *j, struct err *e)
     int rc = 0;
     size_t first = decode_info(v->decode)->broadcast ? packets_first_whole(&v->packets) : 0;
     bool again = false;
-    TRY(read_picks(v, j, e));
-    if (j->n_done < j->n && j->cut) {
-        j->whole = true;
-        TRY(read_picks(v, j, e));
-    }
+    for (size_t i = 0; i < j->n; i++)
+        TRY(read_pick(v, j, i, e));
     for (size_t i = 0; i < j->n; i++) {
         if (!j->pick[i].done && j->pick[i].rank < first) {
             j->pick[i].rank = (uint32_t)first;
@@ -312,8 +290,11 @@ static int read_timed(struct video *v, struct job *j, struct err *e)
     if (again) {
         log_line(&v->o.hooks, LOG_WARN,
                  "%s: begins in the middle: the first whole picture is frame %zu", v->name, first);
+        v->running = false;
+        j->settled = 0;
         qsort(j->pick, j->n, sizeof *j->pick, compare_pick);
-        TRY(read_picks(v, j, e));
+        for (size_t i = 0; i < j->n; i++)
+            TRY(read_pick(v, j, i, e));
     }
 fail:
     return rc;
