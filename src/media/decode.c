@@ -273,27 +273,6 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
     return 1;
 }
 
-// Fields may come in packets of their own: then a picture is more than its packet.
-static bool is_h264_frames(const AVCodecParameters *par)
-{
-    return par->codec_id == AV_CODEC_ID_H264 && par->field_order == AV_FIELD_PROGRESSIVE;
-}
-
-bool decode_unreferenced(const struct decode *d)
-{
-    const AVCodecParameters *par = d->format->streams[d->stream]->codecpar;
-    const AVPacket *p = d->packet;
-    return is_h264_frames(par) && !(p->flags & (AV_PKT_FLAG_KEY | AV_PKT_FLAG_CORRUPT)) &&
-           nal_is_unreferenced(p->data, (size_t)p->size, par->extradata,
-                               (size_t)par->extradata_size);
-}
-
-bool decode_ends_whole(const struct decode *d)
-{
-    const AVCodecParameters *par = d->format->streams[d->stream]->codecpar;
-    return is_h264_frames(par) || par->codec_id == AV_CODEC_ID_HEVC;
-}
-
 bool decode_seek(struct decode *d, int64_t dts)
 {
     return d->format && av_seek_frame(d->format, d->stream, dts, AVSEEK_FLAG_BACKWARD) >= 0;

@@ -56,11 +56,6 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e);
 // After false the position is undefined: decode_rewind.
 bool decode_seek(struct decode *d, int64_t dts);
 
-// Does the decoder need the kept packet for its own picture only? False where that is not known.
-bool decode_unreferenced(const struct decode *d);
-// Do all pictures come out at decode_send_end as they would if more packets followed?
-bool decode_ends_whole(const struct decode *d);
-
 // A decoder that remembers nothing: anew as after decode_open, or merely emptied.
 int decode_restart(struct decode *d, struct err *e);
 void decode_flush(struct decode *d);

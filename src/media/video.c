@@ -6,10 +6,7 @@
 // the list of the first pass, and if it is not there the file is read from the beginning. So the result
 // is always that of decoding everything and taking picture i.
 //
-// Packets of pictures that were not asked for and that no other picture refers to are left out, and where it is sure
-// that nothing gets lost the decoder is told of the end behind the last packet that matters.
-//
-// Easy to get wrong: the decoder holds pictures back, so otherwise a picture is given up only LAG packets after
+// Easy to get wrong: the decoder holds pictures back, so a picture is given up only LAG packets after
 // its own; a drained decoder takes nothing more until it is emptied; counts in headers are not to be
 // believed, and neither is a seek.
 #include "media/video.h"
@@ -62,7 +59,6 @@ struct job {
     const struct frame_sink *sink;
     uint32_t n_given;     // pictures that the decoder gave, for streams without timestamps
     size_t n_fed, n_plan; // packets decoded, of about so many
-    size_t settled;       // packets v->run .. settled - 1 gave all the pictures that they will give
 };
 
 static int compare_pick(const void *a, const void *b)
@@ -86,12 +82,6 @@ static size_t first_pick(const struct job *j, int64_t rank)
     return lo;
 }
 
-static bool wanted(const struct job *j, int64_t rank)
-{
-    size_t i = first_pick(j, rank);
-    return i < j->n && (int64_t)j->pick[i].rank == rank;
-}
-
 // A picture came: converts it if it was asked for and hands it to its slots.
 static int take_picture(struct video *v, struct job *j, int64_t rank, struct err *e)
 {
@@ -111,12 +101,6 @@ static int take_picture(struct video *v, struct job *j, int64_t rank, struct err
     return rc;
 }
 
-static bool can_leave_out(const struct video *v, const struct job *j)
-{
-    return !v->o.sequential && v->packets.timed && !wanted(j, v->packets.at[v->next - 1].rank) &&
-           decode_unreferenced(v->decode);
-}
-
 // Decodes the packet at hand, or the end, and takes what comes out.
 static int feed(struct video *v, struct job *j, bool end, struct err *e)
 {
@@ -124,7 +108,7 @@ static int feed(struct video *v, struct job *j, bool end, struct err *e)
     int64_t rank;
     if (end) {
         TRY(decode_send_end(v->decode, e));
-    } else if (!can_leave_out(v, j)) {
+    } else {
         TRY(decode_send(v->decode, v->packets.at[v->next - 1].rank, e));
     }
     while ((k = decode_picture(v->decode, &rank, e)) > 0)
@@ -230,39 +214,20 @@ fail:
     return rc;
 }
 
-static size_t entry_of(const struct video *v, const struct job *j, size_t i)
-{
-    return v->o.sequential ? 0 : packets_entry(&v->packets, j->pick[i].rank);
-}
-
-// Behind the last packet of the run that pick i lies in: the next pick, if any, is reached by a start of its own.
-static size_t run_end(const struct video *v, const struct job *j, size_t i)
-{
-    size_t end = v->packets.order[j->pick[i].rank] + (size_t)1;
-    while (++i < j->n && entry_of(v, j, i) <= end)
-        end = max_size(end, v->packets.order[j->pick[i].rank] + (size_t)1);
-    return end;
-}
-
 // Decodes until the picture of pick i came or cannot come any more.
 static int read_pick(struct video *v, struct job *j, size_t i, struct err *e)
 {
     int rc;
-    size_t at = v->packets.order[j->pick[i].rank], entry = entry_of(v, j, i);
-    if (j->pick[i].done || (at >= v->run && at < j->settled))
-        return 0;
-    if (!v->running || at < v->run || entry > v->next) {
+    size_t at = v->packets.order[j->pick[i].rank];
+    size_t entry = v->o.sequential ? 0 : packets_entry(&v->packets, j->pick[i].rank);
+    if (!v->running || at < v->run || entry > v->next)
         TRY(run_from(v, entry, e));
-        j->settled = 0;
-    }
-    size_t end = v->o.sequential || !decode_ends_whole(v->decode) ? SIZE_MAX : run_end(v, j, i);
     while (!j->pick[i].done && v->next <= at + LAG) {
-        int k = v->next < end ? next_packet(v, e) : 0;
+        int k = next_packet(v, e);
         if (k < 0)
             return k;
         TRY(feed(v, j, k == 0, e));
         if (k == 0) { // drained: needs a new start before it takes more
-            j->settled = v->next;
             v->running = false;
             break;
         }
@@ -291,7 +256,6 @@ static int read_timed(struct video *v, struct job *j, struct err *e)
         log_line(&v->o.hooks, LOG_WARN,
                  "%s: begins in the middle: the first whole picture is frame %zu", v->name, first);
         v->running = false;
-        j->settled = 0;
         qsort(j->pick, j->n, sizeof *j->pick, compare_pick);
         for (size_t i = 0; i < j->n; i++)
             TRY(read_pick(v, j, i, e));
@@ -403,7 +367,6 @@ int video_read(struct video *v, const int32_t *index, size_t n, const struct fra
     int rc;
     v->deadline = deadline_in(v->o.max_seconds);
     v->running = false;
-    v->run = 0;
     TRY(job_init(v, &j, index, n, e));
     TRY(rgb_buffer(v, e));
     if (!v->packets.timed)

@@ -136,44 +136,12 @@ static void test_nal(void **state)
         assert_false(nal_has_idr(annexb, n, NULL, 0));
 }
 
-static void test_nal_unreferenced(void **state)
-{
-    static const uint8_t avcc[] = {1, 100, 0, 30, 0xff, 0xe1, 0, 0}; // 4-byte lengths
-    // SEI, then a slice of nal_ref_idc 0; the same with nal_ref_idc 1; a parameter set in front
-    static const uint8_t spare[] = {0, 0, 0, 2, 6, 9, 0, 0, 0, 3, 0x01, 1, 2};
-    static const uint8_t needed[] = {0, 0, 0, 2, 6, 9, 0, 0, 0, 3, 0x21, 1, 2};
-    static const uint8_t set[] = {0, 0, 0, 2, 0x68, 9, 0, 0, 0, 3, 0x01, 1, 2};
-    // two slices; fields of which the first one is referred to
-    static const uint8_t two[] = {0, 0, 0, 2, 1, 9, 0, 0, 0, 2, 1, 9};
-    static const uint8_t fields[] = {0, 0, 0, 2, 0x41, 9, 0, 0, 0, 2, 1, 9};
-    static const uint8_t nothing[] = {0, 0, 0, 2, 6, 9};
-    static const uint8_t annexb[] = {0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 0x01, 8};
-    static const uint8_t idr[] = {0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 0x05, 8};
-    static const uint8_t lies[] = {0, 0, 0, 2, 1, 9, 0xff, 0xff, 0xff, 0xff, 1, 9};
-    (void)state;
-    assert_true(nal_is_unreferenced(spare, sizeof spare, avcc, sizeof avcc));
-    assert_true(nal_is_unreferenced(two, sizeof two, avcc, sizeof avcc));
-    assert_true(nal_is_unreferenced(annexb, sizeof annexb, NULL, 0));
-    assert_false(nal_is_unreferenced(needed, sizeof needed, avcc, sizeof avcc));
-    assert_false(nal_is_unreferenced(set, sizeof set, avcc, sizeof avcc));
-    assert_false(nal_is_unreferenced(fields, sizeof fields, avcc, sizeof avcc));
-    assert_false(nal_is_unreferenced(nothing, sizeof nothing, avcc, sizeof avcc));
-    assert_false(nal_is_unreferenced(idr, sizeof idr, NULL, 0));
-    assert_false(nal_is_unreferenced(lies, sizeof lies, avcc, sizeof avcc));
-    for (size_t n = 0; n < sizeof spare; n++) // cut anywhere: not whole, and no read past the end
-        assert_false(nal_is_unreferenced(spare, n, avcc, sizeof avcc));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_extreme_times),
-        cmocka_unit_test(test_untimed),
-        cmocka_unit_test(test_entry),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_nal),
-        cmocka_unit_test(test_nal_unreferenced),
+        cmocka_unit_test(test_order),   cmocka_unit_test(test_extreme_times),
+        cmocka_unit_test(test_untimed), cmocka_unit_test(test_entry),
+        cmocka_unit_test(test_limits),  cmocka_unit_test(test_nal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
