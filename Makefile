@@ -84,7 +84,7 @@ bench: deps configure
 	@$(PYTHON) tests/run_tests.py --bench
 	@for m in models/ivchat-small $(MODEL); do $(BUILD)/ivchat bench -m "$$m" --sessions 8 --progress never || exit 1; done
 	@test -z '$(MODEL)' -o -z '$(PEERS)' || $(PYTHON) tools/bench_peers.py run --env '$(PEERS)' --model '$(MODEL)' \
-	    --ivchat $(BUILD)/ivchat --only vision,prefill,decode --out $(BUILD)/bench_peers.jsonl
+	    --ivchat $(BUILD)/ivchat --only vision,prefill,decode
 
 test-cuda:
 	@cmake --preset cuda --log-level=NOTICE

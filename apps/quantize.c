@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "bytesize.h"
 #include "calibrate.h"
@@ -176,7 +177,9 @@ static int check(const struct settings *s, struct iv_error *e)
         return app_error(e, IV_ERR_USAGE, "%s given: ivchat quantize SRC DST",
                          s->from ? "no folder to write to" : "no model");
     size_t n = s->to ? strlen(s->to) : 0;
-    if (n > 5 && strcmp(s->to + n - 5, ".gguf") == 0) // as other programs are called
+    struct stat st;
+    if (n > 5 && strcmp(s->to + n - 5, ".gguf") == 0 && // as other programs are called
+        (stat(s->to, &st) != 0 || !S_ISDIR(st.st_mode)))
         return app_error(e, IV_ERR_USAGE,
                          "%s: DST is the folder for the two files, which get names of their own",
                          s->to);

@@ -102,9 +102,9 @@ struct iv_engine_options {
      * with heads of a multiple of 32 values); NULL = as dtype, the only choice on a GPU */
     const char *cache_type_k;
     const char *cache_type_v;
-    const char *
-        cpu; /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best; "onednn" is best
-                            only where the processor has AMX-BF16 */
+    /* highest kernel tier: "ref", "avx2", "avx512", "neon"...; NULL = best; "onednn" is best only where the
+     * processor has AMX-BF16 */
+    const char *cpu;
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
     bool profile;        /* note where the time goes, for iv_engine_profile; on the CPU only */

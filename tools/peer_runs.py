@@ -296,9 +296,11 @@ def one_round(everybody, work, peaks, number):
                 after = peaks.now()
         except (RuntimeError, OSError) as error:
             say("  left out: %s" % error)
+            before = None
             continue
         except TooSlow:
             say("  left out: %s did not end in time" % who.name)
+            before = None
             continue
         finally:
             if work.fresh:

@@ -80,6 +80,8 @@ void filemap_touch(const void *p, size_t n)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t at = 0; at < n; at += page)
         (void)*((const volatile char *)p + at);
+    if (n > 0)
+        (void)*((const volatile char *)p + n - 1);
 }
 
 void filemap_forget(const void *p, size_t n)

@@ -16,8 +16,7 @@ struct filemap {
 // Maps path. Directories, FIFOs and devices are refused. code = error code to use (ERR_MODEL ...).
 int filemap_open(struct filemap *m, const char *path, int code, struct err *e);
 void filemap_close(struct filemap *m);
-// Brings n mapped bytes at p into memory and maps them, in order, and returns when they are there: reading them
-// then meets no fault. Costs next to nothing when they are. Any thread.
+// Brings n mapped bytes at p into memory, in order, and returns when they are there. Any thread.
 void filemap_touch(const void *p, size_t n);
 // Gives n mapped bytes at p back: they stay in the page cache, but do not count as this process's memory.
 void filemap_forget(const void *p, size_t n);

@@ -83,6 +83,7 @@ static bool none_wanted(void *user)
 struct pass {
     struct batch *batch;
     struct row *row[OPS_STEP_ROWS]; // NULL = left
+    uint32_t pos[OPS_STEP_ROWS];    // of each row
     size_t n;
 };
 
@@ -144,23 +145,21 @@ static int pass_forward(struct batch *b, struct pass *p, struct err *e)
     struct ops *o = b->ops;
     const struct llm *m = &b->engine->model.llm;
     struct llm_span span[OPS_STEP_ROWS];
-    uint32_t pos[OPS_STEP_ROWS];
     int32_t ids[OPS_STEP_ROWS];
     for (size_t i = 0; i < p->n; i++) {
         struct kv *kv = p->row[i]->step->kv;
         span[i] = (struct llm_span){.kv = kv, .first_row = i, .n_row = 1};
-        pos[i] = (uint32_t)kv->n;
         ids[i] = p->row[i]->step->id;
     }
     struct mat out = ops_mat(o, p->n, m->c.n_vocab);
     struct llm_batch lb = {.x = ops_mat(o, p->n, m->c.d_model),
                            .span = span,
                            .n_span = p->n,
-                           .pos = pos,
+                           .pos = p->pos,
                            .unwanted = b->engine->gpu ? NULL : let_go,
                            .user = p};
     ops_profile_stage(o, STAGE_DECODE);
-    ops_step_begin(o, 0, ids, pos, p->n); // never the same caches for long: nothing is recorded
+    ops_step_begin(o, 0, ids, p->pos, p->n); // never the same caches for long: nothing is recorded
     op_embed(o, lb.x, &m->embed, ids);
     llm_forward(o, m, &lb, out);
     ops_step_end(o);
@@ -175,6 +174,8 @@ static void pass_run(struct pass *p)
     struct batch *b = p->batch;
     struct err e = {0};
     double start = clock_ms();
+    for (size_t i = 0; i < p->n; i++)
+        p->pos[i] = (uint32_t)p->row[i]->step->kv->n;
     int rc = pass_begin(b, p, &e);
     if (rc == 0)
         rc = pass_forward(b, p, &e);
@@ -182,8 +183,11 @@ static void pass_run(struct pass *p)
         ops_wait(b->ops);
     double ms = clock_ms() - start;
     b->pass_ms = b->pass_ms > 0 ? 0.75 * b->pass_ms + 0.25 * ms : ms;
-    // what cannot be done together, for want of memory say, each does for itself
+    // what cannot be done together, for want of memory say, each does for itself, from where it was
     rc = rc == 0 || rc == ERR_ABORT ? rc : BATCH_ALONE;
+    for (size_t i = 0; rc == BATCH_ALONE && i < p->n; i++)
+        if (p->row[i])
+            p->row[i]->step->kv->n = p->pos[i];
     pthread_mutex_lock(&b->lock);
     for (size_t i = 0; i < p->n; i++)
         if (p->row[i])

@@ -71,14 +71,16 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     if (weights && !gpu_weights_from_name(weights, &opt.weights))
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": expected plain, q8_0, q4_0, q4_k_m or q6_k",
                     weights));
-    const char *trials = getenv(TRIALS);
-    if (trials && !gpu_trials_from_text(trials, &opt.trials))
-        TRY(err_set(e, ERR_USAGE, "%s=%s: expected merge, fold, alpha, gelu with commas between",
-                    TRIALS, trials));
     if (opt.weights != GPU_WEIGHTS_PLAIN && g->compute != COMPUTE_BF16)
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
+    const char *trials = getenv(TRIALS);
+    if (trials && !gpu_trials_from_text(trials, &opt.trials))
+        TRY(err_set(e, ERR_USAGE, "%s=%s: expected merge, fold, alpha, gelu with commas between",
+                    TRIALS, trials));
+    if (opt.trials && g->compute != COMPUTE_BF16)
+        TRY(err_set(e, ERR_USAGE, "%s=%s: only with dtype bf16", TRIALS, trials));
     if (g->compute == COMPUTE_INT8 && must)
         return err_set(e, ERR_USAGE,
                        "device \"%s\": dtype int8 runs on the CPU; use bf16 or f32 on a GPU",
@@ -119,6 +121,9 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
     snprintf(g->tier, sizeof g->tier, "%s %s", info.name, gpu_weights_name(opt.weights));
+    if (opt.trials) // what is kept has other bits then
+        snprintf(g->tier, sizeof g->tier, "%s %s %s", info.name, gpu_weights_name(opt.weights),
+                 trials);
     return 0;
 fail:
     return rc;

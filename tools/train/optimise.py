@@ -39,16 +39,18 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     by_shape.setdefault(p.shape, []).append(p)
             for shape, params in by_shape.items():
-                grads = torch.stack([p.grad for p in params])
+                grads, keep = torch.stack([p.grad for p in params]), 1.0
                 if self.found_inf is not None:
+                    keep = (self.found_inf == 0).to(grads.dtype)
                     grads = torch.where(self.found_inf > 0, torch.zeros_like(grads), grads)
                 for p in params:
                     if not self.state[p]:
                         self.state[p]['momentum'] = torch.zeros_like(p)
                 momenta = [self.state[p]['momentum'] for p in params]
-                torch._foreach_lerp_(momenta, list(grads.unbind()), 1 - MOMENTUM)
-                moves = orthogonal(grads.lerp(torch.stack(momenta), MOMENTUM))
-                torch._foreach_mul_(params, 1 - group['lr'] * group['weight_decay'])
+                mean = torch.stack(momenta).lerp(grads, (1 - MOMENTUM) * keep)
+                torch._foreach_copy_(momenta, list(mean.unbind()))
+                moves = orthogonal(grads.lerp(mean, MOMENTUM)) * keep
+                torch._foreach_mul_(params, 1 - group['lr'] * group['weight_decay'] * keep)
                 torch._foreach_add_(params, list(moves.unbind()), alpha=-0.2 * max(shape) ** 0.5 * group['lr'])
 
 

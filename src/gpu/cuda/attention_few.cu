@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Attention of decoding: one query row for each of a few sequences against its cache. Keys are cut into pieces, a
 // block each, which leave (maximum, sum, weighted values) in scratch; a second kernel merges the pieces of a row
-// and head in the order of the keys. The cut depends on n_k_max alone, never on the number of rows. A piece that
+// and head in the order of the keys. The cut depends on the row's position alone, never on other rows. A piece that
 // begins behind the row's last key leaves nothing and is not looked at.
 // attention_step.cu is the fast form of bf16 caches.
 #include "gpu/cuda/attention_row.cuh"
@@ -17,14 +17,22 @@ enum {
 struct few {
     struct cuda_attention_few a;
     struct cuda_cache_rows c;
-    float *part; // [n_row, n_head, n_piece, d_head + 2]: values not yet divided, maximum, sum
-    int piece, n_piece, group;
+    float *part;        // [n_row, n_head, n_piece, d_head + 2]: values not yet divided, maximum, sum
+    int n_piece, group; // n_piece: room for, of a row and head
 };
 
-static int piece_keys(int n_k_max)
+// Keys of a piece of a row that sees n_k.
+__host__ __device__ inline int piece_keys(int n_k)
 {
-    int n = (n_k_max + MAX_PIECES - 1) / MAX_PIECES;
+    int n = (n_k + MAX_PIECES - 1) / MAX_PIECES;
     return n <= PIECE ? PIECE : (n + PIECE - 1) / PIECE * PIECE;
+}
+
+// Of any row that sees up to n_k_max keys.
+static int most_pieces(int n_k_max)
+{
+    int n = (n_k_max + PIECE - 1) / PIECE;
+    return n < MAX_PIECES ? n : MAX_PIECES;
 }
 
 __device__ inline float *part_of(const struct few *p, int row, int head, int piece)
@@ -33,12 +41,12 @@ __device__ inline float *part_of(const struct few *p, int row, int head, int pie
 }
 
 // Any types and sizes: a warp per head and piece. grid: pieces, fours of heads, rows
-template <int COLS, bool BF16>
-__global__ void __launch_bounds__(N_WARP *WARP) few_plain_kernel(const struct few p)
+template <int COLS, bool BF16> __global__ void __launch_bounds__(N_WARP *WARP) few_plain_kernel(const struct few p)
 {
     int head = blockIdx.y * N_WARP + threadIdx.x / WARP, lane = threadIdx.x % WARP;
     int d = p.a.d_head, row = blockIdx.z;
-    int from = blockIdx.x * p.piece, to = min(from + p.piece, (int)p.a.pos[row] + 1);
+    int n_k = (int)p.a.pos[row] + 1, piece = piece_keys(n_k);
+    int from = blockIdx.x * piece, to = min(from + piece, n_k);
     if (head >= p.a.n_head || from >= to)
         return;
     int64_t stride = (int64_t)p.a.n_kv * d, at = (int64_t)(head / p.group) * d * (BF16 ? 2 : 4);
@@ -61,7 +69,7 @@ __global__ void __launch_bounds__(N_WARP *WARP) few_plain_kernel(const struct fe
 __global__ void merge_kernel(const struct few p)
 {
     int head = blockIdx.x, row = blockIdx.y, d = p.a.d_head, c = threadIdx.x;
-    int n = (int)p.a.pos[row] / p.piece + 1;
+    int n = (int)p.a.pos[row] / piece_keys((int)p.a.pos[row] + 1) + 1;
     const float *part = part_of(&p, row, head, 0);
     if (c >= d)
         return;
@@ -97,8 +105,7 @@ static int launch_parts(const struct few *p, void *stream)
 
 size_t cuda_attention_few_scratch(int n_row, int n_head, int d_head, int n_k_max)
 {
-    size_t piece = (size_t)piece_keys(n_k_max), n_piece = ((size_t)n_k_max + piece - 1) / piece;
-    size_t n = (size_t)n_row * (size_t)n_head * n_piece * ((size_t)d_head + 2) * sizeof(float);
+    size_t n = (size_t)n_row * (size_t)n_head * (size_t)most_pieces(n_k_max) * ((size_t)d_head + 2) * sizeof(float);
     size_t step = attention_step_scratch(n_row, n_head, d_head, n_k_max);
     return n > step ? n : step;
 }
@@ -109,8 +116,7 @@ static int few_plain(const struct cuda_attention_few *a, const struct cuda_cache
     p.a = *a;
     p.c = *c;
     p.part = (float *)a->scratch;
-    p.piece = piece_keys(a->n_k_max);
-    p.n_piece = (a->n_k_max + p.piece - 1) / p.piece;
+    p.n_piece = most_pieces(a->n_k_max);
     p.group = a->n_head / a->n_kv;
     int e = launch_parts(&p, stream);
     if (e)

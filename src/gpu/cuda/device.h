@@ -88,7 +88,6 @@ struct placed_linear {
     size_t d_in, n_lora, k_out, n_out;
     float lora_scale;
     float *bias_scaled; // f32 [n_out], the bias times a LayerScale, or NULL: GPU_TRIAL_ALPHA
-    bool folded;        // w and bias are times a LayerScale: GPU_TRIAL_FOLD
 
     // Quantised: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
     struct cuda_quant_weight part[PLACED_PARTS];

@@ -212,7 +212,6 @@ static int place_scale(struct gpu *g, const struct linear *l, const struct tenso
         TRY(place_scaled(g, &l->w, scale, n, p->d_in, p->w, p->k_out * 2, DT_BF16, e));
         if (p->bias)
             TRY(place_scaled(g, &l->b, scale, n, 1, (char *)p->bias, sizeof(float), DT_F32, e));
-        p->folded = true;
     } else if (g->trials & GPU_TRIAL_ALPHA && p->bias) {
         TRY(place_alloc(g, n * sizeof(float), l->w.name, (void **)&p->bias_scaled, e));
         TRY(place_scaled(g, &l->b, scale, n, 1, (char *)p->bias_scaled, sizeof(float), DT_F32, e));
