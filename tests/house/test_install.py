@@ -35,7 +35,7 @@ int main(void)
 PROJECT = """
 cmake_minimum_required(VERSION 3.25)
 project(embedder C)
-find_package(ivchat 0.1 REQUIRED)
+find_package(ivchat %s REQUIRED)
 add_executable(by_shared main.c)
 target_link_libraries(by_shared PRIVATE ivchat::ivchat)
 add_executable(by_static main.c)
@@ -106,7 +106,7 @@ def main():
         os.makedirs(project)
         shutil.copy(main_c, project)
         with open(os.path.join(project, "CMakeLists.txt"), "w", encoding="utf-8") as f:
-            f.write(PROJECT)
+            f.write(PROJECT % version.rsplit(".", 1)[0])
         status, log = run("cmake", "-S", project, "-B", project + "/b", "-DCMAKE_PREFIX_PATH=" + prefix)
         report.ok(status == 0, "find_package(ivchat): configures", log)
         status, log = run("cmake", "--build", project + "/b")
