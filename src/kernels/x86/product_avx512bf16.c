@@ -96,8 +96,8 @@ static void prepare_bf16(const struct product_kernels *p, void *dst, const float
 
 static void few_bf16(const struct product_kernels *p, const struct product_job *j)
 {
-    if (dtype_is_block(j->w_type))
-        few_blocks_avx512bf16(p, j);
+    if (j->w_type == DT_Q8_0)
+        few_q8_0_avx512bf16(p, j);
     else
         few_lanes(p, j, true);
 }

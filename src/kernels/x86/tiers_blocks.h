@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Kernels for weights in blocks, by tier.
+// Kernels of the x86 tiers that lie in files of their own: weights in blocks, attention in int8.
 #ifndef IV_KERNELS_X86_TIERS_BLOCKS_H
 #define IV_KERNELS_X86_TIERS_BLOCKS_H
 
 #include "kernels/kernels.h"
 
-// `few` on rows prepared in bf16, for every type of blocks.
-void few_blocks_avx512bf16(const struct product_kernels *p, const struct product_job *j);
+// `few` on rows prepared in bf16 and weights in Q8_0.
+void few_q8_0_avx512bf16(const struct product_kernels *p, const struct product_job *j);
 // The kernels for few rows and weights in blocks.
 void dots_set_avx512vnni(struct product_kernels *p);
 // As `levels` of struct product_kernels, of every type of blocks.
