@@ -17,76 +17,13 @@
 
 #include <cmocka.h>
 
+#include "attention_task.h"
 #include "base/size.h"
 #include "guarded.h"
 #include "kernel_check.h"
 
 static struct tiers all;
 static bool short_run;
-
-// A job with guarded inputs; q, k and v have different strides.
-struct task {
-    struct attention_job j; // y unset
-    struct guarded q, k, v;
-    size_t y_elems;
-};
-
-static struct guarded matrix(struct rng *r, size_t rows, size_t stride, size_t cols, enum dtype t,
-                             enum data d)
-{
-    size_t n = rows ? (rows - 1) * stride + cols : 0;
-    size_t align = dtype_is_block(t) ? 2 : dtype_bytes(t);
-    struct guarded g = guarded_new(dtype_span(t, n), align);
-    float *x = malloc(n * sizeof *x + 1);
-    if (!x)
-        abort();
-    data_fill(r, d, x, n);
-    weights_store(g.data, t, x, n);
-    free(x);
-    return g;
-}
-
-static struct task task_new(struct rng *r, struct attention_job j, enum data data)
-{
-    struct task t = {.j = j};
-    size_t width = j.group * j.d;
-    t.j.q_stride = width + rng_next(r) % 4;
-    t.j.y_stride = width + rng_next(r) % 4;
-    t.j.k_stride = j.d + rng_next(r) % 4 * dtype_block(j.k_type);
-    t.j.v_stride = j.d + rng_next(r) % 4 * dtype_block(j.v_type);
-    t.q = matrix(r, j.n_q, t.j.q_stride, width, DT_F32, data);
-    t.k = matrix(r, j.n_k, t.j.k_stride, j.d, j.k_type, data == DATA_HUGE ? DATA_RANDOM : data);
-    t.v = matrix(r, j.n_k, t.j.v_stride, j.d, j.v_type, data);
-    t.j.q = t.q.data;
-    t.j.k = t.k.data;
-    t.j.v = t.v.data;
-    t.y_elems = j.n_q ? (j.n_q - 1) * t.j.y_stride + width : 0;
-    if (data == DATA_HUGE) // scores of a size that the exponential can tell apart
-        t.j.scale *= 1e-14f;
-    return t;
-}
-
-static void task_free(struct task *t)
-{
-    assert_true(guarded_intact(&t->q) && guarded_intact(&t->k) && guarded_intact(&t->v));
-    guarded_free(&t->q);
-    guarded_free(&t->k);
-    guarded_free(&t->v);
-}
-
-static struct guarded run(const struct product_kernels *p, const struct attention_job *job,
-                          size_t y_elems)
-{
-    struct attention_job j = *job;
-    struct guarded y = guarded_new(y_elems * sizeof(float), sizeof(float));
-    struct guarded scratch = guarded_new(attention_scratch(p, &j), KERNEL_SCRATCH_ALIGN);
-    j.y = y.data;
-    p->attention(p, &j, scratch.data);
-    assert_true(guarded_intact(&scratch));
-    assert_true(guarded_intact(&y));
-    guarded_free(&scratch);
-    return y;
-}
 
 // [n_k, d] of keys or values, as the products see them. Caller frees.
 static double *widened(const void *m, size_t stride, enum dtype t, const struct attention_job *j,
@@ -145,7 +82,7 @@ static void exact_row(const struct attention_job *j, bool round, size_t i, size_
 
 static void check_job(struct rng *r, struct attention_job j, bool round, enum data data)
 {
-    struct task t = task_new(r, j, data);
+    struct attention_task t = attention_task_new(r, j, data);
     size_t width = j.group * j.d;
     double *s = calloc(j.n_k + 2 * width * j.n_q + 1, sizeof *s);
     if (!s)
@@ -159,7 +96,8 @@ static void check_job(struct rng *r, struct attention_job j, bool round, enum da
             exact_row(&t.j, round, i, h, k, v, s, want + i * width + h * j.d,
                       gate + i * width + h * j.d);
     for (size_t q = 0; q < all.n; q++) {
-        struct guarded y = run(round ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
+        struct guarded y =
+            attention_task_run(round ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
         for (size_t i = 0; i < j.n_q; i++)
             for (size_t c = 0; c < width; c++) {
                 double got = (double)((float *)y.data)[i * t.j.y_stride + c],
@@ -177,7 +115,7 @@ static void check_job(struct rng *r, struct attention_job j, bool round, enum da
     free(s);
     free(k);
     free(v);
-    task_free(&t);
+    attention_task_free(&t);
 }
 
 // Blocks only where heads are whole ones.
@@ -300,10 +238,11 @@ static void one_key(void **state)
         j.causal = false;
         j.few = i & 2;
         j.k_type = j.v_type = i & 4 ? DT_BF16 : DT_F32;
-        struct task t = task_new(&r, j, DATA_RANDOM);
+        struct attention_task t = attention_task_new(&r, j, DATA_RANDOM);
         double *v = widened(t.v.data, t.j.v_stride, j.v_type, &t.j, round);
         for (size_t q = 0; q < all.n; q++) {
-            struct guarded y = run(round ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
+            struct guarded y =
+                attention_task_run(round ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
             for (size_t o = 0; o < j.n_q; o++)
                 for (size_t c = 0; c < 2 * j.d; c++) {
                     double got = (double)((float *)y.data)[o * t.j.y_stride + c], want = v[c % j.d];
@@ -314,7 +253,7 @@ static void one_key(void **state)
             guarded_free(&y);
         }
         free(v);
-        task_free(&t);
+        attention_task_free(&t);
     }
 }
 
@@ -329,10 +268,10 @@ static void same_bits(void **state)
             struct attention_job j = job_of(&r, few ? 8 : 110, which == 2 ? 2400 : 600, 3, 88);
             j.causal = true;
             j.few = few;
-            struct task t = task_new(&r, j, DATA_RANDOM);
+            struct attention_task t = attention_task_new(&r, j, DATA_RANDOM);
             for (size_t q = 1; q < all.n; q++) {
                 const struct product_kernels *p = round ? &all.k[q].bf16 : &all.k[q].f32;
-                struct guarded whole = run(p, &t.j, t.y_elems);
+                struct guarded whole = attention_task_run(p, &t.j, t.y_elems);
                 for (int i = 0; i < 10; i++) {
                     struct attention_job part = t.j;
                     part.n_q = 1 + rng_next(&r) % min_size(j.n_q, 20);
@@ -341,8 +280,8 @@ static void same_bits(void **state)
                     part.first_pos += first;
                     if (i % 2)
                         part.n_k = part.first_pos + part.n_q;
-                    struct guarded y =
-                        run(p, &part, (part.n_q - 1) * part.y_stride + j.group * j.d);
+                    struct guarded y = attention_task_run(
+                        p, &part, (part.n_q - 1) * part.y_stride + j.group * j.d);
                     for (size_t o = 0; o < part.n_q; o++)
                         if (memcmp((float *)y.data + o * part.y_stride,
                                    (float *)whole.data + (first + o) * part.y_stride,
@@ -354,7 +293,7 @@ static void same_bits(void **state)
                 }
                 guarded_free(&whole);
             }
-            task_free(&t);
+            attention_task_free(&t);
         }
     }
 }
@@ -367,10 +306,11 @@ static void nan_stays(void **state)
     for (int i = 0; i < 4; i++) {
         struct attention_job j = job_of(&r, 8, 300, 2, 30);
         j.few = i % 2;
-        struct task t = task_new(&r, j, DATA_RANDOM);
+        struct attention_task t = attention_task_new(&r, j, DATA_RANDOM);
         ((float *)t.q.data)[3 * t.j.q_stride + j.d + 7] = NAN;
         for (size_t q = 0; q < all.n; q++) {
-            struct guarded y = run(i / 2 ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
+            struct guarded y =
+                attention_task_run(i / 2 ? &all.k[q].bf16 : &all.k[q].f32, &t.j, t.y_elems);
             for (size_t o = 0; o < j.n_q; o++)
                 for (size_t c = 0; c < 2 * j.d; c++)
                     if ((isnan(((float *)y.data)[o * t.j.y_stride + c]) != 0) !=
@@ -378,7 +318,7 @@ static void nan_stays(void **state)
                         fail_msg("%s: NaN at %zu,%zu", cpu_tier_name(all.k[q].tier), o, c);
             guarded_free(&y);
         }
-        task_free(&t);
+        attention_task_free(&t);
     }
 }
 
@@ -398,7 +338,7 @@ static void bench_job(const struct kernels *k, bool round, struct attention_job 
 {
     struct rng r = {27};
     const struct product_kernels *p = round ? &k->bf16 : &k->f32;
-    struct task t = task_new(&r, j, DATA_RANDOM);
+    struct attention_task t = attention_task_new(&r, j, DATA_RANDOM);
     struct guarded y = guarded_new(t.y_elems * sizeof(float), 64);
     struct guarded scratch = guarded_new(attention_scratch(p, &t.j), 64);
     struct timed timed = {p, t.j, scratch.data};
@@ -412,7 +352,7 @@ static void bench_job(const struct kernels *k, bool round, struct attention_job 
            dtype_name(j.v_type), sec * 1e3, work * 1e-9 / sec);
     guarded_free(&y);
     guarded_free(&scratch);
-    task_free(&t);
+    attention_task_free(&t);
 }
 
 static int bench(void)

@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "attention_task.h"
 #include "base/size.h"
 #include "guarded.h"
 #include "kernel_check.h"
@@ -27,62 +28,18 @@ enum { KEYS = 264, TILE = 32 }; // keys of a block, queries of a tile
 
 static struct tiers all;
 
-struct task {
-    struct attention_job j; // y unset
-    struct guarded q, k, v;
-    size_t y_elems;
-};
-
-static struct guarded matrix(struct rng *r, size_t rows, size_t stride, size_t cols, enum data d)
+static struct attention_task task_new(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d,
+                                      enum data data)
 {
-    size_t n = rows ? (rows - 1) * stride + cols : 0;
-    struct guarded g = guarded_new(n * sizeof(float), sizeof(float));
-    data_fill(r, d, g.data, n);
-    return g;
-}
-
-static struct task task_new(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d,
-                            enum data data)
-{
-    struct task t = {.j = {.n_q = n_q, .n_k = n_k, .group = group, .d = d}};
-    size_t width = group * d;
-    t.j.scale = 3.0f / sqrtf((float)d);
-    t.j.q_stride = width + rng_next(r) % 4;
-    t.j.y_stride = width + rng_next(r) % 4;
-    t.j.k_stride = d + rng_next(r) % 4;
-    t.j.v_stride = d + rng_next(r) % 4;
-    t.q = matrix(r, n_q, t.j.q_stride, width, data);
-    t.k = matrix(r, n_k, t.j.k_stride, d, data == DATA_HUGE ? DATA_RANDOM : data);
-    t.v = matrix(r, n_k, t.j.v_stride, d, data);
-    t.j.q = t.q.data;
-    t.j.k = t.k.data;
-    t.j.v = t.v.data;
-    t.y_elems = n_q ? (n_q - 1) * t.j.y_stride + width : 0;
-    if (data == DATA_HUGE) // scores of a size that the exponential can tell apart
-        t.j.scale *= 1e-14f;
-    return t;
-}
-
-static void task_free(struct task *t)
-{
-    assert_true(guarded_intact(&t->q) && guarded_intact(&t->k) && guarded_intact(&t->v));
-    guarded_free(&t->q);
-    guarded_free(&t->k);
-    guarded_free(&t->v);
-}
-
-static struct guarded run(const struct product_kernels *p, const struct attention_job *job,
-                          size_t y_elems)
-{
-    struct attention_job j = *job;
-    struct guarded y = guarded_new(y_elems * sizeof(float), sizeof(float));
-    struct guarded scratch = guarded_new(attention_scratch(p, &j), KERNEL_SCRATCH_ALIGN);
-    j.y = y.data;
-    p->attention(p, &j, scratch.data);
-    assert_true(guarded_intact(&scratch));
-    assert_true(guarded_intact(&y));
-    guarded_free(&scratch);
-    return y;
+    return attention_task_new(r,
+                              (struct attention_job){.n_q = n_q,
+                                                     .n_k = n_k,
+                                                     .group = group,
+                                                     .d = d,
+                                                     .scale = 3.0f / sqrtf((float)d),
+                                                     .k_type = DT_F32,
+                                                     .v_type = DT_F32},
+                              data);
 }
 
 static void *must(void *p)
@@ -235,7 +192,7 @@ static void expect_row(const struct attention_job *j, const struct levelled *l, 
     }
 }
 
-static void check_task(struct task *t)
+static void check_task(struct attention_task *t)
 {
     const struct attention_job *j = &t->j;
     struct levelled l = levelled(j);
@@ -245,7 +202,7 @@ static void check_task(struct task *t)
     r->t = must(calloc(j->n_k, sizeof *r->t));
     for (size_t q = 0; q < all.n; q++)
         if (all.k[q].int8.attention)
-            y[q] = run(&all.k[q].int8, j, t->y_elems);
+            y[q] = attention_task_run(&all.k[q].int8, j, t->y_elems);
     for (size_t i = 0; i < j->n_q; i++)
         for (size_t h = 0; h < j->group; h++) {
             expect_row(j, &l, j->q + i * j->q_stride + h * j->d, r);
@@ -276,9 +233,9 @@ static void check_task(struct task *t)
 static void check_shape(struct rng *r, size_t n_q, size_t n_k, size_t group, size_t d,
                         enum data data)
 {
-    struct task t = task_new(r, n_q, n_k, group, d, data);
+    struct attention_task t = task_new(r, n_q, n_k, group, d, data);
     check_task(&t);
-    task_free(&t);
+    attention_task_free(&t);
 }
 
 static void head_sizes(void **state)
@@ -329,12 +286,12 @@ static void peaks(void **state)
     (void)state;
     struct rng r = {45};
     for (size_t at = 0; at < 3 * KEYS; at += 97) {
-        struct task t = task_new(&r, 5, 3 * KEYS, 1, 40, DATA_RANDOM);
+        struct attention_task t = task_new(&r, 5, 3 * KEYS, 1, 40, DATA_RANDOM);
         for (size_t c = 0; c < 40; c++)
             ((float *)t.k.data)[at * t.j.k_stride + c] =
                 40 * ((const float *)t.q.data)[2 * t.j.q_stride + c];
         check_task(&t);
-        task_free(&t);
+        attention_task_free(&t);
     }
 }
 
@@ -343,30 +300,31 @@ static void common_part(void **state)
 {
     (void)state;
     struct rng r = {46};
-    struct task t = task_new(&r, 9, 600, 1, 88, DATA_RANDOM);
+    struct attention_task t = task_new(&r, 9, 600, 1, 88, DATA_RANDOM);
     for (size_t i = 0; i < t.j.n_k; i++)
         for (size_t c = 0; c < t.j.d; c++)
             ((float *)t.k.data)[i * t.j.k_stride + c] += c % 2 ? 8.0f : -8.0f;
     check_task(&t);
-    task_free(&t);
+    attention_task_free(&t);
 }
 
 static void same_bits(void **state)
 {
     (void)state;
     struct rng r = {47};
-    struct task t = task_new(&r, 110, 600, 2, 88, DATA_RANDOM);
+    struct attention_task t = task_new(&r, 110, 600, 2, 88, DATA_RANDOM);
     for (size_t q = 0; q < all.n; q++) {
         const struct product_kernels *p = &all.k[q].int8;
         if (!p->attention)
             continue;
-        struct guarded whole = run(p, &t.j, t.y_elems);
+        struct guarded whole = attention_task_run(p, &t.j, t.y_elems);
         for (int i = 0; i < 10; i++) {
             struct attention_job part = t.j;
             part.n_q = 1 + rng_next(&r) % 60;
             size_t first = rng_next(&r) % (t.j.n_q - part.n_q + 1);
             part.q += first * part.q_stride;
-            struct guarded y = run(p, &part, (part.n_q - 1) * part.y_stride + 2 * part.d);
+            struct guarded y =
+                attention_task_run(p, &part, (part.n_q - 1) * part.y_stride + 2 * part.d);
             for (size_t o = 0; o < part.n_q; o++)
                 if (memcmp((float *)y.data + o * part.y_stride,
                            (float *)whole.data + (first + o) * part.y_stride,
@@ -377,7 +335,7 @@ static void same_bits(void **state)
         }
         guarded_free(&whole);
     }
-    task_free(&t);
+    attention_task_free(&t);
 }
 
 // What is not finite in a query reaches that head of that row only; in a key, every row; in a value, its channel.
@@ -386,7 +344,7 @@ static void nan_stays(void **state)
     (void)state;
     struct rng r = {48};
     for (int where = 0; where < 6; where++) {
-        struct task t = task_new(&r, 40, 300, 2, 30, DATA_RANDOM);
+        struct attention_task t = task_new(&r, 40, 300, 2, 30, DATA_RANDOM);
         float bad = where < 3 ? NAN : INFINITY;
         if (where % 3 == 0)
             ((float *)t.q.data)[33 * t.j.q_stride + t.j.d + 7] = bad;
@@ -397,7 +355,7 @@ static void nan_stays(void **state)
         for (size_t q = 0; q < all.n; q++) {
             if (!all.k[q].int8.attention)
                 continue;
-            struct guarded y = run(&all.k[q].int8, &t.j, t.y_elems);
+            struct guarded y = attention_task_run(&all.k[q].int8, &t.j, t.y_elems);
             for (size_t o = 0; o < t.j.n_q; o++)
                 for (size_t c = 0; c < 2 * t.j.d; c++) {
                     bool want = where % 3 == 0   ? o == 33 && c >= t.j.d
@@ -409,7 +367,7 @@ static void nan_stays(void **state)
                 }
             guarded_free(&y);
         }
-        task_free(&t);
+        attention_task_free(&t);
     }
 }
 
@@ -429,7 +387,7 @@ static void bench_job(const struct kernels *k, const struct product_kernels *p, 
                       size_t n_k, size_t d)
 {
     struct rng r = {49};
-    struct task t = task_new(&r, n_q, n_k, 1, d, DATA_RANDOM);
+    struct attention_task t = task_new(&r, n_q, n_k, 1, d, DATA_RANDOM);
     struct guarded y = guarded_new(t.y_elems * sizeof(float), 64);
     struct guarded scratch = guarded_new(attention_scratch(p, &t.j), 64);
     struct timed timed = {p, t.j, scratch.data};
@@ -440,7 +398,7 @@ static void bench_job(const struct kernels *k, const struct product_kernels *p, 
            4e-9 * (double)(n_q * d) * (double)n_k / sec);
     guarded_free(&y);
     guarded_free(&scratch);
-    task_free(&t);
+    attention_task_free(&t);
 }
 
 static int bench(void)
