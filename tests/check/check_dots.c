@@ -355,37 +355,35 @@ static int bench(void)
 {
     struct rng r = {37};
     const size_t k = 4096;
-    for (int bf16 = 0; bf16 < 2; bf16++)
-        for (enum dtype t = DT_Q4_0; t < DT_N; t++) {
-            const struct kernels *best = &all.k[all.n - 1];
-            const struct product_kernels *p = bf16 ? &best->bf16 : &best->dots;
-            struct guarded w = guarded_new(dtype_span(t, 16384 * k), 64);
-            struct guarded x = guarded_new(8 * product_x_stride(p, k), 64);
-            struct guarded y = guarded_new(8 * 16384 * sizeof(float), 64);
-            blocks_fill(&r, w.data, t, 16384 * k / dtype_block(t));
-            memset(x.data, 0, x.bytes);
-            struct timed a = {p,
-                              {.y = (float *)y.data,
-                               .y_stride = 16384,
-                               .x = x.data,
-                               .w = w.data,
-                               .w_stride = k,
-                               .w_type = t,
-                               .n = 64,
-                               .k = k}};
-            printf("%-5s %s ns a 256 weights, in L2:", dtype_name(t), bf16 ? "bf16" : "dots");
-            for (a.j.m = 1; a.j.m <= 8; a.j.m *= 2)
-                printf(" %6.2f", time_best(timed_few, &a) * 1e9 / (64 * 16));
-            a.j.n = 16384;
-            printf("; GB/s from memory:");
-            for (a.j.m = 1; a.j.m <= 8; a.j.m *= 2)
-                printf(" %5.1f", (double)w.bytes * 1e-9 / time_best(timed_few, &a));
-            a.j.m = 8;
-            printf("; x %5.2f\n", time_best(timed_prepare, &a) * 1e9 / (8 * 16));
-            guarded_free(&w);
-            guarded_free(&x);
-            guarded_free(&y);
-        }
+    for (enum dtype t = DT_Q4_0; t < DT_N; t++) {
+        const struct product_kernels *p = &all.k[all.n - 1].dots;
+        struct guarded w = guarded_new(dtype_span(t, 16384 * k), 64);
+        struct guarded x = guarded_new(8 * product_x_stride(p, k), 64);
+        struct guarded y = guarded_new(8 * 16384 * sizeof(float), 64);
+        blocks_fill(&r, w.data, t, 16384 * k / dtype_block(t));
+        memset(x.data, 0, x.bytes);
+        struct timed a = {p,
+                          {.y = (float *)y.data,
+                           .y_stride = 16384,
+                           .x = x.data,
+                           .w = w.data,
+                           .w_stride = k,
+                           .w_type = t,
+                           .n = 64,
+                           .k = k}};
+        printf("%-5s ns a 256 weights, in L2:", dtype_name(t));
+        for (a.j.m = 1; a.j.m <= 8; a.j.m *= 2)
+            printf(" %6.2f", time_best(timed_few, &a) * 1e9 / (64 * 16));
+        a.j.n = 16384;
+        printf("; GB/s from memory:");
+        for (a.j.m = 1; a.j.m <= 8; a.j.m *= 2)
+            printf(" %5.1f", (double)w.bytes * 1e-9 / time_best(timed_few, &a));
+        a.j.m = 8;
+        printf("; x %5.2f\n", time_best(timed_prepare, &a) * 1e9 / (8 * 16));
+        guarded_free(&w);
+        guarded_free(&x);
+        guarded_free(&y);
+    }
     return 0;
 }
 
