@@ -42,6 +42,10 @@ struct product_job {
     size_t m, n, k;
     const float *bias; // [n] or NULL
     bool add;          // y's old values are added; else they are not read
+    // Rows of weights as these that the thread will presumably read next, n_next of them: their first inputs
+    // may be asked for. NULL = not known.
+    const void *next;
+    size_t n_next;
 };
 
 // One key/value head and the `group` query heads that read it.
@@ -74,6 +78,15 @@ struct int8_step {
     int32_t base; // -128 * sum of the levels, for tiers whose weights are unsigned
 };
 
+// Rows of weights that are packed next: a tile asks for some lines of them now and then, so that packing finds
+// them in the cache. It moves on from one tile to the next.
+struct ahead {
+    const uint8_t *at, *end; // the next line, and where its row ends
+    size_t row_bytes, gap;   // of a row; from its end to the next one
+    size_t rows;             // after this one
+    size_t lines;            // each time
+};
+
 struct tile_job {
     float *y; // [m, n]
     size_t y_stride;
@@ -85,6 +98,8 @@ struct tile_job {
     size_t m, n, k;
     const float *bias; // [n] or NULL: where the sums start unless `add` is set
     bool add;
+    size_t x_more;       // rows behind the m that are read next: asked for early
+    struct ahead *ahead; // NULL = nothing
 };
 
 struct mix_job {

@@ -18,7 +18,14 @@
 #include "base/size.h"
 #include "tensor/blocks.h"
 
-enum { ROW_BLOCK = 96 }; // x rows swept per panel: at full depth in bf16 these are 384 KiB of L2
+enum {
+    ROW_BLOCK = 48, // x rows swept per panel: at full depth in bf16 these are 192 KiB of L2
+    LINE = 64,      // bytes of a cache line
+    ASK_CELLS = 16, // cells between two times that a tile asks for lines
+    ASK_ROWS = 6,   // rows of a tile
+    ASK_MIN = 2,    // lines each time
+    ASK_MAX = 8,
+};
 
 // Inputs taken next of those left: about as many each time, and whole blocks of weights.
 static size_t depth_of(const struct product_kernels *p, size_t left)
@@ -69,39 +76,92 @@ static void pack_block(const struct product_kernels *p, const struct product_job
     }
 }
 
+// A block of weights: outputs [n0, n0 + n) and inputs [k0, k0 + k).
+struct block {
+    size_t n0, n, k0, k;
+};
+
+// The lines of the block after b, or of what the job says comes after it.
+static struct ahead ahead_of(const struct product_kernels *p, const struct product_job *j,
+                             const struct block *b)
+{
+    size_t k0 = b->k0 + b->k, n0 = b->n0, n = b->n;
+    const uint8_t *w = j->w;
+    if (k0 >= j->k) {
+        k0 = 0;
+        n0 += n;
+        n = min_size(p->block, j->n - n0);
+    }
+    if (n == 0) {
+        w = j->next;
+        n0 = 0;
+        n = w ? min_size(p->block, j->n_next) : 0;
+    }
+    if (n == 0 || j->k == 0)
+        return (struct ahead){0};
+    size_t row = dtype_span(j->w_type, j->w_stride);
+    size_t bytes = dtype_span(j->w_type, depth_of(p, j->k - k0));
+    const uint8_t *at = w + n0 * row + dtype_span(j->w_type, k0);
+    return (struct ahead){at, at + bytes, bytes, row - bytes, n - 1, 0};
+}
+
+// How many of a block's last rows of x are enough to ask for `a`; sets its lines.
+static size_t rows_asking(const struct product_kernels *p, const struct product_job *j,
+                          const struct block *b, struct ahead *a)
+{
+    size_t lines = (a->rows + 1) * (a->row_bytes / LINE + 1);
+    size_t times = div_up(b->n, p->panel) * div_up(b->k * p->x_elem, sizeof(float) * ASK_CELLS);
+    size_t tiles = max_size(j->m / ASK_ROWS, 1);
+    a->lines = min_size(max_size(div_up(lines, tiles * times), ASK_MIN), ASK_MAX);
+    return ASK_ROWS * div_up(lines, times * a->lines);
+}
+
+// y (+)= x times a block that lies packed in scratch, panel i at i * step bytes.
+static void run_block(const struct product_kernels *p, const struct product_job *j,
+                      const struct block *b, const void *scratch, size_t step, bool add)
+{
+    size_t x_stride = product_x_stride(p, j->k);
+    struct ahead ahead = ahead_of(p, j, b);
+    size_t asking = ahead.at ? rows_asking(p, j, b, &ahead) : 0;
+    for (size_t m0 = 0; m0 < j->m; m0 += ROW_BLOCK) {
+        size_t left = j->m - m0;
+        struct tile_job t = {
+            .x = (const uint8_t *)j->x + m0 * x_stride + b->k0 * p->x_elem,
+            .x_stride = x_stride,
+            .y_stride = j->y_stride,
+            .m = min_size(ROW_BLOCK, left),
+            .k = b->k,
+            .add = add,
+            .ahead = asking + ROW_BLOCK > left ? &ahead : NULL,
+        };
+        t.x_more = left - t.m;
+        for (size_t o = 0; o < b->n; o += p->panel) {
+            t.y = j->y + m0 * j->y_stride + b->n0 + o;
+            t.panel = (const uint8_t *)scratch + o / p->panel * step;
+            t.n = min_size(p->panel, b->n - o);
+            t.bias = j->bias ? j->bias + b->n0 + o : NULL;
+            p->tile(&t);
+        }
+    }
+}
+
 void product_many_blocked(const struct product_kernels *p, const struct product_job *j,
                           void *scratch)
 {
-    size_t x_stride = product_x_stride(p, j->k);
-    for (size_t n0 = 0; n0 < j->n; n0 += p->block) {
-        size_t n = min_size(p->block, j->n - n0);
+    size_t step = p->panel * p->depth * p->x_elem;
+    struct block b = {0};
+    for (; b.n0 < j->n; b.n0 += p->block) {
+        b.n = min_size(p->block, j->n - b.n0);
         if (j->bias && j->add)
-            add_bias(j, n0, n);
+            add_bias(j, b.n0, b.n);
         bool add = j->add;
-        size_t k0 = 0;
+        b.k0 = 0;
         do { // once even when k is 0: y is written
-            size_t k = depth_of(p, j->k - k0);
-            size_t step = p->panel * p->depth * p->x_elem;
-            pack_block(p, j, scratch, step, n0, n, k0, k);
-            for (size_t m0 = 0; m0 < j->m; m0 += ROW_BLOCK) {
-                struct tile_job t = {
-                    .x = (const uint8_t *)j->x + m0 * x_stride + k0 * p->x_elem,
-                    .x_stride = x_stride,
-                    .y_stride = j->y_stride,
-                    .m = min_size(ROW_BLOCK, j->m - m0),
-                    .k = k,
-                    .add = add,
-                };
-                for (size_t o = 0; o < n; o += p->panel) {
-                    t.y = j->y + m0 * j->y_stride + n0 + o;
-                    t.panel = (const uint8_t *)scratch + o / p->panel * step;
-                    t.n = min_size(p->panel, n - o);
-                    t.bias = j->bias ? j->bias + n0 + o : NULL;
-                    p->tile(&t);
-                }
-            }
+            b.k = depth_of(p, j->k - b.k0);
+            pack_block(p, j, scratch, step, b.n0, b.n, b.k0, b.k);
+            run_block(p, j, &b, scratch, step, add);
             add = true;
-            k0 += k;
-        } while (k0 < j->k);
+            b.k0 += b.k;
+        } while (b.k0 < j->k);
     }
 }

@@ -5,10 +5,15 @@
 // Easy to get wrong: gcc 12 leaves arrays of vectors in memory, hence named variables and constant
 // conditions (look at the loop in a disassembly after every change); a panel's layout depends on its
 // number of outputs, so n must be the one it was packed with.
+//
+// Rows of x lie pages apart, where the hardware asks for nothing by itself: every TILE_STEPS cells a tile asks for
+// the same cells of the rows that come after its own, and for lines of the weights that are packed next.
 #ifndef IV_KERNELS_TILE_LANES_H
 #define IV_KERNELS_TILE_LANES_H
 
 #include "kernels/panel_lanes.h"
+
+enum { TILE_LINE = 64 }; // bytes of a cache line
 
 struct tile_at {
     float *y;
@@ -20,7 +25,25 @@ struct tile_at {
     size_t last;  // columns of the last vector
     const float *bias;
     bool add;
+    size_t rows_next;    // rows of x behind these
+    struct ahead *ahead; // never NULL
 };
+
+ALWAYS_INLINE void tile_ask(const struct tile_at *a, const uint8_t *x)
+{
+    struct ahead *w = a->ahead;
+    for (size_t r = 0; r < a->rows_next; r++)
+        __builtin_prefetch(x + r * a->x_stride, 0, 2);
+    for (size_t i = 0; i < w->lines && w->at < w->end; i++) {
+        __builtin_prefetch(w->at, 0, 2);
+        w->at += TILE_LINE;
+        if (w->at >= w->end && w->rows > 0) {
+            w->rows--;
+            w->at = w->end + w->gap;
+            w->end = w->at + w->row_bytes;
+        }
+    }
+}
 
 ALWAYS_INLINE lanes tile_load(const float *y, size_t n)
 {
@@ -79,20 +102,24 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
     const uint8_t *panel = a->panel, *x0 = a->x, *x3 = R > 3 ? x0 + 3 * a->x_stride : x0;
     const size_t xs = a->x_stride;
     const lanes none = lanes_zero();
-    for (size_t i = a->cells; i != 0; i--) {
-        lanes w0 = lanes_load(panel);
-        lanes w1 = C > 1 ? lanes_load(panel + LANES * 4) : none;
-        lanes w2 = C > 2 ? lanes_load(panel + LANES * 8) : none;
-        lanes w3 = C > 3 ? lanes_load(panel + LANES * 12) : none;
-        TILE_ROW(0, x0)
-        TILE_ROW(1, x0 + xs)
-        TILE_ROW(2, x0 + 2 * xs)
-        TILE_ROW(3, x3)
-        TILE_ROW(4, x3 + xs)
-        TILE_ROW(5, x3 + 2 * xs)
-        panel += LANES * 4 * C;
-        x0 += 4;
-        x3 += 4;
+    for (size_t left = a->cells, some; left != 0; left -= some) {
+        some = min_size(left, TILE_STEPS);
+        tile_ask(a, x0 + (size_t)R * xs);
+        for (size_t i = some; i != 0; i--) {
+            lanes w0 = lanes_load(panel);
+            lanes w1 = C > 1 ? lanes_load(panel + LANES * 4) : none;
+            lanes w2 = C > 2 ? lanes_load(panel + LANES * 8) : none;
+            lanes w3 = C > 3 ? lanes_load(panel + LANES * 12) : none;
+            TILE_ROW(0, x0)
+            TILE_ROW(1, x0 + xs)
+            TILE_ROW(2, x0 + 2 * xs)
+            TILE_ROW(3, x3)
+            TILE_ROW(4, x3 + xs)
+            TILE_ROW(5, x3 + 2 * xs)
+            panel += LANES * 4 * C;
+            x0 += 4;
+            x3 += 4;
+        }
     }
     TILE_ALL(TILE_STORE)
 #undef TILE_ROW
@@ -109,6 +136,7 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 
 ALWAYS_INLINE void tile_width(const struct tile_job *j, const int C)
 {
+    struct ahead none = {0};
     struct tile_at a = {
         .y_stride = j->y_stride,
         .x_stride = j->x_stride,
@@ -117,21 +145,20 @@ ALWAYS_INLINE void tile_width(const struct tile_job *j, const int C)
         .last = j->n - LANES * (size_t)(C - 1),
         .bias = j->bias,
         .add = j->add,
+        .ahead = j->ahead ? j->ahead : &none,
     };
     for (size_t r = 0; r < j->m;) {
-        size_t left = j->m - r;
+        size_t left = j->m - r, rows = left >= 6 ? 6 : left >= 3 ? 3 : 1;
+        a.rows_next = min_size(left + j->x_more - rows, 6);
         a.y = j->y + r * j->y_stride;
         a.x = (const uint8_t *)j->x + r * j->x_stride;
-        if (left >= 6) {
+        if (rows == 6)
             tile_body(&a, 6, C);
-            r += 6;
-        } else if (left >= 3) {
+        else if (rows == 3)
             tile_body(&a, 3, C);
-            r += 3;
-        } else {
+        else
             tile_body(&a, 1, C);
-            r += 1;
-        }
+        r += rows;
     }
 }
 

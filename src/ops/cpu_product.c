@@ -163,17 +163,38 @@ static void add_onto(const struct ops *o, const struct product_run *r,
     }
 }
 
+static size_t first_col(const struct product_cut *c, size_t task)
+{
+    return task / c->n_row_block * c->cols;
+}
+
+// The weights of a later task: with every thread at the same work it is this one's next. Not where it reads the
+// same ones, or others than `now` does.
+static void look_ahead(const struct product_run *later, size_t task, struct product_job *now)
+{
+    const struct product_job *j = &later->first;
+    size_t col = first_col(&later->cut, task);
+    const void *w = (const char *)j->w + col * dtype_span(j->w_type, j->w_stride);
+    if (w == now->w || j->w_type != now->w_type || j->w_stride != now->w_stride || j->k != now->k)
+        return;
+    now->next = w;
+    now->n_next = min_size(later->cut.cols, j->n - col);
+}
+
+// `later` is the run of a later task, or NULL.
 static void run_rectangle(const struct ops *o, const struct product_run *r, size_t task,
-                          char *scratch)
+                          const struct product_run *later, size_t later_task, char *scratch)
 {
     const struct product_kernels *p[2] = {r->p, cpu_products(o)};
     size_t row = task % r->cut.n_row_block * r->cut.rows;
-    size_t col = task / r->cut.n_row_block * r->cut.cols;
+    size_t col = first_col(&r->cut, task);
     const struct product_cut *c = &r->cut;
     struct product_job job[2] = {part(p[0], &r->first, row, col, c->rows, c->cols)};
     size_t n_job = 1;
     if (r->second.m)
         job[n_job++] = part(p[1], &r->second, row, col, c->rows, c->cols);
+    if (later && later->p == r->p)
+        look_ahead(later, later_task, &job[0]);
     for (size_t i = 0; i < n_job; i++) {
         if (r->into.data) {
             job[i].y = (float *)(void *)(scratch + kernel_bytes(o, r->p, r->few));
@@ -195,13 +216,24 @@ struct product_batch {
     struct thread_scratch scratch;
 };
 
+// The run of task *task of the batch, which becomes one of that run's; NULL behind the last.
+static const struct product_run *run_of_task(const struct product_batch *b, size_t *task)
+{
+    for (size_t i = 0; i < b->n_run; i++) {
+        const struct product_run *r = &b->run[i];
+        if (*task < r->cut.n_task)
+            return r;
+        *task -= r->cut.n_task;
+    }
+    return NULL;
+}
+
 static void product_task(void *ctx, size_t task, unsigned thread)
 {
     const struct product_batch *b = ctx;
-    const struct product_run *r = b->run;
-    for (; task >= r->cut.n_task; r++)
-        task -= r->cut.n_task;
-    run_rectangle(b->o, r, task, scratch_of(&b->scratch, thread));
+    size_t later_task = task + pool_threads(b->o->pool);
+    const struct product_run *r = run_of_task(b, &task), *later = run_of_task(b, &later_task);
+    run_rectangle(b->o, r, task, later, later_task, scratch_of(&b->scratch, thread));
 }
 
 bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
