@@ -57,6 +57,13 @@ static void attend_row(const struct product_kernels *p, const struct attention_j
     }
 }
 
+size_t attention_ref_scratch(const struct product_kernels *p, const struct attention_job *j)
+{
+    (void)p;
+    size_t bytes;
+    return mul_size(j->n_k, sizeof(float), &bytes) ? bytes : SIZE_MAX;
+}
+
 void attention_ref(const struct product_kernels *p, const struct attention_job *j, void *scratch)
 {
     for (size_t i = 0; i < j->n_q; i++) {

@@ -59,14 +59,9 @@ static struct attention_parts parts_of(const struct product_kernels *p,
     return u;
 }
 
-size_t attention_scratch(const struct product_kernels *p, const struct attention_job *j)
+size_t attention_blocked_scratch(const struct product_kernels *p, const struct attention_job *j)
 {
-    if (p->attention == attention_blocked)
-        return parts_of(p, j, NULL).bytes;
-    if (p->steps)
-        return attention_int8_scratch(j);
-    size_t bytes;
-    return mul_size(j->n_k, sizeof(float), &bytes) ? bytes : SIZE_MAX;
+    return parts_of(p, j, NULL).bytes;
 }
 
 void attention_blocked(const struct product_kernels *p, const struct attention_job *j,

@@ -43,8 +43,9 @@ struct level_parts level_parts_of(const struct attention_job *j, void *base)
     return u;
 }
 
-size_t attention_int8_scratch(const struct attention_job *j)
+size_t attention_int8_scratch(const struct product_kernels *p, const struct attention_job *j)
 {
+    (void)p;
     return level_parts_of(j, NULL).bytes;
 }
 

@@ -194,6 +194,7 @@ void int8_set_ref(struct product_kernels *p)
     p->prepare = prepare_ref;
     p->many = many_ref;
     p->attention = attention_int8_ref;
+    p->attention_scratch = attention_int8_scratch;
     p->levels = int8_levels_plain;
     p->unpack = dtype_to_f32;
 }

@@ -142,13 +142,15 @@ struct product_kernels {
     // Any m: weights go block by block through scratch (scratch_bytes, 64-byte aligned).
     // Rounds differently from `few`.
     void (*many)(const struct product_kernels *p, const struct product_job *j, void *scratch);
-    // y = softmax(scale q k^T) v. scratch: attention_scratch() bytes, 64-byte aligned. In bf16
+    // y = softmax(scale q k^T) v. scratch: attention_scratch bytes, 64-byte aligned. In bf16
     // q * scale, k, v and the unnormalised probabilities are rounded, but with `few` keys in blocks count as
     // they are stored. Keys that no row of the job sees
     // are not read; a NaN or infinity in a value that only some rows see may reach the others.
     // In int8 (attention_int8.c is the definition) k and v are F32, `causal` and `few` are false.
     void (*attention)(const struct product_kernels *p, const struct attention_job *j,
                       void *scratch);
+    // Its bytes of scratch for a job with these sizes, types, `causal` and `few`. Saturates at SIZE_MAX.
+    size_t (*attention_scratch)(const struct product_kernels *p, const struct attention_job *j);
 
     // dst = n weights in blocks at w as f32, to the bit as dtype_to_f32 gives them.
     void (*unpack)(float *dst, const void *w, enum dtype t, size_t n);
@@ -218,7 +220,5 @@ void kernels_init(struct kernels *k, unsigned tiers);
 // Bytes from one prepared row of k elements to the next: a multiple of 64, and an odd one, lest rows
 // fall onto the same cache sets.
 size_t product_x_stride(const struct product_kernels *p, size_t k);
-// Bytes of scratch for an attention job with these sizes. Saturates at SIZE_MAX.
-size_t attention_scratch(const struct product_kernels *p, const struct attention_job *j);
 
 #endif

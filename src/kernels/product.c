@@ -85,4 +85,5 @@ void product_set_ref(struct product_kernels *p, bool round)
     p->many = many_ref;
     p->unpack = dtype_to_f32;
     p->attention = attention_ref;
+    p->attention_scratch = attention_ref_scratch;
 }

@@ -73,6 +73,7 @@ static void products_set_lanes(struct product_kernels *f32, struct product_kerne
     bf16->few = few_rounded;
     f32->many = bf16->many = product_many_blocked;
     f32->attention = bf16->attention = attention_blocked;
+    f32->attention_scratch = bf16->attention_scratch = attention_blocked_scratch;
     f32->pack = pack_f32;
     bf16->pack = pack_rounded;
     f32->pack_t = pack_t_f32;

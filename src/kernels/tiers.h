@@ -44,12 +44,14 @@ void product_many_blocked(const struct product_kernels *p, const struct product_
                           void *scratch);
 void attention_blocked(const struct product_kernels *p, const struct attention_job *j,
                        void *scratch);
+size_t attention_blocked_scratch(const struct product_kernels *p, const struct attention_job *j);
 // The plain C attention, for a whole row of keys at once.
 void attention_ref(const struct product_kernels *p, const struct attention_job *j, void *scratch);
+size_t attention_ref_scratch(const struct product_kernels *p, const struct attention_job *j);
 
 // The plain C attention of int8, and the scratch of that and of every tier's.
 void attention_int8_ref(const struct product_kernels *p, const struct attention_job *j,
                         void *scratch);
-size_t attention_int8_scratch(const struct attention_job *j);
+size_t attention_int8_scratch(const struct product_kernels *p, const struct attention_job *j);
 
 #endif

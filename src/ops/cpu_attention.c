@@ -96,6 +96,7 @@ static void attention_task(void *ctx, size_t task, unsigned thread)
 
 struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attention *a)
 {
+    const struct product_kernels *p = kernels_of(o, a->q.rows, a);
     struct attention_cut cut = cpu_attention_cut(o, a->q.rows, a);
     struct attention_job largest = {.n_q = cut.rows,
                                     .n_k = a->k.rows,
@@ -106,7 +107,7 @@ struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attentio
                                     .causal = a->causal,
                                     .first_pos = a->first_pos,
                                     .few = cut.few};
-    return cpu_thread_scratch(o, attention_scratch(kernels_of(o, a->q.rows, a), &largest));
+    return cpu_thread_scratch(o, p->attention_scratch(p, &largest));
 }
 
 static void attend_sequence(struct ops *o, struct mat y, const struct attention *a)

@@ -389,7 +389,7 @@ static void bench_job(const struct kernels *k, const struct product_kernels *p, 
     struct rng r = {49};
     struct attention_task t = task_new(&r, n_q, n_k, 1, d, DATA_RANDOM);
     struct guarded y = guarded_new(t.y_elems * sizeof(float), 64);
-    struct guarded scratch = guarded_new(attention_scratch(p, &t.j), 64);
+    struct guarded scratch = guarded_new(p->attention_scratch(p, &t.j), 64);
     struct timed timed = {p, t.j, scratch.data};
     timed.j.y = y.data;
     double sec = time_best(timed_attention, &timed);

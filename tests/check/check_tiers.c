@@ -141,10 +141,10 @@ static void sizes(void **state)
         if (p[i]->steps)
             continue;
         struct attention_job j = {.n_q = SIZE_MAX / 2, .n_k = SIZE_MAX / 2, .group = 4, .d = 64};
-        assert_true(attention_scratch(p[i], &j) == SIZE_MAX);
+        assert_true(p[i]->attention_scratch(p[i], &j) == SIZE_MAX);
         j.n_q = 1;
         j.n_k = 100;
-        size_t few = attention_scratch(p[i], &j);
+        size_t few = p[i]->attention_scratch(p[i], &j);
         assert_true(few > 0 && few < 1 << 20);
     }
 }

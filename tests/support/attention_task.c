@@ -56,7 +56,7 @@ struct guarded attention_task_run(const struct product_kernels *p, const struct 
 {
     struct attention_job j = *job;
     struct guarded y = guarded_new(y_elems * sizeof(float), sizeof(float));
-    struct guarded scratch = guarded_new(attention_scratch(p, &j), KERNEL_SCRATCH_ALIGN);
+    struct guarded scratch = guarded_new(p->attention_scratch(p, &j), KERNEL_SCRATCH_ALIGN);
     j.y = y.data;
     p->attention(p, &j, scratch.data);
     assert_true(guarded_intact(&scratch));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Kernels of the x86 tiers that lie in files of their own: weights in blocks, attention in int8.
+// Kernels of the x86 tiers that lie in files of their own: weights in blocks, attention.
 #ifndef IV_KERNELS_X86_TIERS_BLOCKS_H
 #define IV_KERNELS_X86_TIERS_BLOCKS_H
 
@@ -17,5 +17,9 @@ void unpack_avx512(float *dst, const void *w, enum dtype t, size_t n);
 // As `attention` of struct product_kernels in int8.
 void attention_avx512vnni(const struct product_kernels *p, const struct attention_job *j,
                           void *scratch);
+// As `attention` and `attention_scratch` of struct product_kernels in bf16.
+void attention_avx512bf16(const struct product_kernels *p, const struct attention_job *j,
+                          void *scratch);
+size_t attention_avx512bf16_scratch(const struct product_kernels *p, const struct attention_job *j);
 
 #endif
