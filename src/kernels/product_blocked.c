@@ -24,7 +24,7 @@ enum {
     ASK_CELLS = 16, // cells between two times that a tile asks for lines
     ASK_ROWS = 6,   // rows of a tile
     ASK_MIN = 2,    // lines each time
-    ASK_MAX = 8,
+    ASK_MAX = 48,
 };
 
 // Inputs taken next of those left: about as many each time, and whole blocks of weights.

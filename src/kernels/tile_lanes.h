@@ -13,7 +13,10 @@
 
 #include "kernels/panel_lanes.h"
 
-enum { TILE_LINE = 64 }; // bytes of a cache line
+enum {
+    TILE_ROWS = 6,
+    TILE_LINE = 64, // bytes of a cache line
+};
 
 struct tile_at {
     float *y;
@@ -134,6 +137,12 @@ ALWAYS_INLINE void tile_body(const struct tile_at *a, const int R, const int C)
 #undef TILE_VECTORS
 }
 
+// Rows taken next of those left: two shares at the end, since few sums wait for each other.
+static inline size_t tile_rows(size_t left)
+{
+    return left <= TILE_ROWS || left >= 2 * TILE_ROWS ? min_size(left, TILE_ROWS) : div_up(left, 2);
+}
+
 ALWAYS_INLINE void tile_width(const struct tile_job *j, const int C)
 {
     struct ahead none = {0};
@@ -148,16 +157,29 @@ ALWAYS_INLINE void tile_width(const struct tile_job *j, const int C)
         .ahead = j->ahead ? j->ahead : &none,
     };
     for (size_t r = 0; r < j->m;) {
-        size_t left = j->m - r, rows = left >= 6 ? 6 : left >= 3 ? 3 : 1;
-        a.rows_next = min_size(left + j->x_more - rows, 6);
+        size_t left = j->m - r, rows = tile_rows(left);
+        a.rows_next = min_size(left + j->x_more - rows, TILE_ROWS);
         a.y = j->y + r * j->y_stride;
         a.x = (const uint8_t *)j->x + r * j->x_stride;
-        if (rows == 6)
+        switch (rows) {
+        case 6:
             tile_body(&a, 6, C);
-        else if (rows == 3)
+            break;
+        case 5:
+            tile_body(&a, 5, C);
+            break;
+        case 4:
+            tile_body(&a, 4, C);
+            break;
+        case 3:
             tile_body(&a, 3, C);
-        else
+            break;
+        case 2:
+            tile_body(&a, 2, C);
+            break;
+        default:
             tile_body(&a, 1, C);
+        }
         r += rows;
     }
 }
