@@ -14,7 +14,8 @@ enum {
     TASKS_PER_THREAD = 8,
     BLOCK_ROWS =
         128, // query rows times heads of a task, at least: packing K and V is then paid for
-    MACS_MAX = 1 << 29,       // of a task, for abort: some milliseconds; twice that in int8
+    MACS_MAX =
+        1 << 29, // of a task, for abort: some milliseconds; twice that in bf16 pairs and int8
     PLAIN_MACS_MAX = 1 << 21, // of the plain kernels
 };
 
@@ -44,7 +45,8 @@ struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const st
     struct attention_cut c = {.rows = n_q, .group = group, .few = n_q <= OPS_FEW_ROWS};
     if (!c.few) {
         const struct product_kernels *p = kernels_of(o, n_q, a);
-        size_t macs_max = p->scratch_bytes == 0 ? PLAIN_MACS_MAX : MACS_MAX * (p->steps ? 2 : 1);
+        size_t macs_max =
+            p->scratch_bytes == 0 ? PLAIN_MACS_MAX : MACS_MAX * (p->x_elem < sizeof(float) ? 2 : 1);
         size_t blocks = div_up(TASKS_PER_THREAD * threads, a->n_kv);
         c.rows = max_size(div_up(n_q, blocks), div_up(BLOCK_ROWS, group));
         size_t rows_max = max_size(macs_max / row_macs, 1);

@@ -26,7 +26,7 @@ enum {
     TURN_KEYS = 16 * TURN_ROWS, // of a block; their scores stay in L1
     TURN_QUERIES = 2 * LANES,   // of a tile
     CELL = 4,                   // bytes: two of bf16
-    TURN_AHEAD = 8,             // rows of K and V asked for early: they lie pages apart
+    TURN_AHEAD = 16,            // rows of K and V asked for early: they lie pages apart
 };
 
 struct turn_parts {
