@@ -34,8 +34,6 @@ enum {
     PLAIN_MACS_MAX =
         1 << 21, // without packing: the plain kernels are slow, and rows may be cut freely
     PLAIN_COLS = 64,
-    ADD_AHEAD = 16, // rows asked for early: pieces of them lie pages apart
-    LINE = 16,      // floats of a cache line
 };
 
 static size_t clamp(size_t v, size_t low, size_t high)
@@ -157,8 +155,6 @@ static void add_onto(const struct ops *o, const struct product_run *r,
     const struct kernels *k = o->kernels;
     for (size_t i = 0; i < done->m; i++) {
         float *x = row_at(r->into, row + i) + col;
-        for (size_t c = 0; i + ADD_AHEAD < done->m && c < done->n; c += LINE)
-            __builtin_prefetch(row_at(r->into, row + i + ADD_AHEAD) + col + c, 1, 3);
         const float *y = done->y + i * done->y_stride;
         if (r->scale)
             k->add_scaled(x, y, r->scale + col, done->n);
