@@ -22,6 +22,7 @@ enum {
     CHUNK = 64,        // outputs whose sums are kept
     GROUP = 16,        // outputs that share a stretch
     VECTOR = 64,       // bytes
+    AHEAD = 12 << 10,  // bytes of W asked for while one row of x goes through it; half where x has 16 bits
 };
 
 // ---- x
@@ -146,14 +147,18 @@ ALWAYS_INLINE void step_dots(enum dtype t, int R, const struct levels *l, const 
         *b = step_add(t, k, x, e, step, *b);
 }
 
-// The hardware's prefetchers start anew at every page, and hardly at all in a stretch of a row: into L2 what comes
-// `ahead` bytes later, into L1 what comes `next` bytes later (0 = nothing).
-ALWAYS_INLINE void bring(const uint8_t *w, size_t ahead, size_t next, size_t bytes)
+// Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
+// a stretch of a row.
+ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += VECTOR)
+        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 3);
+}
+
+ALWAYS_INLINE void bring_l2(const uint8_t *w, size_t ahead, size_t bytes)
 {
     for (size_t line = 0; line < bytes; line += VECTOR)
         __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
-    for (size_t line = 0; next > 0 && line < bytes; line += VECTOR)
-        __builtin_prefetch((const void *)((uintptr_t)w + next + line), 0, 3);
 }
 
 // The last n < 256 weights of a row, zeros behind them.
@@ -205,9 +210,16 @@ ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const ui
     } while (0)
     ROWS(LOAD);
     for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
-        bring(w, (M > 1 ? GROUP : 2) * w_row, M > 1 ? (size_t)R * w_row : 0, bytes);
-        if (R > 1)
-            bring(w + w_row, GROUP * w_row, (size_t)R * w_row, bytes);
+        if (M == 1) {
+            bring_l1(w, dots_in_bytes(t) ? AHEAD : AHEAD / 2, bytes);
+        } else {
+            bring_l2(w, GROUP * w_row, bytes);
+            bring_l1(w, (size_t)R * w_row, bytes);
+        }
+        if (M > 1 && R > 1) {
+            bring_l2(w + w_row, GROUP * w_row, bytes);
+            bring_l1(w + w_row, (size_t)R * w_row, bytes);
+        }
         STEP(w, w + w_row);
         w += bytes;
         x += sizeof(struct dots_block);
@@ -259,7 +271,7 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
 {
     // what nobody has asked for yet
     for (size_t o = 0; M > 1 && o < min_size(GROUP, j->n); o++)
-        bring((const uint8_t *)j->w + o * dtype_span(t, j->w_stride), 0, 0, dtype_span(t, j->k));
+        bring_l2((const uint8_t *)j->w, o * dtype_span(t, j->w_stride), dtype_span(t, j->k));
     for (size_t o = 0; o < j->n; o += GROUP)
         group(t, M, j, product_x_stride(p, j->k), o, min_size(GROUP, j->n - o));
 }
