@@ -25,13 +25,13 @@
 
 enum {
     TASKS_PER_THREAD = 8,
-    INLINE_MACS = 1 << 16,     // less is not worth waking a thread
-    FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
-    FEW_WEIGHTS_MAX = 1 << 18, // one row
+    INLINE_MACS = 1 << 16,      // less is not worth waking a thread
+    FEW_WEIGHTS_MIN = 1 << 15,  // weights of a `few` task
+    FEW_WEIGHTS_MAX = 1 << 18,  // one row
     SOME_WEIGHTS_MAX = 1 << 20, // several, twice that on blocks
-    FEW_COLS = 16,             // columns of tasks are a multiple
+    FEW_COLS = 16,              // columns of tasks are a multiple
     STRETCHES_MAX = 64,
-    FEW_PIECE = 1 << 18,       // bytes of weights that stay in the cache while rows go by
+    FEW_PIECE = 1 << 18, // bytes of weights that stay in the cache while rows go by
     SQUARES_PER_THREAD = 4,
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
@@ -49,7 +49,7 @@ static size_t clamp(size_t v, size_t low, size_t high)
 static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
-    size_t most = z.m == 1             ? (size_t)FEW_WEIGHTS_MAX
+    size_t most = z.m == 1          ? (size_t)FEW_WEIGHTS_MAX
                   : z.p->for_blocks ? 2 * SOME_WEIGHTS_MAX
                                     : SOME_WEIGHTS_MAX;
     size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, most);
