@@ -25,6 +25,8 @@ enum {
     VECTOR = 64,           // bytes
     AHEAD = 8 << 10,       // bytes of W asked for ahead of one row of x ...
     AHEAD_LESS = 5 << 10,  // ... that takes most of L1 itself
+    FAR = 16 << 10,        // a byte in each page (FAR_STEP inputs are less than one) farther ahead
+    FAR_STEP = 1024,
 };
 
 // ---- x
@@ -216,6 +218,8 @@ ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const ui
     for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
         if (M == 1) {
             bring_l1(w, ahead, bytes);
+            if (n % FAR_STEP == 0) // whose page nobody has looked up yet
+                bring_l2(w, FAR, 1);
         } else {
             bring_l2(w, GROUP * w_row, bytes);
             bring_l1(w, (size_t)R * w_row, bytes);
