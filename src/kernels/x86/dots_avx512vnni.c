@@ -5,7 +5,8 @@
 //   t[lane]    = sum of weight levels times x levels, an integer                         vpdpbusd
 //   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
-// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. With several rows, sixteen
+// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row reads W from end to end,
+// which is what memory is fastest at. With several rows, sixteen
 // rows of W go through a stretch of x that stays in L1, before the next stretch; their sums wait in between. The
 // order of the sum is the same for one row as for eight.
 //
