@@ -6,9 +6,8 @@
 //   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
 // Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row reads W from end to end,
-// which is what memory is fastest at. With several rows, sixteen
-// rows of W go through a stretch of x that stays in L1, before the next stretch; their sums wait in between. The
-// order of the sum is the same for one row as for eight.
+// which is what memory is fastest at. With several rows, sixteen rows of W go through a stretch of x that stays in L1,
+// before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
