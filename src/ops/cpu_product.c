@@ -10,6 +10,9 @@
 // sequences, by eights while a piece of the weights is in the cache; more go through packed panels (`many`).
 // The two round differently, so the choice hangs on the whole op, never on the rows of a task.
 //
+// Memory likes to be read in order: of a batch that reads weights in place each thread has a stretch of the tasks, one
+// behind the other, and takes from the ends of others' when its own is done.
+//
 // How tasks are cut: columns first, since a column's weights are then read (and packed) once; rows only
 // where packing is still paid for, or costs nothing. Tasks are kept small enough that an abort between
 // two of them comes soon. None of this shows in the result.
@@ -22,11 +25,13 @@
 
 enum {
     TASKS_PER_THREAD = 8,
-    INLINE_MACS = 1 << 16,     // less is not worth waking a thread
-    FEW_WEIGHTS_MIN = 1 << 15, // weights of a `few` task
-    FEW_WEIGHTS_MAX = 1 << 20, // twice that for several rows on blocks
-    FEW_COLS = 16,             // columns of tasks are a multiple
-    FEW_PIECE = 1 << 18,       // bytes of weights that stay in the cache while rows go by
+    INLINE_MACS = 1 << 16,      // less is not worth waking a thread
+    FEW_WEIGHTS_MIN = 1 << 15,  // weights of a `few` task
+    FEW_WEIGHTS_MAX = 1 << 18,  // one row
+    SOME_WEIGHTS_MAX = 1 << 20, // several, twice that on blocks
+    FEW_COLS = 16,              // columns of tasks are a multiple
+    STRETCHES_MAX = 64,
+    FEW_PIECE = 1 << 18, // bytes of weights that stay in the cache while rows go by
     SQUARES_PER_THREAD = 4,
     MANY_ROWS_MIN = 128,     // rows below which packing would show
     MANY_MACS_MAX = 1 << 29, // of a task: some 10 ms of a vector unit
@@ -44,7 +49,9 @@ static size_t clamp(size_t v, size_t low, size_t high)
 static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
-    size_t most = z.m > 1 && z.p->for_blocks ? 2 * FEW_WEIGHTS_MAX : FEW_WEIGHTS_MAX;
+    size_t most = z.m == 1          ? (size_t)FEW_WEIGHTS_MAX
+                  : z.p->for_blocks ? 2 * SOME_WEIGHTS_MAX
+                                    : SOME_WEIGHTS_MAX;
     size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, most);
     if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
@@ -209,12 +216,68 @@ static void run_rectangle(const struct ops *o, const struct product_run *r, size
         add_onto(o, r, &job[0], row, col);
 }
 
+// Tasks [first, end) that nobody has begun, in one word: end in the upper half.
+struct stretch {
+    _Alignas(64) _Atomic uint64_t tasks;
+};
+
 struct product_batch {
     const struct ops *o;
     const struct product_run *run;
     size_t n_run;
     struct thread_scratch scratch;
+    size_t n_stretch; // 0: tasks in their order
+    struct stretch stretch[STRETCHES_MAX];
 };
+
+static uint64_t stretch_of(size_t first, size_t end)
+{
+    return (uint64_t)end << 32 | (uint32_t)first;
+}
+
+// Takes a task from the front or from the end of a stretch; false if there is none.
+static bool take(struct stretch *s, bool front, size_t *task)
+{
+    uint64_t old = atomic_load_explicit(&s->tasks, memory_order_relaxed);
+    for (;;) {
+        size_t first = (uint32_t)old, end = (size_t)(old >> 32);
+        if (first == end)
+            return false;
+        *task = front ? first : end - 1;
+        uint64_t left = front ? stretch_of(first + 1, end) : stretch_of(first, end - 1);
+        if (atomic_compare_exchange_weak_explicit(&s->tasks, &old, left, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    }
+}
+
+// Each call finds one: there are as many tasks as calls, and what a stretch has lost it does not get back.
+static size_t next_task(struct product_batch *b, unsigned thread)
+{
+    size_t task = 0, own = thread % b->n_stretch;
+    for (size_t i = 0; i < b->n_stretch; i++)
+        if (take(&b->stretch[(own + i) % b->n_stretch], i == 0, &task))
+            break;
+    return task;
+}
+
+// Stretches of about as many weights each.
+static void cut_stretches(struct product_batch *b, size_t threads)
+{
+    double all = 0, seen = 0;
+    size_t task = 0, first = 0, n = min_size(threads, STRETCHES_MAX), i = 0;
+    for (const struct product_run *r = b->run; r < b->run + b->n_run; r++)
+        all += (double)r->first.n * (double)r->first.k;
+    for (const struct product_run *r = b->run; r < b->run + b->n_run; r++) {
+        double weights = (double)r->first.n * (double)r->first.k / (double)r->cut.n_task;
+        for (size_t t = 0; t < r->cut.n_task; t++, task++, seen += weights)
+            for (; i < n && seen + weights / 2 > all * (double)(i + 1) / (double)n; first = task)
+                b->stretch[i++].tasks = stretch_of(first, task);
+    }
+    for (; i < n; first = task)
+        b->stretch[i++].tasks = stretch_of(first, task);
+    b->n_stretch = n;
+}
 
 // The run of task *task of the batch, which becomes one of that run's; NULL behind the last.
 static const struct product_run *run_of_task(const struct product_batch *b, size_t *task)
@@ -230,21 +293,34 @@ static const struct product_run *run_of_task(const struct product_batch *b, size
 
 static void product_task(void *ctx, size_t task, unsigned thread)
 {
-    const struct product_batch *b = ctx;
+    struct product_batch *b = ctx;
+    bool in_turns = b->n_stretch == 0; // then this thread's next task is known
+    if (!in_turns)
+        task = next_task(b, thread);
     size_t later_task = task + pool_threads(b->o->pool);
-    const struct product_run *r = run_of_task(b, &task), *later = run_of_task(b, &later_task);
+    const struct product_run *r = run_of_task(b, &task);
+    const struct product_run *later = in_turns ? run_of_task(b, &later_task) : NULL;
     run_rectangle(b->o, r, task, later, later_task, scratch_of(&b->scratch, thread));
 }
 
 bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
                       struct thread_scratch scratch)
 {
-    struct product_batch b = {o, run, n_run, scratch};
+    struct product_batch b;
     size_t n_task = 0;
+    bool few = true;
+    b.o = o;
+    b.run = run;
+    b.n_run = n_run;
+    b.scratch = scratch;
+    b.n_stretch = 0;
     for (size_t i = 0; i < n_run; i++) {
         const struct product_job *j = &run[i].first;
         run[i].cut = cut_of(o, (struct product_size){run[i].p, j->m, j->n, j->k, run[i].few});
         n_task += run[i].cut.n_task;
+        few = few && run[i].few;
     }
+    if (few && n_task < (size_t)UINT32_MAX)
+        cut_stretches(&b, pool_threads(o->pool));
     return cpu_run(o, product_task, &b, n_task);
 }

@@ -5,9 +5,9 @@
 //   t[lane]    = sum of weight levels times x levels, an integer                         vpdpbusd
 //   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
-// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. With several rows, sixteen
-// rows of W go through a stretch of x that stays in L1, before the next stretch; their sums wait in between. The
-// order of the sum is the same for one row as for eight.
+// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row reads W from end to end,
+// which is what memory is fastest at. With several rows, sixteen rows of W go through a stretch of x that stays in L1,
+// before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -18,10 +18,15 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 13, // inputs of all rows that stay in L1
-    CHUNK = 64,        // outputs whose sums are kept
-    GROUP = 16,        // outputs that share a stretch
-    VECTOR = 64,       // bytes
+    STRETCH = 1 << 13,     // inputs of all rows that stay in L1
+    CHUNK = 64,            // outputs whose sums are kept
+    GROUP = 16,            // outputs that share a stretch
+    MANY_INPUTS = 8 << 10, // of 16 bits: 20 KiB
+    VECTOR = 64,           // bytes
+    AHEAD = 8 << 10,       // bytes of W asked for ahead of one row of x ...
+    AHEAD_LESS = 5 << 10,  // ... that takes most of L1 itself
+    FAR = 16 << 10,        // a byte in each page (FAR_STEP inputs are less than one) farther ahead
+    FAR_STEP = 1024,
 };
 
 // ---- x
@@ -146,14 +151,18 @@ ALWAYS_INLINE void step_dots(enum dtype t, int R, const struct levels *l, const 
         *b = step_add(t, k, x, e, step, *b);
 }
 
-// The hardware's prefetchers start anew at every page, and hardly at all in a stretch of a row: into L2 what comes
-// `ahead` bytes later, into L1 what comes `next` bytes later (0 = nothing).
-ALWAYS_INLINE void bring(const uint8_t *w, size_t ahead, size_t next, size_t bytes)
+// Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
+// a stretch of a row.
+ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
+{
+    for (size_t line = 0; line < bytes; line += VECTOR)
+        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 3);
+}
+
+ALWAYS_INLINE void bring_l2(const uint8_t *w, size_t ahead, size_t bytes)
 {
     for (size_t line = 0; line < bytes; line += VECTOR)
         __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
-    for (size_t line = 0; next > 0 && line < bytes; line += VECTOR)
-        __builtin_prefetch((const void *)((uintptr_t)w + next + line), 0, 3);
 }
 
 // The last n < 256 weights of a row, zeros behind them.
@@ -203,11 +212,22 @@ ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const ui
             levels_of(&k, t, v);                                                                   \
         ROWS(DOT);                                                                                 \
     } while (0)
+    // one row reads W from end to end: straight into L1, and as far ahead as leaves x there
+    const size_t ahead = dots_in_bytes(t) || n < MANY_INPUTS ? AHEAD : AHEAD_LESS;
     ROWS(LOAD);
     for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
-        bring(w, (M > 1 ? GROUP : 2) * w_row, M > 1 ? (size_t)R * w_row : 0, bytes);
-        if (R > 1)
-            bring(w + w_row, GROUP * w_row, (size_t)R * w_row, bytes);
+        if (M == 1) {
+            bring_l1(w, ahead, bytes);
+            if (n % FAR_STEP == 0) // whose page nobody has looked up yet
+                bring_l2(w, FAR, 1);
+        } else {
+            bring_l2(w, GROUP * w_row, bytes);
+            bring_l1(w, (size_t)R * w_row, bytes);
+        }
+        if (M > 1 && R > 1) {
+            bring_l2(w + w_row, GROUP * w_row, bytes);
+            bring_l1(w + w_row, (size_t)R * w_row, bytes);
+        }
         STEP(w, w + w_row);
         w += bytes;
         x += sizeof(struct dots_block);
@@ -259,67 +279,66 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
 {
     // what nobody has asked for yet
     for (size_t o = 0; M > 1 && o < min_size(GROUP, j->n); o++)
-        bring((const uint8_t *)j->w + o * dtype_span(t, j->w_stride), 0, 0, dtype_span(t, j->k));
+        bring_l2((const uint8_t *)j->w, o * dtype_span(t, j->w_stride), dtype_span(t, j->k));
     for (size_t o = 0; o < j->n; o += GROUP)
         group(t, M, j, product_x_stride(p, j->k), o, min_size(GROUP, j->n - o));
 }
 
-ALWAYS_INLINE void few_type(const struct product_kernels *p, enum dtype t,
-                            const struct product_job *j)
+// A function for each type and number of rows: in one large function gcc 12 spills the levels.
+typedef void few_fn(const struct product_kernels *p, const struct product_job *j);
+
+#define ROWS_FN(t, m)                                                                              \
+    __attribute__((noinline)) static void few_##t##_##m(const struct product_kernels *p,           \
+                                                        const struct product_job *j)               \
+    {                                                                                              \
+        few_rows(p, DT_##t, m, j);                                                                 \
+    }
+#define TYPE_FN(t)                                                                                 \
+    ROWS_FN(t, 1)                                                                                  \
+    ROWS_FN(t, 2)                                                                                  \
+    ROWS_FN(t, 3)                                                                                  \
+    ROWS_FN(t, 4)                                                                                  \
+    ROWS_FN(t, 5)                                                                                  \
+    ROWS_FN(t, 6)                                                                                  \
+    ROWS_FN(t, 7)                                                                                  \
+    ROWS_FN(t, 8)                                                                                  \
+    static few_fn *const few_##t[KERNEL_FEW_ROWS] = {few_##t##_1, few_##t##_2, few_##t##_3,        \
+                                                     few_##t##_4, few_##t##_5, few_##t##_6,        \
+                                                     few_##t##_7, few_##t##_8};
+TYPE_FN(Q4_0)
+TYPE_FN(Q4_1)
+TYPE_FN(Q5_0)
+TYPE_FN(Q8_0)
+TYPE_FN(Q4_K)
+TYPE_FN(Q5_K)
+TYPE_FN(Q6_K)
+#undef TYPE_FN
+#undef ROWS_FN
+
+static few_fn *const *few_of(enum dtype t)
 {
-    switch (j->m) {
-    case 0:
-        break;
-    case 1:
-        few_rows(p, t, 1, j);
-        break;
-    case 2:
-        few_rows(p, t, 2, j);
-        break;
-    case 3:
-        few_rows(p, t, 3, j);
-        break;
-    case 4:
-        few_rows(p, t, 4, j);
-        break;
-    case 5:
-        few_rows(p, t, 5, j);
-        break;
-    case 6:
-        few_rows(p, t, 6, j);
-        break;
-    case 7:
-        few_rows(p, t, 7, j);
-        break;
+    switch (t) {
+    case DT_Q4_0:
+        return few_Q4_0;
+    case DT_Q4_1:
+        return few_Q4_1;
+    case DT_Q5_0:
+        return few_Q5_0;
+    case DT_Q8_0:
+        return few_Q8_0;
+    case DT_Q4_K:
+        return few_Q4_K;
+    case DT_Q5_K:
+        return few_Q5_K;
     default:
-        few_rows(p, t, 8, j);
+        return few_Q6_K;
     }
 }
 
 static void few(const struct product_kernels *p, const struct product_job *j)
 {
-    switch (j->w_type) {
-    case DT_Q4_0:
-        few_type(p, DT_Q4_0, j);
-        break;
-    case DT_Q4_1:
-        few_type(p, DT_Q4_1, j);
-        break;
-    case DT_Q5_0:
-        few_type(p, DT_Q5_0, j);
-        break;
-    case DT_Q8_0:
-        few_type(p, DT_Q8_0, j);
-        break;
-    case DT_Q4_K:
-        few_type(p, DT_Q4_K, j);
-        break;
-    case DT_Q5_K:
-        few_type(p, DT_Q5_K, j);
-        break;
-    default:
-        few_type(p, DT_Q6_K, j);
-    }
+    if (j->m > 0)
+        few_of(j->w_type)[j->m - 1](p, j);
 }
 
 void dots_set_avx512vnni(struct product_kernels *p)
