@@ -19,6 +19,7 @@ from train.samples import SIZE, Maker
 from train.workers import slot_arrays
 
 CHUNK = 48             # samples at most that a worker makes at once
+KEPT_CHUNK = 8         # clips that a video transformer on a CPU looks at together: their scores stay in L2
 WORDS = torch.int64    # records and frames are moved as these
 
 
@@ -30,10 +31,11 @@ def chunk_samples(maker, slot_bytes):
 
 
 class Batch:
-    """Fields of a batch on the device, by name (integers as int64, halves as f32), and its frames."""
+    """Fields of a batch on the device, by name (integers as int64, halves as f32), and its frames, or what the video transformer made
+    of them."""
 
-    def __init__(self, maker, records, frames, n_host):
-        self.maker, self.records, self.frames, self.n_host = maker, records, frames, n_host
+    def __init__(self, maker, records, frames, n_host, features=None):
+        self.maker, self.records, self.frames, self.n_host, self.features = maker, records, frames, n_host, features
 
     def __len__(self):
         return len(self.records)
@@ -51,6 +53,19 @@ class Batch:
 
 def noise_of(rng, n, low, high, device):
     return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1, 1)).astype(np.float32)).to(device, non_blocking=True)
+
+
+GRAIN = []
+
+
+def grain(rng, x):
+    """Noise for clips x [n, ...], of x's dtype. CPUs take a stretch of one table for each clip: drawing anew costs as much as looking."""
+    if x.device.type != 'cpu':
+        return torch.randn(x.shape, device=x.device, dtype=x.dtype)
+    n = x[0].numel()
+    if not GRAIN or len(GRAIN[0]) < 2 * n:
+        GRAIN[:] = [torch.from_numpy(np.random.default_rng(0).standard_normal(2 * n, np.float32))]
+    return torch.stack([GRAIN[0][at:at + n].view(x.shape[1:]) for at in rng.integers(n, size=len(x))]).to(x.dtype)
 
 
 CONSTANTS = {}
@@ -75,7 +90,7 @@ def pixels(frames, rng=None):
         b, device = len(x), x.device
         x.mul_(noise_of(rng, b, 0.93, 1.07, device)).add_(noise_of(rng, b, -8, 8, device))
         strength = noise_of(rng, b, 0, 5, device) * (noise_of(rng, b, 0, 1, device) < 0.5)
-        x.add_(torch.randn(b, 1, *x.shape[2:], device=device, dtype=x.dtype) * strength)
+        x.add_(grain(rng, x[:, :1]) * strength)
     return normalised(x)
 
 
@@ -86,7 +101,7 @@ def canvas(frames, rng=None):
     if rng is not None:
         x.mul_(noise_of(rng, b, 0.94, 1.06, x.device)).add_(noise_of(rng, b, -6, 6, x.device)).clamp_(0, 255)
         strength = noise_of(rng, b, 0, 4, x.device) * (noise_of(rng, b, 0, 1, x.device) < 0.5)
-        x.add_(torch.randn(b, 1, *x.shape[2:], device=x.device) * strength)
+        x.add_(grain(rng, x[:, :1]) * strength)
     x = F.interpolate(x.flatten(0, 1), (SIZE, 2 * SIZE), mode='bicubic', align_corners=False)
     return x.reshape(b, t, 3, SIZE, 2 * SIZE).to(torch.float16)
 
@@ -193,7 +208,7 @@ class Inline:
     """Batches made in this process, one after another: what a step sees follows from the seed alone."""
 
     def __init__(self, kind, channels, vocab, seed, device):
-        self.makers = {k: Maker(kind, c, vocab) for k, c in channels.items()}
+        self.makers = {k: Maker(c.get('kind', kind), c, vocab) for k, c in channels.items()}
         self.channels, self.seed, self.device, self.waited = channels, list(seed), device, 0.0
 
     def batch(self, name, step):
@@ -207,6 +222,45 @@ class Inline:
         pass
 
 
+class Kept(Inline):
+    """As Inline, where the video transformer does not learn: what it makes of a clip is kept, and the clip is used `replay` times on
+    average, among `kept` others. look(batch, rng) -> features [n, views, S, d]. Channels without pictures are made on the spot."""
+
+    def __init__(self, kind, channels, vocab, seed, device, look, kept):
+        super().__init__(kind, channels, vocab, seed, device)
+        self.look, self.kept, self.pools = look, kept, {}
+
+    def batch(self, name, step):
+        maker, c = self.makers[name], self.channels[name]
+        if not maker.n_frame:
+            return super().batch(name, step)
+        rng = np.random.default_rng([*self.seed, step])
+        pool = self.pools.setdefault(name, dict(arrived=0, used=0))
+        began = time.time()
+        while pool['arrived'] < min(4 * c['batch'], self.kept) or pool['used'] + c['batch'] > c['replay'] * pool['arrived']:
+            self.add(pool, maker, rng)
+        self.waited += time.time() - began
+        pool['used'] += c['batch']
+        mine = torch.from_numpy(rng.choice(min(pool['arrived'], self.kept), c['batch'], replace=False))
+        return Batch(maker, pool['records'][mine], None, {k: v[mine.numpy()] for k, v in pool['host'].items()}, pool['features'][mine])
+
+    def add(self, pool, maker, rng):
+        records, frames = maker.chunk(rng, KEPT_CHUNK)
+        made = fixed(maker, records, frames, self.device, rng)
+        features = self.look(made, rng)
+        if 'features' not in pool:
+            n = -(-self.kept // KEPT_CHUNK) * KEPT_CHUNK
+            pool['records'] = torch.zeros(n, maker.layout.size, dtype=torch.uint8)
+            pool['features'] = torch.zeros(n, *features.shape[1:], dtype=torch.bfloat16)
+            pool['host'] = {k: np.zeros(n, np.int64) for k in made.n_host}
+        at = pool['arrived'] % len(pool['records'])
+        here = slice(at, at + KEPT_CHUNK)
+        pool['records'][here], pool['features'][here] = made.records, features.to(torch.bfloat16)
+        for k, v in made.n_host.items():
+            pool['host'][k][here] = v
+        pool['arrived'] += KEPT_CHUNK
+
+
 class Streamed:
     """Batches from workers through pools. channels: {name: channel with batch, replay, and how often its turn comes}."""
 
@@ -216,7 +270,7 @@ class Streamed:
         self.rng = np.random.default_rng([*seed, 1 << 20])
         self.cuda = torch.device(device).type == 'cuda'
         self.side = torch.cuda.Stream(device) if self.cuda else None
-        makers = {k: Maker(kind, c, vocab) for k, c in channels.items()}
+        makers = {k: Maker(c.get('kind', kind), c, vocab) for k, c in channels.items()}
         chunks = {k: chunk_samples(m, workers.slot_bytes) for k, m in makers.items()}
         self.pools = {}
         for k, m in makers.items():
