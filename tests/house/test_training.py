@@ -155,12 +155,12 @@ def check_workers(report, vocab):
               "samples are made without PyTorch")
 
 
-def fake_device(torch, stages, feed, vocab, loop, recipe):
+def fake_device(torch, stages, feed, quick, vocab, loop, recipe):
     """One step of every channel on a device that is not there: tensors have shapes, types and a place, but no values.
     -> what went wrong"""
     from torch._subclasses.fake_tensor import FakeTensorMode
     net, build = stages.build(recipe, vocab), stages.build
-    stages.quick_layers(net)
+    quick.layers(net)
     place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
     wrong = []
     stages.build = lambda *_: net
@@ -175,7 +175,7 @@ def fake_device(torch, stages, feed, vocab, loop, recipe):
                 r = stages.recipe_of(recipe, stage, "cuda")
                 stages.set_lora(net, bool(r.get("lora")))
                 for name, c in r["channels"].items():
-                    maker = samples.Maker(r["kind"], c, vocab)
+                    maker = samples.Maker(c.get("kind", r["kind"]), c, vocab)
                     pool = feed.Pool(maker, 4, 2, 2, 1, torch.device("cuda"))
                     records, frames = maker.chunk(np.random.default_rng(0), 4)
                     parts = [records.reshape(-1)] + ([frames.reshape(-1)] if frames is not None else [])
@@ -197,7 +197,7 @@ def fake_device(torch, stages, feed, vocab, loop, recipe):
     return wrong
 
 
-def check_quick(report, torch, stages, net):
+def check_quick(report, torch, stages, quick, net):
     """The language model in fewer operators has the values and gradients of the twin, with LoRA and without."""
     h, pos = torch.randn(2, 24, net.llm_size["d_model"]), torch.arange(24)[None].expand(2, -1)
     mask = torch.rand(2, 1, 24, 24) < 0.5
@@ -214,7 +214,7 @@ def check_quick(report, torch, stages, net):
     for on in (True, False):
         stages.set_lora(net, on)
         plain.append(outcome())
-    stages.quick_layers(net)
+    quick.layers(net)
     for on, before in zip((True, False), plain):
         stages.set_lora(net, on)
         far = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(outcome(), before)]
@@ -231,6 +231,58 @@ def check_views(report, torch, feed):
     far = float((plain[0, 2] - f).abs().max()), float((short.float() - plain).abs().max())
     report.ok(far[0] < 2e-3 and far[1] < 8e-3, "the global view is the bicubic one, in both precisions", far)
     report.ok(torch.equal(x_short, before.to(torch.float16)), "and the canvas stays as it was")
+
+
+def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
+    """Conversations taken apart have the scores of the packed rows, and their gradients."""
+    maker = samples.Maker("chatting", {"frames": 1, "questions": 6, "instructed": 0.5, "lonely": 0.3}, vocab)
+    batch = feed.fixed(maker, *maker.chunk(np.random.default_rng(2), 6), torch.device("cpu"))
+    rows = chatting.Rows(batch, np.random.default_rng(3))
+    begins = (rows.part == 0).sum(1)
+    report.ok(len(set(begins.tolist())) > 2 and int(begins.min()) == 0, "rows with long prefixes, short ones and none", begins)
+    stages.set_lora(net, True)
+    visual = torch.randn(6, 96, net.llm_size["d_model"], requires_grad=True)
+    weights = [p.requires_grad_(True) for n, p in net.lm.named_parameters() if "lm_head" not in n]
+
+    def outcome(scores, at):
+        mask = (rows.label >= 0).flatten()
+        picked = scores[torch.argsort(at)] if at is not None else scores[mask]
+        grads = torch.autograd.grad(picked.square().mean(), [visual] + weights, allow_unused=True)
+        return [picked.detach()] + list(grads)
+    see = rows.mask()
+    plain = net.lm.head(net.lm(rows.embedded(net.lm, visual).unflatten(0, rows.ids.shape), rows.pos, see)).flatten(0, 1)
+    pairs = list(zip(outcome(*rows.scored(net.lm, visual)), outcome(plain, None)))
+    far = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b is not None]
+    report.ok(len(far) > 40 and max(far) < 1e-4, "in sheaves, the same scores and gradients", max(far))
+    from train.sheaves import Sheaves
+    some = Sheaves(rows.part.numpy())
+    report.ok(sorted(some.at[some.there].tolist()) == torch.nonzero(rows.part.flatten() >= 0)[:, 0].tolist(), "every id lies in one sheaf")
+
+
+def check_kept(report, torch, feed, vocab):
+    looks = []
+
+    def look(batch, rng):
+        looks.append(len(batch))
+        return batch.frames[:, None].float().mean((3, 4))  # tells clips apart
+    channels = {"clip": {"frames": 2, "batch": 6, "replay": 3, "questions": 2}, "text": {"kind": "reader", "questions": 2, "batch": 5}}
+    kept = feed.Kept("chatting", channels, vocab, (1,), torch.device("cpu"), look, 30)
+    seen, steps = [], 60
+    for step in range(steps):
+        batch = kept.batch("clip", step)
+        seen.append(batch.features.float().flatten(1).sum(1).tolist())
+    counts = {}
+    for x in sum(seen, []):
+        counts[x] = counts.get(x, 0) + 1
+    report.ok(all(len(set(x)) == 6 for x in seen), "no clip comes twice in a batch")
+    report.ok(sum(looks) == 120 and len(counts) > 100 and max(counts.values()) < 15, "each is looked at once and used three times on average",
+              (sum(looks), len(counts), max(counts.values())))
+    report.ok(batch.features.shape == (6, 1, 2, 3) and batch.longest("n") > 0, "records come with features", batch.features.shape)
+    text = kept.batch("text", 3)
+    report.ok(text.features is None and text.frames is None and len(text) == 5 and text.maker.kind == "reader", "a channel may have its own kind")
+    rng, x = np.random.default_rng(4), torch.zeros(3, 1, 40, 40)
+    noise = feed.grain(rng, x)
+    report.ok(noise.shape == x.shape and 0.9 < float(noise.std()) < 1.1 and not torch.equal(noise[0], noise[1]), "grain is noise, another for each clip")
 
 
 def check_weights(report, torch, chatting):
@@ -329,11 +381,11 @@ def check_steps(report, vocab):
     try:
         import torch
         import safetensors  # noqa: F401
-        from train import binding, chatting, deliver, feed, loop, optimise, stages
+        from train import binding, chatting, deliver, feed, loop, optimise, quick, stages
     except ImportError as missing:
         report.skip("steps of every stage", str(missing))
         return
-    stages.quick_norms()
+    quick.norms()
     factors = [loop.lr_factor(s, p, 10) for s, p in ((0, 0.0), (9, 0.0), (500, 0.5), (500, 1.0), (500, 1.7))]
     report.ok(np.allclose(factors, [0.1, 1.0, 0.525, 0.05, 0.05]), "the rate follows progress, whatever the steps", factors)
     report.ok([loop.share(9.0, b) for b in (None, 18.0, 0.0, -3.0)] == [0.0, 0.5, 1.0, 1.0], "a stage without time ends at once")
@@ -382,13 +434,15 @@ def check_steps(report, vocab):
     shipped, finished = deliver.read_resume(os.path.join(ROOT, "models", "ivchat-small"))
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
+    check_sheaves(report, torch, stages, feed, chatting, net, vocab)
+    check_kept(report, torch, feed, vocab)
     check_weights(report, torch, chatting)
     check_muon(report, torch, optimise)
     check_binding(report, torch, binding)
     check_views(report, torch, feed)
-    check_quick(report, torch, stages, net)
+    check_quick(report, torch, stages, quick, net)
     for name, recipe in (("recipe", RECIPE), ("more", MORE), ("lookup", LOOKUP)):
-        wrong = fake_device(torch, stages, feed, vocab, loop, recipe)
+        wrong = fake_device(torch, stages, feed, quick, vocab, loop, recipe)
         report.ok(not wrong, "every tensor of a step of %s lies on the device" % name, wrong)
 
 
