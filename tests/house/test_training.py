@@ -70,12 +70,20 @@ def check_packing(report, vocab):
     lines = [line for _, line in zip(range(300), corpus.lines(9))] + ["", " ", "  the  thing", "[INST] x [/INST]the\u00e9"]
     differ = [s for s in lines if plain.encode(s) != quick.encode(s) or plain.encode_raw(s) != quick.encode_raw(s)]
     report.ok(not quick.whole and not differ, "ids word by word are the ids of the whole", differ[:2])
-    row = packing.pack([1, -1, -1, 7], [([8, 9, 10, 2], 2, "b"), ([11, 12, 2], 1, "a"), ([5] * 9, 1, "a")], 12, ("a", "b"))
+    row = packing.pack([1, -1, -1, 7], [([8, 9, 10, 2], 2, "b", [3, -1]), ([11, 12, 2], 1, "a", []), ([5] * 9, 1, "a", [])], 12, ("a", "b"))
     wants = {"ids": [1, -1, -1, 7, 8, 9, 10, 2, 11, 12, 2, 0], "pos": [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 0],
-             "part": [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, -1], "label": [-1] * 5 + [10, 2, -1, -1, 2, -1, -1]}
+             "part": [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, -1], "label": [-1] * 5 + [10, 2, -1, -1, 2, -1, -1], "about": [-1] * 5 + [3] + [-1] * 6}
     got = {k: row[k].tolist() for k in wants}
     report.ok(got == wants and row["n"] == 11 and row["kind"][:3].tolist() == [1, 0, -1], "a row, the last talk left out",
               (got, row["kind"]))
+    encoder, things = packing.Encoder(quick, 96), [("red", "heart"), ("blue", "cross"), ("red", "star")]
+    for answer, begun, wants in (("The heart is red.", False, [0] * 4), ("Yes, the red star moves up and to the left before the blue cross grows.", False,
+                                 [-1] + [2] * 5 + [2] * 4 + [1] * 5), ("There are two red objects.", False, [-1] * 5), ("A) It moves.", True, [-1] * 3)):
+        got = encoder.subjects(answer, begun, things)
+        ids = quick.encode_raw(answer if begun else packing.text.BLANK + answer)
+        words = [len(quick.encode_raw(w if begun and not n else packing.text.BLANK + w)) for n, w in enumerate(answer.split(" "))]
+        want = [w for w, n in zip(wants, words) for _ in range(n)] + [-1]
+        report.ok(got == want and len(got) == len(ids) + 1, "what each word of an answer tells of: %s" % answer, (got, want))
 
 
 def check_samples(report, vocab):
@@ -256,6 +264,20 @@ def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
     report.ok(len(far) > 40 and max(far) < 1e-4, "in sheaves, the same scores and gradients", max(far))
     from train.sheaves import Sheaves
     some = Sheaves(rows.part.numpy())
+    tells = torch.randint(32, 96, (6, 8, samples.MOST_OBJECTS))
+    places = rows.pointed(tells, 96, some.n_prefix)
+    want = [b for b in range(6) if begins[b]]
+    fine = all(places[b, i].nonzero()[:, 0].tolist() == sorted({int(torch.nonzero(rows.ids[b] < 0)[t, 0]) for t in tells[b, :, i]}) for b in want for i in range(4))
+    report.ok(fine and not places[begins == 0].any() and len(want) < 6, "rows of objects are found in the prefix")
+    rows.scored(net.lm, visual)
+    report.ok(rows.astray == 0, "who does not point does not pay")
+    rows.about = torch.where(rows.label >= 0, 1, -1)
+    rows.scored(net.lm, visual, tells)
+    cost = float(rows.astray.detach())
+    places = torch.zeros_like(places)
+    some.point(rows.about, places)
+    grad = torch.autograd.grad(rows.astray, visual)[0]
+    report.ok(1 < cost < 9 and float(grad.abs().max()) > 0, "attention that is spread pays, and learns", cost)
     report.ok(sorted(some.at[some.there].tolist()) == torch.nonzero(rows.part.flatten() >= 0)[:, 0].tolist(), "every id lies in one sheaf")
 
 
@@ -353,8 +375,8 @@ def check_binding(report, torch, binding):
             fine = fine and abs(f[-2] / 100 - o.x / s.extent[0]) < 0.011 and abs(f[-1] / 100 - o.y / s.extent[1]) < 0.011
             fine = fine and f[5:5 + len(events)] == deeds[:len(events)] and (events or f[5:8] == [-1, -1, -1])
     report.ok(fine, "a row of fields for each object, as the scene has them")
-    told = torch.zeros(len(scenes), n, d)  # by rows that know, in another order than the objects'
-    known = told[:, torch.tensor([2, 0, 3, 1])]
+    told = torch.zeros(len(scenes), n, d)  # by rows that know
+    known = told.clone()
     for b in range(len(scenes)):
         for i in range(n):
             known[b, i, 0] = 20 if there[b, i] else -20
@@ -366,14 +388,17 @@ def check_binding(report, torch, binding):
                 at += width
     heads = types.SimpleNamespace(norm=lambda x: x, tell=lambda x: x)
     rows = lambda x: torch.cat([torch.zeros(len(x), binding.FIRST, d), x.repeat(1, binding.GROUPS, 1), torch.zeros(len(x), 3, d)], 1)
-    right, values = binding.loss(heads, rows(known), objects)
-    turned, again = binding.loss(heads, rows(known[:, torch.tensor([1, 2, 3, 0])]), objects)
+    right, values, _ = binding.loss(heads, rows(known), objects)
+    turned, again, tells = binding.loss(heads, rows(known[:, torch.tensor([1, 2, 3, 0])]), objects)
     report.ok(right < 0.1 and values["bound"] == again["bound"] == 1 and abs(float(right - turned)) < 1e-5, "any order of rows will do", (right, turned, values))
+    where = [(int(tells[b, g, i]) - binding.FIRST, 4 * g + [1, 2, 3, 0].index(i)) for b in range(len(scenes)) for g in range(binding.GROUPS)
+             for i in range(n) if there[b, i]]
+    report.ok(all(a == b for a, b in where), "and it is known which row tells of which object", where[:4])
     mixed, at = known.clone(), 3 + len(samples.W.SHAPES)
     mixed[..., at:at + len(samples.W.COLOURS)] = known.roll(1, 1)[..., at:at + len(samples.W.COLOURS)]
-    wrong, values = binding.loss(heads, rows(mixed), objects)
+    wrong, values, _ = binding.loss(heads, rows(mixed), objects)
     report.ok(wrong > right + 1 and values["bound"] < 0.6 and values["bound_shape"] == 1, "but not the shape of one with the colour of another", (wrong, values))
-    none, _ = binding.loss(heads, rows(told), objects)
+    none, _, _ = binding.loss(heads, rows(told), objects)
     report.ok(none > 10, "and who knows nothing pays", none)
 
 

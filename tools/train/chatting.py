@@ -27,7 +27,7 @@ class Rows:
         self.length = -(-batch.longest('n') // 8) * 8
         pick = torch.from_numpy(rng.integers(n_row, size=len(batch))).to(batch.records.device, non_blocking=True)
         which = lambda name: batch[name].gather(1, pick.view(-1, 1, 1).expand(-1, 1, batch.maker.layout.at[name][2][1]))[:, 0]
-        self.ids, self.pos, self.part, self.label = (which(k)[:, :self.length] for k in ('ids', 'pos', 'part', 'label'))
+        self.ids, self.pos, self.part, self.label, self.about = (which(k)[:, :self.length] for k in ('ids', 'pos', 'part', 'label', 'about'))
         self.kind = which('kind')
 
     def mask(self):
@@ -63,22 +63,35 @@ class Rows:
         # short rows between layers
         return h.to(torch.bfloat16) if torch.is_autocast_enabled(h.device.type) else h
 
-    def scored(self, lm, visual):
-        """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only"""
+    def pointed(self, tells, n_visual, n_prefix):
+        """Where in the prefix each object is told of: bool [B, n, n_prefix], from tells [B, groups, n] among the n_visual rows."""
+        b, _, n = tells.shape
+        there = F.pad(self.ids[:, :n_prefix], (0, max(0, n_visual - n_prefix))) < 0  # wide enough where no row has media
+        at = there.int().argsort(dim=1, descending=True, stable=True)[:, :n_visual]
+        out = torch.zeros(b, n, there.shape[1], dtype=torch.bool)
+        out.scatter_(2, at.gather(1, tells.flatten(1)).unflatten(1, (-1, n)).transpose(1, 2), True)
+        return (out & there[:, None])[..., :n_prefix]
+
+    def scored(self, lm, visual, tells=None):
+        """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only. tells: as in pointed(); then the
+        sheaves have the cost of attention that looks elsewhere."""
         if self.ids.device.type == 'cpu':
             sheaves = Sheaves(self.part.numpy())
+            if tells is not None:
+                sheaves.point(self.about, self.pointed(tells, visual.shape[1], sheaves.n_prefix))
             h = sheaved(lm, self.embedded(lm, visual, sheaves.at), self.pos.flatten()[sheaves.at], sheaves)
             learnt = torch.nonzero((self.label.flatten()[sheaves.at] >= 0) & sheaves.there)[:, 0]
+            self.astray = sheaves.astray()
             return lm.head(h.index_select(0, learnt)), sheaves.at[learnt]
         h, see = self.embedded(lm, visual).unflatten(0, self.ids.shape), self.mask()
         if h.dtype == torch.bfloat16:  # a mask that no layer has to convert
             see = torch.zeros_like(see, dtype=h.dtype).masked_fill_(~see, float('-inf'))
         return lm.head(lm(h, self.pos, see)).flatten(0, 1), None
 
-    def loss(self, lm, visual=None, recipe=()):
+    def loss(self, lm, visual=None, recipe=(), tells=None):
         """recipe: the stage's, with the weights of ids (see weights()). visual: as in embedded(). -> mean weighted cross entropy,
         {name: value}, right [B,MOST]: every labelled id of the conversation is the best one."""
-        s, at = self.scored(lm, visual)
+        s, at = self.scored(lm, visual, tells)
         pick = (lambda x: x.flatten()) if at is None else lambda x: x.flatten()[at]
         answers = (self.label >= 0) & (self.part > 0)
         label, own, answer, weight = (pick(x) for x in (self.label, self.part.clamp(min=0), answers, self.weights(answers, dict(recipe))))
@@ -93,6 +106,8 @@ class Rows:
         n = answer.sum().clamp(min=1)
         total = (ce * weight).sum() / weight.sum().clamp(min=1)
         values = dict(loss=total, ce=(ce * answer).sum() / n, token=1 - wrong.sum() / n, answer=right.sum() / asked.sum().clamp(min=1))
+        if tells is not None:
+            total, values['astray'] = total + dict(recipe)['point'] * self.astray, self.astray
         return total, {k: x.detach() for k, x in values.items()}, right
 
 
@@ -133,24 +148,25 @@ def visual(net, batch, rng, learn, noisy=True):
 
 
 def bound(net, rows, batch):
-    """-> loss, {name: value} of what the queries of the clip as a whole tell of its objects (binding.py)"""
+    """-> loss, {name: value}, rows that tell of each object (in the global view, which is the last): of what the queries of the clip as a whole tell of its objects (binding.py)"""
     return binding.loss(net.bind_heads, rows[:, -net.queries(1).shape[1]:], batch['objects'])
 
 
 def bind(net, batch, rng, learn, noisy=True):
     """The stage without a language model. -> loss, {name: value}"""
-    total, values = bound(net, visual(net, batch, rng, learn, noisy), batch)
+    total, values, _ = bound(net, visual(net, batch, rng, learn, noisy), batch)
     return total, dict(values, loss=total.detach())
 
 
 def loss(net, batch, rng, learn, noisy=True, recipe=()):
     """-> loss, {name: value}, right [B,MOST], kind [B,MOST]. "bind" in the recipe: weight of what the queries tell of objects, for clips."""
-    rows, weight = Rows(batch, rng), dict(recipe).get('bind')
+    rows, weight, told, tells = Rows(batch, rng), dict(recipe).get('bind'), None, None
     seen = visual(net, batch, rng, learn, noisy) if batch.maker.n_frame else None
-    total, values, right = rows.loss(net.lm, seen, recipe)
     if weight and seen is not None and not batch.maker.image:
-        told, more = bound(net, seen, batch)
+        told, more, tells = bound(net, seen, batch)
+        tells = tells + seen.shape[1] - net.queries(1).shape[1] if dict(recipe).get('point') else None
+    total, values, right = rows.loss(net.lm, seen, recipe, tells)
+    if told is not None:
         total = total + weight * told
         values = dict(values, loss=total.detach(), bind=told.detach(), bound=more['bound'])
     return total, values, right, rows.kind
-

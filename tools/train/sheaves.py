@@ -18,6 +18,7 @@ import reference
 from train.quick import whole
 
 SHEAVES = 4
+POINTER = 2  # the layer that looks objects up
 
 
 class Sheaves:
@@ -43,6 +44,22 @@ class Sheaves:
         self.at = torch.from_numpy(np.maximum(flat, 0))
         self.there = torch.from_numpy(flat >= 0)
         self.n_row, self.begins = n_row, torch.from_numpy(begins)
+        self.pointers, self.costs = None, []
+
+    def point(self, about, places):
+        """From now on one head of each key head in layer POINTER is asked to look at what an answer tells of. about [B, L]: index of the
+        object or -1. places bool [B, n, P]: where the prefix tells of each."""
+        end, about = self.n_row * self.n_prefix, torch.where(self.there, about.flatten()[self.at], -1)
+        self.pointers = []
+        for n, length, row, _ in self.bundles:
+            subject = about[end:end + n * length].view(n, length)
+            self.pointers.append((subject >= 0, places[row[:, None], subject.clamp(min=0)]))
+            end += n * length
+
+    def astray(self):
+        """Mean cost, -log of the share of attention that lies where it should; 0 without pointers."""
+        n = sum(k for _, k in self.costs)
+        return sum(c for c, _ in self.costs) / max(1, n) if self.costs else torch.zeros(())
 
     def masks(self, group, dtype):
         """Of the prefixes, and of each sheaf: 0 what may be seen, else -inf."""
@@ -56,7 +73,14 @@ class Sheaves:
             out.append(down(torch.cat([seen[:, None].expand(-1, group * length, -1), own], 2))[:, None])
         return out
 
-    def attend(self, q, k, v, masks):
+    def look(self, share, which):
+        """Adds the cost of a sheaf's attention share [n, n_kv, group, L, P + L]."""
+        wanted, places = self.pointers[which]
+        there = (share[:, :, 0, :, :self.n_prefix] * places[:, None]).sum(-1, dtype=torch.float32)
+        cost = -(there + 1e-4).log() * wanted[:, None]
+        self.costs.append((cost.sum(), int(wanted.sum()) * share.shape[1]))
+
+    def attend(self, q, k, v, masks, pointing=False):
         """q [N, n_kv, group, d], k and v [N, n_kv, d], scaled already -> [N, n_kv * group * d]"""
         n_kv, group, d = q.shape[1:]
         p, end = self.n_prefix, self.n_row * self.n_prefix
@@ -66,10 +90,13 @@ class Sheaves:
         here = slice(0, end)
         kp, vp = (tells(t, self.n_row, p, here).contiguous() for t in (k, v))
         out = [back(F.softmax(asks(self.n_row, p, here) @ kp.transpose(-2, -1) + masks[0], -1) @ vp, self.n_row, p)]
-        for (n, length, row, _), mask in zip(self.bundles, masks[1:]):
+        for which, ((n, length, row, _), mask) in enumerate(zip(self.bundles, masks[1:])):
             here = slice(end, end + n * length)
             ks, vs = (torch.cat([prefix.index_select(0, row), tells(t, n, length, here)], 2) for prefix, t in ((kp, k), (vp, v)))
-            out.append(back(F.softmax(asks(n, length, here) @ ks.transpose(-2, -1) + mask, -1) @ vs, n, length))
+            share = F.softmax(asks(n, length, here) @ ks.transpose(-2, -1) + mask, -1)
+            if pointing and self.pointers:
+                self.look(share.view(n, n_kv, group, length, -1), which)
+            out.append(back(share @ vs, n, length))
             end = here.stop
         return torch.cat(out)
 
@@ -79,7 +106,7 @@ def halves(w, d):
     return w.view(-1, 2, d // 2, w.shape[1]).transpose(0, 1)
 
 
-def layer(m, h, cos, sin, sheaves, masks):
+def layer(m, h, cos, sin, sheaves, masks, pointing):
     """cos, sin [N, (n_head + n_kv) * d_head / 2]: the same for every head, so that RoPE works on whole rows"""
     c, a, f = m.c, m.self_attn, m.mlp
     n_q, n_kv, d = c['n_head'], c['n_kv'], c['d_head']
@@ -90,7 +117,7 @@ def layer(m, h, cos, sin, sheaves, masks):
         left, right, v = y.split([w, w, n_kv * d], 1)
         left, right = left * cos - right * sin, right * cos + left * sin
         heads = torch.stack([left.view(len(h), -1, d // 2), right.view(len(h), -1, d // 2)], 2).view(len(h), n_q + n_kv, d)
-        y = sheaves.attend(heads[:, :n_q].view(len(h), n_kv, -1, d), heads[:, n_q:], v.view(len(h), n_kv, d), masks)
+        y = sheaves.attend(heads[:, :n_q].view(len(h), n_kv, -1, d), heads[:, n_q:], v.view(len(h), n_kv, d), masks, pointing)
     h = h + F.linear(y, whole(a.o_proj))
     gate, up = F.linear(m.post_attention_layernorm(h), torch.cat([whole(f.gate_proj), whole(f.up_proj)])).chunk(2, -1)
     return h + F.linear(F.silu(gate) * up, whole(f.down_proj))
@@ -100,6 +127,6 @@ def sheaved(lm, h, pos, sheaves):
     """h [N, d], pos [N] of the ids of sheaves.at -> normed rows [N, d]"""
     cos, sin = (t.repeat(1, lm.c['n_head'] + lm.c['n_kv']) for t in reference.rope_table(pos, lm.c['d_head'], lm.c['theta'], h.dtype))
     masks = sheaves.masks(lm.c['n_head'] // lm.c['n_kv'], h.dtype)
-    for m in lm.body.layers:
-        h = layer(m, h, cos, sin, sheaves, masks)
+    for i, m in enumerate(lm.body.layers):
+        h = layer(m, h, cos, sin, sheaves, masks, i == POINTER)
     return lm.body.norm(h)
