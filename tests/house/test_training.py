@@ -29,6 +29,8 @@ with open(os.path.join(ROOT, "tools", "train", "more.json"), encoding="utf-8") a
     MORE = json.load(f)
 with open(os.path.join(ROOT, "tools", "train", "lookup.json"), encoding="utf-8") as f:
     LOOKUP = json.load(f)
+with open(os.path.join(ROOT, "tools", "train", "two_cores.json"), encoding="utf-8") as f:
+    TWO_CORES = json.load(f)
 
 
 def write_vocabulary(folder):
@@ -257,9 +259,9 @@ def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
         picked = scores[torch.argsort(at)] if at is not None else scores[mask]
         grads = torch.autograd.grad(picked.square().mean(), [visual] + weights, allow_unused=True)
         return [picked.detach()] + list(grads)
-    see = rows.mask()
-    plain = net.lm.head(net.lm(rows.embedded(net.lm, visual).unflatten(0, rows.ids.shape), rows.pos, see)).flatten(0, 1)
-    pairs = list(zip(outcome(*rows.scored(net.lm, visual)), outcome(plain, None)))
+    sheaved = outcome(*rows.scored(net.lm, visual))
+    rows.sheaved = False
+    pairs = list(zip(sheaved, outcome(*rows.scored(net.lm, visual))))
     far = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b is not None]
     report.ok(len(far) > 40 and max(far) < 1e-4, "in sheaves, the same scores and gradients", max(far))
     from train.sheaves import Sheaves
@@ -269,15 +271,17 @@ def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
     want = [b for b in range(6) if begins[b]]
     fine = all(places[b, i].nonzero()[:, 0].tolist() == sorted({int(torch.nonzero(rows.ids[b] < 0)[t, 0]) for t in tells[b, :, i]}) for b in want for i in range(4))
     report.ok(fine and not places[begins == 0].any() and len(want) < 6, "rows of objects are found in the prefix")
-    rows.scored(net.lm, visual)
-    report.ok(rows.astray == 0, "who does not point does not pay")
-    rows.about = torch.where(rows.label >= 0, 1, -1)
-    rows.scored(net.lm, visual, tells)
-    cost = float(rows.astray.detach())
-    places = torch.zeros_like(places)
-    some.point(rows.about, places)
-    grad = torch.autograd.grad(rows.astray, visual)[0]
-    report.ok(1 < cost < 9 and float(grad.abs().max()) > 0, "attention that is spread pays, and learns", cost)
+    rows.about, costs = torch.where(rows.label >= 0, 1, -1), []
+    for rows.sheaved in (True, False):
+        rows.scored(net.lm, visual, tells)
+        costs.append([rows.astray, *torch.autograd.grad(rows.astray, visual)])
+    far = [float((a - b).detach().abs().max() / b.detach().abs().max()) for a, b in zip(*costs)]
+    report.ok(1 < float(costs[0][0].detach()) < 9 and max(far) < 1e-4, "attention that looks elsewhere pays the same in sheaves and without", (costs[0][0], far))
+    some.point(rows.about, torch.ones(6, samples.MOST_OBJECTS, some.n_prefix, dtype=torch.bool))
+    wanted, places = some.pointers[0]
+    share = torch.full((len(wanted), 2, wanted.shape[1], some.n_prefix), 1.0 / some.n_prefix)
+    cost, n = chatting.astray(share, wanted, places)
+    report.ok(n == 2 * wanted.sum() > 0 and abs(float(cost)) < 1e-3 * float(n), "and who looks at it does not", (cost, n))
     report.ok(sorted(some.at[some.there].tolist()) == torch.nonzero(rows.part.flatten() >= 0)[:, 0].tolist(), "every id lies in one sheaf")
 
 
@@ -421,9 +425,9 @@ def check_steps(report, vocab):
     trainer.dec, trainer.net = net.qformer_size["n_vocab"] - 1, net
     for p in net.parameters():  # LoRA's B and others begin at zero: no gradient would reach what stands behind them
         p.data.add_(0.01 * torch.randn_like(p))
-    for recipe, stage in ((RECIPE, "see"), (RECIPE, "read"), (RECIPE, "align"), (LOOKUP, "bind"), (LOOKUP, "hd"), (RECIPE, "hd")):
+    for recipe, stage in ((RECIPE, "see"), (RECIPE, "read"), (RECIPE, "align"), (LOOKUP, "bind"), (TWO_CORES, "instruct"), (LOOKUP, "hd"), (RECIPE, "hd")):
         r = stages.recipe_of(recipe, stage, "cpu", smoke=True)
-        if recipe is LOOKUP:
+        if recipe in (LOOKUP, TWO_CORES):
             r["vision"] = True
         name = r["turns"][-1] if stage == "see" else r["turns"][0]
         maker = samples.Maker(r["kind"], r["channels"][name], vocab)
@@ -459,13 +463,13 @@ def check_steps(report, vocab):
     shipped, finished = deliver.read_resume(os.path.join(ROOT, "models", "ivchat-small"))
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
-    check_sheaves(report, torch, stages, feed, chatting, net, vocab)
     check_kept(report, torch, feed, vocab)
     check_weights(report, torch, chatting)
     check_muon(report, torch, optimise)
     check_binding(report, torch, binding)
     check_views(report, torch, feed)
     check_quick(report, torch, stages, quick, net)
+    check_sheaves(report, torch, stages, feed, chatting, net, vocab)
     for name, recipe in (("recipe", RECIPE), ("more", MORE), ("lookup", LOOKUP)):
         wrong = fake_device(torch, stages, feed, quick, vocab, loop, recipe)
         report.ok(not wrong, "every tensor of a step of %s lies on the device" % name, wrong)

@@ -13,7 +13,7 @@ from train import binding
 from train.feed import pixels, views
 from train.packing import MOST
 from train.samples import TYPES
-from train.sheaves import Sheaves, sheaved
+from train.sheaves import POINTER, Sheaves, astray, sheaved
 
 PREFIX_WEIGHT = 0.3  # of a told scene's own ids, beside one for answers
 TABLES = {}
@@ -28,7 +28,7 @@ class Rows:
         pick = torch.from_numpy(rng.integers(n_row, size=len(batch))).to(batch.records.device, non_blocking=True)
         which = lambda name: batch[name].gather(1, pick.view(-1, 1, 1).expand(-1, 1, batch.maker.layout.at[name][2][1]))[:, 0]
         self.ids, self.pos, self.part, self.label, self.about = (which(k)[:, :self.length] for k in ('ids', 'pos', 'part', 'label', 'about'))
-        self.kind = which('kind')
+        self.kind, self.sheaved = which('kind'), self.ids.device.type == 'cpu'
 
     def mask(self):
         """[B,1,L,L]: the prefix and one's own conversation, up to oneself. Behind the end, part -1 sees itself."""
@@ -68,24 +68,39 @@ class Rows:
         b, _, n = tells.shape
         there = F.pad(self.ids[:, :n_prefix], (0, max(0, n_visual - n_prefix))) < 0  # wide enough where no row has media
         at = there.int().argsort(dim=1, descending=True, stable=True)[:, :n_visual]
-        out = torch.zeros(b, n, there.shape[1], dtype=torch.bool)
+        out = torch.zeros(b, n, there.shape[1], dtype=torch.bool, device=there.device)
         out.scatter_(2, at.gather(1, tells.flatten(1)).unflatten(1, (-1, n)).transpose(1, 2), True)
         return (out & there[:, None])[..., :n_prefix]
 
+    def watched(self, tells, n_visual, see):
+        """What layer POINTER shows its queries and keys to, where no sheaves are made: leaves the cost in self.astray."""
+        wanted = self.about >= 0
+        places = self.pointed(tells, n_visual, self.length)
+        places = places.gather(1, self.about.clamp(min=0)[..., None].expand(-1, -1, self.length))
+
+        def watch(q, k):
+            scores = q @ k.transpose(-2, -1)
+            scores = scores.masked_fill(~see, float('-inf')) if see.dtype == torch.bool else scores + see
+            cost, n = astray(F.softmax(scores, -1), wanted, places)
+            self.astray = cost / n.clamp(min=1)
+        return watch
+
     def scored(self, lm, visual, tells=None):
-        """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only. tells: as in pointed(); then the
-        sheaves have the cost of attention that looks elsewhere."""
-        if self.ids.device.type == 'cpu':
+        """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only. tells: as in pointed(); then
+        self.astray is the cost of attention that looks elsewhere."""
+        if self.sheaved:
             sheaves = Sheaves(self.part.numpy())
             if tells is not None:
                 sheaves.point(self.about, self.pointed(tells, visual.shape[1], sheaves.n_prefix))
             h = sheaved(lm, self.embedded(lm, visual, sheaves.at), self.pos.flatten()[sheaves.at], sheaves)
+            if tells is not None:
+                self.astray = sheaves.astray()
             learnt = torch.nonzero((self.label.flatten()[sheaves.at] >= 0) & sheaves.there)[:, 0]
-            self.astray = sheaves.astray()
             return lm.head(h.index_select(0, learnt)), sheaves.at[learnt]
         h, see = self.embedded(lm, visual).unflatten(0, self.ids.shape), self.mask()
         if h.dtype == torch.bfloat16:  # a mask that no layer has to convert
             see = torch.zeros_like(see, dtype=h.dtype).masked_fill_(~see, float('-inf'))
+        lm.body.layers[POINTER].watch = None if tells is None else self.watched(tells, visual.shape[1], see)
         return lm.head(lm(h, self.pos, see)).flatten(0, 1), None
 
     def loss(self, lm, visual=None, recipe=(), tells=None):

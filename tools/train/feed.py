@@ -222,43 +222,51 @@ class Inline:
         pass
 
 
+class Shelf:
+    """The newest clips of a channel: their records, and what the video transformer made of them, in bf16."""
+
+    def __init__(self, size):
+        self.size = -(-size // KEPT_CHUNK) * KEPT_CHUNK
+        self.records = self.features = None
+        self.host, self.arrived, self.used = {}, 0, 0
+
+    def put(self, batch, features):
+        if self.records is None:
+            self.records = torch.zeros(self.size, *batch.records.shape[1:], dtype=torch.uint8)
+            self.features = torch.zeros(self.size, *features.shape[1:], dtype=torch.bfloat16)
+            self.host = {k: np.zeros(self.size, np.int64) for k in batch.n_host}
+        at = self.arrived % self.size
+        here = slice(at, at + len(batch))
+        self.records[here], self.features[here] = batch.records, features.to(torch.bfloat16)
+        for k, v in batch.n_host.items():
+            self.host[k][here] = v
+        self.arrived += len(batch)
+
+    def draw(self, maker, rng, n):
+        self.used += n
+        mine = rng.choice(min(self.arrived, self.size), n, replace=False)
+        at = torch.from_numpy(mine)
+        return Batch(maker, self.records[at], None, {k: v[mine] for k, v in self.host.items()}, self.features[at])
+
+
 class Kept(Inline):
     """As Inline, where the video transformer does not learn: what it makes of a clip is kept, and the clip is used `replay` times on
     average, among `kept` others. look(batch, rng) -> features [n, views, S, d]. Channels without pictures are made on the spot."""
 
     def __init__(self, kind, channels, vocab, seed, device, look, kept):
         super().__init__(kind, channels, vocab, seed, device)
-        self.look, self.kept, self.pools = look, kept, {}
+        self.look, self.shelves = look, {k: Shelf(max(kept, 4 * c['batch'])) for k, c in channels.items()}
 
     def batch(self, name, step):
-        maker, c = self.makers[name], self.channels[name]
+        maker, n, shelf = self.makers[name], self.channels[name]['batch'], self.shelves[name]
         if not maker.n_frame:
             return super().batch(name, step)
-        rng = np.random.default_rng([*self.seed, step])
-        pool = self.pools.setdefault(name, dict(arrived=0, used=0))
-        began = time.time()
-        while pool['arrived'] < min(4 * c['batch'], self.kept) or pool['used'] + c['batch'] > c['replay'] * pool['arrived']:
-            self.add(pool, maker, rng)
+        rng, began = np.random.default_rng([*self.seed, step]), time.time()
+        while shelf.arrived < 4 * n or shelf.used + n > self.channels[name]['replay'] * shelf.arrived:
+            made = fixed(maker, *maker.chunk(rng, KEPT_CHUNK), self.device, rng)
+            shelf.put(made, self.look(made, rng))
         self.waited += time.time() - began
-        pool['used'] += c['batch']
-        mine = torch.from_numpy(rng.choice(min(pool['arrived'], self.kept), c['batch'], replace=False))
-        return Batch(maker, pool['records'][mine], None, {k: v[mine.numpy()] for k, v in pool['host'].items()}, pool['features'][mine])
-
-    def add(self, pool, maker, rng):
-        records, frames = maker.chunk(rng, KEPT_CHUNK)
-        made = fixed(maker, records, frames, self.device, rng)
-        features = self.look(made, rng)
-        if 'features' not in pool:
-            n = -(-self.kept // KEPT_CHUNK) * KEPT_CHUNK
-            pool['records'] = torch.zeros(n, maker.layout.size, dtype=torch.uint8)
-            pool['features'] = torch.zeros(n, *features.shape[1:], dtype=torch.bfloat16)
-            pool['host'] = {k: np.zeros(n, np.int64) for k in made.n_host}
-        at = pool['arrived'] % len(pool['records'])
-        here = slice(at, at + KEPT_CHUNK)
-        pool['records'][here], pool['features'][here] = made.records, features.to(torch.bfloat16)
-        for k, v in made.n_host.items():
-            pool['host'][k][here] = v
-        pool['arrived'] += KEPT_CHUNK
+        return shelf.draw(maker, rng, n)
 
 
 class Streamed:

@@ -17,13 +17,16 @@ def whole(m):
 
 
 def layer_of(m, h, cos, sin, mask, cache=None):
-    """LlmLayer of the Mistral kind without a cache, in fewer operators: products that read the same rows are one."""
+    """LlmLayer of the Mistral kind without a cache, in fewer operators: products that read the same rows are one. m.watch, if there is
+    one, is shown the scaled queries of the first head of each key head, and these keys."""
     c, a, f, (b, l, _) = m.c, m.self_attn, m.mlp, h.shape
     n = c['n_head'], c['n_kv']
     y = F.linear(m.input_layernorm(h), torch.cat([whole(a.q_proj), whole(a.k_proj), whole(a.v_proj)])).view(b, l, -1, c['d_head'])
     qk = reference.rope(y[:, :, :n[0] + n[1]], cos, sin).transpose(1, 2)
     q, k, v = qk[:, :n[0]], qk[:, n[0]:], y[:, :, n[0] + n[1]:].transpose(1, 2)
     k, v = (t[:, :, None].expand(-1, -1, n[0] // n[1], -1, -1).reshape(b, n[0], l, -1) for t in (k, v))
+    if getattr(m, 'watch', None):
+        m.watch(q[:, ::n[0] // n[1]] * c['d_head'] ** -0.5, k[:, ::n[0] // n[1]])
     y = reference.attention(q, k, v, c['d_head'] ** -0.5, mask, causal=mask is None and l > 1)
     h = h + F.linear(y.transpose(1, 2).reshape(b, l, -1), whole(a.o_proj))
     gate, up = F.linear(m.post_attention_layernorm(h), torch.cat([whole(f.gate_proj), whole(f.up_proj)])).chunk(2, -1)

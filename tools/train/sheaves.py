@@ -21,6 +21,13 @@ SHEAVES = 4
 POINTER = 2  # the layer that looks objects up
 
 
+def astray(share, wanted, places):
+    """Cost of attention that looks elsewhere: -log of what lies where it should. share [n, heads, L, P] of the prefix, wanted bool [n, L]:
+    does an answer tell of an object there, places bool [n, L, P]: where the prefix tells of it. -> sum, number of looks"""
+    there = (share * places[:, None]).sum(-1, dtype=torch.float32)
+    return -((there + 1e-4).log() * wanted[:, None]).sum(), wanted.sum() * share.shape[1]
+
+
 class Sheaves:
     """Where the ids of packed rows go. part [B, L] as pack() writes it (numpy)."""
 
@@ -57,9 +64,8 @@ class Sheaves:
             end += n * length
 
     def astray(self):
-        """Mean cost, -log of the share of attention that lies where it should; 0 without pointers."""
-        n = sum(k for _, k in self.costs)
-        return sum(c for c, _ in self.costs) / max(1, n) if self.costs else torch.zeros(())
+        """Mean of astray() over all that is pointed at."""
+        return sum(c for c, _ in self.costs) / sum(n for _, n in self.costs).clamp(min=1)
 
     def masks(self, group, dtype):
         """Of the prefixes, and of each sheaf: 0 what may be seen, else -inf."""
@@ -72,13 +78,6 @@ class Sheaves:
             seen = (torch.arange(p) < torch.from_numpy(begins)[:len(own), None]) if len(own) > 1 else torch.ones(1, p, dtype=torch.bool)
             out.append(down(torch.cat([seen[:, None].expand(-1, group * length, -1), own], 2))[:, None])
         return out
-
-    def look(self, share, which):
-        """Adds the cost of a sheaf's attention share [n, n_kv, group, L, P + L]."""
-        wanted, places = self.pointers[which]
-        there = (share[:, :, 0, :, :self.n_prefix] * places[:, None]).sum(-1, dtype=torch.float32)
-        cost = -(there + 1e-4).log() * wanted[:, None]
-        self.costs.append((cost.sum(), int(wanted.sum()) * share.shape[1]))
 
     def attend(self, q, k, v, masks, pointing=False):
         """q [N, n_kv, group, d], k and v [N, n_kv, d], scaled already -> [N, n_kv * group * d]"""
@@ -95,7 +94,7 @@ class Sheaves:
             ks, vs = (torch.cat([prefix.index_select(0, row), tells(t, n, length, here)], 2) for prefix, t in ((kp, k), (vp, v)))
             share = F.softmax(asks(n, length, here) @ ks.transpose(-2, -1) + mask, -1)
             if pointing and self.pointers:
-                self.look(share.view(n, n_kv, group, length, -1), which)
+                self.costs.append(astray(share.view(n, n_kv, group, length, -1)[:, :, 0, :, :p], *self.pointers[which]))
             out.append(back(share @ vs, n, length))
             end = here.stop
         return torch.cat(out)
