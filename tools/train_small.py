@@ -68,7 +68,7 @@ def shares(recipe, names, finished, seconds):
 
 def train(o, names, recipe, rank, workers, stop):
     import torch
-    from train import deliver, feed, loop, stages
+    from train import deliver, feed, loop, quick, stages
     device = o.device
     amp = None
     if device == 'cuda':
@@ -76,9 +76,12 @@ def train(o, names, recipe, rank, workers, stop):
         torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every length
         if workers:
             feed.page_lock(workers)
-    if device == 'cuda' or o.smoke:
+    short = device == 'cuda' or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if short or o.smoke:
         amp = lambda: torch.autocast(device, dtype=torch.bfloat16)
-    stages.quick_norms()
+    quick.norms()
+    if amp and device == 'cpu':
+        quick.attention_on_cpus()
     resume = deliver.read_resume(o.resume) if o.resume else None
     place = loop.Place(o.state, rank, stop, lambda text: print(text, flush=True) if rank == 0 else None)
     delivery = deliver.Delivery(o.out, o.vocab, os.path.join(o.state, 'log.jsonl')) if o.out and rank == 0 else None

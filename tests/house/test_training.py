@@ -29,6 +29,8 @@ with open(os.path.join(ROOT, "tools", "train", "more.json"), encoding="utf-8") a
     MORE = json.load(f)
 with open(os.path.join(ROOT, "tools", "train", "lookup.json"), encoding="utf-8") as f:
     LOOKUP = json.load(f)
+with open(os.path.join(ROOT, "tools", "train", "two_cores.json"), encoding="utf-8") as f:
+    TWO_CORES = json.load(f)
 
 
 def write_vocabulary(folder):
@@ -70,12 +72,20 @@ def check_packing(report, vocab):
     lines = [line for _, line in zip(range(300), corpus.lines(9))] + ["", " ", "  the  thing", "[INST] x [/INST]the\u00e9"]
     differ = [s for s in lines if plain.encode(s) != quick.encode(s) or plain.encode_raw(s) != quick.encode_raw(s)]
     report.ok(not quick.whole and not differ, "ids word by word are the ids of the whole", differ[:2])
-    row = packing.pack([1, -1, -1, 7], [([8, 9, 10, 2], 2, "b"), ([11, 12, 2], 1, "a"), ([5] * 9, 1, "a")], 12, ("a", "b"))
+    row = packing.pack([1, -1, -1, 7], [([8, 9, 10, 2], 2, "b", [3, -1]), ([11, 12, 2], 1, "a", []), ([5] * 9, 1, "a", [])], 12, ("a", "b"))
     wants = {"ids": [1, -1, -1, 7, 8, 9, 10, 2, 11, 12, 2, 0], "pos": [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 0],
-             "part": [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, -1], "label": [-1] * 5 + [10, 2, -1, -1, 2, -1, -1]}
+             "part": [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, -1], "label": [-1] * 5 + [10, 2, -1, -1, 2, -1, -1], "about": [-1] * 5 + [3] + [-1] * 6}
     got = {k: row[k].tolist() for k in wants}
     report.ok(got == wants and row["n"] == 11 and row["kind"][:3].tolist() == [1, 0, -1], "a row, the last talk left out",
               (got, row["kind"]))
+    encoder, things = packing.Encoder(quick, 96), [("red", "heart"), ("blue", "cross"), ("red", "star")]
+    for answer, begun, wants in (("The heart is red.", False, [0] * 4), ("Yes, the red star moves up and to the left before the blue cross grows.", False,
+                                 [-1] + [2] * 5 + [2] * 4 + [1] * 5), ("There are two red objects.", False, [-1] * 5), ("A) It moves.", True, [-1] * 3)):
+        got = encoder.subjects(answer, begun, things)
+        ids = quick.encode_raw(answer if begun else packing.text.BLANK + answer)
+        words = [len(quick.encode_raw(w if begun and not n else packing.text.BLANK + w)) for n, w in enumerate(answer.split(" "))]
+        want = [w for w, n in zip(wants, words) for _ in range(n)] + [-1]
+        report.ok(got == want and len(got) == len(ids) + 1, "what each word of an answer tells of: %s" % answer, (got, want))
 
 
 def check_samples(report, vocab):
@@ -155,12 +165,12 @@ def check_workers(report, vocab):
               "samples are made without PyTorch")
 
 
-def fake_device(torch, stages, feed, vocab, loop, recipe):
+def fake_device(torch, stages, feed, quick, vocab, loop, recipe):
     """One step of every channel on a device that is not there: tensors have shapes, types and a place, but no values.
     -> what went wrong"""
     from torch._subclasses.fake_tensor import FakeTensorMode
     net, build = stages.build(recipe, vocab), stages.build
-    stages.quick_layers(net)
+    quick.layers(net)
     place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
     wrong = []
     stages.build = lambda *_: net
@@ -175,7 +185,7 @@ def fake_device(torch, stages, feed, vocab, loop, recipe):
                 r = stages.recipe_of(recipe, stage, "cuda")
                 stages.set_lora(net, bool(r.get("lora")))
                 for name, c in r["channels"].items():
-                    maker = samples.Maker(r["kind"], c, vocab)
+                    maker = samples.Maker(c.get("kind", r["kind"]), c, vocab)
                     pool = feed.Pool(maker, 4, 2, 2, 1, torch.device("cuda"))
                     records, frames = maker.chunk(np.random.default_rng(0), 4)
                     parts = [records.reshape(-1)] + ([frames.reshape(-1)] if frames is not None else [])
@@ -197,7 +207,7 @@ def fake_device(torch, stages, feed, vocab, loop, recipe):
     return wrong
 
 
-def check_quick(report, torch, stages, net):
+def check_quick(report, torch, stages, quick, net):
     """The language model in fewer operators has the values and gradients of the twin, with LoRA and without."""
     h, pos = torch.randn(2, 24, net.llm_size["d_model"]), torch.arange(24)[None].expand(2, -1)
     mask = torch.rand(2, 1, 24, 24) < 0.5
@@ -214,7 +224,7 @@ def check_quick(report, torch, stages, net):
     for on in (True, False):
         stages.set_lora(net, on)
         plain.append(outcome())
-    stages.quick_layers(net)
+    quick.layers(net)
     for on, before in zip((True, False), plain):
         stages.set_lora(net, on)
         far = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(outcome(), before)]
@@ -231,6 +241,74 @@ def check_views(report, torch, feed):
     far = float((plain[0, 2] - f).abs().max()), float((short.float() - plain).abs().max())
     report.ok(far[0] < 2e-3 and far[1] < 8e-3, "the global view is the bicubic one, in both precisions", far)
     report.ok(torch.equal(x_short, before.to(torch.float16)), "and the canvas stays as it was")
+
+
+def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
+    """Conversations taken apart have the scores of the packed rows, and their gradients."""
+    maker = samples.Maker("chatting", {"frames": 1, "questions": 6, "instructed": 0.5, "lonely": 0.3}, vocab)
+    batch = feed.fixed(maker, *maker.chunk(np.random.default_rng(2), 6), torch.device("cpu"))
+    rows = chatting.Rows(batch, np.random.default_rng(3))
+    begins = (rows.part == 0).sum(1)
+    report.ok(len(set(begins.tolist())) > 2 and int(begins.min()) == 0, "rows with long prefixes, short ones and none", begins)
+    stages.set_lora(net, True)
+    visual = torch.randn(6, 96, net.llm_size["d_model"], requires_grad=True)
+    weights = [p.requires_grad_(True) for n, p in net.lm.named_parameters() if "lm_head" not in n]
+
+    def outcome(scores, at):
+        mask = (rows.label >= 0).flatten()
+        picked = scores[torch.argsort(at)] if at is not None else scores[mask]
+        grads = torch.autograd.grad(picked.square().mean(), [visual] + weights, allow_unused=True)
+        return [picked.detach()] + list(grads)
+    sheaved = outcome(*rows.scored(net.lm, visual))
+    rows.sheaved = False
+    pairs = list(zip(sheaved, outcome(*rows.scored(net.lm, visual))))
+    far = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b is not None]
+    report.ok(len(far) > 40 and max(far) < 1e-4, "in sheaves, the same scores and gradients", max(far))
+    from train.sheaves import Sheaves
+    some = Sheaves(rows.part.numpy())
+    tells = torch.randint(32, 96, (6, 8, samples.MOST_OBJECTS))
+    places = rows.pointed(tells, 96, some.n_prefix)
+    want = [b for b in range(6) if begins[b]]
+    fine = all(places[b, i].nonzero()[:, 0].tolist() == sorted({int(torch.nonzero(rows.ids[b] < 0)[t, 0]) for t in tells[b, :, i]}) for b in want for i in range(4))
+    report.ok(fine and not places[begins == 0].any() and len(want) < 6, "rows of objects are found in the prefix")
+    rows.about, costs = torch.where(rows.label >= 0, 1, -1), []
+    for rows.sheaved in (True, False):
+        rows.scored(net.lm, visual, tells)
+        costs.append([rows.astray, *torch.autograd.grad(rows.astray, visual)])
+    far = [float((a - b).detach().abs().max() / b.detach().abs().max()) for a, b in zip(*costs)]
+    report.ok(1 < float(costs[0][0].detach()) < 9 and max(far) < 1e-4, "attention that looks elsewhere pays the same in sheaves and without", (costs[0][0], far))
+    some.point(rows.about, torch.ones(6, samples.MOST_OBJECTS, some.n_prefix, dtype=torch.bool))
+    wanted, places = some.pointers[0]
+    share = torch.full((len(wanted), 2, wanted.shape[1], some.n_prefix), 1.0 / some.n_prefix)
+    cost, n = chatting.astray(share, wanted, places)
+    report.ok(n == 2 * wanted.sum() > 0 and abs(float(cost)) < 1e-3 * float(n), "and who looks at it does not", (cost, n))
+    report.ok(sorted(some.at[some.there].tolist()) == torch.nonzero(rows.part.flatten() >= 0)[:, 0].tolist(), "every id lies in one sheaf")
+
+
+def check_kept(report, torch, feed, vocab):
+    looks = []
+
+    def look(batch, rng):
+        looks.append(len(batch))
+        return batch.frames[:, None].float().mean((3, 4))  # tells clips apart
+    channels = {"clip": {"frames": 2, "batch": 6, "replay": 3, "questions": 2}, "text": {"kind": "reader", "questions": 2, "batch": 5}}
+    kept = feed.Kept("chatting", channels, vocab, (1,), torch.device("cpu"), look, 30)
+    seen, steps = [], 60
+    for step in range(steps):
+        batch = kept.batch("clip", step)
+        seen.append(batch.features.float().flatten(1).sum(1).tolist())
+    counts = {}
+    for x in sum(seen, []):
+        counts[x] = counts.get(x, 0) + 1
+    report.ok(all(len(set(x)) == 6 for x in seen), "no clip comes twice in a batch")
+    report.ok(sum(looks) == 120 and len(counts) > 100 and max(counts.values()) < 15, "each is looked at once and used three times on average",
+              (sum(looks), len(counts), max(counts.values())))
+    report.ok(batch.features.shape == (6, 1, 2, 3) and batch.longest("n") > 0, "records come with features", batch.features.shape)
+    text = kept.batch("text", 3)
+    report.ok(text.features is None and text.frames is None and len(text) == 5 and text.maker.kind == "reader", "a channel may have its own kind")
+    rng, x = np.random.default_rng(4), torch.zeros(3, 1, 40, 40)
+    noise = feed.grain(rng, x)
+    report.ok(noise.shape == x.shape and 0.9 < float(noise.std()) < 1.1 and not torch.equal(noise[0], noise[1]), "grain is noise, another for each clip")
 
 
 def check_weights(report, torch, chatting):
@@ -301,8 +379,8 @@ def check_binding(report, torch, binding):
             fine = fine and abs(f[-2] / 100 - o.x / s.extent[0]) < 0.011 and abs(f[-1] / 100 - o.y / s.extent[1]) < 0.011
             fine = fine and f[5:5 + len(events)] == deeds[:len(events)] and (events or f[5:8] == [-1, -1, -1])
     report.ok(fine, "a row of fields for each object, as the scene has them")
-    told = torch.zeros(len(scenes), n, d)  # by rows that know, in another order than the objects'
-    known = told[:, torch.tensor([2, 0, 3, 1])]
+    told = torch.zeros(len(scenes), n, d)  # by rows that know
+    known = told.clone()
     for b in range(len(scenes)):
         for i in range(n):
             known[b, i, 0] = 20 if there[b, i] else -20
@@ -314,14 +392,17 @@ def check_binding(report, torch, binding):
                 at += width
     heads = types.SimpleNamespace(norm=lambda x: x, tell=lambda x: x)
     rows = lambda x: torch.cat([torch.zeros(len(x), binding.FIRST, d), x.repeat(1, binding.GROUPS, 1), torch.zeros(len(x), 3, d)], 1)
-    right, values = binding.loss(heads, rows(known), objects)
-    turned, again = binding.loss(heads, rows(known[:, torch.tensor([1, 2, 3, 0])]), objects)
+    right, values, _ = binding.loss(heads, rows(known), objects)
+    turned, again, tells = binding.loss(heads, rows(known[:, torch.tensor([1, 2, 3, 0])]), objects)
     report.ok(right < 0.1 and values["bound"] == again["bound"] == 1 and abs(float(right - turned)) < 1e-5, "any order of rows will do", (right, turned, values))
+    where = [(int(tells[b, g, i]) - binding.FIRST, 4 * g + [1, 2, 3, 0].index(i)) for b in range(len(scenes)) for g in range(binding.GROUPS)
+             for i in range(n) if there[b, i]]
+    report.ok(all(a == b for a, b in where), "and it is known which row tells of which object", where[:4])
     mixed, at = known.clone(), 3 + len(samples.W.SHAPES)
     mixed[..., at:at + len(samples.W.COLOURS)] = known.roll(1, 1)[..., at:at + len(samples.W.COLOURS)]
-    wrong, values = binding.loss(heads, rows(mixed), objects)
+    wrong, values, _ = binding.loss(heads, rows(mixed), objects)
     report.ok(wrong > right + 1 and values["bound"] < 0.6 and values["bound_shape"] == 1, "but not the shape of one with the colour of another", (wrong, values))
-    none, _ = binding.loss(heads, rows(told), objects)
+    none, _, _ = binding.loss(heads, rows(told), objects)
     report.ok(none > 10, "and who knows nothing pays", none)
 
 
@@ -329,11 +410,11 @@ def check_steps(report, vocab):
     try:
         import torch
         import safetensors  # noqa: F401
-        from train import binding, chatting, deliver, feed, loop, optimise, stages
+        from train import binding, chatting, deliver, feed, loop, optimise, quick, stages
     except ImportError as missing:
         report.skip("steps of every stage", str(missing))
         return
-    stages.quick_norms()
+    quick.norms()
     factors = [loop.lr_factor(s, p, 10) for s, p in ((0, 0.0), (9, 0.0), (500, 0.5), (500, 1.0), (500, 1.7))]
     report.ok(np.allclose(factors, [0.1, 1.0, 0.525, 0.05, 0.05]), "the rate follows progress, whatever the steps", factors)
     report.ok([loop.share(9.0, b) for b in (None, 18.0, 0.0, -3.0)] == [0.0, 0.5, 1.0, 1.0], "a stage without time ends at once")
@@ -344,9 +425,9 @@ def check_steps(report, vocab):
     trainer.dec, trainer.net = net.qformer_size["n_vocab"] - 1, net
     for p in net.parameters():  # LoRA's B and others begin at zero: no gradient would reach what stands behind them
         p.data.add_(0.01 * torch.randn_like(p))
-    for recipe, stage in ((RECIPE, "see"), (RECIPE, "read"), (RECIPE, "align"), (LOOKUP, "bind"), (LOOKUP, "hd"), (RECIPE, "hd")):
+    for recipe, stage in ((RECIPE, "see"), (RECIPE, "read"), (RECIPE, "align"), (LOOKUP, "bind"), (TWO_CORES, "instruct"), (LOOKUP, "hd"), (RECIPE, "hd")):
         r = stages.recipe_of(recipe, stage, "cpu", smoke=True)
-        if recipe is LOOKUP:
+        if recipe in (LOOKUP, TWO_CORES):
             r["vision"] = True
         name = r["turns"][-1] if stage == "see" else r["turns"][0]
         maker = samples.Maker(r["kind"], r["channels"][name], vocab)
@@ -382,13 +463,15 @@ def check_steps(report, vocab):
     shipped, finished = deliver.read_resume(os.path.join(ROOT, "models", "ivchat-small"))
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
+    check_kept(report, torch, feed, vocab)
     check_weights(report, torch, chatting)
     check_muon(report, torch, optimise)
     check_binding(report, torch, binding)
     check_views(report, torch, feed)
-    check_quick(report, torch, stages, net)
+    check_quick(report, torch, stages, quick, net)
+    check_sheaves(report, torch, stages, feed, chatting, net, vocab)
     for name, recipe in (("recipe", RECIPE), ("more", MORE), ("lookup", LOOKUP)):
-        wrong = fake_device(torch, stages, feed, vocab, loop, recipe)
+        wrong = fake_device(torch, stages, feed, quick, vocab, loop, recipe)
         report.ok(not wrong, "every tensor of a step of %s lies on the device" % name, wrong)
 
 

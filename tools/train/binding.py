@@ -52,7 +52,7 @@ def costs(told, objects):
 
 
 def loss(heads, rows, objects):
-    """rows [B, queries, d] of one view -> loss per object, {name: value}"""
+    """rows [B, queries, d] of one view -> loss per object, {name: value}, the row [B, GROUPS, n] among these queries that tells of each object"""
     n = objects.shape[1]
     mine = rows[:, FIRST:FIRST + GROUPS * n].float()
     cost, right = costs(heads.tell(heads.norm(mine)).float().unflatten(1, (GROUPS, n)), objects)
@@ -60,9 +60,10 @@ def loss(heads, rows, objects):
     best, which = cost[:, :, torch.arange(n, device=rows.device), order].sum(-1).min(-1)
     there = (objects[:, :, 0] >= 0).float()
     with torch.no_grad():
-        row = order.argsort(1)[which]  # of each object
+        row = order.argsort(1)[which]  # of each object, in its group
         hit = right.gather(2, row[:, :, None, :, None].expand(-1, -1, 1, -1, right.shape[-1]))[:, :, 0]
         share = lambda x: (x * there[:, None]).sum() / (there.sum() * GROUPS).clamp(min=1)
         values = {'bound_' + name: share(hit[..., k].float()) for k, (name, _, _) in enumerate(OBJECTS)}
         values['bound'] = share(hit.all(-1).float())
-    return best.sum() / GROUPS / there.sum().clamp(min=1), values
+        at = FIRST + n * torch.arange(GROUPS, device=rows.device)[:, None] + row
+    return best.sum() / GROUPS / there.sum().clamp(min=1), values, at

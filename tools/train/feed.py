@@ -19,6 +19,7 @@ from train.samples import SIZE, Maker
 from train.workers import slot_arrays
 
 CHUNK = 48             # samples at most that a worker makes at once
+KEPT_CHUNK = 8         # clips that a video transformer on a CPU looks at together: their scores stay in L2
 WORDS = torch.int64    # records and frames are moved as these
 
 
@@ -30,10 +31,11 @@ def chunk_samples(maker, slot_bytes):
 
 
 class Batch:
-    """Fields of a batch on the device, by name (integers as int64, halves as f32), and its frames."""
+    """Fields of a batch on the device, by name (integers as int64, halves as f32), and its frames, or what the video transformer made
+    of them."""
 
-    def __init__(self, maker, records, frames, n_host):
-        self.maker, self.records, self.frames, self.n_host = maker, records, frames, n_host
+    def __init__(self, maker, records, frames, n_host, features=None):
+        self.maker, self.records, self.frames, self.n_host, self.features = maker, records, frames, n_host, features
 
     def __len__(self):
         return len(self.records)
@@ -51,6 +53,19 @@ class Batch:
 
 def noise_of(rng, n, low, high, device):
     return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1, 1)).astype(np.float32)).to(device, non_blocking=True)
+
+
+GRAIN = []
+
+
+def grain(rng, x):
+    """Noise for clips x [n, ...], of x's dtype. CPUs take a stretch of one table for each clip: drawing anew costs as much as looking."""
+    if x.device.type != 'cpu':
+        return torch.randn(x.shape, device=x.device, dtype=x.dtype)
+    n = x[0].numel()
+    if not GRAIN or len(GRAIN[0]) < 2 * n:
+        GRAIN[:] = [torch.from_numpy(np.random.default_rng(0).standard_normal(2 * n, np.float32))]
+    return torch.stack([GRAIN[0][at:at + n].view(x.shape[1:]) for at in rng.integers(n, size=len(x))]).to(x.dtype)
 
 
 CONSTANTS = {}
@@ -75,7 +90,7 @@ def pixels(frames, rng=None):
         b, device = len(x), x.device
         x.mul_(noise_of(rng, b, 0.93, 1.07, device)).add_(noise_of(rng, b, -8, 8, device))
         strength = noise_of(rng, b, 0, 5, device) * (noise_of(rng, b, 0, 1, device) < 0.5)
-        x.add_(torch.randn(b, 1, *x.shape[2:], device=device, dtype=x.dtype) * strength)
+        x.add_(grain(rng, x[:, :1]) * strength)
     return normalised(x)
 
 
@@ -86,7 +101,7 @@ def canvas(frames, rng=None):
     if rng is not None:
         x.mul_(noise_of(rng, b, 0.94, 1.06, x.device)).add_(noise_of(rng, b, -6, 6, x.device)).clamp_(0, 255)
         strength = noise_of(rng, b, 0, 4, x.device) * (noise_of(rng, b, 0, 1, x.device) < 0.5)
-        x.add_(torch.randn(b, 1, *x.shape[2:], device=x.device) * strength)
+        x.add_(grain(rng, x[:, :1]) * strength)
     x = F.interpolate(x.flatten(0, 1), (SIZE, 2 * SIZE), mode='bicubic', align_corners=False)
     return x.reshape(b, t, 3, SIZE, 2 * SIZE).to(torch.float16)
 
@@ -193,7 +208,7 @@ class Inline:
     """Batches made in this process, one after another: what a step sees follows from the seed alone."""
 
     def __init__(self, kind, channels, vocab, seed, device):
-        self.makers = {k: Maker(kind, c, vocab) for k, c in channels.items()}
+        self.makers = {k: Maker(c.get('kind', kind), c, vocab) for k, c in channels.items()}
         self.channels, self.seed, self.device, self.waited = channels, list(seed), device, 0.0
 
     def batch(self, name, step):
@@ -207,6 +222,53 @@ class Inline:
         pass
 
 
+class Shelf:
+    """The newest clips of a channel: their records, and what the video transformer made of them, in bf16."""
+
+    def __init__(self, size):
+        self.size = -(-size // KEPT_CHUNK) * KEPT_CHUNK
+        self.records = self.features = None
+        self.host, self.arrived, self.used = {}, 0, 0
+
+    def put(self, batch, features):
+        if self.records is None:
+            self.records = torch.zeros(self.size, *batch.records.shape[1:], dtype=torch.uint8)
+            self.features = torch.zeros(self.size, *features.shape[1:], dtype=torch.bfloat16)
+            self.host = {k: np.zeros(self.size, np.int64) for k in batch.n_host}
+        at = self.arrived % self.size
+        here = slice(at, at + len(batch))
+        self.records[here], self.features[here] = batch.records, features.to(torch.bfloat16)
+        for k, v in batch.n_host.items():
+            self.host[k][here] = v
+        self.arrived += len(batch)
+
+    def draw(self, maker, rng, n):
+        self.used += n
+        mine = rng.choice(min(self.arrived, self.size), n, replace=False)
+        at = torch.from_numpy(mine)
+        return Batch(maker, self.records[at], None, {k: v[mine] for k, v in self.host.items()}, self.features[at])
+
+
+class Kept(Inline):
+    """As Inline, where the video transformer does not learn: what it makes of a clip is kept, and the clip is used `replay` times on
+    average, among `kept` others. look(batch, rng) -> features [n, views, S, d]. Channels without pictures are made on the spot."""
+
+    def __init__(self, kind, channels, vocab, seed, device, look, kept):
+        super().__init__(kind, channels, vocab, seed, device)
+        self.look, self.shelves = look, {k: Shelf(max(kept, 4 * c['batch'])) for k, c in channels.items()}
+
+    def batch(self, name, step):
+        maker, n, shelf = self.makers[name], self.channels[name]['batch'], self.shelves[name]
+        if not maker.n_frame:
+            return super().batch(name, step)
+        rng, began = np.random.default_rng([*self.seed, step]), time.time()
+        while shelf.arrived < 4 * n or shelf.used + n > self.channels[name]['replay'] * shelf.arrived:
+            made = fixed(maker, *maker.chunk(rng, KEPT_CHUNK), self.device, rng)
+            shelf.put(made, self.look(made, rng))
+        self.waited += time.time() - began
+        return shelf.draw(maker, rng, n)
+
+
 class Streamed:
     """Batches from workers through pools. channels: {name: channel with batch, replay, and how often its turn comes}."""
 
@@ -216,7 +278,7 @@ class Streamed:
         self.rng = np.random.default_rng([*seed, 1 << 20])
         self.cuda = torch.device(device).type == 'cuda'
         self.side = torch.cuda.Stream(device) if self.cuda else None
-        makers = {k: Maker(kind, c, vocab) for k, c in channels.items()}
+        makers = {k: Maker(c.get('kind', kind), c, vocab) for k, c in channels.items()}
         chunks = {k: chunk_samples(m, workers.slot_bytes) for k, m in makers.items()}
         self.pools = {}
         for k, m in makers.items():

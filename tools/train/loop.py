@@ -18,7 +18,7 @@ import torch.distributed as dist
 from train.optimise import Optimisers
 
 FLOOR = 0.05
-SAVE_EVERY = 20.0  # seconds
+SAVE_EVERY = 20.0  # seconds, unless a recipe says otherwise
 
 
 def lr_factor(step, p, warmup):
@@ -154,7 +154,7 @@ def run(stage, recipe, net, trainable, step_of, place, budget=None, state=None, 
             if not math.isfinite(line['loss']):
                 raise FloatingPointError('%s: loss is %s at step %d' % (stage, line['loss'], step))
             logged, steps_logged = time.time(), step
-        if over or now - saved > SAVE_EVERY:
+        if over or now - saved > recipe.get('save_seconds', SAVE_EVERY):
             keep()
             if checked:
                 checked(over)

@@ -18,7 +18,8 @@ import reference_text as text
 
 EOS = 2
 MOST = 24  # conversations of a row
-FIELDS = (('ids', np.int16), ('pos', np.int16), ('part', np.int8), ('label', np.int16))
+FIELDS = (('ids', np.int16), ('pos', np.int16), ('part', np.int8), ('label', np.int16), ('about', np.int8))
+JOINTS = ('and', 'before', 'after', 'while')  # words that begin another clause
 
 
 class Words(text.BpeTokenizer):
@@ -46,15 +47,38 @@ class Encoder:
     def text_prefix(self, s):
         return self.tokenizer.encode('[INST] %s[/INST]' % s)
 
-    def conversations(self, items):
-        """[(ids, number of labelled ids at the end, type)]: one for each turn of each item."""
+    def subjects(self, answer, begun, things):
+        """Of each id of an answer, and of what ends it, the index of the object that its clause names by colour and shape, -1 none. A
+        clause that names none goes on about the one before. things: [(colour, shape)]."""
+        out, clause, last = [], [], -1
+
+        def close():
+            nonlocal last
+            said = {w.strip('.,;:?!()').lower() for w in clause}
+            named = [i for i, t in enumerate(things) if said.issuperset(t)]
+            last = named[0] if len(named) == 1 else -1 if named else last
+            for w in clause:
+                out.extend([last] * len(self.tokenizer.encode_raw(w if begun and not out else text.BLANK + w)))
+            clause.clear()
+        for word in answer.split(' '):
+            if word in JOINTS:
+                close()
+            clause.append(word)
+            if word[-1:] in ('.', ',', ';'):
+                close()
+        close()
+        return out + [-1]
+
+    def conversations(self, items, things=()):
+        """[(ids, number of labelled ids at the end, type, subjects of these)]: one for each turn of each item."""
         raw, out = self.tokenizer.encode_raw, []
         for item in items:
             history, begun = [], item.get('answer_prefix') or ''
             for turn in item['turns']:
                 ask = history + raw(' [INST] %s [/INST]%s' % (turn['q'], begun))
                 answer = raw(turn['a'] if begun else text.BLANK + turn['a']) + [EOS]
-                out.append((ask + answer, len(answer), item['type']))
+                about = self.subjects(turn['a'], bool(begun), things) if things else []
+                out.append((ask + answer, len(answer), item['type'], about if len(about) == len(answer) else []))
                 history = ask + raw(turn['a']) + [EOS]
         return out
 
@@ -62,27 +86,30 @@ class Encoder:
         """A question without any media: the user turn only."""
         ask = self.tokenizer.encode('[INST] %s [/INST]' % q)
         answer = self.tokenizer.encode_raw(text.BLANK + a) + [EOS]
-        return ask + answer, len(answer), 'no video'
+        return ask + answer, len(answer), 'no video', []
 
 
 def pack(prefix, conversations, length, kinds, learn_prefix=False):
     """-> the row's fields of `length` ids: ids (-1 visual, 0 behind the end), pos, part (0 prefix, 1.. conversations, -1 behind the
-    end), label (what follows, -1 where it is not learnt), n (ids used) and kind (index into kinds of each conversation, -1 none).
+    end), label (what follows, -1 where it is not learnt), about (the object that what follows tells of, -1 none), n (ids used) and kind
+    (index into kinds of each conversation, -1 none).
     Conversations that do not fit are left out."""
     out = {k: np.zeros(length, t) for k, t in FIELDS}
-    ids, pos, part, label = (out[k] for k, _ in FIELDS)
-    part[:], label[:] = -1, -1
+    ids, pos, part, label, about = (out[k] for k, _ in FIELDS)
+    part[:], label[:], about[:] = -1, -1, -1
     out['kind'] = np.full(MOST, -1, np.int8)
     n = p = len(prefix)
     ids[:n], pos[:n], part[:n] = prefix, np.arange(n), 0
     if learn_prefix and n > 1:
         label[:n - 1] = prefix[1:]
-    for k, (c, labelled, kind) in enumerate(conversations[:MOST]):
+    for k, (c, labelled, kind, subjects) in enumerate(conversations[:MOST]):
         m = n + len(c)
         if m > length:
             break
         ids[n:m], pos[n:m], part[n:m] = c, p + np.arange(len(c)), k + 1
         label[m - labelled - 1:m - 1] = c[-labelled:]
+        if subjects:
+            about[m - labelled - 1:m - 1] = subjects
         out['kind'][k] = kinds.index(kind)
         n = m
     out['n'] = n

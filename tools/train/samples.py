@@ -203,7 +203,8 @@ class Maker:
             scene = scene if self.hd else None
         instruction = self.instruction(rng)
         prefix = self.encoder.media_prefix(views, self.image, instruction)
-        made = [(prefix, self.encoder.conversations(i)) for i in items]
+        things = [(o.colour, o.shape) for o in scene.objects]
+        made = [(prefix, self.encoder.conversations(i, things)) for i in items]
         if rng.random() < self.c.get('lonely', 0.0):
             made[0] = ([], self.lonely(rng, seed))
         values = dict(self.rows(made), **self.told(self.bert.encode(instruction, N_TEXT) if instruction else []), objects=objects(scene))

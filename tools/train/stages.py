@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What each stage trains, on what, and with which loss. (recipe.json has the numbers, docs/TRAINING.md the reasons)"""
+import contextlib
 import json
 import os
 import time
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import reference
-from train import align, binding, chatting, encoder, feed, loop
+from train import align, binding, chatting, encoder, feed, loop, quick
 from train.deliver import load_into
 from train.samples import TYPES, Maker
 
@@ -135,38 +136,6 @@ def build(recipe, vocab):
     return net
 
 
-def quick_norms():
-    """RMSNorm in one operator, in the precision of its input; the twin's own form has the rounding of the released modules."""
-    reference.RMSNorm.forward = lambda self, x: F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
-
-
-def whole(m):
-    """A linear's weight with its LoRA pair added: one product a token instead of three."""
-    return torch.addmm(m.weight, m.lora_B['default'].weight, m.lora_A['default'].weight, alpha=m.scale) if m.scale else m.weight
-
-
-def quick_layer(m, h, cos, sin, mask, cache=None):
-    """LlmLayer of the Mistral kind without a cache, in fewer operators: products that read the same rows are one."""
-    c, a, f, (b, l, _) = m.c, m.self_attn, m.mlp, h.shape
-    n = c['n_head'], c['n_kv']
-    y = F.linear(m.input_layernorm(h), torch.cat([whole(a.q_proj), whole(a.k_proj), whole(a.v_proj)])).view(b, l, -1, c['d_head'])
-    qk = reference.rope(y[:, :, :n[0] + n[1]], cos, sin).transpose(1, 2)
-    q, k, v = qk[:, :n[0]], qk[:, n[0]:], y[:, :, n[0] + n[1]:].transpose(1, 2)
-    k, v = (t[:, :, None].expand(-1, -1, n[0] // n[1], -1, -1).reshape(b, n[0], l, -1) for t in (k, v))
-    y = reference.attention(q, k, v, c['d_head'] ** -0.5, mask, causal=mask is None and l > 1)
-    h = h + F.linear(y.transpose(1, 2).reshape(b, l, -1), whole(a.o_proj))
-    gate, up = F.linear(m.post_attention_layernorm(h), torch.cat([whole(f.gate_proj), whole(f.up_proj)])).chunk(2, -1)
-    return h + F.linear(F.silu(gate) * up, whole(f.down_proj))
-
-
-def quick_layers(net):
-    """For training only, on this net."""
-    for layer in net.lm.body.layers:
-        layer.forward = lambda *x, layer=layer: quick_layer(layer, *x)
-    head = net.lm.base_model.model.lm_head
-    head.forward = lambda x: F.linear(x, whole(head))
-
-
 def set_lora(net, on):
     for m in net.modules():
         if isinstance(m, reference.LoraLinear):
@@ -223,14 +192,21 @@ class Trainer:
             load_into(self.net, resume[0])
             self.finished = list(resume[1])
         self.net.to(self.device)
-        quick_layers(self.net)
+        quick.layers(self.net)
 
     def source(self, r, kind, order):
         seed = (self.recipe['seed'], order, self.rank)
+        if self.workers is None and r.get('kept') and not r.get('vision', True):
+            return feed.Kept(kind, r['channels'], self.vocab, seed, self.device, self.look, r['kept'])
         if self.workers is None:
             return feed.Inline(kind, r['channels'], self.vocab, seed, self.device)
         memory = DEVICE_MEMORY if self.device.type == 'cuda' else 256 << 20
         return feed.Streamed(self.workers, kind, r['channels'], r['turns'], self.vocab, seed, self.device, memory)
+
+    def look(self, batch, rng):
+        """What the video transformer makes of a batch's clips."""
+        with self.amp() if self.amp else contextlib.nullcontext():
+            return chatting.features(self.net, batch, rng, False)
 
     def step(self, kind, r, batch, rng, noisy=True):
         """-> loss, {name: tensor}, and for answers right and kind [B,MOST]"""
@@ -289,7 +265,7 @@ class Trainer:
         for i, (name, c) in enumerate(sorted(r['channels'].items())):
             if name not in r.get('checking', r['channels']):
                 continue
-            maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
+            maker = Maker(c.get('kind', kind), dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
             rng, size = np.random.default_rng([VALIDATION_SEED, i]), min(n, 8 if maker.hd else 32)
             for _ in range(-(-n // size)):
                 out.append((name, maker.n_frame in (0, 8), feed.fixed(maker, *maker.chunk(rng, size), self.device)))
