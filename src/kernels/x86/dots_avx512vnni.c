@@ -202,7 +202,8 @@ ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const ui
     if (M > r)                                                                                     \
     step_dots(t, R, &l, &k, (const void *)(x), &a##r, &b##r)
     ROWS(LOAD);
-    for (bool more = true; more;) { // a second time with the rest: the steps are most of what there is to compile
+    // a second time with the rest: the steps are most of what there is to compile
+    for (bool more = true; more;) {
         for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
             bring(w, (M > 1 ? GROUP : 2) * w_row, bytes);
             if (R > 1) {
@@ -245,8 +246,8 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
         const uint8_t *w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
         const uint8_t *x = (const uint8_t *)j->x + i / DOTS_BLOCK * sizeof(struct dots_block);
         size_t inputs = min_size(stretch, j->k - i), c = 0;
-        for (; c < n; c += (size_t)R, w += (size_t)R * row_bytes) { // an odd last row's second is itself
-            size_t next = c + (size_t)R <= n ? row_bytes : 0;
+        for (; c < n; c += (size_t)R, w += (size_t)R * row_bytes) {
+            size_t next = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
             dots(sum[c], t, M, R, w, next, x, x_row, inputs);
         }
     }
