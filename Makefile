@@ -139,4 +139,4 @@ uninstall:
 	done < $(BUILD)/install_manifest.txt
 
 clean:
-	rm -rf build build-debug build-tsan build-fuzz build-aarch64 build-aarch64-sysroot build-cuda build-cuda-emulated build-onednn
+	rm -rf build build-debug build-tsan build-fuzz build-aarch64 build-aarch64-sysroot build-cuda build-cuda-check build-cuda-emulated build-onednn

@@ -158,8 +158,8 @@ static void row_and_key_counts(void **state)
         320, 321, 511, 512, 513, 576, 700, 2304, 2305, 2368, 2369, 2600}; // 2304 are packed at a time
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         for (int round = 0; round < 2; round++) {
-            struct attention_job j =
-                job_of(&r, 1 + rng_next(&r) % min_size(keys[i], 61), keys[i], 1, 24);
+            struct attention_job j = job_of(
+                &r, 1 + rng_next(&r) % min_size(keys[i], short_run ? 21 : 61), keys[i], 1, 24);
             check_job(&r, j, round, DATA_RANDOM);
             j = job_of(&r, 1 + rng_next(&r) % min_size(keys[i], 8), keys[i], 1 + rng_next(&r) % 4,
                        24);
@@ -195,7 +195,7 @@ static void model_sizes(void **state)
                                    .first_pos = 273};
         check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 130; // row blocks that end inside a key block, at many places of a panel
-        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += short_run ? 34 : 17)
+        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += short_run ? 68 : 17)
             check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 1;
         j.first_pos = 321;
@@ -203,7 +203,7 @@ static void model_sizes(void **state)
         check_job(&r, j, round, DATA_RANDOM);
         for (int i = 0; i < 8; i++) { // every pairing with blocks and f16, few and many
             j.few = i & 1;
-            j.n_q = j.few ? 3 : 40;
+            j.n_q = j.few ? 3 : short_run ? 10 : 40;
             j.first_pos = j.n_k - j.n_q;
             j.k_type = i & 2 ? DT_Q8_0 : DT_F16;
             j.v_type = i & 4 ? DT_Q8_0 : DT_BF16;
@@ -265,7 +265,9 @@ static void same_bits(void **state)
     for (int round = 0; round < 2; round++) {
         for (int which = 0; which < 4; which++) {
             bool few = which == 1;
-            struct attention_job j = job_of(&r, few ? 8 : 110, which == 2 ? 2400 : 600, 3, 88);
+            // short: still a block of rows and a rest, many keys for one head instead of three
+            size_t rows = few ? 8 : short_run ? 59 : 110, keys = which == 2 ? 2400 : 600;
+            struct attention_job j = job_of(&r, rows, keys, short_run && which == 2 ? 1 : 3, 88);
             j.causal = which < 3;
             if (!j.causal)
                 j.k_type = j.v_type = DT_F32;
@@ -274,7 +276,7 @@ static void same_bits(void **state)
             for (size_t q = 1; q < all.n; q++) {
                 const struct product_kernels *p = round ? &all.k[q].bf16 : &all.k[q].f32;
                 struct guarded whole = attention_task_run(p, &t.j, t.y_elems);
-                for (int i = 0; i < 10; i++) {
+                for (int i = 0; i < (short_run ? 6 : 10); i++) {
                     struct attention_job part = t.j;
                     part.n_q = 1 + rng_next(&r) % min_size(j.n_q, 20);
                     size_t first = rng_next(&r) % (j.n_q - part.n_q + 1);

@@ -26,7 +26,9 @@ struct task {
     size_t m, n, k;
     enum dtype t;
     struct guarded x, w, px;
-    float *plain; // [n, k]
+    float *plain;   // [n, k]
+    double *sum[3]; // [m, n] by rounding(), NULL until asked for
+    double *size[3];
 };
 
 static struct task task_new(struct rng *r, size_t m, size_t n, size_t k, enum dtype t)
@@ -46,10 +48,20 @@ static void task_free(struct task *a)
     guarded_free(&a->x);
     guarded_free(&a->w);
     free(a->plain);
+    for (size_t i = 0; i < 3; i++) {
+        free(a->sum[i]);
+        free(a->size[i]);
+    }
 }
 
-static double exact(const struct task *a, size_t r, size_t o, bool round_x, bool round_w,
-                    double *size)
+// What is rounded to bf16: nothing, x, both.
+static size_t rounding(const struct product_kernels *p, bool few)
+{
+    return !p->round ? 0 : few ? 1 : 2;
+}
+
+static double exact_one(const struct task *a, size_t r, size_t o, bool round_x, bool round_w,
+                        double *size)
 {
     double sum = 0;
     size_t block = dtype_block(a->t);
@@ -68,6 +80,20 @@ static double exact(const struct task *a, size_t r, size_t o, bool round_x, bool
     return sum;
 }
 
+// a->sum[i] and a->size[i], once for all tiers.
+static void exact(struct task *a, size_t i)
+{
+    size_t n = a->m * a->n;
+    if (a->sum[i])
+        return;
+    a->sum[i] = calloc(n + 1, sizeof(double));
+    a->size[i] = calloc(n + 1, sizeof(double));
+    if (!a->sum[i] || !a->size[i])
+        abort();
+    for (size_t e = 0; e < n; e++)
+        a->sum[i][e] = exact_one(a, e / a->n, e % a->n, i > 0, i > 1, &a->size[i][e]);
+}
+
 static struct product_job job_of(const struct task *a, float *y, const void *px)
 {
     return (struct product_job){.y = y,
@@ -81,9 +107,10 @@ static struct product_job job_of(const struct task *a, float *y, const void *px)
                                 .k = a->k};
 }
 
-static void check_task(const struct kernels *k, bool bf16, bool few, const struct task *a)
+static void check_task(const struct kernels *k, bool bf16, bool few, struct task *a)
 {
     const struct product_kernels *p = bf16 ? &k->bf16 : &k->f32;
+    const size_t way = rounding(p, few);
     struct guarded px = guarded_new(a->m * product_x_stride(p, a->k), 64);
     struct guarded y = guarded_new(a->m * a->n * sizeof(float), sizeof(float));
     struct guarded bias = guarded_new(a->n * sizeof(float), sizeof(float));
@@ -93,6 +120,7 @@ static void check_task(const struct kernels *k, bool bf16, bool few, const struc
     p->prepare(p, px.data, a->x.data, a->k, a->m, a->k);
     struct product_job j = job_of(a, y.data, px.data);
     j.bias = bias.data;
+    exact(a, way);
     for (int add = 0; add < 2; add++) {
         j.add = add != 0;
         if (few)
@@ -100,7 +128,7 @@ static void check_task(const struct kernels *k, bool bf16, bool few, const struc
         else
             p->many(p, &j, scratch.data);
         for (size_t i = 0; i < a->m * a->n; i++) {
-            double size, want = exact(a, i / a->n, i % a->n, p->round, p->round && !few, &size);
+            double size = a->size[way][i], want = a->sum[way][i];
             double start = (double)(i % a->n) * 0.25, got = (double)((float *)y.data)[i];
             want = (add + 1) * (want + start);
             double gate = (6 + 2 * sqrt((double)a->k)) * EPS * (size + 4 * start) * (add + 1);

@@ -146,6 +146,12 @@ struct task {
     float *bias; // [n]
 };
 
+// What y [m, n] must be, without what it starts from.
+struct answer {
+    double sum, size;  // of the levels, and of their absolute values
+    double exact, far; // of the values, and how far half a step a factor takes it
+};
+
 static struct task task_new(struct rng *r, size_t m, size_t n, size_t k, enum dtype t, enum data d)
 {
     struct task a = {.m = m, .n = n, .k = k, .t = t};
@@ -247,51 +253,80 @@ static struct guarded multiply(const struct product_kernels *p, const struct tas
     return y;
 }
 
-// y[i][o] within rounding of what the levels give, and within half a step a factor of the values' product.
-static void check_one(const char *tier, const struct task *a, size_t i, size_t o, double got,
-                      double start)
+// Levels of rows of length k and their steps: q [rows, k], step [rows, blocks].
+static void levels_of(const void *data, size_t stride, enum dtype t, size_t rows, size_t k,
+                      int8_t *q, double *step)
 {
-    const float *x = (const float *)a->x.data + i * a->x_stride, *w = a->v + o * a->k;
-    const uint8_t *at = (const uint8_t *)a->w.data + dtype_span(a->t, o * a->k);
-    double sum = start, size = fabs(start), exact = start, far = 0;
-    size_t n_block = 0;
-    for (size_t b = 0; b < a->k; b += BLOCK, n_block++) {
-        size_t n = min_size(BLOCK, a->k - b);
-        int8_t qx[BLOCK], qw[BLOCK];
-        double sx = (double)all.k[0].int8.levels(qx, x + b, DT_F32, n);
-        double sw = (double)all.k[0].int8.levels(qw, at + dtype_span(a->t, b), a->t, n);
-        long inner = 0;
-        for (size_t e = 0; e < n; e++) {
-            inner += qx[e] * qw[e];
-            exact += (double)x[b + e] * (double)w[b + e];
-            far += 0.5001 * (sx * fabs((double)w[b + e]) + sw * fabs((double)x[b + e])) +
-                   0.2501 * sx * sw;
-        }
-        sum += sx * sw * (double)inner;
-        size += fabs(sx * sw * (double)inner);
+    for (size_t i = 0; i < rows; i++) {
+        const uint8_t *at = (const uint8_t *)data + dtype_span(t, i * stride);
+        for (size_t b = 0; b < k; b += BLOCK)
+            *step++ = (double)all.k[0].int8.levels(q + i * k + b, at + dtype_span(t, b), t,
+                                                   min_size(BLOCK, k - b));
     }
-    double gate = (3.0 + (double)n_block) * EPS * size + (double)(n_block + 1) * 0x1p-125;
+}
+
+// [m, n], once for all tiers; caller frees.
+static struct answer *answers(const struct task *a)
+{
+    const size_t n_block = (a->k + BLOCK - 1) / BLOCK;
+    struct answer *all_of = must(calloc(a->m * a->n + 1, sizeof *all_of));
+    int8_t *qx = must(malloc((a->m + a->n) * a->k + 1)), *qw = qx + a->m * a->k;
+    double *sx = must(malloc((a->m + a->n) * n_block * sizeof *sx + 1)), *sw = sx + a->m * n_block;
+    levels_of(a->x.data, a->x_stride, DT_F32, a->m, a->k, qx, sx);
+    levels_of(a->w.data, a->k, a->t, a->n, a->k, qw, sw);
+    for (size_t y = 0; y < a->m * a->n; y++) {
+        const size_t i = y / a->n, o = y % a->n;
+        const float *x = (const float *)a->x.data + i * a->x_stride, *w = a->v + o * a->k;
+        struct answer *to = &all_of[y];
+        for (size_t b = 0; b < a->k; b += BLOCK) {
+            double step_x = sx[i * n_block + b / BLOCK], step_w = sw[o * n_block + b / BLOCK];
+            long inner = 0;
+            for (size_t e = b; e < min_size(b + BLOCK, a->k); e++) {
+                inner += qx[i * a->k + e] * qw[o * a->k + e];
+                to->exact += (double)x[e] * (double)w[e];
+                to->far += 0.5001 * (step_x * fabs((double)w[e]) + step_w * fabs((double)x[e])) +
+                           0.2501 * step_x * step_w;
+            }
+            to->sum += step_x * step_w * (double)inner;
+            to->size += fabs(step_x * step_w * (double)inner);
+        }
+    }
+    free(qx);
+    free(sx);
+    return all_of;
+}
+
+// y[i][o] within rounding of what the levels give, and within half a step a factor of the values' product.
+static void check_one(const char *tier, const struct task *a, const struct answer *want, size_t i,
+                      size_t o, double got, double start)
+{
+    const size_t n_block = (a->k + BLOCK - 1) / BLOCK;
+    double sum = start + want->sum, exact = start + want->exact;
+    double gate = (3.0 + (double)n_block) * EPS * (want->size + fabs(start)) +
+                  (double)(n_block + 1) * 0x1p-125;
     if (!(fabs(got - sum) <= gate))
         fail_msg("%s %s m %zu n %zu k %zu: y[%zu][%zu] is %.9g, the levels give %.9g +- %.2g", tier,
                  dtype_name(a->t), a->m, a->n, a->k, i, o, got, sum, gate);
-    if (!(fabs(got - exact) <= far + gate + (double)a->k * 0x1p-100))
+    if (!(fabs(got - exact) <= want->far + gate + (double)a->k * 0x1p-100))
         fail_msg("%s %s m %zu n %zu k %zu: y[%zu][%zu] is %.9g, the values give %.9g +- %.2g", tier,
-                 dtype_name(a->t), a->m, a->n, a->k, i, o, got, exact, far);
+                 dtype_name(a->t), a->m, a->n, a->k, i, o, got, exact, want->far);
 }
 
 static void check_shape(struct rng *r, size_t m, size_t n, size_t k, enum dtype t, enum data d)
 {
     struct task a = task_new(r, m, n, k, t, d);
+    struct answer *want = answers(&a);
     bool bias = rng_next(r) % 2, add = rng_next(r) % 2;
     for (size_t q = 0; q < all.n; q++) {
         struct guarded y = multiply(&all.k[q].int8, &a, bias, add);
         for (size_t i = 0; i < m; i++)
             for (size_t o = 0; o < n; o++)
-                check_one(cpu_tier_name(all.k[q].tier), &a, i, o,
+                check_one(cpu_tier_name(all.k[q].tier), &a, &want[i * n + o], i, o,
                           (double)((float *)y.data)[i * a.y_stride + o],
                           (bias ? (double)a.bias[o] : 0) + (add ? (double)(i + o) * 0.125 : 0));
         guarded_free(&y);
     }
+    free(want);
     task_free(&a);
 }
 

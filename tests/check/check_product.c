@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Checks the products of every tier this processor has against sums in double made here, at every size
 // past three vectors, on the model's inner sizes, on hostile data, against guard pages; and that a row's
-// bits do not depend on the other rows or on how the outputs are cut. `--bench` measures instead.
+// bits do not depend on the other rows or on how the outputs are cut. `--bench` measures instead; `--short` is for
+// emulators and sanitizers: fewer cuts of a smaller whole.
 //
 // The gate: a sum of k products whose longest chain is k roundings errs by a random walk, |d| <=
 // (4 + 2 sqrt k) 2^-24 sum |x w|, far below one dropped product of the real sizes; subnormal numbers
@@ -26,6 +27,7 @@ struct shape {
 
 static const enum dtype types[] = {DT_F32, DT_BF16, DT_F16};
 static struct tiers all;
+static bool short_run;
 
 // One product's inputs and the exact answer.
 struct task {
@@ -263,18 +265,22 @@ static void same_bits(void **state)
     struct rng r = {14};
     for (int round = 0; round < 2; round++) {
         for (int few = 0; few < 2; few++) {
-            struct shape s = {few ? 8 : 41, 301,
+            struct shape s = {few         ? 8
+                              : short_run ? 19
+                                          : 41,
+                              short_run ? 141 : 301,
                               few ? 1201 : 2401}; // more than are packed at a time
             struct task t = task_new(&r, s, types[rng_next(&r) % 3], round, DATA_RANDOM);
             for (size_t q = 1; q < all.n; q++) { // ref sums one by one
                 const struct product_kernels *p = round ? &all.k[q].bf16 : &all.k[q].f32;
                 struct answer whole;
                 run(p, &t, few, true, false, &whole);
-                for (size_t m = 1; m <= s.m; m += few || m < 13 ? 1 : 9)
+                for (size_t m = 1; m <= s.m; m += short_run ? 3 : few || m < 13 ? 1 : 9)
                     check_part(p, &t, few, &whole, rng_next(&r) % (s.m - m + 1), m, 0, s.n);
                 static const size_t odd[] = {1, 2, 65, 129, 257}; // one output, alone or left over
-                for (size_t i = 0; i < 12 + sizeof odd / sizeof *odd; i++) {
-                    size_t n = i < 12 ? 1 + rng_next(&r) % s.n : odd[i - 12];
+                const size_t n_any = short_run ? 3 : 12, n_odd = short_run ? 4 : 5;
+                for (size_t i = 0; i < n_any + n_odd; i++) {
+                    size_t n = i < n_any ? 1 + rng_next(&r) % s.n : odd[i - n_any];
                     check_part(p, &t, few, &whole, 0, s.m, rng_next(&r) % (s.n - n + 1), n);
                 }
                 answer_free(&whole);
@@ -431,6 +437,7 @@ int main(int argc, char **argv)
     printf("tiers: %s\n", cpu_tiers_text(cpu_detect(), names, sizeof names));
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench();
+    short_run = argc > 1 && strcmp(argv[1], "--short") == 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_size), cmocka_unit_test(hostile_data), cmocka_unit_test(model_sizes),
         cmocka_unit_test(same_bits),  cmocka_unit_test(nan_stays),

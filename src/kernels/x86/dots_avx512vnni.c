@@ -5,9 +5,9 @@
 //   t[lane]    = sum of weight levels times x levels, an integer                         vpdpbusd
 //   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
-// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row reads W from end to end,
-// which is what memory is fastest at. With several rows, sixteen rows of W go through a stretch of x that stays in L1,
-// before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
+// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. With several rows, sixteen
+// rows of W go through a stretch of x that stays in L1, before the next stretch; their sums wait in between. The
+// order of the sum is the same for one row as for eight.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -152,7 +152,7 @@ ALWAYS_INLINE void step_dots(enum dtype t, int R, const struct levels *l, const 
 }
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
-// a stretch of a row.
+// a stretch of a row. No branches here: gcc 12 jumps over what only prefetches.
 ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
 {
     for (size_t line = 0; line < bytes; line += VECTOR)
@@ -166,11 +166,10 @@ ALWAYS_INLINE void bring_l2(const uint8_t *w, size_t ahead, size_t bytes)
 }
 
 // The last n < 256 weights of a row, zeros behind them.
-ALWAYS_INLINE const uint8_t *rest_of(uint8_t *to, enum dtype t, const uint8_t *w, size_t n)
+ALWAYS_INLINE void rest_of(uint8_t *to, enum dtype t, const uint8_t *w, size_t n)
 {
     memset(to, 0, step_bytes(t));
     memcpy(to, w, n / BLOCK_SMALL * block_bytes(t));
-    return to;
 }
 
 // sum[row of x] += n inputs of a row of W times M rows of x, x_row bytes apart; with R == 2 also sum[8 + row] of the
@@ -178,8 +177,10 @@ ALWAYS_INLINE const uint8_t *rest_of(uint8_t *to, enum dtype t, const uint8_t *w
 ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const uint8_t *w,
                         size_t w_row, const uint8_t *x, size_t x_row, size_t n)
 {
-    const size_t bytes = step_bytes(t);
+    const size_t bytes = step_bytes(t), rest = is_super(t) ? 0 : n % DOTS_BLOCK;
     uint8_t last[2][8 * sizeof(struct block_q8_0)];
+    for (size_t r = 0; rest > 0 && r < (size_t)R; r++)
+        rest_of(last[r], t, w + r * w_row + n / DOTS_BLOCK * bytes, rest);
     struct levels l, k;
     __m512 a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
     const uint8_t *x3 = M > 3 ? x + 3 * x_row : x, *x6 = M > 6 ? x + 6 * x_row : x;
@@ -205,42 +206,37 @@ ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const ui
 #define DOT(r, x)                                                                                  \
     if (M > r)                                                                                     \
     step_dots(t, R, &l, &k, (const void *)(x), &a##r, &b##r)
-#define STEP(w, v)                                                                                 \
-    do {                                                                                           \
-        levels_of(&l, t, w);                                                                       \
-        if (R > 1)                                                                                 \
-            levels_of(&k, t, v);                                                                   \
-        ROWS(DOT);                                                                                 \
-    } while (0)
     // one row reads W from end to end: straight into L1, and as far ahead as leaves x there
     const size_t ahead = dots_in_bytes(t) || n < MANY_INPUTS ? AHEAD : AHEAD_LESS;
     ROWS(LOAD);
-    for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
-        if (M == 1) {
-            bring_l1(w, ahead, bytes);
-            if (n % FAR_STEP == 0) // whose page nobody has looked up yet
-                bring_l2(w, FAR, 1);
-        } else {
-            bring_l2(w, GROUP * w_row, bytes);
-            bring_l1(w, (size_t)R * w_row, bytes);
+    // a second time with the rest: the steps are most of what there is to compile
+    for (bool more = true; more;) {
+        for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
+            if (M == 1) {
+                bring_l1(w, ahead, bytes);
+                if (n % FAR_STEP == 0) // whose page nobody has looked up yet
+                    bring_l2(w, FAR, 1);
+            } else {
+                bring_l2(w, GROUP * w_row, bytes);
+                bring_l1(w, 2 * w_row, bytes);
+                bring_l2(w + w_row, GROUP * w_row, bytes);
+                bring_l1(w + w_row, 2 * w_row, bytes);
+            }
+            levels_of(&l, t, w);
+            if (R > 1)
+                levels_of(&k, t, w + w_row);
+            ROWS(DOT);
+            w += bytes;
+            x += sizeof(struct dots_block);
+            x3 += sizeof(struct dots_block);
+            x6 += sizeof(struct dots_block);
         }
-        if (M > 1 && R > 1) {
-            bring_l2(w + w_row, GROUP * w_row, bytes);
-            bring_l1(w + w_row, (size_t)R * w_row, bytes);
-        }
-        STEP(w, w + w_row);
-        w += bytes;
-        x += sizeof(struct dots_block);
-        x3 += sizeof(struct dots_block);
-        x6 += sizeof(struct dots_block);
-    }
-    if (!is_super(t) && n > 0) {
-        const uint8_t *here = rest_of(last[0], t, w, n);
-        const uint8_t *next = R > 1 ? rest_of(last[1], t, w + w_row, n) : here;
-        STEP(here, next);
+        more = !is_super(t) && n > 0;
+        n = DOTS_BLOCK;
+        w = last[0];
+        w_row = sizeof last[0];
     }
     ROWS(STORE);
-#undef STEP
 #undef DOT
 #undef STORE
 #undef LOAD
@@ -255,15 +251,16 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
     const size_t row_bytes = dtype_span(t, j->w_stride);
     const size_t fits = (dots_in_bytes(t) ? 2 : 1) * (size_t)STRETCH / (size_t)M;
     const size_t stretch = M > 1 ? fits / DOTS_BLOCK * DOTS_BLOCK : j->k;
-    memset(sum, 0, n * sizeof *sum);
+    const int R = M > 1 ? 2 : 1;
+    memset(sum, 0, (n + n % 2) * sizeof *sum);
     for (size_t i = 0; i < j->k; i += stretch) {
         const uint8_t *w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
         const uint8_t *x = (const uint8_t *)j->x + i / DOTS_BLOCK * sizeof(struct dots_block);
         size_t inputs = min_size(stretch, j->k - i), c = 0;
-        for (; M > 1 && c + 2 <= n; c += 2, w += 2 * row_bytes)
-            dots(sum[c], t, M, 2, w, row_bytes, x, x_row, inputs);
-        for (; c < n; c++, w += row_bytes)
-            dots(sum[c], t, M, 1, w, row_bytes, x, x_row, inputs);
+        for (; c < n; c += (size_t)R, w += (size_t)R * row_bytes) {
+            size_t next = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
+            dots(sum[c], t, M, R, w, next, x, x_row, inputs);
+        }
     }
     for (size_t r = 0; r < (size_t)M; r++)
         for (size_t c = 0; c < n; c++) {
@@ -284,61 +281,63 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
         group(t, M, j, product_x_stride(p, j->k), o, min_size(GROUP, j->n - o));
 }
 
-// A function for each type and number of rows: in one large function gcc 12 spills the levels.
-typedef void few_fn(const struct product_kernels *p, const struct product_job *j);
-
-#define ROWS_FN(t, m)                                                                              \
-    __attribute__((noinline)) static void few_##t##_##m(const struct product_kernels *p,           \
-                                                        const struct product_job *j)               \
+// A function for each type and number of rows: in one for all the compiler spills levels, and takes four times as long.
+#define FEW(type, M)                                                                               \
+    static __attribute__((noinline)) void few_##type##_##M(const struct product_kernels *p,        \
+                                                           const struct product_job *j)            \
     {                                                                                              \
-        few_rows(p, DT_##t, m, j);                                                                 \
+        few_rows(p, DT_##type, M, j);                                                              \
     }
-#define TYPE_FN(t)                                                                                 \
-    ROWS_FN(t, 1)                                                                                  \
-    ROWS_FN(t, 2)                                                                                  \
-    ROWS_FN(t, 3)                                                                                  \
-    ROWS_FN(t, 4)                                                                                  \
-    ROWS_FN(t, 5)                                                                                  \
-    ROWS_FN(t, 6)                                                                                  \
-    ROWS_FN(t, 7)                                                                                  \
-    ROWS_FN(t, 8)                                                                                  \
-    static few_fn *const few_##t[KERNEL_FEW_ROWS] = {few_##t##_1, few_##t##_2, few_##t##_3,        \
-                                                     few_##t##_4, few_##t##_5, few_##t##_6,        \
-                                                     few_##t##_7, few_##t##_8};
-TYPE_FN(Q4_0)
-TYPE_FN(Q4_1)
-TYPE_FN(Q5_0)
-TYPE_FN(Q8_0)
-TYPE_FN(Q4_K)
-TYPE_FN(Q5_K)
-TYPE_FN(Q6_K)
-#undef TYPE_FN
-#undef ROWS_FN
+#define TYPE(type)                                                                                 \
+    FEW(type, 1)                                                                                   \
+    FEW(type, 2)                                                                                   \
+    FEW(type, 3)                                                                                   \
+    FEW(type, 4)                                                                                   \
+    FEW(type, 5)                                                                                   \
+    FEW(type, 6)                                                                                   \
+    FEW(type, 7)                                                                                   \
+    FEW(type, 8)                                                                                   \
+    static void few_##type(const struct product_kernels *p, const struct product_job *j)           \
+    {                                                                                              \
+        static void (*const of[])(const struct product_kernels *, const struct product_job *) = {  \
+            few_##type##_1, few_##type##_2, few_##type##_3, few_##type##_4,                        \
+            few_##type##_5, few_##type##_6, few_##type##_7, few_##type##_8};                       \
+        if (j->m > 0)                                                                              \
+            of[j->m - 1](p, j);                                                                    \
+    }
 
-static few_fn *const *few_of(enum dtype t)
-{
-    switch (t) {
-    case DT_Q4_0:
-        return few_Q4_0;
-    case DT_Q4_1:
-        return few_Q4_1;
-    case DT_Q5_0:
-        return few_Q5_0;
-    case DT_Q8_0:
-        return few_Q8_0;
-    case DT_Q4_K:
-        return few_Q4_K;
-    case DT_Q5_K:
-        return few_Q5_K;
-    default:
-        return few_Q6_K;
-    }
-}
+TYPE(Q4_0)
+TYPE(Q4_1)
+TYPE(Q5_0)
+TYPE(Q8_0)
+TYPE(Q4_K)
+TYPE(Q5_K)
+TYPE(Q6_K)
 
 static void few(const struct product_kernels *p, const struct product_job *j)
 {
-    if (j->m > 0)
-        few_of(j->w_type)[j->m - 1](p, j);
+    switch (j->w_type) {
+    case DT_Q4_0:
+        few_Q4_0(p, j);
+        break;
+    case DT_Q4_1:
+        few_Q4_1(p, j);
+        break;
+    case DT_Q5_0:
+        few_Q5_0(p, j);
+        break;
+    case DT_Q8_0:
+        few_Q8_0(p, j);
+        break;
+    case DT_Q4_K:
+        few_Q4_K(p, j);
+        break;
+    case DT_Q5_K:
+        few_Q5_K(p, j);
+        break;
+    default:
+        few_Q6_K(p, j);
+    }
 }
 
 void dots_set_avx512vnni(struct product_kernels *p)
