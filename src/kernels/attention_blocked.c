@@ -7,19 +7,11 @@
 // Easy to get wrong: blocks of keys begin at fixed multiples from key 0, or a row's result would depend
 // on its neighbours.
 #include "kernels/attention_parts.h"
-
-static uint8_t *take(uint8_t *base, struct attention_parts *u, size_t n, size_t size)
-{
-    size_t bytes, at = u->bytes;
-    if (!mul_size(n, size, &bytes) ||
-        !add_size(at, round_up(bytes, KERNEL_SCRATCH_ALIGN), &u->bytes))
-        u->bytes = SIZE_MAX;
-    return base && u->bytes != SIZE_MAX ? base + at : NULL;
-}
+#include "kernels/scratch_part.h"
 
 static float *take_f32(uint8_t *base, struct attention_parts *u, size_t n)
 {
-    return (float *)(void *)take(base, u, n, sizeof(float));
+    return scratch_part(base, &u->bytes, n, sizeof(float));
 }
 
 // The one place that knows the layout of scratch: with base NULL it only counts.
@@ -34,9 +26,9 @@ static struct attention_parts parts_of(const struct product_kernels *p,
                                 .s_stride = keys,
                                 .acc_stride = round_up(j->d, 16)};
     u.q = take_f32(base, &u, j->few ? rows * j->d : j->d);
-    u.qx = take(base, &u, rows, u.qx_stride);
+    u.qx = scratch_part(base, &u.bytes, rows, u.qx_stride);
     u.s = take_f32(base, &u, rows * keys);
-    u.px = take(base, &u, rows, u.px_stride);
+    u.px = scratch_part(base, &u.bytes, rows, u.px_stride);
     u.acc = take_f32(base, &u, rows * u.acc_stride);
     if (v_blocks || (k_blocks && !j->few))
         u.stage = take_f32(base, &u, keys * j->d);
@@ -54,8 +46,8 @@ static struct attention_parts parts_of(const struct product_kernels *p,
     u.v_step = p->panel * keys * p->x_elem;
     size_t blocks = min_size(div_up(max_size(j->n_k, 1), ATTENTION_KEYS), ATTENTION_PACKED);
     size_t last = div_up(keys, p->panel) - ATTENTION_KEYS / p->panel; // panels of the tail
-    u.kp = take(base, &u, blocks * (ATTENTION_KEYS / p->panel) + last, u.k_step);
-    u.vp = take(base, &u, blocks * div_up(j->d, p->panel), u.v_step);
+    u.kp = scratch_part(base, &u.bytes, blocks * (ATTENTION_KEYS / p->panel) + last, u.k_step);
+    u.vp = scratch_part(base, &u.bytes, blocks * div_up(j->d, p->panel), u.v_step);
     return u;
 }
 

@@ -6,8 +6,8 @@
 // ...) and one tree at its end, so that a row's result is the same beside seven others as alone. Four
 // weight rows are read at once; behind the last row the last one is read again and its sums dropped.
 //
-// Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up:
-// with pairs of bf16 a chain of additions eats 64 bytes in the time of one.
+// Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up
+// (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 
@@ -15,7 +15,9 @@
 
 enum {
     DOTS_INPUTS = LANES * CELL_INPUTS,
+    DOTS_LINE = 64,       // bytes of a cache line
     DOTS_AHEAD = 6 << 10, // bytes asked for ahead of one row of x, which stays in L1 with them
+    DOTS_IN_ORDER = CELL_INPUTS > 1 && LANES * 4 >= DOTS_LINE,
 };
 
 struct dots {
@@ -102,7 +104,7 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
         lanes s = lanes_zero();
         for (size_t i = 0; i < full; i += DOTS_INPUTS, w += step, x += LANES * sizeof(float)) {
             s = cells_fma(s, lanes_load(x), cells_weights(w, t, round));
-            for (size_t line = 0; line < step; line += 64)
+            for (size_t line = 0; line < step; line += DOTS_LINE)
                 __builtin_prefetch((const void *)((uintptr_t)w + DOTS_AHEAD + line), 0, 3);
         }
         if (tail != 0)
@@ -129,17 +131,16 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
                             enum dtype t, bool round)
 {
     size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
-    struct dots a = {.x_stride = product_x_stride(p, j->k), .k = j->k};
+    struct dots a = {.x = j->x, .x_stride = product_x_stride(p, j->k), .k = j->k};
+    bool in_order = DOTS_IN_ORDER && j->m == 1 && j->w_stride == j->k;
     for (size_t o = 0; o < j->n; o += 4) {
         size_t n = min_size(4, j->n - o);
         for (size_t i = 0; i < 4; i++)
             a.w[i] = (const uint8_t *)j->w + (o + min_size(i, n - 1)) * row_bytes;
         float sums[KERNEL_FEW_ROWS][4];
-        if (CELL_INPUTS > 1 && j->m == 1) {
-            a.x = j->x;
+        if (in_order)
             dots_in_order(&a, sums[0], n, t, round);
-        }
-        for (size_t r = CELL_INPUTS > 1 && j->m == 1 ? 1 : 0; r < j->m;) {
+        for (size_t r = in_order ? 1 : 0; r < j->m;) {
             size_t left = j->m - r;
             a.x = (const uint8_t *)j->x + r * a.x_stride;
             a.ahead = r == 0 ? 4 * row_bytes : 0;

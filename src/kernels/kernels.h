@@ -78,6 +78,13 @@ struct int8_step {
     int32_t base; // -128 * sum of the levels, for tiers whose weights are unsigned
 };
 
+// A tile asks for what comes next every TILE_STEPS cells, which are a line of x.
+enum {
+    TILE_ROWS = 6, // of x
+    TILE_STEPS = 16,
+    TILE_LINE = 64, // bytes
+};
+
 // Rows of weights that are packed next: a tile asks for some lines of them now and then, so that packing finds
 // them in the cache. It moves on from one tile to the next.
 struct ahead {

@@ -14,7 +14,6 @@ enum {
     PANEL_BLOCK = 64,              // outputs packed at a time
     PANEL_AHEAD = 16,              // rows of a transposed matrix asked for early
     PANEL_DEPTH = 2048, // inputs: in bf16 these are 256 KiB of L2, and as much for the next
-    TILE_STEPS = 16,    // cells between what a tile asks for: a line of x
 };
 
 #if CELL_INPUTS == 1

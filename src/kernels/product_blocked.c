@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // A product of many rows, cut into blocks for a tier's pack and tile kernels.
 //
-//   for each block of outputs          (p->block of them, a few panels)
-//     for each block of inputs         (p->depth of them)
+//   for each piece of outputs          (p->block of them, a panel or a few)
+//     for each piece of inputs         (p->depth of them)
 //       pack the weights into scratch  (stays in L2; a panel goes through L1)
-//       for each block of rows         (its inputs stay in L2 while the panels pass)
+//       for each block of rows         (its inputs stay in L2 while several panels pass)
 //         for each panel: y += x panel
 //
 // Easy to get wrong: y carries the sums from one block of inputs to the next, so the order of the sum
@@ -20,10 +20,7 @@
 
 enum {
     ROW_BLOCK = 48, // x rows swept per panel: at full depth in bf16 these are 192 KiB of L2
-    LINE = 64,      // bytes of a cache line
-    ASK_CELLS = 16, // cells between two times that a tile asks for lines
-    ASK_ROWS = 6,   // rows of a tile
-    ASK_MIN = 2,    // lines each time
+    ASK_MIN = 2,    // lines each time that a tile asks
     ASK_MAX = 48,
 };
 
@@ -76,14 +73,14 @@ static void pack_block(const struct product_kernels *p, const struct product_job
     }
 }
 
-// A block of weights: outputs [n0, n0 + n) and inputs [k0, k0 + k).
-struct block {
+// A piece of the weights: outputs [n0, n0 + n) and inputs [k0, k0 + k).
+struct piece {
     size_t n0, n, k0, k;
 };
 
-// The lines of the block after b, or of what the job says comes after it.
+// The lines of the piece after b, or of what the job says comes after it.
 static struct ahead ahead_of(const struct product_kernels *p, const struct product_job *j,
-                             const struct block *b)
+                             const struct piece *b)
 {
     size_t k0 = b->k0 + b->k, n0 = b->n0, n = b->n;
     const uint8_t *w = j->w;
@@ -105,23 +102,25 @@ static struct ahead ahead_of(const struct product_kernels *p, const struct produ
     return (struct ahead){at, at + bytes, bytes, row - bytes, n - 1, 0};
 }
 
-// How many of a block's last rows of x are enough to ask for `a`; sets its lines.
+// How many of the last rows of x are enough to ask for `a`; sets its lines.
 static size_t rows_asking(const struct product_kernels *p, const struct product_job *j,
-                          const struct block *b, struct ahead *a)
+                          const struct piece *b, struct ahead *a)
 {
-    size_t lines = (a->rows + 1) * (a->row_bytes / LINE + 1);
-    size_t times = div_up(b->n, p->panel) * div_up(b->k * p->x_elem, sizeof(float) * ASK_CELLS);
-    size_t tiles = max_size(j->m / ASK_ROWS, 1);
+    size_t lines = (a->rows + 1) * (a->row_bytes / TILE_LINE + 1);
+    size_t times = div_up(b->n, p->panel) * div_up(b->k * p->x_elem, sizeof(float) * TILE_STEPS);
+    size_t tiles = max_size(j->m / TILE_ROWS, 1);
     a->lines = min_size(max_size(div_up(lines, tiles * times), ASK_MIN), ASK_MAX);
-    return ASK_ROWS * div_up(lines, times * a->lines);
+    return TILE_ROWS * div_up(lines, times * a->lines);
 }
 
-// y (+)= x times a block that lies packed in scratch, panel i at i * step bytes.
+// y (+)= x times a piece that lies packed in scratch, panel i at i * step bytes.
 static void run_block(const struct product_kernels *p, const struct product_job *j,
-                      const struct block *b, const void *scratch, size_t step, bool add)
+                      const struct piece *b, const void *scratch, size_t step, bool add)
 {
     size_t x_stride = product_x_stride(p, j->k);
-    struct ahead ahead = ahead_of(p, j, b);
+    // where a block of rows meets one panel, what comes next is new, and bf16 leaves it room in L2
+    bool one_panel = p->panel == p->block;
+    struct ahead ahead = one_panel && p->x_elem == 2 ? ahead_of(p, j, b) : (struct ahead){0};
     size_t asking = ahead.at ? rows_asking(p, j, b, &ahead) : 0;
     for (size_t m0 = 0; m0 < j->m; m0 += ROW_BLOCK) {
         size_t left = j->m - m0;
@@ -134,7 +133,7 @@ static void run_block(const struct product_kernels *p, const struct product_job 
             .add = add,
             .ahead = asking + ROW_BLOCK > left ? &ahead : NULL,
         };
-        t.x_more = left - t.m;
+        t.x_more = one_panel ? left - t.m : 0;
         for (size_t o = 0; o < b->n; o += p->panel) {
             t.y = j->y + m0 * j->y_stride + b->n0 + o;
             t.panel = (const uint8_t *)scratch + o / p->panel * step;
@@ -149,7 +148,7 @@ void product_many_blocked(const struct product_kernels *p, const struct product_
                           void *scratch)
 {
     size_t step = p->panel * p->depth * p->x_elem;
-    struct block b = {0};
+    struct piece b = {0};
     for (; b.n0 < j->n; b.n0 += p->block) {
         b.n = min_size(p->block, j->n - b.n0);
         if (j->bias && j->add)

@@ -13,11 +13,6 @@
 
 #include "kernels/panel_lanes.h"
 
-enum {
-    TILE_ROWS = 6,
-    TILE_LINE = 64, // bytes of a cache line
-};
-
 struct tile_at {
     float *y;
     size_t y_stride;

@@ -12,6 +12,7 @@
 
 enum {
     TASKS_PER_THREAD = 8,
+    EQUAL_TASKS_PER_THREAD = 2, // without a mask; K and V are packed once a task
     BLOCK_ROWS =
         128, // query rows times heads of a task, at least: packing K and V is then paid for
     MACS_MAX =
@@ -47,7 +48,8 @@ struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const st
         const struct product_kernels *p = kernels_of(o, n_q, a);
         size_t macs_max =
             p->scratch_bytes == 0 ? PLAIN_MACS_MAX : MACS_MAX * (p->x_elem < sizeof(float) ? 2 : 1);
-        size_t blocks = div_up(TASKS_PER_THREAD * threads, a->n_kv);
+        size_t tasks = (a->causal ? TASKS_PER_THREAD : EQUAL_TASKS_PER_THREAD) * threads;
+        size_t blocks = div_up(tasks, a->n_kv);
         c.rows = max_size(div_up(n_q, blocks), div_up(BLOCK_ROWS, group));
         size_t rows_max = max_size(macs_max / row_macs, 1);
         if (c.rows > rows_max)

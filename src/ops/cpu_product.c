@@ -21,6 +21,8 @@
 // a stride of its own.
 #include "ops/cpu_backend.h"
 
+#include <assert.h>
+
 #include "base/size.h"
 
 enum {
@@ -216,9 +218,10 @@ static void run_rectangle(const struct ops *o, const struct product_run *r, size
         add_onto(o, r, &job[0], row, col);
 }
 
-// Tasks [first, end) that nobody has begun, in one word: end in the upper half.
+// Tasks [first, end) that nobody has begun, in one word: end in the upper half. Whose they are has been here, or not.
 struct stretch {
     _Alignas(64) _Atomic uint64_t tasks;
+    atomic_bool begun;
 };
 
 struct product_batch {
@@ -251,13 +254,19 @@ static bool take(struct stretch *s, bool front, size_t *task)
     }
 }
 
-// Each call finds one: there are as many tasks as calls, and what a stretch has lost it does not get back.
+// Each call finds one: there are as many tasks as calls, and what a stretch has lost it does not get back. Where a
+// thread has not come, others read its stretch in order, too.
 static size_t next_task(struct product_batch *b, unsigned thread)
 {
-    size_t task = 0, own = thread % b->n_stretch;
-    for (size_t i = 0; i < b->n_stretch; i++)
-        if (take(&b->stretch[(own + i) % b->n_stretch], i == 0, &task))
+    size_t task = 0, own = thread % b->n_stretch, i = 0;
+    atomic_store_explicit(&b->stretch[own].begun, true, memory_order_relaxed);
+    for (; i < b->n_stretch; i++) {
+        struct stretch *s = &b->stretch[(own + i) % b->n_stretch];
+        bool front = i == 0 || !atomic_load_explicit(&s->begun, memory_order_relaxed);
+        if (take(s, front, &task))
             break;
+    }
+    assert(i < b->n_stretch);
     return task;
 }
 
@@ -266,6 +275,8 @@ static void cut_stretches(struct product_batch *b, size_t threads)
 {
     double all = 0, seen = 0;
     size_t task = 0, first = 0, n = min_size(threads, STRETCHES_MAX), i = 0;
+    for (size_t s = 0; s < n; s++)
+        b->stretch[s].begun = false;
     for (const struct product_run *r = b->run; r < b->run + b->n_run; r++)
         all += (double)r->first.n * (double)r->first.k;
     for (const struct product_run *r = b->run; r < b->run + b->n_run; r++) {
@@ -306,7 +317,7 @@ static void product_task(void *ctx, size_t task, unsigned thread)
 bool cpu_products_run(struct ops *o, struct product_run *run, size_t n_run,
                       struct thread_scratch scratch)
 {
-    struct product_batch b;
+    struct product_batch b; // 4 KiB of stretches stay as they are unless there are any
     size_t n_task = 0;
     bool few = true;
     b.o = o;

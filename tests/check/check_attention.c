@@ -171,6 +171,25 @@ static void row_and_key_counts(void **state)
         check_job(&r, job_of(&r, n, 53, 1, 20), n % 2, DATA_RANDOM);
 }
 
+// Every key seen, in f32: heads, keys and rows around the tiles of the kernels that take whole heads.
+static void without_a_mask(void **state)
+{
+    (void)state;
+    struct rng r = {27};
+    static const size_t heads[] = {2, 10, 12, 22, 64, 88, 128, 256};
+    static const size_t keys[] = {1, 2, 10, 11, 12, 175, 176, 177, 351, 353};
+    static const size_t rows[] = {1, 15, 16, 17, 31, 32, 33, 49};
+    size_t n = 0;
+    for (size_t h = 0; h < sizeof heads / sizeof *heads; h++)
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++, n += short_run ? 3 : 1) {
+            struct attention_job j = job_of(&r, rows[n % 8], keys[k], 1 + n % 2, heads[h]);
+            j.k_type = j.v_type = DT_F32;
+            j.causal = false;
+            if (!short_run || (h + k) % 3 == 0)
+                check_job(&r, j, true, DATA_RANDOM);
+        }
+}
+
 static void model_sizes(void **state)
 {
     (void)state;
@@ -425,10 +444,10 @@ int main(int argc, char **argv)
         return bench();
     short_run = argc > 1 && strcmp(argv[1], "--short") == 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(head_sizes),  cmocka_unit_test(row_and_key_counts),
-        cmocka_unit_test(model_sizes), cmocka_unit_test(hostile_data),
-        cmocka_unit_test(one_key),     cmocka_unit_test(same_bits),
-        cmocka_unit_test(nan_stays),
+        cmocka_unit_test(head_sizes),     cmocka_unit_test(row_and_key_counts),
+        cmocka_unit_test(without_a_mask), cmocka_unit_test(model_sizes),
+        cmocka_unit_test(hostile_data),   cmocka_unit_test(one_key),
+        cmocka_unit_test(same_bits),      cmocka_unit_test(nan_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,7 @@ static void check_products(const struct product_kernels *p, bool ref)
     assert_non_null(p->few);
     assert_non_null(p->many);
     assert_non_null(p->attention);
+    assert_non_null(p->attention_scratch);
     assert_true(p->panel > 0 && p->x_elem > 0);
     if (ref)
         return;

@@ -207,6 +207,38 @@ static void threads_do_not_show(void **state)
         }
 }
 
+// Layers of very unlike sizes in one batch, and one whose result is added, on more threads than there are stretches: no
+// task is left out and none comes twice.
+static void crowds_do_not_show(void **state)
+{
+    (void)state;
+    enum cpu_tier tier[CPU_TIER_N];
+    size_t n_tier = fixture_tiers(tier);
+    static const unsigned threads[] = {1, 2, 70};
+    static const size_t out[] = {2000, 5, 90};
+    float want[3][2095];
+    for (size_t t = 0; t < 3; t++) {
+        struct fixture f;
+        fixture_open(&f, tier[n_tier - 1], threads[t], COMPUTE_BF16, NULL);
+        struct linear_input in = {.kind = INPUT_ROWS, .x = fixture_mat(&f, 1, 300, 0, NULL)};
+        struct mat y = ops_mat(f.ops, 1, 2095);
+        struct layer l[3];
+        const struct linear *w[3];
+        for (size_t i = 0; i < 3; i++) {
+            l[i] = make_layer(&f, DT_BF16, 300, out[i], 0, false);
+            w[i] = &l[i].w;
+        }
+        op_linears(f.ops, y, &in, w, 3);
+        memcpy(want[t], fixture_get(&f, y), sizeof want[t]);
+        op_linear_add(f.ops, mat_cols(y, 0, out[0]), &in, w[0], NULL);
+        const float *twice = fixture_get(&f, y);
+        for (size_t o = 0; o < out[0]; o++)
+            assert_true(twice[o] == 2 * want[t][o]);
+        assert_memory_equal(want[t], want[0], sizeof want[t]);
+        fixture_close(&f);
+    }
+}
+
 // y of n rows through a layer with 3 LoRA columns, to compare precisions.
 static float *linear_in(enum cpu_tier tier, enum compute c, size_t n, bool fine)
 {
@@ -320,6 +352,7 @@ int main(void)
         cmocka_unit_test(linear_large),
         cmocka_unit_test(rows_do_not_depend_on_others),
         cmocka_unit_test(threads_do_not_show),
+        cmocka_unit_test(crowds_do_not_show),
         cmocka_unit_test(int8_where_it_belongs),
         cmocka_unit_test(patch_embed),
         cmocka_unit_test(patch_blocks_do_not_show),

@@ -18,6 +18,7 @@
 
 #include "kernels/cells_lanes.h"
 #include "kernels/exp_lanes.h"
+#include "kernels/scratch_part.h"
 
 #include <math.h>
 
@@ -26,7 +27,7 @@ enum {
     TURN_KEYS = 16 * TURN_ROWS, // of a block; their scores stay in L1
     TURN_QUERIES = 2 * LANES,   // of a tile
     CELL = 4,                   // bytes: two of bf16
-    TURN_AHEAD = 16,            // rows of K and V asked for early: they lie pages apart
+    TURN_AHEAD = 16,            // rows of V asked for early: they lie pages apart
 };
 
 struct turn_parts {
@@ -40,26 +41,17 @@ struct turn_parts {
     size_t bytes;
 };
 
-static uint8_t *take(uint8_t *base, struct turn_parts *u, size_t n, size_t size)
-{
-    size_t bytes, at = u->bytes;
-    if (!mul_size(n, size, &bytes) ||
-        !add_size(at, round_up(bytes, KERNEL_SCRATCH_ALIGN), &u->bytes))
-        u->bytes = SIZE_MAX;
-    return base ? base + at : NULL;
-}
-
 // base NULL: only counts.
 static struct turn_parts parts_of(const struct attention_job *j, uint8_t *base)
 {
     struct turn_parts u = {.cells = div_up(j->d, 2)};
     size_t tiles = div_up(j->n_k, TURN_ROWS), blocks = div_up(j->n_k, TURN_KEYS);
     u.v_rows = div_up(j->d, TURN_ROWS) * TURN_ROWS;
-    u.k = take(base, &u, tiles, TURN_ROWS * u.cells * CELL);
-    u.v = take(base, &u, blocks, u.v_rows * TURN_KEYS / 2 * CELL);
-    u.q = take(base, &u, u.cells, TURN_QUERIES * CELL);
-    u.s = (float *)(void *)take(base, &u, TURN_KEYS, TURN_QUERIES * sizeof(float));
-    u.acc = (float *)(void *)take(base, &u, u.v_rows, TURN_QUERIES * sizeof(float));
+    u.k = scratch_part(base, &u.bytes, tiles, TURN_ROWS * u.cells * CELL);
+    u.v = scratch_part(base, &u.bytes, blocks, u.v_rows * TURN_KEYS / 2 * CELL);
+    u.q = scratch_part(base, &u.bytes, u.cells, TURN_QUERIES * CELL);
+    u.s = scratch_part(base, &u.bytes, TURN_KEYS, TURN_QUERIES * sizeof(float));
+    u.acc = scratch_part(base, &u.bytes, u.v_rows, TURN_QUERIES * sizeof(float));
     return u;
 }
 

@@ -5,9 +5,9 @@
 //   t[lane]    = sum of weight levels times x levels, an integer                         vpdpbusd
 //   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
-// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. With several rows, sixteen
-// rows of W go through a stretch of x that stays in L1, before the next stretch; their sums wait in between. The
-// order of the sum is the same for one row as for eight.
+// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row of x reads W from end
+// to end. With several, sixteen rows of W go through a stretch of x that stays in L1, before the next stretch; their
+// sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -19,7 +19,6 @@
 
 enum {
     STRETCH = 1 << 13,     // inputs of all rows that stay in L1
-    CHUNK = 64,            // outputs whose sums are kept
     GROUP = 16,            // outputs that share a stretch
     MANY_INPUTS = 8 << 10, // of 16 bits: 20 KiB
     VECTOR = 64,           // bytes
@@ -152,7 +151,7 @@ ALWAYS_INLINE void step_dots(enum dtype t, int R, const struct levels *l, const 
 }
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
-// a stretch of a row. No branches here: gcc 12 jumps over what only prefetches.
+// a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
 ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
 {
     for (size_t line = 0; line < bytes; line += VECTOR)
@@ -299,7 +298,8 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
     FEW(type, 8)                                                                                   \
     static void few_##type(const struct product_kernels *p, const struct product_job *j)           \
     {                                                                                              \
-        static void (*const of[])(const struct product_kernels *, const struct product_job *) = {  \
+        static void (*const of[KERNEL_FEW_ROWS])(const struct product_kernels *,                   \
+                                                 const struct product_job *) = {                   \
             few_##type##_1, few_##type##_2, few_##type##_3, few_##type##_4,                        \
             few_##type##_5, few_##type##_6, few_##type##_7, few_##type##_8};                       \
         if (j->m > 0)                                                                              \
@@ -313,6 +313,8 @@ TYPE(Q8_0)
 TYPE(Q4_K)
 TYPE(Q5_K)
 TYPE(Q6_K)
+#undef TYPE
+#undef FEW
 
 static void few(const struct product_kernels *p, const struct product_job *j)
 {
