@@ -7,7 +7,7 @@
 
 On a GPU one process trains and every other core makes samples; on CPUs two processes train, with one core each. State lies in
 scratch/train (ignored by git): state.pt and log.jsonl; the same command goes on where it was stopped. With --out, what has been
-learnt is handed over there every 20 seconds (tools/train/deliver.py lists the files).
+learnt is handed over there every 20 seconds (or "save_seconds" of a stage) (tools/train/deliver.py lists the files).
 """
 import argparse
 import json
@@ -76,8 +76,7 @@ def train(o, names, recipe, rank, workers, stop):
         torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every length
         if workers:
             feed.page_lock(workers)
-    short = device == 'cuda' or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if short or o.smoke:
+    if device == 'cuda' or o.smoke or bf16_on_cpu():
         amp = lambda: torch.autocast(device, dtype=torch.bfloat16)
     quick.norms()
     if amp and device == 'cpu':
@@ -105,6 +104,16 @@ def train(o, names, recipe, rank, workers, stop):
     return 0
 
 
+def bf16_on_cpu():
+    """Does this processor multiply pairs of bf16?"""
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8') as f:
+            flags = f.read()
+        return 'avx512_bf16' in flags or 'amx_bf16' in flags
+    except OSError:
+        return False
+
+
 def work(o, names, recipe):
     """One of several processes on CPUs."""
     import torch
@@ -112,15 +121,18 @@ def work(o, names, recipe):
     rank, cores, stop = int(os.environ['RANK']), sorted(os.sched_getaffinity(0)), Stop()
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
     torch.set_num_threads(1)
-    dist.init_process_group('gloo', rank=rank, world_size=int(os.environ['WORLD_SIZE']))
+    ranks = int(os.environ['WORLD_SIZE'])
+    if ranks > 1:
+        dist.init_process_group('gloo', rank=rank, world_size=ranks)
     try:
         return train(o, names, recipe, rank, None, stop)
     finally:
-        dist.destroy_process_group()
+        if ranks > 1:
+            dist.destroy_process_group()
 
 
 def launch(n):
-    """Starts this program n times; each knows its rank."""
+    """Starts this program n times, each with one thread; each knows its rank."""
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
@@ -165,7 +177,7 @@ def main():
         return work(o, names, recipe)
     n_worker = o.workers if o.workers is not None else 2 if o.smoke else len(os.sched_getaffinity(0)) - 1 if o.device == 'cuda' else 0
     n_rank = o.ranks or (2 if o.device == 'cpu' and not n_worker else 1)
-    if n_rank > 1:
+    if o.device == 'cpu' and not n_worker:
         return launch(n_rank)
     workers = None
     if n_worker:

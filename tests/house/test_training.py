@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The training of tools/train without a GPU: samples and the processes that make them (numpy), and, where PyTorch is
 installed, that one step of each stage stays on the device it was given, trains what it should and waits for nothing."""
+import contextlib
 import json
 import os
 import subprocess
@@ -60,6 +61,9 @@ def check_recipe(report):
     report.ok(abs(seconds) < 1e-6 and min(spent) > 5, "the time is shared out to the last second", spent)
     late = train_small.shares(RECIPE, names, names[:-1], 33.0)
     report.ok(late == 33.0, "the last stage gets all that is left", late)
+    for recipe in (MORE, LOOKUP, TWO_CORES):
+        fine = all(set(r["turns"]) == set(r["channels"]) for r in recipe["stages"].values())
+        report.ok(fine and recipe["model"] == RECIPE["model"], "a recipe that goes on has the same model, and every channel its turn")
     bad = [n for recipe in (RECIPE, MORE, LOOKUP) for n, r in recipe["stages"].items()
            if set(r["turns"]) != set(r["channels"]) or set(r["gpu"]["batch"]) != set(r["channels"])]
     report.ok(not bad, "each channel has its turns and its batch on a GPU", bad)
@@ -80,7 +84,7 @@ def check_packing(report, vocab):
               (got, row["kind"]))
     encoder, things = packing.Encoder(quick, 96), [("red", "heart"), ("blue", "cross"), ("red", "star")]
     for answer, begun, wants in (("The heart is red.", False, [0] * 4), ("Yes, the red star moves up and to the left before the blue cross grows.", False,
-                                 [-1] + [2] * 5 + [2] * 4 + [1] * 5), ("There are two red objects.", False, [-1] * 5), ("A) It moves.", True, [-1] * 3)):
+                                 [2] * 10 + [1] * 5), ("There are two red objects.", False, [-1] * 5), ("A) It moves.", True, [-1] * 3)):
         got = encoder.subjects(answer, begun, things)
         ids = quick.encode_raw(answer if begun else packing.text.BLANK + answer)
         words = [len(quick.encode_raw(w if begun and not n else packing.text.BLANK + w)) for n, w in enumerate(answer.split(" "))]
@@ -185,7 +189,7 @@ def fake_device(torch, stages, feed, quick, vocab, loop, recipe):
                 r = stages.recipe_of(recipe, stage, "cuda")
                 stages.set_lora(net, bool(r.get("lora")))
                 for name, c in r["channels"].items():
-                    maker = samples.Maker(c.get("kind", r["kind"]), c, vocab)
+                    maker = samples.Maker(r["kind"], c, vocab)
                     pool = feed.Pool(maker, 4, 2, 2, 1, torch.device("cuda"))
                     records, frames = maker.chunk(np.random.default_rng(0), 4)
                     parts = [records.reshape(-1)] + ([frames.reshape(-1)] if frames is not None else [])
@@ -245,25 +249,29 @@ def check_views(report, torch, feed):
 
 def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
     """Conversations taken apart have the scores of the packed rows, and their gradients."""
-    maker = samples.Maker("chatting", {"frames": 1, "questions": 6, "instructed": 0.5, "lonely": 0.3}, vocab)
-    batch = feed.fixed(maker, *maker.chunk(np.random.default_rng(2), 6), torch.device("cpu"))
-    rows = chatting.Rows(batch, np.random.default_rng(3))
-    begins = (rows.part == 0).sum(1)
-    report.ok(len(set(begins.tolist())) > 2 and int(begins.min()) == 0, "rows with long prefixes, short ones and none", begins)
     stages.set_lora(net, True)
     visual = torch.randn(6, 96, net.llm_size["d_model"], requires_grad=True)
     weights = [p.requires_grad_(True) for n, p in net.lm.named_parameters() if "lm_head" not in n]
 
-    def outcome(scores, at):
+    def some_rows(n, questions, seed):
+        maker = samples.Maker("chatting", {"frames": 1, "questions": questions, "instructed": 0.5, "lonely": 0.3}, vocab)
+        batch = feed.fixed(maker, *maker.chunk(np.random.default_rng(seed), n), torch.device("cpu"))
+        rows = chatting.Rows(batch, np.random.default_rng(3))
+        return rows, (rows.part == 0).sum(1)
+
+    def outcome(rows, scores, at):
         mask = (rows.label >= 0).flatten()
         picked = scores[torch.argsort(at)] if at is not None else scores[mask]
         grads = torch.autograd.grad(picked.square().mean(), [visual] + weights, allow_unused=True)
         return [picked.detach()] + list(grads)
-    sheaved = outcome(*rows.scored(net.lm, visual))
-    rows.sheaved = False
-    pairs = list(zip(sheaved, outcome(*rows.scored(net.lm, visual))))
-    far = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b is not None]
-    report.ok(len(far) > 40 and max(far) < 1e-4, "in sheaves, the same scores and gradients", max(far))
+    for n, questions, seed in ((2, 1, 6), (6, 6, 2)):  # of one conversation each, and of many
+        rows, begins = some_rows(n, questions, seed)
+        report.ok(len(set(begins.tolist())) >= min(n, 3) and (n < 6 or int(begins.min()) == 0), "rows with long prefixes, short ones and none", begins)
+        sheaved = outcome(rows, *rows.scored(net.lm, visual[:n]))
+        rows.sheaved = False
+        pairs = list(zip(sheaved, outcome(rows, *rows.scored(net.lm, visual[:n]))))
+        far = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b is not None]
+        report.ok(len(far) > 40 and max(far) < 1e-4, "in sheaves, the same scores and gradients, %d questions" % questions, max(far))
     from train.sheaves import Sheaves
     some = Sheaves(rows.part.numpy())
     tells = torch.randint(32, 96, (6, 8, samples.MOST_OBJECTS))
@@ -274,7 +282,7 @@ def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
     rows.about, costs = torch.where(rows.label >= 0, 1, -1), []
     for rows.sheaved in (True, False):
         rows.scored(net.lm, visual, tells)
-        costs.append([rows.astray, *torch.autograd.grad(rows.astray, visual)])
+        costs.append([rows.strayed, *torch.autograd.grad(rows.strayed, visual)])
     far = [float((a - b).detach().abs().max() / b.detach().abs().max()) for a, b in zip(*costs)]
     report.ok(1 < float(costs[0][0].detach()) < 9 and max(far) < 1e-4, "attention that looks elsewhere pays the same in sheaves and without", (costs[0][0], far))
     some.point(rows.about, torch.ones(6, samples.MOST_OBJECTS, some.n_prefix, dtype=torch.bool))
@@ -290,25 +298,68 @@ def check_kept(report, torch, feed, vocab):
 
     def look(batch, rng):
         looks.append(len(batch))
-        return batch.frames[:, None].float().mean((3, 4))  # tells clips apart
+        return (batch["n"] % 128)[:, :, None, None].expand(-1, -1, 2, 3).float()  # tells whose they are
     channels = {"clip": {"frames": 2, "batch": 6, "replay": 3, "questions": 2}, "text": {"kind": "reader", "questions": 2, "batch": 5}}
     kept = feed.Kept("chatting", channels, vocab, (1,), torch.device("cpu"), look, 30)
-    seen, steps = [], 60
+    seen, steps, whose = [], 60, True
     for step in range(steps):
         batch = kept.batch("clip", step)
-        seen.append(batch.features.float().flatten(1).sum(1).tolist())
+        seen.append([x.tobytes() for x in batch.records.numpy()])
+        whose = whose and torch.equal(batch.features[:, :, 0, 0].long(), batch["n"] % 128) and np.array_equal(batch.n_host["n"], batch["n"].max(1).values.numpy())
     counts = {}
     for x in sum(seen, []):
         counts[x] = counts.get(x, 0) + 1
     report.ok(all(len(set(x)) == 6 for x in seen), "no clip comes twice in a batch")
     report.ok(sum(looks) == 120 and len(counts) > 100 and max(counts.values()) < 15, "each is looked at once and used three times on average",
               (sum(looks), len(counts), max(counts.values())))
-    report.ok(batch.features.shape == (6, 1, 2, 3) and batch.longest("n") > 0, "records come with features", batch.features.shape)
+    report.ok(whose and batch.features.shape == (6, 1, 2, 3), "records come with their own features", batch.features.shape)
+    looks.clear()
+    spot = feed.Kept("chatting", {"clip": dict(channels["clip"], replay=1)}, vocab, (1,), torch.device("cpu"), look, 30)
+    report.ok(len(spot.batch("clip", 0)) == 6 and looks == [6], "what is used once is not kept", looks)
     text = kept.batch("text", 3)
     report.ok(text.features is None and text.frames is None and len(text) == 5 and text.maker.kind == "reader", "a channel may have its own kind")
     rng, x = np.random.default_rng(4), torch.zeros(3, 1, 40, 40)
     noise = feed.grain(rng, x)
     report.ok(noise.shape == x.shape and 0.9 < float(noise.std()) < 1.1 and not torch.equal(noise[0], noise[1]), "grain is noise, another for each clip")
+
+
+def check_attention(report, torch, quick, plain):
+    q, k, v = (torch.randn(2, 3, n, 8) for n in (5, 7, 7))
+    seen = torch.rand(2, 1, 5, 7) < 0.7
+    seen[..., 0] = True
+    for name, mask, fused in (("none", None, None), ("bool", seen, seen), ("added", torch.zeros(seen.shape).masked_fill(~seen, float("-inf")), seen)):
+        far = float((quick.plain_attention(q, k, v, 0.3, mask) - plain(q, k, v, 0.3, fused)).abs().max())
+        report.ok(far < 1e-5, "attention as plain products is the twin's, mask: %s" % name, far)
+    far = float((quick.plain_attention(k, k, v, 0.3, causal=True) - plain(k, k, v, 0.3, causal=True)).abs().max())
+    report.ok(far < 1e-5, "and causal", far)
+
+
+def check_looking(report, torch, stages, trainer, amp):
+    """Stages whose video transformer does not learn take its features, in both precisions, and leave its weights alone."""
+    for stage, names in (("bind", ("clip",)), ("instruct", ("clip", "image", "text"))):
+        r = stages.recipe_of(TWO_CORES, stage, "cpu", smoke=True)
+        r.update(kept=8)
+        learnt = stages.learns(r["kind"], r)
+        report.ok(not any(learnt(n) for n, _ in trainer.net.named_parameters() if n.startswith("vision_")), "%s: what does not learn is not given" % stage)
+        for trainer.amp in (amp, None):
+            source = trainer.source(r, r["kind"], 0)
+            for name in names:
+                with trainer.amp() if trainer.amp else contextlib.nullcontext():
+                    batch = source.batch(name, 0)
+                    loss = trainer.step(r["kind"], r, batch, np.random.default_rng(1))[0]
+                report.ok(torch.isfinite(loss) and (batch.features is not None) == (name != "text"), "%s, %s, %s" % (stage, name, "bf16" if trainer.amp else "f32"), loss)
+
+
+def check_averager(report, torch, loop):
+    with tempfile.TemporaryDirectory() as top:
+        torch.distributed.init_process_group("gloo", init_method="file://" + os.path.join(top, "store"), rank=0, world_size=1)
+        try:
+            a, b = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+            a.grad = torch.tensor([1.0, 2.0, 3.0])
+            got = loop.Averager([a, b])(0.25, True)
+            report.ok(got == (0.25, True) and a.grad.tolist() == [1.0, 2.0, 3.0] and b.grad is None, "gradients are averaged, what has none rests", got)
+        finally:
+            torch.distributed.destroy_process_group()
 
 
 def check_weights(report, torch, chatting):
@@ -408,6 +459,7 @@ def check_binding(report, torch, binding):
 
 def check_steps(report, vocab):
     try:
+        import reference
         import torch
         import safetensors  # noqa: F401
         from train import binding, chatting, deliver, feed, loop, optimise, quick, stages
@@ -464,6 +516,12 @@ def check_steps(report, vocab):
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
     check_kept(report, torch, feed, vocab)
+    check_attention(report, torch, quick, reference.attention)
+    fused = reference.attention
+    quick.attention_on_cpus()
+    check_looking(report, torch, stages, trainer, amp)
+    reference.attention = fused
+    check_averager(report, torch, loop)
     check_weights(report, torch, chatting)
     check_muon(report, torch, optimise)
     check_binding(report, torch, binding)

@@ -73,7 +73,7 @@ class Rows:
         return (out & there[:, None])[..., :n_prefix]
 
     def watched(self, tells, n_visual, see):
-        """What layer POINTER shows its queries and keys to, where no sheaves are made: leaves the cost in self.astray."""
+        """What layer POINTER shows its queries and keys to, where no sheaves are made: leaves the cost in self.strayed."""
         wanted = self.about >= 0
         places = self.pointed(tells, n_visual, self.length)
         places = places.gather(1, self.about.clamp(min=0)[..., None].expand(-1, -1, self.length))
@@ -82,26 +82,30 @@ class Rows:
             scores = q @ k.transpose(-2, -1)
             scores = scores.masked_fill(~see, float('-inf')) if see.dtype == torch.bool else scores + see
             cost, n = astray(F.softmax(scores, -1), wanted, places)
-            self.astray = cost / n.clamp(min=1)
+            self.strayed = cost / n.clamp(min=1)
         return watch
 
     def scored(self, lm, visual, tells=None):
         """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only. tells: as in pointed(); then
-        self.astray is the cost of attention that looks elsewhere."""
+        self.strayed is the cost of attention that looks elsewhere."""
         if self.sheaved:
             sheaves = Sheaves(self.part.numpy())
             if tells is not None:
                 sheaves.point(self.about, self.pointed(tells, visual.shape[1], sheaves.n_prefix))
             h = sheaved(lm, self.embedded(lm, visual, sheaves.at), self.pos.flatten()[sheaves.at], sheaves)
             if tells is not None:
-                self.astray = sheaves.astray()
+                self.strayed = sheaves.strayed()
             learnt = torch.nonzero((self.label.flatten()[sheaves.at] >= 0) & sheaves.there)[:, 0]
             return lm.head(h.index_select(0, learnt)), sheaves.at[learnt]
         h, see = self.embedded(lm, visual).unflatten(0, self.ids.shape), self.mask()
         if h.dtype == torch.bfloat16:  # a mask that no layer has to convert
             see = torch.zeros_like(see, dtype=h.dtype).masked_fill_(~see, float('-inf'))
-        lm.body.layers[POINTER].watch = None if tells is None else self.watched(tells, visual.shape[1], see)
-        return lm.head(lm(h, self.pos, see)).flatten(0, 1), None
+        pointer = lm.body.layers[min(POINTER, len(lm.body.layers) - 1)]
+        pointer.watch = None if tells is None else self.watched(tells, visual.shape[1], see)
+        try:
+            return lm.head(lm(h, self.pos, see)).flatten(0, 1), None
+        finally:
+            pointer.watch = None
 
     def loss(self, lm, visual=None, recipe=(), tells=None):
         """recipe: the stage's, with the weights of ids (see weights()). visual: as in embedded(). -> mean weighted cross entropy,
@@ -122,14 +126,14 @@ class Rows:
         total = (ce * weight).sum() / weight.sum().clamp(min=1)
         values = dict(loss=total, ce=(ce * answer).sum() / n, token=1 - wrong.sum() / n, answer=right.sum() / asked.sum().clamp(min=1))
         if tells is not None:
-            total, values['astray'] = total + dict(recipe)['point'] * self.astray, self.astray
+            total, values['astray'] = total + dict(recipe)['point'] * self.strayed, self.strayed
         return total, {k: x.detach() for k, x in values.items()}, right
 
 
 def features(net, batch, rng, learn, noisy=True):
     """What the Q-Former looks at: [B, views, S, d_vision]. learn: gradients reach the video transformer."""
     if batch.features is not None:
-        return batch.features
+        return batch.features if torch.is_autocast_enabled(batch.features.device.type) else batch.features.float()
     x = views(batch.frames) if batch.maker.hd else pixels(batch.frames, rng if noisy else None)[:, None]
     b, n = x.shape[:2]
     flat = x.flatten(0, 1)
@@ -163,7 +167,8 @@ def visual(net, batch, rng, learn, noisy=True):
 
 
 def bound(net, rows, batch):
-    """-> loss, {name: value}, rows that tell of each object (in the global view, which is the last): of what the queries of the clip as a whole tell of its objects (binding.py)"""
+    """What the queries of the clip as a whole, the global view, which is the last, tell of its objects (binding.py). -> loss,
+    {name: value}, the queries that tell of each object"""
     return binding.loss(net.bind_heads, rows[:, -net.queries(1).shape[1]:], batch['objects'])
 
 
@@ -174,7 +179,8 @@ def bind(net, batch, rng, learn, noisy=True):
 
 
 def loss(net, batch, rng, learn, noisy=True, recipe=()):
-    """-> loss, {name: value}, right [B,MOST], kind [B,MOST]. "bind" in the recipe: weight of what the queries tell of objects, for clips."""
+    """-> loss, {name: value}, right [B,MOST], kind [B,MOST]. "bind" in the recipe: weight of what the queries tell of
+    objects, for clips. "point", with it: weight of attention that looks elsewhere."""
     rows, weight, told, tells = Rows(batch, rng), dict(recipe).get('bind'), None, None
     seen = visual(net, batch, rng, learn, noisy) if batch.maker.n_frame else None
     if weight and seen is not None and not batch.maker.image:

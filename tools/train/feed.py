@@ -208,7 +208,7 @@ class Inline:
     """Batches made in this process, one after another: what a step sees follows from the seed alone."""
 
     def __init__(self, kind, channels, vocab, seed, device):
-        self.makers = {k: Maker(c.get('kind', kind), c, vocab) for k, c in channels.items()}
+        self.makers = {k: Maker(kind, c, vocab) for k, c in channels.items()}
         self.channels, self.seed, self.device, self.waited = channels, list(seed), device, 0.0
 
     def batch(self, name, step):
@@ -251,7 +251,8 @@ class Shelf:
 
 class Kept(Inline):
     """As Inline, where the video transformer does not learn: what it makes of a clip is kept, and the clip is used `replay` times on
-    average, among `kept` others. look(batch, rng) -> features [n, views, S, d]. Channels without pictures are made on the spot."""
+    average, among `kept` others (the first ones more often, while there are few; after an interruption the shelf is filled anew).
+    look(batch, rng) -> features [n, views, S, d]. Channels without pictures are made on the spot."""
 
     def __init__(self, kind, channels, vocab, seed, device, look, kept):
         super().__init__(kind, channels, vocab, seed, device)
@@ -262,6 +263,11 @@ class Kept(Inline):
         if not maker.n_frame:
             return super().batch(name, step)
         rng, began = np.random.default_rng([*self.seed, step]), time.time()
+        if self.channels[name]['replay'] == 1:
+            made = fixed(maker, *maker.chunk(rng, n), self.device, rng)
+            made.features = self.look(made, rng)
+            self.waited += time.time() - began
+            return made
         while shelf.arrived < 4 * n or shelf.used + n > self.channels[name]['replay'] * shelf.arrived:
             made = fixed(maker, *maker.chunk(rng, KEPT_CHUNK), self.device, rng)
             shelf.put(made, self.look(made, rng))
@@ -278,7 +284,7 @@ class Streamed:
         self.rng = np.random.default_rng([*seed, 1 << 20])
         self.cuda = torch.device(device).type == 'cuda'
         self.side = torch.cuda.Stream(device) if self.cuda else None
-        makers = {k: Maker(c.get('kind', kind), c, vocab) for k, c in channels.items()}
+        makers = {k: Maker(kind, c, vocab) for k, c in channels.items()}
         chunks = {k: chunk_samples(m, workers.slot_bytes) for k, m in makers.items()}
         self.pools = {}
         for k, m in makers.items():

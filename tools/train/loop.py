@@ -31,11 +31,12 @@ def share(used, budget):
 
 
 class Averager:
-    """One all-reduce for all gradients of a step, and for what the processes must agree on: progress, and whether one is to stop."""
+    """One all-reduce for all gradients of a step, for which of them there are (what no process has one for rests, as it would in one), and
+    for what the processes must agree on: progress, and whether one is to stop."""
 
     def __init__(self, params):
         self.params = params
-        self.flat = torch.zeros(sum(p.numel() for p in params) + 2, device=params[0].device)
+        self.flat = torch.zeros(sum(p.numel() for p in params) + len(params) + 2, device=params[0].device)
 
     def __call__(self, progress, stop):
         at = 0
@@ -46,14 +47,15 @@ class Averager:
             else:
                 view.copy_(p.grad.reshape(-1))
             at += p.numel()
-        self.flat[at], self.flat[at + 1] = progress, float(stop)
+        self.flat[at:] = torch.tensor([float(p.grad is not None) for p in self.params] + [progress, float(stop)])
         dist.all_reduce(self.flat)
         self.flat /= dist.get_world_size()
+        *there, progress, stop = self.flat[at:].tolist()
         at = 0
-        for p in self.params:
-            p.grad = self.flat[at:at + p.numel()].view_as(p)
+        for p, known in zip(self.params, there):
+            p.grad = self.flat[at:at + p.numel()].view_as(p) if known else None
             at += p.numel()
-        return float(self.flat[at]), float(self.flat[at + 1]) > 0
+        return progress, stop > 0
 
 
 class Sums:

@@ -19,7 +19,7 @@ import reference_text as text
 EOS = 2
 MOST = 24  # conversations of a row
 FIELDS = (('ids', np.int16), ('pos', np.int16), ('part', np.int8), ('label', np.int16), ('about', np.int8))
-JOINTS = ('and', 'before', 'after', 'while')  # words that begin another clause
+JOINTS = ('and', 'before', 'after', 'while', 'past')  # words that begin another clause
 
 
 class Words(text.BpeTokenizer):
@@ -64,13 +64,13 @@ class Encoder:
             if word in JOINTS:
                 close()
             clause.append(word)
-            if word[-1:] in ('.', ',', ';'):
+            if word[-1:] in ('.', ';') or word[-1:] == ',' and len(clause) > 1:  # "Finally," belongs to what follows
                 close()
         close()
         return out + [-1]
 
     def conversations(self, items, things=()):
-        """[(ids, number of labelled ids at the end, type, subjects of these)]: one for each turn of each item."""
+        """[(ids, number of labelled ids at the end, type, subjects of these)]: one for each turn of each item. Without things no subjects."""
         raw, out = self.tokenizer.encode_raw, []
         for item in items:
             history, begun = [], item.get('answer_prefix') or ''

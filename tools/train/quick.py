@@ -48,7 +48,7 @@ def plain_attention(q, k, v, scale, mask=None, causal=False):
     with torch.autocast(q.device.type, enabled=False):
         s = (q * scale).contiguous() @ k.contiguous().transpose(-2, -1)
         if mask is not None:
-            s = s.masked_fill(~mask, float('-inf'))
+            s = s + mask if mask.is_floating_point() else s.masked_fill(~mask, float('-inf'))
         return F.softmax(s, -1) @ v.contiguous()
 
 

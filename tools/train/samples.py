@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Samples of every kind as arrays of fixed shapes, for the processes that make them and for validation. numpy only.
 
-A channel is one kind of sample of a stage, as recipe.json describes it: "frames" (of a clip; 1 = a picture), "crowds" (share of
+A channel is one kind of sample of a stage, as recipe.json describes it: "kind" (where it is not the stage's), "frames" (of a clip; 1 = a picture), "crowds" (share of
 crowds instead of scenes), "alike" (share of the samples whose scene must have two objects of one colour or of one shape), "views" (3: frames stay at their native size, the HD transform follows where the model is), "questions"
 and "rows" (sets of questions for one clip, used in turn). A record is bytes: the fields of a layout one behind the other.
 """
@@ -89,6 +89,7 @@ class Maker:
     """Makes the samples of one channel."""
 
     def __init__(self, kind, channel, vocab, split='train'):
+        kind = channel.get('kind', kind)
         self.kind, self.c, self.split = kind, channel, split
         self.n_frame, self.hd = channel.get('frames', 0), channel.get('views', 1) == 3
         self.image = self.n_frame == 1

@@ -42,7 +42,9 @@ class Sheaves:
             conversations += [(e - s, b, s) for s, e in zip(edges[:-1], edges[1:]) if row[s] > 0]
         conversations.sort()
         self.bundles = []
-        for some in np.array_split(np.array(conversations, dtype=np.int64).reshape(-1, 3), min(count, len(conversations))):
+        for some in np.array_split(np.array(conversations, dtype=np.int64).reshape(-1, 3), max(1, min(count, len(conversations)))):
+            if not len(some):
+                continue
             n, row, start = some.T
             reach = np.arange(n.max())
             at.append(np.where(reach < n[:, None], start[:, None] + reach + part.shape[1] * row[:, None], -1))
@@ -50,7 +52,7 @@ class Sheaves:
         flat = np.concatenate([x.reshape(-1) for x in at])
         self.at = torch.from_numpy(np.maximum(flat, 0))
         self.there = torch.from_numpy(flat >= 0)
-        self.n_row, self.begins = n_row, torch.from_numpy(begins)
+        self.n_row = n_row
         self.pointers, self.costs = None, []
 
     def point(self, about, places):
@@ -63,8 +65,8 @@ class Sheaves:
             self.pointers.append((subject >= 0, places[row[:, None], subject.clamp(min=0)]))
             end += n * length
 
-    def astray(self):
-        """Mean of astray() over all that is pointed at."""
+    def strayed(self):
+        """Mean cost of astray() over all that is pointed at."""
         return sum(c for c, _ in self.costs) / sum(n for _, n in self.costs).clamp(min=1)
 
     def masks(self, group, dtype):
@@ -74,8 +76,9 @@ class Sheaves:
         out = [down(torch.ones(p, p, dtype=torch.bool).tril()).repeat(group, 1)]
         for n, length, _, begins in self.bundles:
             own = torch.ones(length, length, dtype=torch.bool).tril().repeat(group, 1)
-            own = own[None].expand(n if (begins < p).any() else 1, -1, -1)
-            seen = (torch.arange(p) < torch.from_numpy(begins)[:len(own), None]) if len(own) > 1 else torch.ones(1, p, dtype=torch.bool)
+            shorter = bool((begins < p).any())
+            own = own[None].expand(n if shorter else 1, -1, -1)
+            seen = torch.arange(p) < torch.from_numpy(begins)[:, None] if shorter else torch.ones(1, p, dtype=torch.bool)
             out.append(down(torch.cat([seen[:, None].expand(-1, group * length, -1), own], 2))[:, None])
         return out
 
@@ -84,14 +87,14 @@ class Sheaves:
         n_kv, group, d = q.shape[1:]
         p, end = self.n_prefix, self.n_row * self.n_prefix
         asks = lambda n, m, here: q[here].view(n, m, n_kv, group, d).permute(0, 2, 3, 1, 4).reshape(n, n_kv, group * m, d)
-        tells = lambda t, n, m, here: t[here].view(n, m, n_kv, d).transpose(1, 2)
+        keys = lambda t, n, m, here: t[here].view(n, m, n_kv, d).transpose(1, 2)
         back = lambda y, n, m: y.view(n, n_kv, group, m, d).permute(0, 3, 1, 2, 4).reshape(n * m, n_kv * group * d)
         here = slice(0, end)
-        kp, vp = (tells(t, self.n_row, p, here).contiguous() for t in (k, v))
+        kp, vp = (keys(t, self.n_row, p, here).contiguous() for t in (k, v))
         out = [back(F.softmax(asks(self.n_row, p, here) @ kp.transpose(-2, -1) + masks[0], -1) @ vp, self.n_row, p)]
         for which, ((n, length, row, _), mask) in enumerate(zip(self.bundles, masks[1:])):
             here = slice(end, end + n * length)
-            ks, vs = (torch.cat([prefix.index_select(0, row), tells(t, n, length, here)], 2) for prefix, t in ((kp, k), (vp, v)))
+            ks, vs = (torch.cat([prefix.index_select(0, row), keys(t, n, length, here)], 2) for prefix, t in ((kp, k), (vp, v)))
             share = F.softmax(asks(n, length, here) @ ks.transpose(-2, -1) + mask, -1)
             if pointing and self.pointers:
                 self.costs.append(astray(share.view(n, n_kv, group, length, -1)[:, :, 0, :, :p], *self.pointers[which]))
@@ -127,5 +130,5 @@ def sheaved(lm, h, pos, sheaves):
     cos, sin = (t.repeat(1, lm.c['n_head'] + lm.c['n_kv']) for t in reference.rope_table(pos, lm.c['d_head'], lm.c['theta'], h.dtype))
     masks = sheaves.masks(lm.c['n_head'] // lm.c['n_kv'], h.dtype)
     for i, m in enumerate(lm.body.layers):
-        h = layer(m, h, cos, sin, sheaves, masks, i == POINTER)
+        h = layer(m, h, cos, sin, sheaves, masks, i == min(POINTER, len(lm.body.layers) - 1))
     return lm.body.norm(h)

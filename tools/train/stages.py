@@ -145,6 +145,7 @@ def set_lora(net, on):
 def learns(kind, r):
     """Which parameters a stage of this recipe trains, by name. "base": the language model's own weights beside LoRA."""
     lora, dropped = r.get('lora'), ('project_down', 'see_heads', 'align_heads') + (() if kind == 'bind' or r.get('bind') else ('bind_heads',))
+    dropped += () if r.get('vision', True) else ('vision_',)
     if kind == 'encoder':
         return lambda name: name.startswith(('vision_encoder', 'vision_layernorm', 'see_heads'))
     if kind == 'reader':
@@ -162,7 +163,7 @@ def recipe_of(recipe, stage, device, smoke=False):
     over = r.pop('gpu', {})
     if device == 'cuda':
         r.update({k: v for k, v in over.items() if k != 'batch'})
-        r['channels'] = {k: dict(c, batch=over['batch'][k]) for k, c in r['channels'].items()}
+        r['channels'] = {k: dict(c, batch=over.get('batch', {}).get(k, c['batch'])) for k, c in r['channels'].items()}
     if smoke:
         r.update(steps=2 * len(set(r['turns'])), log_seconds=0.0)
         r['channels'] = {k: dict(c, batch=2) for k, c in r['channels'].items()}
@@ -196,7 +197,7 @@ class Trainer:
 
     def source(self, r, kind, order):
         seed = (self.recipe['seed'], order, self.rank)
-        if self.workers is None and r.get('kept') and not r.get('vision', True):
+        if self.workers is None and self.device.type == 'cpu' and r.get('kept') and not r.get('vision', True):
             return feed.Kept(kind, r['channels'], self.vocab, seed, self.device, self.look, r['kept'])
         if self.workers is None:
             return feed.Inline(kind, r['channels'], self.vocab, seed, self.device)
@@ -265,7 +266,7 @@ class Trainer:
         for i, (name, c) in enumerate(sorted(r['channels'].items())):
             if name not in r.get('checking', r['channels']):
                 continue
-            maker = Maker(c.get('kind', kind), dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
+            maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
             rng, size = np.random.default_rng([VALIDATION_SEED, i]), min(n, 8 if maker.hd else 32)
             for _ in range(-(-n // size)):
                 out.append((name, maker.n_frame in (0, 8), feed.fixed(maker, *maker.chunk(rng, size), self.device)))

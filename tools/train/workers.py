@@ -40,7 +40,7 @@ def work(number, link, memory, slot_bytes, vocab):
             message = link.recv()
             if message[0] == 'stage':
                 _, serial, kind, channels, seed = message
-                makers = {k: (Maker(c.get('kind', kind), c, vocab), n) for k, (c, n) in channels.items()}
+                makers = {k: (Maker(kind, c, vocab), n) for k, (c, n) in channels.items()}
                 rng = np.random.default_rng([*seed, number])
                 continue
             _, slot, name = message
