@@ -14,7 +14,7 @@ case $program in
 esac
 cd "$(dirname "$0")/.." || exit 1
 video=examples/videos/demo.mp4
-first='Describe the action step by step.'
+first='Explain to me step by step what happens.'
 second='What happens at the end?'
 release=OpenGVLab/InternVideo2_chat_8B_HD
 

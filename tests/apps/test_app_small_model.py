@@ -134,7 +134,7 @@ for q in rows:
         wrong.append("%s: %s" % (q["id"], answers))
 if rows:
     tap.ok(len(wrong) <= 1, "answers about the example videos are right, all but one at most, captions aside", "\n".join(wrong))
-    r = run("chat", "-q", "--json", "--video", DEMO, "-p", "Describe the action step by step.", "-p", "What happens at the end?")
+    r = run("chat", "-q", "--json", "--video", DEMO, "-p", "Explain to me step by step what happens.", "-p", "What happens at the end?")
     said = [json.loads(line)["response"] for line in r.out.splitlines()] if r.code == 0 else [""]
     steps = next((q["turns"][0] for q in rows if q["video"] == "demo.mp4" and q["type"] == "steps"), None)
     tap.ok(steps and len(said) == 2 and scoring.is_right(said[0], steps), "what make demo shows is right", said)
