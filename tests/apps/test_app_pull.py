@@ -463,12 +463,13 @@ def no_space():
         subprocess.run(["umount", small], check=False)
 
 
-def reads(pid, path):
-    """Whether the process has the file open, or has ended."""
+def reads(p, path):
+    """Has a process a file open, or has it ended? While it is being started its files may not be listed."""
     try:
-        return any(os.path.realpath("/proc/%d/fd/%s" % (pid, n)) == path for n in os.listdir("/proc/%d/fd" % pid))
+        names = os.listdir("/proc/%d/fd" % p.pid)
     except OSError:
-        return True
+        names = []
+    return p.poll() is not None or any(os.path.realpath("/proc/%d/fd/%s" % (p.pid, n)) == path for n in names)
 
 
 @case
@@ -508,7 +509,7 @@ def local_dir():
         with open(sparse, "wb") as f:
             f.truncate(3 << 30)
         p = subprocess.Popen([program.IVCHAT, "pull", huge, "--local-dir", into], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=program.environment(hub.environment(home)))
-        wait_for(lambda: reads(p.pid, sparse))
+        wait_for(lambda: reads(p, sparse))
         begun = time.monotonic()
         p.send_signal(signal.SIGTERM)
         yield p.wait() == 143 and time.monotonic() - begun < 1, "SIGTERM while a file is checked: " + key, "%s after %.1f s" % (p.returncode, time.monotonic() - begun)
