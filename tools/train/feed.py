@@ -121,8 +121,8 @@ def views(x):
         return torch.stack([x[..., :SIZE], x[..., SIZE:], narrowed(x)], 1)
 
 
-def kept(maker):
-    """Shape and dtype in which frames are kept."""
+def pool_form(maker):
+    """Shape and dtype of frames in a pool."""
     t = maker.n_frame
     return ((t, 3, SIZE, 2 * SIZE), torch.float16) if maker.hd else ((t, SIZE, SIZE, 3), torch.uint8)
 
@@ -141,7 +141,7 @@ class Pool:
         self.records = torch.zeros(n, maker.layout.size // 8, dtype=WORDS, device=device)
         self.frames = None
         if maker.n_frame:
-            shape, dtype = kept(maker)
+            shape, dtype = pool_form(maker)
             self.frames = torch.zeros(n, *shape, dtype=dtype, device=device)
         self.host = {k: np.zeros(n, np.int64) for k in ('n', 'n_text') if k in maker.layout.at}
         self.ready = np.zeros(self.n_chunk, bool)
@@ -288,7 +288,7 @@ class Streamed:
         chunks = {k: chunk_samples(m, workers.slot_bytes) for k, m in makers.items()}
         self.pools = {}
         for k, m in makers.items():
-            c, shape = channels[k], kept(m) if m.n_frame else None
+            c, shape = channels[k], pool_form(m) if m.n_frame else None
             size = m.layout.size + (int(np.prod(shape[0])) * shape[1].itemsize if shape else 0)
             often = turns.count(k) / len(turns)
             n_chunk = min(int(memory / len(makers) / size), 64 * c['batch']) // chunks[k]

@@ -16,10 +16,17 @@ def whole(m):
     return torch.addmm(m.weight, m.lora_B['default'].weight, m.lora_A['default'].weight, alpha=m.scale) if m.scale else m.weight
 
 
+def feed_forward(m, h):
+    """The second half of an LlmLayer of the Mistral kind."""
+    f = m.mlp
+    gate, up = F.linear(m.post_attention_layernorm(h), torch.cat([whole(f.gate_proj), whole(f.up_proj)])).chunk(2, -1)
+    return h + F.linear(F.silu(gate) * up, whole(f.down_proj))
+
+
 def layer_of(m, h, cos, sin, mask, cache=None):
     """LlmLayer of the Mistral kind without a cache, in fewer operators: products that read the same rows are one. m.watch, if there is
     one, is shown the scaled queries of the first head of each key head, and these keys."""
-    c, a, f, (b, l, _) = m.c, m.self_attn, m.mlp, h.shape
+    c, a, (b, l, _) = m.c, m.self_attn, h.shape
     n = c['n_head'], c['n_kv']
     y = F.linear(m.input_layernorm(h), torch.cat([whole(a.q_proj), whole(a.k_proj), whole(a.v_proj)])).view(b, l, -1, c['d_head'])
     qk = reference.rope(y[:, :, :n[0] + n[1]], cos, sin).transpose(1, 2)
@@ -29,8 +36,7 @@ def layer_of(m, h, cos, sin, mask, cache=None):
         m.watch(q[:, ::n[0] // n[1]] * c['d_head'] ** -0.5, k[:, ::n[0] // n[1]])
     y = reference.attention(q, k, v, c['d_head'] ** -0.5, mask, causal=mask is None and l > 1)
     h = h + F.linear(y.transpose(1, 2).reshape(b, l, -1), whole(a.o_proj))
-    gate, up = F.linear(m.post_attention_layernorm(h), torch.cat([whole(f.gate_proj), whole(f.up_proj)])).chunk(2, -1)
-    return h + F.linear(F.silu(gate) * up, whole(f.down_proj))
+    return feed_forward(m, h)
 
 
 def layers(net):

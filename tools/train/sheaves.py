@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import reference
-from train.quick import whole
+from train.quick import feed_forward, whole
 
 SHEAVES = 4
 POINTER = 2  # the layer that looks objects up
@@ -67,6 +67,8 @@ class Sheaves:
 
     def strayed(self):
         """Mean cost of astray() over all that is pointed at."""
+        if not self.costs:  # no conversation at all
+            return torch.zeros(())
         return sum(c for c, _ in self.costs) / sum(n for _, n in self.costs).clamp(min=1)
 
     def masks(self, group, dtype):
@@ -110,7 +112,7 @@ def halves(w, d):
 
 def layer(m, h, cos, sin, sheaves, masks, pointing):
     """cos, sin [N, (n_head + n_kv) * d_head / 2]: the same for every head, so that RoPE works on whole rows"""
-    c, a, f = m.c, m.self_attn, m.mlp
+    c, a = m.c, m.self_attn
     n_q, n_kv, d = c['n_head'], c['n_kv'], c['d_head']
     q, k = halves(whole(a.q_proj) * d ** -0.5, d), halves(whole(a.k_proj), d)
     y = F.linear(m.input_layernorm(h), torch.cat([torch.cat([q, k], 1).reshape(-1, h.shape[1]), whole(a.v_proj)]))
@@ -121,8 +123,7 @@ def layer(m, h, cos, sin, sheaves, masks, pointing):
         heads = torch.stack([left.view(len(h), -1, d // 2), right.view(len(h), -1, d // 2)], 2).view(len(h), n_q + n_kv, d)
         y = sheaves.attend(heads[:, :n_q].view(len(h), n_kv, -1, d), heads[:, n_q:], v.view(len(h), n_kv, d), masks, pointing)
     h = h + F.linear(y, whole(a.o_proj))
-    gate, up = F.linear(m.post_attention_layernorm(h), torch.cat([whole(f.gate_proj), whole(f.up_proj)])).chunk(2, -1)
-    return h + F.linear(F.silu(gate) * up, whole(f.down_proj))
+    return feed_forward(m, h)
 
 
 def sheaved(lm, h, pos, sheaves):
