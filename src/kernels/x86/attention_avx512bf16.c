@@ -19,13 +19,13 @@
 #include "kernels/cells_lanes.h"
 #include "kernels/exp_lanes.h"
 #include "kernels/scratch_part.h"
+#include "kernels/x86/attention_lanes.h"
 
 #include <math.h>
 
 enum {
     TURN_ROWS = 11,             // of a tile: keys, or channels
     TURN_KEYS = 16 * TURN_ROWS, // of a block; their scores stay in L1
-    TURN_QUERIES = 2 * LANES,   // of a tile
     CELL = 4,                   // bytes: two of bf16
     TURN_AHEAD = 16,            // rows of V asked for early: they lie pages apart
 };
@@ -33,9 +33,9 @@ enum {
 struct turn_parts {
     uint8_t *k;   // [k_rows / 11, cells, 11] cells of two channels
     uint8_t *v;   // [blocks, v_rows / 11, TURN_KEYS / 2, 11] cells of two keys
-    uint8_t *q;   // [cells, TURN_QUERIES] the queries' panel
-    float *s;     // [TURN_KEYS, TURN_QUERIES] scores, then cells of probabilities from its start on
-    float *acc;   // [v_rows, TURN_QUERIES]
+    uint8_t *q;   // [cells, TILE_QUERIES] the queries' panel
+    float *s;     // [TURN_KEYS, TILE_QUERIES] scores, then cells of probabilities from its start on
+    float *acc;   // [v_rows, TILE_QUERIES]
     size_t cells; // of a row of keys or queries
     size_t v_rows;
     size_t bytes;
@@ -49,9 +49,9 @@ static struct turn_parts parts_of(const struct attention_job *j, uint8_t *base)
     u.v_rows = div_up(j->d, TURN_ROWS) * TURN_ROWS;
     u.k = scratch_part(base, &u.bytes, tiles, TURN_ROWS * u.cells * CELL);
     u.v = scratch_part(base, &u.bytes, blocks, u.v_rows * TURN_KEYS / 2 * CELL);
-    u.q = scratch_part(base, &u.bytes, u.cells, TURN_QUERIES * CELL);
-    u.s = scratch_part(base, &u.bytes, TURN_KEYS, TURN_QUERIES * sizeof(float));
-    u.acc = scratch_part(base, &u.bytes, u.v_rows, TURN_QUERIES * sizeof(float));
+    u.q = scratch_part(base, &u.bytes, u.cells, TILE_QUERIES * CELL);
+    u.s = scratch_part(base, &u.bytes, TURN_KEYS, TILE_QUERIES * sizeof(float));
+    u.acc = scratch_part(base, &u.bytes, u.v_rows, TILE_QUERIES * sizeof(float));
     return u;
 }
 
@@ -85,13 +85,6 @@ ALWAYS_INLINE void store_cells(uint8_t *to, size_t step, const float *x, size_t 
             if (s < some)
                 lanes_store_n(to + s * step, r[s], stored);
     }
-}
-
-static void ask_rows(const float *x, size_t stride, size_t n, size_t d)
-{
-    for (size_t i = 0; i < n; i++)
-        for (size_t c = 0; c < d; c += LANES)
-            __builtin_prefetch(x + i * stride + c, 0, 2);
 }
 
 static void pack_keys(const struct attention_job *j, const struct turn_parts *u)
@@ -255,31 +248,6 @@ ALWAYS_INLINE void values(const struct turn_parts *u, const uint8_t *v, size_t n
     }
 }
 
-// Queries [i, i + n) of head h from acc, over the totals.
-ALWAYS_INLINE void results(const struct attention_job *j, const struct turn_parts *u, size_t i,
-                           size_t h, size_t n, lanes total0, lanes total1, const int C)
-{
-    for (int c = 0; c < C; c++) {
-        const lanes one = lanes_div(lanes_set(1.0f), c == 0 ? total0 : total1);
-        size_t from = (size_t)c * LANES, rows = min_size(LANES, n - from);
-        float *y = j->y + (i + from) * j->y_stride + h * j->d;
-        for (size_t o = 0; o < j->d; o += LANES) {
-            size_t some = min_size(LANES, j->d - o);
-            const float *acc = u->acc + o * LANES * (size_t)C + from;
-            lanes r[LANES];
-#pragma GCC unroll 16
-            for (size_t q = 0; q < LANES; q++)
-                r[q] = q < some ? lanes_mul(lanes_load(acc + q * LANES * (size_t)C), one)
-                                : lanes_zero();
-            lanes_transpose(r);
-#pragma GCC unroll 16
-            for (size_t q = 0; q < LANES; q++)
-                if (q < rows)
-                    lanes_store_n(y + q * j->y_stride + o, r[q], some);
-        }
-    }
-}
-
 ALWAYS_INLINE void attend(const struct attention_job *j, const struct turn_parts *u, size_t i,
                           size_t h, size_t n, const int C)
 {
@@ -299,17 +267,7 @@ ALWAYS_INLINE void attend(const struct attention_job *j, const struct turn_parts
         probabilities(u, keys, &a0, &a1, C);
         values(u, u->v + k / 2 * u->v_rows * CELL, keys, old0, old1, C);
     }
-    results(j, u, i, h, n, a0.total, a1.total, C);
-}
-
-// What the tile at query i writes and the next one reads, rows pages apart.
-static void ask_queries(const struct attention_job *j, size_t i, size_t h)
-{
-    size_t next = min_size(i + TURN_QUERIES, j->n_q), end = min_size(next + TURN_QUERIES, j->n_q);
-    for (size_t q = i; q < next; q++)
-        for (size_t c = 0; c < j->d; c += LANES)
-            __builtin_prefetch(j->y + q * j->y_stride + h * j->d + c, 1, 2);
-    ask_rows(j->q + next * j->q_stride + h * j->d, j->q_stride, end - next, j->d);
+    tile_results(j, u->acc, i, h, n, a0.total, a1.total, C);
 }
 
 static bool turned(const struct attention_job *j)
@@ -337,8 +295,8 @@ void attention_avx512bf16(const struct product_kernels *p, const struct attentio
     pack_keys(j, &u);
     pack_values(j, &u);
     for (size_t h = 0; h < j->group; h++)
-        for (size_t i = 0; i < j->n_q; i += TURN_QUERIES) {
-            size_t n = min_size(TURN_QUERIES, j->n_q - i);
+        for (size_t i = 0; i < j->n_q; i += TILE_QUERIES) {
+            size_t n = min_size(TILE_QUERIES, j->n_q - i);
             ask_queries(j, i, h);
             if (n > LANES)
                 attend(j, &u, i, h, n, 2);

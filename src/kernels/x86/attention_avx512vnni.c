@@ -15,10 +15,15 @@
 #include "kernels/x86/lanes_avx512.h"
 #include "kernels/x86/tiers_blocks.h"
 
+#include <assert.h>
+
 #include "kernels/attention_int8.h"
 #include "kernels/exp_lanes.h"
+#include "kernels/x86/attention_lanes.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+static_assert((size_t)LEVEL_QUERIES == (size_t)TILE_QUERIES, "one tile of queries");
 
 enum {
     MEAN_VECTORS = 6, // of channels whose mean is in registers
@@ -362,28 +367,6 @@ ALWAYS_INLINE void join_block(lanes *max, lanes *total, lanes a, lanes here, lan
     *max = now;
 }
 
-// Rows [i, i + n) of head h from acc, over the totals.
-ALWAYS_INLINE void results(const struct attention_job *j, const struct level_parts *u, size_t i,
-                           size_t h, size_t n, lanes total0, lanes total1, const int C)
-{
-    for (int c = 0; c < C; c++) {
-        const lanes one = lanes_div(lanes_set(1.0f), c == 0 ? total0 : total1);
-        size_t from = (size_t)c * LANES, rows = from < n ? min_size(LANES, n - from) : 0;
-        float *y = j->y + (i + from) * j->y_stride + h * j->d;
-        for (size_t o = 0; o < j->d; o += LANES) {
-            size_t some = min_size(LANES, j->d - o);
-            lanes r[LANES];
-            for (size_t q = 0; q < LANES; q++)
-                r[q] = q < some
-                           ? lanes_mul(lanes_load(u->acc + (o + q) * LANES * (size_t)C + from), one)
-                           : lanes_zero();
-            lanes_transpose(r);
-            for (size_t q = 0; q < rows; q++)
-                lanes_store_n(y + q * j->y_stride + o, r[q], some);
-        }
-    }
-}
-
 ALWAYS_INLINE void attend(const struct attention_job *j, const struct level_parts *u, size_t i,
                           size_t h, size_t n, const int C)
 {
@@ -408,19 +391,7 @@ ALWAYS_INLINE void attend(const struct attention_job *j, const struct level_part
         }
         values(u, b, keys, old0, old1, by0, by1, C);
     }
-    results(j, u, i, h, n, total0, total1, C);
-}
-
-// What the tile at query i writes and the next one reads, rows pages apart.
-static void bring(const struct attention_job *j, size_t i, size_t h)
-{
-    size_t next = min_size(i + LEVEL_QUERIES, j->n_q), end = min_size(next + LEVEL_QUERIES, j->n_q);
-    for (size_t q = i; q < next; q++)
-        for (size_t c = 0; c < j->d; c += LANES)
-            __builtin_prefetch(j->y + q * j->y_stride + h * j->d + c, 1, 2);
-    for (size_t q = next; q < end; q++)
-        for (size_t c = 0; c < j->d; c += LANES)
-            __builtin_prefetch(j->q + q * j->q_stride + h * j->d + c, 0, 2);
+    tile_results(j, u->acc, i, h, n, total0, total1, C);
 }
 
 void attention_avx512vnni(const struct product_kernels *p, const struct attention_job *j,
@@ -435,7 +406,7 @@ void attention_avx512vnni(const struct product_kernels *p, const struct attentio
     for (size_t h = 0; h < j->group; h++)
         for (size_t i = 0; i < j->n_q; i += LEVEL_QUERIES) {
             size_t n = min_size(LEVEL_QUERIES, j->n_q - i);
-            bring(j, i, h);
+            ask_queries(j, i, h);
             if (n > LANES)
                 attend(j, &u, i, h, n, 2);
             else
