@@ -2,7 +2,7 @@
 // Few rows times weights in blocks, plain C: the witness, and the definition of the levels that every tier must
 // give to the bit (dots_parts.h). Weights count as they are stored; all that is rounded is x.
 //
-// Easy to get wrong: a level is rounded from value * (32512 / max), not from value / step, which differ in the last
+// Easy to get wrong: a level is rounded from value * (most / max), not from value / step, which differ in the last
 // bit of f32; the half of 256 goes up, whatever the sign, so `low` is in [-128, 127].
 #include "kernels/dots_parts.h"
 #include "kernels/tiers.h"
@@ -10,59 +10,109 @@
 #include "base/size.h"
 #include "tensor/blocks.h"
 
+enum { EACH = 16 }; // inputs that lie together
+
 // Adding and taking away 1.5 * 2^23 leaves the nearest integer, ties to even.
-static int32_t level(float v, float inverse)
+static int32_t level(float v, struct dots_scale s)
 {
     const float magic = 12582912.0f;
-    return (int32_t)(v * inverse + magic - magic);
+    return s.inverse != 0 ? (int32_t)(v * s.inverse + magic - magic) : 0;
 }
 
-// Inputs [at, at + n) of lane l, n <= 16.
-static void prepare_lane(struct dots_block *to, size_t l, const float *x, size_t n)
+// Inputs [i, i + EACH) of x [k], zeros behind its end; returns the bits of the largest of them and `top`.
+static uint32_t inputs_at(float v[EACH], const float *x, size_t k, size_t i, uint32_t top)
 {
-    uint32_t top = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t q = 0; q < EACH; q++) {
         uint32_t u;
-        memcpy(&u, &x[i], sizeof u);
+        v[q] = i + q < k ? x[i + q] : 0;
+        memcpy(&u, &v[q], sizeof u);
         u &= 0x7fffffff;
         top = u > top ? u : top;
     }
-    struct dots_scale s = dots_scale_of(top);
-    int32_t all = 0, highs = 0;
-    for (size_t i = 0; i < n; i++) {
-        int32_t q = s.inverse != 0 ? level(x[i], s.inverse) : 0;
-        int32_t high = (q + 128 + (1 << 20)) / 256 - (1 << 12); // rounded down
-        size_t at = i / 4 * 64 + 4 * l + i % 4;
-        to->high[at] = (int8_t)high;
-        to->low[at] = (int8_t)(q - 256 * high);
-        all += q;
-        highs += high;
+    return top;
+}
+
+static void prepare_bytes(struct dots_bytes *to, const float *x, size_t k, size_t from)
+{
+    for (size_t g = 0; g < DOTS_LANES; g++) {
+        size_t l = dots_lane(g);
+        float sum[2];
+        for (size_t h = 0; h < 2; h++) {
+            float v[EACH];
+            uint32_t top = inputs_at(v, x, k, from + 2 * EACH * g + EACH * h, 0);
+            struct dots_scale s = dots_scale_of(top, DOTS_TOP);
+            int32_t all = 0;
+            for (size_t i = 0; i < EACH; i++) {
+                int32_t q = level(v[i], s);
+                to->level[(4 * h + i / 4) * 64 + 4 * l + i % 4] = (int8_t)q;
+                all += q;
+            }
+            to->step[h][l] = s.step;
+            sum[h] = s.step * (float)all;
+        }
+        to->sum[l] = sum[0] + sum[1];
     }
-    to->step[l] = s.step;
-    to->sum[l] = s.step * 256.0f * (float)highs;
-    to->base[l] = -128 * all;
+}
+
+// A run of them and its steps.
+static void prepare_wide(struct dots_wide *to, float *step, const float *x, size_t k, size_t from)
+{
+    enum { N = DOTS_RUN / DOTS_WIDE };
+    for (size_t lane = 0; lane < DOTS_LANES; lane++) {
+        size_t l = dots_lane_wide(lane);
+        float v[N][EACH];
+        uint32_t top = 0;
+        for (size_t b = 0; b < N; b++)
+            top = inputs_at(v[b], x, k, from + DOTS_WIDE * b + EACH * lane, top);
+        struct dots_scale s = dots_scale_of(top, DOTS_TOP_WIDE);
+        step[l] = s.step;
+        for (size_t b = 0; b < N; b++) {
+            int32_t all = 0;
+            for (size_t i = 0; i < EACH; i++) {
+                int32_t q = level(v[b][i], s);
+                int32_t high = (q + 128 + (1 << 20)) / 256 - (1 << 12); // rounded down
+                size_t at = i / 4 * 64 + 4 * l + i % 4;
+                to[b].high[at] = (int8_t)high;
+                to[b].low[at] = (int8_t)(q - 256 * high);
+                all += q;
+            }
+            to[b].base[l] = -128 * all;
+        }
+    }
 }
 
 static void prepare_ref(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
                         size_t m, size_t k)
 {
     size_t bytes = product_x_stride(p, k);
-    for (size_t r = 0; r < m; r++) {
+    for (size_t r = 0; r < m; r++, x += x_stride) {
         uint8_t *row = (uint8_t *)dst + r * bytes;
-        struct dots_block *to = (struct dots_block *)(void *)row;
+        struct dots_bytes *narrow = (struct dots_bytes *)(void *)row;
+        struct dots_wide *wide = (struct dots_wide *)(void *)(row + dots_wide_at(k));
+        float *step = (float *)(void *)(row + dots_steps_at(k));
         memset(row, 0, bytes);
-        for (size_t i = 0; i < k; i += DOTS_LANES)
-            prepare_lane(&to[i / DOTS_BLOCK], i % DOTS_BLOCK / DOTS_LANES, x + r * x_stride + i,
-                         min_size(DOTS_LANES, k - i));
+        for (size_t i = 0; i < round_up(k, DOTS_RUN); i += DOTS_BYTES)
+            prepare_bytes(narrow++, x, k, i);
+        for (size_t i = 0; i < k; i += DOTS_RUN, wide += DOTS_RUN / DOTS_WIDE, step += DOTS_LANES)
+            prepare_wide(wide, step, x, k, i);
     }
 }
 
-static double value_at(const struct dots_block *x, size_t i, bool bytes)
+// Input i of a prepared row of k.
+static double value_at(const void *row, size_t k, size_t i, bool bytes)
 {
-    x += i / DOTS_BLOCK;
-    i %= DOTS_BLOCK;
-    size_t l = i / DOTS_LANES, at = i % DOTS_LANES / 4 * 64 + 4 * l + i % 4;
-    return (double)x->step[l] * (256 * x->high[at] + (bytes ? 0 : x->low[at]));
+    if (bytes) {
+        const struct dots_bytes *x = (const struct dots_bytes *)row + i / DOTS_BYTES;
+        size_t l = dots_lane(i % DOTS_BYTES / 32), h = i % 32 / EACH;
+        size_t at = (4 * h + i % EACH / 4) * 64 + 4 * l + i % 4;
+        return (double)x->step[h][l] * x->level[at];
+    }
+    const uint8_t *at_wide = (const uint8_t *)row + dots_wide_at(k);
+    const uint8_t *at_steps = (const uint8_t *)row + dots_steps_at(k);
+    const struct dots_wide *x = (const struct dots_wide *)(const void *)at_wide + i / DOTS_WIDE;
+    const float *step = (const float *)(const void *)at_steps + i / DOTS_RUN * DOTS_LANES;
+    size_t l = dots_lane_wide(i % DOTS_WIDE / EACH), at = i % EACH / 4 * 64 + 4 * l + i % 4;
+    return (double)step[l] * (256 * x->high[at] + x->low[at]);
 }
 
 static void few_ref(const struct product_kernels *p, const struct product_job *j)
@@ -79,7 +129,7 @@ static void few_ref(const struct product_kernels *p, const struct product_job *j
             for (size_t i = 0; i < j->k; i += block, row += block_bytes) {
                 dtype_to_f32(w, row, j->w_type, block);
                 for (size_t q = 0; q < block; q++)
-                    sum += (double)w[q] * value_at(x, i + q, dots_in_bytes(j->w_type));
+                    sum += (double)w[q] * value_at(x, j->k, i + q, dots_in_bytes(j->w_type));
             }
             float *y = &j->y[r * j->y_stride + o];
             *y = (float)(j->add ? (double)*y + sum : sum);
@@ -89,8 +139,8 @@ static void few_ref(const struct product_kernels *p, const struct product_job *j
 
 void dots_set_ref(struct product_kernels *p)
 {
-    p->x_elem = sizeof(struct dots_block);
-    p->x_block = DOTS_BLOCK;
+    p->x_elem = DOTS_RUN_BYTES;
+    p->x_block = DOTS_RUN;
     p->panel = 1;
     p->prepare = prepare_ref;
     p->few = few_ref;

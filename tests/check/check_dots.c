@@ -29,20 +29,48 @@ static bool is_new(size_t i)
 
 // ---- prepared rows
 
-static void same_block(const struct dots_block *got, const struct dots_block *want,
-                       enum cpu_tier tier, size_t k)
+static void same_levels(const void *got, const void *want, size_t n, enum cpu_tier tier, size_t k)
 {
-    if (memcmp(got->high, want->high, sizeof got->high) != 0 ||
-        memcmp(got->low, want->low, sizeof got->low) != 0 ||
-        memcmp(got->base, want->base, sizeof got->base) != 0)
+    if (memcmp(got, want, n) != 0)
         fail_msg("%s k %zu: levels differ", cpu_tier_name(tier), k);
-    for (size_t l = 0; l < DOTS_LANES; l++) {
-        float a[2] = {got->step[l], got->sum[l]}, b[2] = {want->step[l], want->sum[l]};
-        if (memcmp(a, b, sizeof a) != 0 && !(isnan(a[0]) && isnan(b[0]) && isnan(a[1])))
-            fail_msg("%s k %zu lane %zu: step %.9g, sum %.9g, expected %.9g, %.9g",
-                     cpu_tier_name(tier), k, l, (double)a[0], (double)a[1], (double)b[0],
-                     (double)b[1]);
+}
+
+// The same bits, or both NaN.
+static void same_floats(const float *got, const float *want, size_t n, enum cpu_tier tier, size_t k)
+{
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&got[i], &want[i], sizeof *got) != 0 && !(isnan(got[i]) && isnan(want[i])))
+            fail_msg("%s k %zu: step or sum %zu is %.9g, expected %.9g", cpu_tier_name(tier), k, i,
+                     (double)got[i], (double)want[i]);
+}
+
+static const struct dots_bytes *bytes_of(const void *row)
+{
+    return row;
+}
+
+static const struct dots_wide *wide_of(const void *row, size_t k)
+{
+    return (const void *)((const char *)row + dots_wide_at(k));
+}
+
+static const float *steps_of(const void *row, size_t k)
+{
+    return (const void *)((const char *)row + dots_steps_at(k));
+}
+
+static void same_row(const void *got, const void *want, enum cpu_tier tier, size_t k)
+{
+    size_t runs = div_up(k, DOTS_RUN);
+    for (size_t b = 0; b < DOTS_RUN / DOTS_BYTES * runs; b++) {
+        const struct dots_bytes *g = bytes_of(got) + b, *w = bytes_of(want) + b;
+        same_levels(g->level, w->level, sizeof g->level, tier, k);
+        same_floats(g->step[0], w->step[0], 2 * DOTS_LANES, tier, k);
+        same_floats(g->sum, w->sum, DOTS_LANES, tier, k);
     }
+    same_levels(wide_of(got, k), wide_of(want, k),
+                DOTS_RUN / DOTS_WIDE * runs * sizeof(struct dots_wide), tier, k);
+    same_floats(steps_of(got, k), steps_of(want, k), DOTS_LANES * runs, tier, k);
 }
 
 static void same_rows(const struct guarded *x, size_t m, size_t k)
@@ -55,10 +83,7 @@ static void same_rows(const struct guarded *x, size_t m, size_t k)
         memset(got.data, 0xa5, got.bytes);
         all.k[i].dots.prepare(&all.k[i].dots, got.data, (float *)x->data, k, m, k);
         for (size_t r = 0; r < m; r++)
-            for (size_t b = 0; b < div_up(k, DOTS_BLOCK); b++)
-                same_block((struct dots_block *)(void *)((char *)got.data + r * bytes) + b,
-                           (struct dots_block *)(void *)((char *)want.data + r * bytes) + b,
-                           all.k[i].tier, k);
+            same_row((char *)got.data + r * bytes, (char *)want.data + r * bytes, all.k[i].tier, k);
         assert_true(guarded_intact(&got));
         guarded_free(&got);
     }
@@ -69,7 +94,7 @@ static void prepared_rows(void **state)
 {
     (void)state;
     struct rng r = {31};
-    for (size_t k = 0; k < 3 * DOTS_BLOCK + 20; k++)
+    for (size_t k = 0; k < 2 * DOTS_RUN + 20; k += k < 600 ? 1 : 7)
         for (int d = 0; d < DATA_N; d++) {
             size_t m = 1 + k % 3;
             struct guarded x = guarded_new(m * k * sizeof(float), sizeof(float));
@@ -88,26 +113,59 @@ static void prepared_rows(void **state)
 }
 
 // The definition on its own: what levels stand for is the value, within half a step and what three roundings of f32
-// make of 32512 steps; in 8 bits within half of 256 steps, or half a step more where the lower bits said so.
-#define NEAR (0.5 + 3 * EPS * 32512)
-static void lane_is_near(const struct dots_block *b, size_t l, const float *x)
+// make of the largest level.
+#define NEAR(top) (0.5 + 3 * EPS * (top))
+
+static float largest(const float *x, size_t n, float most)
 {
-    double sum = 0, step = (double)b->step[l];
-    float most = 0; // (gcc 12 for arm64 does not survive a largest double of floats)
-    int32_t base = 0;
-    for (size_t i = 0; i < DOTS_LANES; i++)
+    for (size_t i = 0; i < n; i++) // (gcc 12 for arm64 does not survive a largest double of floats)
         most = fmaxf(most, fabsf(x[i]));
-    assert_true(fabs(step - (double)most / 32512) <= 2 * EPS * step);
-    for (size_t i = 0; i < DOTS_LANES; i++) {
-        size_t at = i / 4 * 64 + 4 * l + i % 4;
-        int high = 256 * b->high[at], level = high + b->low[at];
-        assert_true(fabs((double)x[i] - step * level) <= NEAR * step);
-        assert_true(fabs((double)x[i] - step * high) <= (0.5 + 1.0 / 256) * 256 * step);
-        base -= 128 * level;
-        sum += step * high;
+    return most;
+}
+
+static void step_is_near(double step, float most, double top)
+{
+    assert_true(fabs(step - (double)most / top) <= 2 * EPS * step);
+}
+
+// Inputs 32 g .. 32 g + 31, which are those at x.
+static void bytes_are_near(const struct dots_bytes *b, size_t g, const float *x)
+{
+    size_t l = dots_lane(g);
+    double sum = 0, size = 0;
+    for (size_t h = 0; h < 2; h++, x += 16) {
+        double step = (double)b->step[h][l];
+        step_is_near(step, largest(x, 16, 0), 127);
+        for (size_t i = 0; i < 16; i++) {
+            int level = b->level[64 * (4 * h + i / 4) + 4 * l + i % 4];
+            assert_true(fabs((double)x[i] - step * level) <= NEAR(127) * step);
+            sum += step * level;
+            size += step * abs(level);
+        }
     }
-    assert_int_equal(base, b->base[l]);
-    assert_true(fabs(sum - (double)b->sum[l]) <= 2 * EPS * fabs(sum));
+    assert_true(fabs(sum - (double)b->sum[l]) <= 3 * EPS * size);
+}
+
+// Inputs 16 i .. 16 i + 15 of the four blocks of a run at x.
+static void wide_are_near(const struct dots_wide *b, const float *steps, size_t lane,
+                          const float *x)
+{
+    size_t l = dots_lane_wide(lane);
+    double step = (double)steps[l];
+    float most = 0;
+    for (size_t at = 16 * lane; at < DOTS_RUN; at += DOTS_WIDE)
+        most = largest(x + at, 16, most);
+    step_is_near(step, most, 32512);
+    for (size_t at = 16 * lane; at < DOTS_RUN; at += DOTS_WIDE, b++) {
+        int32_t base = 0;
+        for (size_t i = 0; i < 16; i++) {
+            size_t byte = i / 4 * 64 + 4 * l + i % 4;
+            int level = 256 * b->high[byte] + b->low[byte];
+            assert_true(fabs((double)x[at + i] - step * level) <= NEAR(32512) * step);
+            base -= 128 * level;
+        }
+        assert_int_equal(base, b->base[l]);
+    }
 }
 
 static void levels_are_near(void **state)
@@ -116,13 +174,14 @@ static void levels_are_near(void **state)
     struct rng r = {32};
     const struct product_kernels *p = &all.k[0].dots;
     for (int run = 0; run < 200; run++) {
-        float x[DOTS_BLOCK];
-        _Alignas(64) uint8_t row[sizeof(struct dots_block) + 64];
-        data_fill(&r, DATA_RANDOM, x, DOTS_BLOCK);
-        p->prepare(p, row, x, DOTS_BLOCK, 1, DOTS_BLOCK);
-        const struct dots_block *b = (const void *)row;
+        float x[DOTS_RUN];
+        _Alignas(64) uint8_t row[DOTS_RUN_BYTES + 64];
+        data_fill(&r, DATA_RANDOM, x, DOTS_RUN);
+        p->prepare(p, row, x, DOTS_RUN, 1, DOTS_RUN);
+        for (size_t g = 0; g < DOTS_RUN / 32; g++)
+            bytes_are_near(bytes_of(row) + g / 16, g % 16, x + 32 * g);
         for (size_t l = 0; l < DOTS_LANES; l++)
-            lane_is_near(b, l, x + 16 * l);
+            wide_are_near(wide_of(row, DOTS_RUN), steps_of(row, DOTS_RUN), l, x);
     }
 }
 
@@ -185,25 +244,37 @@ struct expected {
     double value, rounding, size;
 };
 
+// The largest of the inputs that share a step with inputs i .. i + 15.
+static double top_of(const struct task *a, const float *x, size_t i)
+{
+    float top = 0;
+    if (dots_in_bytes(a->t))
+        return (double)largest(x + i, 16, top);
+    for (size_t at = i / DOTS_RUN * DOTS_RUN + i % DOTS_WIDE;
+         at < a->k && at / DOTS_RUN == i / DOTS_RUN; at += DOTS_WIDE)
+        top = largest(x + at, 16, top);
+    return (double)top;
+}
+
 static struct expected expect(const struct task *a, size_t r, size_t o)
 {
     struct expected e = {0};
     const float *x = (const float *)a->x.data + r * a->k, *w = a->plain + o * a->k;
-    const double half = dots_in_bytes(a->t) ? (0.5 + 1.0 / 256) / 127 : NEAR / 32512;
+    const double half = dots_in_bytes(a->t) ? NEAR(127) / 127 : NEAR(32512) / 32512;
     size_t block = dtype_block(a->t);
     for (size_t b = 0; b < a->k; b += block) {
         double most = 0;
         for (size_t i = b; i < b + block; i++)
             most = fmax(most, fabs((double)w[i]));
-        for (size_t l = b; l < b + block; l += DOTS_LANES) {
+        for (size_t l = b; l < b + block; l += 16) {
             double top = 0, weights = 0;
-            for (size_t i = l; i < l + DOTS_LANES; i++) {
+            for (size_t i = l; i < l + 16; i++) {
                 e.value += (double)x[i] * (double)w[i];
                 top = fmax(top, fabs((double)x[i]));
                 weights += fabs((double)w[i]);
             }
-            e.rounding += half * top * weights;
-            e.size += DOTS_LANES * top * most;
+            e.rounding += half * top_of(a, x, l) * weights;
+            e.size += 16 * top * most;
         }
     }
     return e;
@@ -255,7 +326,7 @@ static void every_length(void **state)
     struct rng r = {33};
     for (enum dtype t = DT_Q4_0; t < DT_N; t++)
         for (size_t m = 0; m <= KERNEL_FEW_ROWS; m++)
-            for (size_t blocks = 0; blocks <= (dtype_block(t) == BLOCK_SUPER ? 6 : 27); blocks++) {
+            for (size_t blocks = 0; blocks <= (dtype_block(t) == BLOCK_SUPER ? 6 : 37); blocks++) {
                 struct task a = task_new(&r, m, (m + blocks) % 4 + (blocks == 5 ? 17 : 0),
                                          blocks * dtype_block(t), t);
                 check_task(&a);

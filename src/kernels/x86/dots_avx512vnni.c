@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Dot products of few rows with weights in blocks in AVX512-VNNI, at the speed of memory.
 //
-//   levels of 256 weights, 4 vectors; 16 weights of a group to a lane (dots_levels.h)    once for up to 8 rows of x
-//   t[lane]    = sum of weight levels times x levels, an integer                         vpdpbusd
-//   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
+//   levels of 512 or 256 weights, those of a lane with one scale (dots_levels.h)    once for up to 8 rows of x
+//   t[lane]    = sum of weight levels times x levels, an integer                    vpdpbusd
+//   sum[lane] += scale[lane] * sum of step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
 // Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row of x reads W from end
 // to end. With several, sixteen rows of W go through a stretch of x that stays in L1, before the next stretch; their
 // sums wait in between. The order of the sum is the same for one row as for eight.
+//
+// What counts with eight rows is how many instructions multiply, since two of those start in a cycle, while moves, sums
+// and conversions have units of their own. So both halves of a lane share the multiplication by the weights' scale, and
+// the steps of 16 bits come in once in a run of 1024 inputs.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -18,74 +22,134 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 13,     // inputs of all rows that stay in L1
+    STRETCH = 1 << 14,     // inputs of all rows that stay in L1, in 8 bits; half as many in 16
     GROUP = 16,            // outputs that share a stretch
-    MANY_INPUTS = 8 << 10, // of 16 bits: 20 KiB
+    MANY_INPUTS = 8 << 10, // of 16 bits: 18 KiB
     VECTOR = 64,           // bytes
-    AHEAD = 8 << 10,       // bytes of W asked for ahead of one row of x ...
+    AHEAD = 10 << 10,      // bytes of W asked for ahead of one row of x ...
     AHEAD_LESS = 5 << 10,  // ... that takes most of L1 itself
     FAR = 16 << 10,        // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
+    RUN_WIDE = DOTS_RUN / DOTS_WIDE,
+    MAX_STEP = 16 * sizeof(struct block_q5_0), // of all types
 };
 
 // ---- x
 
-// 256 inputs at x, the rest of them zeros.
-static void prepare_block(struct dots_block *to, const float *x, size_t n)
+// A step for each lane from the largest values' bits, and what to multiply with; in `none` all levels are 0.
+static struct dots_steps {
+    __m512 step, inverse;
+    __mmask16 none;
+} steps_of(__m512i top, float most)
+{
+    __mmask16 bad = _mm512_cmpge_epu32_mask(top, _mm512_set1_epi32(0x7f800000));
+    __mmask16 none = bad | _mm512_cmplt_epu32_mask(top, _mm512_set1_epi32(17 << 23));
+    const __m512 size = _mm512_castsi512_ps(top), all = _mm512_set1_ps(most);
+    __m512 step = _mm512_maskz_div_ps((__mmask16)~none, size, all);
+    return (struct dots_steps){_mm512_mask_mov_ps(step, bad, _mm512_set1_ps(NAN)),
+                               _mm512_maskz_div_ps((__mmask16)~none, all, size), none};
+}
+
+// Sixteen inputs from `from` + `gap` * i on into lane at(i) of the vectors, zeros behind the k of x; returns the bits of
+// the largest in each lane, or of top.
+ALWAYS_INLINE __m512i load_lanes(__m512 v[DOTS_LANES], size_t (*at)(size_t), const float *x,
+                                 size_t k, size_t from, size_t gap, __m512i top)
 {
     const __m512i unsign = _mm512_set1_epi32(0x7fffffff);
-    __m512 v[DOTS_LANES];
 #pragma GCC unroll 16
     for (size_t i = 0; i < DOTS_LANES; i++) {
-        size_t at = min_size(i * LANES, n);
-        v[i] = lanes_load_n(x + at, min_size(LANES, n - at));
+        size_t first = min_size(from + gap * i, k);
+        v[at(i)] = lanes_load_n(x + first, min_size(LANES, k - first));
     }
-    lanes_transpose(v); // now input i of every lane
-    __m512i top = _mm512_setzero_si512();
+    lanes_transpose(v);
 #pragma GCC unroll 16
     for (size_t i = 0; i < DOTS_LANES; i++)
         top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_castps_si512(v[i]), unsign));
-    __mmask16 bad = _mm512_cmpge_epu32_mask(top, _mm512_set1_epi32(0x7f800000));
-    __mmask16 none = bad | _mm512_cmplt_epu32_mask(top, _mm512_set1_epi32(17 << 23));
-    const __m512 most = _mm512_set1_ps(DOTS_TOP), size = _mm512_castsi512_ps(top);
-    __m512 step = _mm512_maskz_div_ps((__mmask16)~none, size, most);
-    __m512 inverse = _mm512_maskz_div_ps((__mmask16)~none, most, size);
-    step = _mm512_mask_mov_ps(step, bad, _mm512_set1_ps(NAN));
-    __m512i all = _mm512_setzero_si512(), highs = all;
-    const __m512i byte = _mm512_set1_epi32(0xff);
+    return top;
+}
+
+ALWAYS_INLINE __m512i level(__m512 v, struct dots_steps s)
+{
+    return _mm512_cvtps_epi32(_mm512_maskz_mul_ps((__mmask16)~s.none, v, s.inverse));
+}
+
+// q's lowest byte as byte `at` of bytes.
+ALWAYS_INLINE __m512i put_byte(__m512i bytes, __m512i q, unsigned at)
+{
+    q = _mm512_and_si512(q, _mm512_set1_epi32(0xff));
+    return _mm512_or_si512(bytes, _mm512_slli_epi32(q, 8 * at));
+}
+
+static void prepare_bytes(struct dots_bytes *to, const float *x, size_t k, size_t from)
+{
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t h = 0; h < 2; h++) {
+        __m512 v[DOTS_LANES];
+        __m512i top = load_lanes(v, dots_lane, x, k, from + 16 * h, 32, _mm512_setzero_si512());
+        struct dots_steps s = steps_of(top, DOTS_TOP);
+        __m512i all = _mm512_setzero_si512();
 #pragma GCC unroll 4
-    for (size_t j = 0; j < 4; j++) {
-        __m512i high = _mm512_setzero_si512(), low = high;
+        for (size_t j = 0; j < 4; j++) {
+            __m512i levels = _mm512_setzero_si512();
 #pragma GCC unroll 4
-        for (unsigned b = 0; b < 4; b++) {
-            __m512 scaled = _mm512_maskz_mul_ps((__mmask16)~none, v[4 * j + b], inverse);
-            __m512i q = _mm512_cvtps_epi32(scaled);
-            __m512i h = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(128)), 8);
-            all = _mm512_add_epi32(all, q);
-            highs = _mm512_add_epi32(highs, h);
-            high = _mm512_or_si512(high, _mm512_slli_epi32(_mm512_and_si512(h, byte), 8 * b));
-            low = _mm512_or_si512(low, _mm512_slli_epi32(_mm512_and_si512(q, byte), 8 * b));
+            for (unsigned b = 0; b < 4; b++) {
+                __m512i q = level(v[4 * j + b], s);
+                all = _mm512_add_epi32(all, q);
+                levels = put_byte(levels, q, b);
+            }
+            _mm512_store_si512(to->level + (4 * h + j) * VECTOR, levels);
         }
-        _mm512_store_si512(to->high + j * VECTOR, high);
-        _mm512_store_si512(to->low + j * VECTOR, low);
+        _mm512_store_ps(to->step[h], s.step);
+        __m512 part = _mm512_mul_ps(s.step, _mm512_cvtepi32_ps(all));
+        sum = h == 0 ? part : _mm512_add_ps(sum, part);
     }
-    _mm512_store_ps(to->step, step);
-    __m512 wide = _mm512_mul_ps(step, _mm512_set1_ps(256));
-    _mm512_store_ps(to->sum, _mm512_mul_ps(wide, _mm512_cvtepi32_ps(highs)));
-    _mm512_store_si512(to->base,
-                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
+    _mm512_store_ps(to->sum, sum);
+}
+
+static void prepare_wide(struct dots_wide *to, float *step, const float *x, size_t k, size_t from)
+{
+    __m512 v[RUN_WIDE][DOTS_LANES];
+    __m512i top = _mm512_setzero_si512();
+    for (size_t b = 0; b < RUN_WIDE; b++)
+        top = load_lanes(v[b], dots_lane_wide, x, k, from + b * DOTS_WIDE, 16, top);
+    struct dots_steps s = steps_of(top, DOTS_TOP_WIDE);
+    _mm512_store_ps(step, s.step);
+    for (size_t b = 0; b < RUN_WIDE; b++, to++) {
+        __m512i all = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+            __m512i high = _mm512_setzero_si512(), low = high;
+#pragma GCC unroll 4
+            for (unsigned i = 0; i < 4; i++) {
+                __m512i q = level(v[b][4 * j + i], s);
+                all = _mm512_add_epi32(all, q);
+                low = put_byte(low, q, i);
+                q = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(128)), 8);
+                high = put_byte(high, q, i);
+            }
+            _mm512_store_si512(to->high + j * VECTOR, high);
+            _mm512_store_si512(to->low + j * VECTOR, low);
+        }
+        _mm512_store_si512(to->base,
+                           _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
+    }
 }
 
 static void prepare(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
                     size_t m, size_t k)
 {
-    size_t bytes = product_x_stride(p, k);
+    size_t bytes = product_x_stride(p, k), end = dots_steps_at(k);
     for (size_t r = 0; r < m; r++, x += x_stride) {
         uint8_t *row = (uint8_t *)dst + r * bytes;
-        struct dots_block *to = (struct dots_block *)(void *)row;
-        for (size_t i = 0; i < k; i += DOTS_BLOCK, to++)
-            prepare_block(to, x + i, min_size(DOTS_BLOCK, k - i));
-        memset(to, 0, bytes - (size_t)((uint8_t *)to - row));
+        struct dots_bytes *narrow = (struct dots_bytes *)(void *)row;
+        struct dots_wide *wide = (struct dots_wide *)(void *)(row + dots_wide_at(k));
+        float *step = (float *)(void *)(row + end);
+        for (size_t i = 0; i < k; i += DOTS_RUN, wide += RUN_WIDE, step += DOTS_LANES) {
+            prepare_bytes(narrow++, x, k, i);
+            prepare_bytes(narrow++, x, k, i + DOTS_BYTES);
+            prepare_wide(wide, step, x, k, i);
+        }
+        memset(step, 0, bytes - (size_t)((uint8_t *)step - row));
     }
 }
 
@@ -105,50 +169,57 @@ ALWAYS_INLINE __m512i dot_first(__m512i w, __m512i x)
     return sum;
 }
 
-ALWAYS_INLINE __m512 step_add(enum dtype t, const struct levels *l, const struct dots_block *x,
-                              __m512i dot, __m512 step, __m512 sum)
+// d += part j of x times vector j of l, e the same with k.
+#define PARTS(d, e, start, part, v0, v1, v2, v3)                                                   \
+    do {                                                                                           \
+        __m512i x0 = _mm512_load_si512(part), x1 = _mm512_load_si512(part + VECTOR);               \
+        __m512i x2 = _mm512_load_si512(part + 2 * VECTOR);                                         \
+        __m512i x3 = _mm512_load_si512(part + 3 * VECTOR);                                         \
+        d = start(d, l->v0, x0), e = R > 1 ? start(e, k->v0, x0) : e;                              \
+        d = dot_add(d, l->v1, x1), e = R > 1 ? dot_add(e, k->v1, x1) : e;                          \
+        d = dot_add(d, l->v2, x2), e = R > 1 ? dot_add(e, k->v2, x2) : e;                          \
+        d = dot_add(d, l->v3, x3), e = R > 1 ? dot_add(e, k->v3, x3) : e;                          \
+    } while (0)
+#define FIRST(d, v, x) dot_first(v, x)
+
+// Adds 512 weights of R rows of W times those of x to a and b.
+ALWAYS_INLINE void step_bytes_dots(int R, const struct levels *l, const struct levels *k,
+                                   const struct dots_bytes *x, __m512 *a, __m512 *b)
 {
-    __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), step);
-    if (!dots_in_bytes(t))
-        return _mm512_fmadd_ps(l->scale, v, sum);
-    __m512 base = _mm512_mul_ps(l->base, _mm512_load_ps(x->sum));
-    return _mm512_add_ps(sum, _mm512_fmsub_ps(l->scale, v, base));
+    __m512i d = _mm512_setzero_si512(), e = d;
+    PARTS(d, e, FIRST, x->level, v0, v1, v2, v3);
+    __m512 step = _mm512_load_ps(x->step[0]);
+    __m512 u = _mm512_mul_ps(_mm512_cvtepi32_ps(d), step), v = u;
+    if (R > 1)
+        v = _mm512_mul_ps(_mm512_cvtepi32_ps(e), step);
+    PARTS(d, e, FIRST, x->level + 4 * VECTOR, v4, v5, v6, v7);
+    step = _mm512_load_ps(x->step[1]);
+    u = _mm512_fmadd_ps(_mm512_cvtepi32_ps(d), step, u);
+    const __m512 sum = _mm512_load_ps(x->sum);
+    *a = _mm512_fnmadd_ps(l->base, sum, _mm512_fmadd_ps(l->scale, u, *a));
+    if (R > 1) {
+        v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(e), step, v);
+        *b = _mm512_fnmadd_ps(k->base, sum, _mm512_fmadd_ps(k->scale, v, *b));
+    }
 }
 
-// Adds 256 weights of R rows of W times those of x to a and b.
-ALWAYS_INLINE void step_dots(enum dtype t, int R, const struct levels *l, const struct levels *k,
-                             const struct dots_block *x, __m512 *a, __m512 *b)
+// The same of 256 weights and wide levels, without their step.
+ALWAYS_INLINE void step_wide_dots(int R, const struct levels *l, const struct levels *k,
+                                  const struct dots_wide *x, __m512 *a, __m512 *b)
 {
-#define ADD(to, v, part, first) to = first ? dot_first(v, part) : dot_add(to, v, part)
-#define BOTH(i, plane, first)                                                                      \
-    do {                                                                                           \
-        __m512i part = _mm512_load_si512(x->plane + (i)*VECTOR);                                   \
-        ADD(d, l->v##i, part, first);                                                              \
-        if (R > 1)                                                                                 \
-            ADD(e, k->v##i, part, first);                                                          \
-    } while (0)
     __m512i d = _mm512_setzero_si512(), e = d;
-    BOTH(0, high, true);
-    BOTH(1, high, false);
-    BOTH(2, high, false);
-    BOTH(3, high, false);
-    if (!dots_in_bytes(t)) {
-        const __m512i base = _mm512_load_si512(x->base);
-        d = _mm512_add_epi32(_mm512_slli_epi32(d, 8), base);
-        if (R > 1)
-            e = _mm512_add_epi32(_mm512_slli_epi32(e, 8), base);
-        BOTH(0, low, false);
-        BOTH(1, low, false);
-        BOTH(2, low, false);
-        BOTH(3, low, false);
-    }
-#undef BOTH
-#undef ADD
-    const __m512 step = _mm512_load_ps(x->step);
-    *a = step_add(t, l, x, d, step, *a);
+    PARTS(d, e, FIRST, x->high, v0, v1, v2, v3);
+    const __m512i base = _mm512_load_si512(x->base);
+    d = _mm512_add_epi32(_mm512_slli_epi32(d, 8), base);
     if (R > 1)
-        *b = step_add(t, k, x, e, step, *b);
+        e = _mm512_add_epi32(_mm512_slli_epi32(e, 8), base);
+    PARTS(d, e, dot_add, x->low, v0, v1, v2, v3);
+    *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
+    if (R > 1)
+        *b = _mm512_fmadd_ps(k->scale, _mm512_cvtepi32_ps(e), *b);
 }
+#undef FIRST
+#undef PARTS
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
@@ -164,25 +235,40 @@ ALWAYS_INLINE void bring_l2(const uint8_t *w, size_t ahead, size_t bytes)
         __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
 }
 
-// The last n < 256 weights of a row, zeros behind them.
+// The last n weights of a row, less than a step, with zeros behind them.
 ALWAYS_INLINE void rest_of(uint8_t *to, enum dtype t, const uint8_t *w, size_t n)
 {
     memset(to, 0, step_bytes(t));
-    memcpy(to, w, n / BLOCK_SMALL * block_bytes(t));
+    memcpy(to, w, n / (is_super(t) ? BLOCK_SUPER : BLOCK_SMALL) * block_bytes(t));
 }
 
-// sum[row of x] += n inputs of a row of W times M rows of x, x_row bytes apart; with R == 2 also sum[8 + row] of the
-// next row of W, w_row bytes behind it.
-ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const uint8_t *w,
-                        size_t w_row, const uint8_t *x, size_t x_row, size_t n)
+// n inputs of R (one or two) rows of W from w on, w_row bytes apart, and of M rows of x, x_row bytes apart.
+struct piece {
+    const uint8_t *w;
+    size_t w_row;
+    const uint8_t *far; // what to bring to L2 meanwhile, as many bytes as this is
+    const uint8_t *x;
+    const float *step; // of the wide levels, rows x_row bytes apart
+    size_t x_row, n;
+};
+
+// sum[row of x] += the products of a piece; with R == 2 also sum[8 + row] of the next row of W.
+ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const struct piece *p)
 {
-    const size_t bytes = step_bytes(t), rest = is_super(t) ? 0 : n % DOTS_BLOCK;
-    uint8_t last[2][8 * sizeof(struct block_q8_0)];
-    for (size_t r = 0; rest > 0 && r < (size_t)R; r++)
-        rest_of(last[r], t, w + r * w_row + n / DOTS_BLOCK * bytes, rest);
-    struct levels l, k;
-    __m512 a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
+    const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
+    const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
+    const size_t x_step = dots_in_bytes(t) ? sizeof(struct dots_bytes) : sizeof(struct dots_wide);
+    // one row reads W from end to end: straight into L1, and as far ahead as leaves x there
+    const size_t ahead = dots_in_bytes(t) || p->n < MANY_INPUTS ? AHEAD : AHEAD_LESS;
+    const bool held =
+        dots_in_bytes(t) ? M <= 2 : true; // sums in registers; else those are for levels
+    uint8_t last[2][MAX_STEP];
+    for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
+        rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
+    const uint8_t *w = p->w, *far = p->far, *x = p->x;
     const uint8_t *x3 = M > 3 ? x + 3 * x_row : x, *x6 = M > 6 ? x + 6 * x_row : x;
+    size_t w_row = p->w_row;
+    __m512 a[KERNEL_FEW_ROWS], b[KERNEL_FEW_ROWS];
 #define ROWS(what)                                                                                 \
     do {                                                                                           \
         what(0, x);                                                                                \
@@ -194,52 +280,107 @@ ALWAYS_INLINE void dots(float sum[][LANES], enum dtype t, int M, int R, const ui
         what(6, x6);                                                                               \
         what(7, x6 + x_row);                                                                       \
     } while (0)
+#define ZERO(r, x) a[r] = b[r] = _mm512_setzero_ps()
 #define LOAD(r, x)                                                                                 \
-    a##r = M > r ? _mm512_load_ps(sum[r]) : _mm512_setzero_ps();                                   \
-    b##r = M > r && R > 1 ? _mm512_load_ps(sum[8 + r]) : _mm512_setzero_ps()
+    if (M > r) {                                                                                   \
+        a[r] = _mm512_load_ps(sum[r]);                                                             \
+        b[r] = R > 1 ? _mm512_load_ps(sum[8 + r]) : a[r];                                          \
+    }
 #define STORE(r, x)                                                                                \
-    if (M > r)                                                                                     \
-        _mm512_store_ps(sum[r], a##r);                                                             \
-    if (M > r && R > 1)                                                                            \
-    _mm512_store_ps(sum[8 + r], b##r)
+    if (M > r) {                                                                                   \
+        _mm512_store_ps(sum[r], a[r]);                                                             \
+        if (R > 1)                                                                                 \
+            _mm512_store_ps(sum[8 + r], b[r]);                                                     \
+    }
+#define ADD_RUN(r, x)                                                                              \
+    if (M > r) {                                                                                   \
+        const __m512 by = _mm512_load_ps((const void *)((const uint8_t *)step + r * x_row));       \
+        _mm512_store_ps(sum[r], _mm512_fmadd_ps(a[r], by, _mm512_load_ps(sum[r])));                \
+        if (R > 1)                                                                                 \
+            _mm512_store_ps(sum[8 + r], _mm512_fmadd_ps(b[r], by, _mm512_load_ps(sum[8 + r])));    \
+    }
 #define DOT(r, x)                                                                                  \
-    if (M > r)                                                                                     \
-    step_dots(t, R, &l, &k, (const void *)(x), &a##r, &b##r)
-    // one row reads W from end to end: straight into L1, and as far ahead as leaves x there
-    const size_t ahead = dots_in_bytes(t) || n < MANY_INPUTS ? AHEAD : AHEAD_LESS;
-    ROWS(LOAD);
-    // a second time with the rest: the steps are most of what there is to compile
-    for (bool more = true; more;) {
-        for (; n >= DOTS_BLOCK; n -= DOTS_BLOCK) {
+    if (M > r) {                                                                                   \
+        if (!held)                                                                                 \
+            LOAD(r, x)                                                                             \
+        if (dots_in_bytes(t))                                                                      \
+            step_bytes_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                           \
+        else                                                                                       \
+            step_wide_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                            \
+        if (!held)                                                                                 \
+            STORE(r, x)                                                                            \
+    }
+    const float *step = p->step;
+    ROWS(ZERO);
+    if (held && dots_in_bytes(t))
+        ROWS(LOAD);
+    for (size_t i = 0; i < n_step;) {
+        size_t end = dots_in_bytes(t) ? n_step : min_size(i + RUN_WIDE, n_step);
+        for (; i < end; i++) {
+            struct levels l, k;
             if (M == 1) {
                 bring_l1(w, ahead, bytes);
-                if (n % FAR_STEP == 0) // whose page nobody has looked up yet
+                if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
                     bring_l2(w, FAR, 1);
             } else {
-                bring_l2(w, GROUP * w_row, bytes);
+                bring_l2(far, 0, (size_t)R * bytes);
                 bring_l1(w, 2 * w_row, bytes);
-                bring_l2(w + w_row, GROUP * w_row, bytes);
                 bring_l1(w + w_row, 2 * w_row, bytes);
+                far += (size_t)R * bytes;
+            }
+            if (i == whole) {
+                w = last[0];
+                w_row = sizeof last[0];
             }
             levels_of(&l, t, w);
             if (R > 1)
                 levels_of(&k, t, w + w_row);
             ROWS(DOT);
             w += bytes;
-            x += sizeof(struct dots_block);
-            x3 += sizeof(struct dots_block);
-            x6 += sizeof(struct dots_block);
+            x += x_step;
+            x3 += x_step;
+            x6 += x_step;
         }
-        more = !is_super(t) && n > 0;
-        n = DOTS_BLOCK;
-        w = last[0];
-        w_row = sizeof last[0];
+        if (!dots_in_bytes(t)) {
+            ROWS(ADD_RUN);
+            ROWS(ZERO);
+            step += DOTS_LANES;
+        }
     }
-    ROWS(STORE);
+    if (held && dots_in_bytes(t))
+        ROWS(STORE);
 #undef DOT
+#undef ADD_RUN
 #undef STORE
 #undef LOAD
+#undef ZERO
 #undef ROWS
+}
+
+// The sums of each of sixteen vectors' lanes, which lie a struct sum_row apart. Each is that of _mm512_reduce_add_ps.
+ALWAYS_INLINE __m512 sum_each(const float *at, size_t apart)
+{
+    __m512 v[GROUP], s, t;
+#pragma GCC unroll 8
+    for (size_t c = 0; c < 8; c++) {
+        __m512 x = _mm512_load_ps(at + c * apart), y = _mm512_load_ps(at + (c + 8) * apart);
+        s = _mm512_shuffle_f32x4(x, y, 0x44), t = _mm512_shuffle_f32x4(x, y, 0xee);
+        v[c] = _mm512_add_ps(s, t); // quarters: c, c, c + 8, c + 8
+    }
+#pragma GCC unroll 4
+    for (size_t c = 0; c < 4; c++) {
+        s = _mm512_shuffle_f32x4(v[c], v[c + 4], 0x88);
+        t = _mm512_shuffle_f32x4(v[c], v[c + 4], 0xdd);
+        v[c] = _mm512_add_ps(s, t); // quarters: c, c + 8, c + 4, c + 12
+    }
+#pragma GCC unroll 2
+    for (size_t c = 0; c < 2; c++) {
+        s = _mm512_shuffle_ps(v[c], v[c + 2], 0x44), t = _mm512_shuffle_ps(v[c], v[c + 2], 0xee);
+        v[c] = _mm512_add_ps(s, t); // in a quarter: c, c, c + 2, c + 2
+    }
+    s = _mm512_shuffle_ps(v[0], v[1], 0x88), t = _mm512_shuffle_ps(v[0], v[1], 0xdd);
+    const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+    return _mm512_permutexvar_ps(order, _mm512_add_ps(s, t));
 }
 
 // Outputs [o, o + n), n <= GROUP.
@@ -248,26 +389,34 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
 {
     _Alignas(64) float sum[GROUP][KERNEL_FEW_ROWS][LANES];
     const size_t row_bytes = dtype_span(t, j->w_stride);
-    const size_t fits = (dots_in_bytes(t) ? 2 : 1) * (size_t)STRETCH / (size_t)M;
-    const size_t stretch = M > 1 ? fits / DOTS_BLOCK * DOTS_BLOCK : j->k;
+    const size_t fits = (dots_in_bytes(t) ? 1 : 2) * (size_t)M;
+    const size_t stretch = M > 1 ? max_size(STRETCH / fits / DOTS_RUN, 1) * DOTS_RUN : j->k;
     const int R = M > 1 ? 2 : 1;
-    memset(sum, 0, (n + n % 2) * sizeof *sum);
+    struct piece p = {.x_row = x_row};
+    for (size_t c = 0; c < GROUP; c++)
+        for (size_t r = 0; r < (size_t)M; r++)
+            _mm512_store_ps(sum[c][r], _mm512_setzero_ps());
+    p.far = (const uint8_t *)j->w + (o + GROUP) * row_bytes;
     for (size_t i = 0; i < j->k; i += stretch) {
-        const uint8_t *w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
-        const uint8_t *x = (const uint8_t *)j->x + i / DOTS_BLOCK * sizeof(struct dots_block);
-        size_t inputs = min_size(stretch, j->k - i), c = 0;
-        for (; c < n; c += (size_t)R, w += (size_t)R * row_bytes) {
-            size_t next = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
-            dots(sum[c], t, M, R, w, next, x, x_row, inputs);
+        const uint8_t *x = j->x;
+        p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
+        p.n = min_size(stretch, j->k - i);
+        p.x = dots_in_bytes(t) ? x + i / DOTS_BYTES * sizeof(struct dots_bytes)
+                               : x + dots_wide_at(j->k) + i / DOTS_WIDE * sizeof(struct dots_wide);
+        p.step = (const float *)(const void *)(x + dots_steps_at(j->k)) + i / DOTS_RUN * DOTS_LANES;
+        for (size_t c = 0; c < n; c += (size_t)R) {
+            p.w_row = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
+            dots(sum[c], t, M, R, &p);
+            p.w += (size_t)R * row_bytes;
+            p.far += (size_t)R * dtype_span(t, p.n);
         }
     }
-    for (size_t r = 0; r < (size_t)M; r++)
-        for (size_t c = 0; c < n; c++) {
-            float v = _mm512_reduce_add_ps(_mm512_load_ps(sum[c][r]));
-            v += j->bias ? j->bias[o + c] : 0.0f;
-            float *y = &j->y[r * j->y_stride + o + c];
-            *y = j->add ? *y + v : v;
-        }
+    const __m512 bias = j->bias ? lanes_load_n(j->bias + o, n) : _mm512_setzero_ps();
+    for (size_t r = 0; r < (size_t)M; r++) {
+        float *y = &j->y[r * j->y_stride + o];
+        __m512 v = _mm512_add_ps(sum_each(sum[0][r], sizeof sum[0] / sizeof(float)), bias);
+        lanes_store_n(y, j->add ? _mm512_add_ps(lanes_load_n(y, n), v) : v, n);
+    }
 }
 
 ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M,

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Weights in blocks as unsigned bytes for vpdpbusd, 256 at a time in four vectors, in the order of the inputs of
-// dots_parts.h: lane l has weights 16 l .. 16 l + 15, so scales are one vector for all. A nibble from the high half
-// of a byte stays where it is and counts 16 times as much, which its lane's scale takes back.
+// Weights in blocks as unsigned bytes for vpdpbusd, in the order of the inputs of dots_parts.h. A lane's weights share a
+// scale, so scales are one vector for all.
 //
-//   w = scale * level - base              types that meet inputs of 8 bits; scale and base here times 256 and 1
-//   w = scale * (level - 128)             Q6_K, Q8_0
+//   w = scale * level - base              types that meet inputs of 8 bits: 512 at a time in eight vectors
+//   w = scale * (level - 128)             Q6_K, Q8_0: 256 in four vectors
+//
+// Q4_K leaves the nibble of a byte's high half where it is: it counts 16 times as much, which its lane's scale takes back.
+//
+// Lane 4 q + i, q and i of two bits (dots_lane, dots_lane_wide): of 512 weights those from 32 (8 i0 + 2 q + i1) on; of
+// 256 those from 16 (8 i0 + 4 i1 + q) on. On Zen 5 fixed moves inside the quarters q are four a cycle, those
+// between them and byte shuffles two, of which products take one away.
 //
 // Easy to get wrong: a block may lie at any address and at the end of the file, so only its own bytes are read.
 #ifndef IV_KERNELS_X86_DOTS_LEVELS_H
@@ -20,8 +25,14 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 struct levels {
-    __m512i v0, v1, v2, v3;
+    __m512i v0, v1, v2, v3, v4, v5, v6,
+        v7; // the last four of 512 weights only: each lane's upper 16
     __m512 scale, base;
+};
+
+// Four vectors, dword j of each lane's sixteen bytes in the j-th.
+struct dwords {
+    __m512i v0, v1, v2, v3;
 };
 
 ALWAYS_INLINE bool is_super(enum dtype t)
@@ -40,10 +51,15 @@ ALWAYS_INLINE size_t block_bytes(enum dtype t)
                           : sizeof(struct block_q6_k);
 }
 
-// Bytes of 256 weights.
+// Weights that are unpacked together, and their bytes.
+ALWAYS_INLINE size_t step_inputs(enum dtype t)
+{
+    return dots_in_bytes(t) ? DOTS_BYTES : DOTS_WIDE;
+}
+
 ALWAYS_INLINE size_t step_bytes(enum dtype t)
 {
-    return block_bytes(t) * (is_super(t) ? 1 : DOTS_BLOCK / BLOCK_SMALL);
+    return block_bytes(t) * (step_inputs(t) / (is_super(t) ? BLOCK_SUPER : BLOCK_SMALL));
 }
 
 ALWAYS_INLINE float half_at(const uint8_t *p)
@@ -63,103 +79,143 @@ ALWAYS_INLINE __m256i load256(const uint8_t *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
-ALWAYS_INLINE __m512i plus(__m512i at, int n)
-{
-    return _mm512_add_epi32(at, _mm512_set1_epi32(n));
-}
-
 // a where the bits of mask are, b elsewhere.
 ALWAYS_INLINE __m512i select_bits(__m512i mask, __m512i a, __m512i b)
 {
     return _mm512_ternarylogic_epi32(mask, a, b, 0xca);
 }
 
-// The f16 numbers in the first half of v, one for each group of 32: f32 in its two lanes.
-ALWAYS_INLINE __m512 eight_halves(__m128i v)
+// The quarters of 128 bits, twice or four times.
+ALWAYS_INLINE __m512i twice256(const uint8_t *p)
 {
-    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    return _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_cvtph_ps(v)));
+    return _mm512_broadcast_i64x4(load256(p));
 }
 
-// Dwords 8 q + 4 h + j of v0 and v1 for lanes 4 q + h and 4 q + 2 + h: in K types the bytes that lane's nibbles are in.
-ALWAYS_INLINE __m512i nibbles_of(__m512i v0, __m512i v1, int j)
+ALWAYS_INLINE __m512i four128(const uint8_t *p)
 {
-    const __m512i at = _mm512_setr_epi32(0, 4, 0, 4, 8, 12, 8, 12, 16, 20, 16, 20, 24, 28, 24, 28);
-    return _mm512_permutex2var_epi32(v0, plus(at, j), v1);
+    return _mm512_broadcast_i32x4(load128(p));
 }
 
-// ---- Q4_K, Q5_K
-
-// Scales and minima of the 8 groups, from the first 16 bytes. part: what a level counts in each lane.
-ALWAYS_INLINE void group_scales(struct levels *l, const uint8_t *b, __m512 part)
+// A number for each i.
+ALWAYS_INLINE __m512i by_lane(int i0, int i1, int i2, int i3)
 {
-    const __m512i head = _mm512_broadcast_i32x4(load128(b)); // d dmin, then 12 bytes of scales
-    const __m512i shift = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 0, 4));
-    const __m512i upper = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+    return _mm512_broadcast_i32x4(_mm_setr_epi32(i0, i1, i2, i3));
+}
+
+// Lane 4 q + i of vector j from dword j of quarter q of the i-th argument.
+ALWAYS_INLINE struct dwords transposed(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    __m512i p = _mm512_unpacklo_epi32(a, b), q = _mm512_unpacklo_epi32(c, d);
+    __m512i r = _mm512_unpackhi_epi32(a, b), s = _mm512_unpackhi_epi32(c, d);
+    return (struct dwords){_mm512_unpacklo_epi64(p, q), _mm512_unpackhi_epi64(p, q),
+                           _mm512_unpacklo_epi64(r, s), _mm512_unpackhi_epi64(r, s)};
+}
+
+// transposed(a, b, a, b)
+ALWAYS_INLINE struct dwords paired(__m512i a, __m512i b)
+{
+    __m512i p = _mm512_unpacklo_epi32(a, b), q = _mm512_unpackhi_epi32(a, b);
+    return (struct dwords){
+        _mm512_shuffle_epi32(p, (_MM_PERM_ENUM)0x44), _mm512_shuffle_epi32(p, (_MM_PERM_ENUM)0xee),
+        _mm512_shuffle_epi32(q, (_MM_PERM_ENUM)0x44), _mm512_shuffle_epi32(q, (_MM_PERM_ENUM)0xee)};
+}
+
+// ---- Q4_K, Q5_K: two blocks, i0; nibble i1 of the 32 bytes of quarter q
+
+// The nibbles' bytes, 128 of each block: of the lower 16 weights, then of the upper.
+ALWAYS_INLINE void k_dwords(struct dwords *low, struct dwords *high, const uint8_t *b, size_t bytes)
+{
+    const __m512i a0 = _mm512_loadu_si512(b), a1 = _mm512_loadu_si512(b + 64);
+    const __m512i c0 = _mm512_loadu_si512(b + bytes), c1 = _mm512_loadu_si512(b + bytes + 64);
+    *low = paired(_mm512_shuffle_i64x2(a0, a1, 0x88), _mm512_shuffle_i64x2(c0, c1, 0x88));
+    *high = paired(_mm512_shuffle_i64x2(a0, a1, 0xdd), _mm512_shuffle_i64x2(c0, c1, 0xdd));
+}
+
+// Scales and minima of the 16 groups, from the first 16 bytes of each block. part: what a level counts in each lane.
+ALWAYS_INLINE void group_scales(struct levels *l, const uint8_t *b, size_t bytes, __m512 part)
+{
+    // d dmin, then 12 bytes of scales
+    const __m256i head =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(load128(b)), load128(b + bytes), 1);
+    const __m256i shift = _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4);
+    const __m256i upper = _mm256_set1_epi64x(0x3030303000000000);
     // bytes: scales of groups 0 .. 7, minima of groups 0 .. 7
-    __m512i six = _mm512_srlv_epi32(_mm512_shuffle_epi32(head, (_MM_PERM_ENUM)0xed), shift);
-    __m512i two = _mm512_srli_epi32(_mm512_shuffle_epi32(head, (_MM_PERM_ENUM)0xa5), 2);
-    six = _mm512_and_si512(select_bits(upper, two, six), _mm512_set1_epi8(0x3f));
-    // a byte to the dword of each lane of its group
-    const __m512i lane = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    const __m512i scales = _mm512_or_si512(lane, _mm512_set1_epi32((int)0x80808000));
-    int32_t both;
-    memcpy(&both, b, sizeof both);
-    __m512 d = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_cvtsi32_si128(both)));
-    l->scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(six, scales)),
-                             _mm512_mul_ps(part, _mm512_permutexvar_ps(_mm512_setzero_si512(), d)));
-    l->base = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(six, plus(scales, 8))),
-                            _mm512_permutexvar_ps(_mm512_set1_epi32(1), d));
+    __m256i six = _mm256_srlv_epi32(_mm256_shuffle_epi32(head, 0xed), shift);
+    __m256i two = _mm256_srli_epi32(_mm256_shuffle_epi32(head, 0xa5), 2);
+    six = _mm256_ternarylogic_epi32(upper, two, six, 0xca);
+    six = _mm256_and_si256(six, _mm256_set1_epi8(0x3f));
+    // scales of both blocks, then minima of both, those of the same group side by side
+    six = _mm256_permute4x64_epi64(six, 0xd8);
+    const __m256i turns = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    six = _mm256_shuffle_epi8(six, turns);
+    __m512 scales = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(six)));
+    __m512 minima = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(six, 1)));
+    // both d, both dmin
+    int32_t first, second;
+    memcpy(&first, b, sizeof first);
+    memcpy(&second, b + bytes, sizeof second);
+    __m128 d =
+        _mm_cvtph_ps(_mm_unpacklo_epi16(_mm_cvtsi32_si128(first), _mm_cvtsi32_si128(second)));
+    __m512 scale = _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castps_pd(d)));
+    __m512 minimum = _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castps_pd(_mm_movehl_ps(d, d))));
+    l->scale = _mm512_mul_ps(scales, _mm512_mul_ps(part, scale));
+    l->base = _mm512_mul_ps(minima, minimum);
 }
 
 ALWAYS_INLINE void q4_k_levels(struct levels *l, const uint8_t *b)
 {
-    const __m512i v0 = _mm512_loadu_si512(b + 16), v1 = _mm512_loadu_si512(b + 80);
-    const __m512i half = _mm512_broadcast_i32x4(
-        _mm_setr_epi32(0x0f0f0f0f, 0x0f0f0f0f, (int)0xf0f0f0f0, (int)0xf0f0f0f0));
-    group_scales(l, b, _mm512_broadcast_f32x4(_mm_setr_ps(256, 256, 16, 16)));
-    l->v0 = _mm512_and_si512(nibbles_of(v0, v1, 0), half);
-    l->v1 = _mm512_and_si512(nibbles_of(v0, v1, 1), half);
-    l->v2 = _mm512_and_si512(nibbles_of(v0, v1, 2), half);
-    l->v3 = _mm512_and_si512(nibbles_of(v0, v1, 3), half);
+    const size_t bytes = sizeof(struct block_q4_k);
+    const __m512i half = by_lane(0x0f0f0f0f, 0x0f0f0f0f, (int)0xf0f0f0f0, (int)0xf0f0f0f0);
+    struct dwords low, high;
+    group_scales(l, b, bytes, _mm512_broadcast_f32x4(_mm_setr_ps(1, 1, 0.0625f, 0.0625f)));
+    k_dwords(&low, &high, b + 16, bytes);
+    l->v0 = _mm512_and_si512(low.v0, half);
+    l->v1 = _mm512_and_si512(low.v1, half);
+    l->v2 = _mm512_and_si512(low.v2, half);
+    l->v3 = _mm512_and_si512(low.v3, half);
+    l->v4 = _mm512_and_si512(high.v0, half);
+    l->v5 = _mm512_and_si512(high.v1, half);
+    l->v6 = _mm512_and_si512(high.v2, half);
+    l->v7 = _mm512_and_si512(high.v3, half);
 }
 
-ALWAYS_INLINE __m512i q5_k_vector(__m512i v0, __m512i v1, __m512i fifths, int j)
+// fifths: the bits of these weights' bytes, that of group g in bit g.
+ALWAYS_INLINE __m512i q5_k_vector(__m512i v, __m512i fifths)
 {
-    const __m512i half = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0, 4, 4));
-    const __m512i at = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 4, 0, 4));
-    // bit g of a byte to bit 4, whatever comes along from other bytes
+    // bit 2 q + i1 of a byte to bit 4, whatever comes along from other bytes
     const __m512i turn = _mm512_setr_epi32(4, 4, 3, 3, 2, 2, 1, 1, 0, 0, 31, 31, 30, 30, 29, 29);
-    __m512i q = _mm512_srlv_epi32(nibbles_of(v0, v1, j), half);
-    __m512i bit = _mm512_rolv_epi32(_mm512_permutexvar_epi32(plus(at, j), fifths), turn);
+    __m512i q = _mm512_srlv_epi32(v, by_lane(0, 0, 4, 4)), bit = _mm512_rolv_epi32(fifths, turn);
     q = select_bits(_mm512_set1_epi8(0x0f), q, bit);
     return _mm512_and_si512(q, _mm512_set1_epi8(0x1f));
 }
 
 ALWAYS_INLINE void q5_k_levels(struct levels *l, const uint8_t *b)
 {
-    const __m512i v0 = _mm512_loadu_si512(b + 48), v1 = _mm512_loadu_si512(b + 112);
-    const __m512i fifths = _mm512_castsi256_si512(load256(b + 16));
-    group_scales(l, b, _mm512_set1_ps(256));
-    l->v0 = q5_k_vector(v0, v1, fifths, 0);
-    l->v1 = q5_k_vector(v0, v1, fifths, 1);
-    l->v2 = q5_k_vector(v0, v1, fifths, 2);
-    l->v3 = q5_k_vector(v0, v1, fifths, 3);
+    const size_t bytes = sizeof(struct block_q5_k);
+    struct dwords low, high;
+    group_scales(l, b, bytes, _mm512_set1_ps(1));
+    k_dwords(&low, &high, b + 48, bytes);
+    struct dwords bits = paired(four128(b + 16), four128(b + bytes + 16));
+    l->v0 = q5_k_vector(low.v0, bits.v0);
+    l->v1 = q5_k_vector(low.v1, bits.v1);
+    l->v2 = q5_k_vector(low.v2, bits.v2);
+    l->v3 = q5_k_vector(low.v3, bits.v3);
+    bits = paired(four128(b + 32), four128(b + bytes + 32));
+    l->v4 = q5_k_vector(high.v0, bits.v0);
+    l->v5 = q5_k_vector(high.v1, bits.v1);
+    l->v6 = q5_k_vector(high.v2, bits.v2);
+    l->v7 = q5_k_vector(high.v3, bits.v3);
 }
 
-// ---- Q6_K
+// ---- Q6_K: a half of the block, i0; its quarter 2 i1 + q1 of 32 weights
 
-ALWAYS_INLINE __m512i q6_k_vector(__m512i v0, __m512i v1, __m512i high, int j)
+// high: the bytes of these weights' upper bits, quarter c of a half in bits 2c.
+ALWAYS_INLINE __m512i q6_k_vector(__m512i v, __m512i high)
 {
-    const __m512i half = _mm512_broadcast_i64x4(_mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-    const __m512i at = _mm512_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4, 8, 12, 8, 12, 8, 12, 8, 12);
     // quarter c: bits 2c of a byte to bits 4 and 5
-    const __m512i turn = _mm512_broadcast_i64x4(_mm256_setr_epi32(4, 4, 2, 2, 0, 0, 30, 30));
-    // quarters 0 and 2 have bytes 0 .. 31 of their half, 1 and 3 the others
-    const __m512i from =
-        _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 16, 20, 24, 28, 16, 20, 24, 28);
-    __m512i q = _mm512_srlv_epi32(_mm512_permutex2var_epi32(v0, plus(from, j), v1), half);
-    __m512i two = _mm512_rolv_epi32(_mm512_permutexvar_epi32(plus(at, j), high), turn);
+    const __m512i turn = _mm512_setr_epi32(4, 4, 0, 0, 4, 4, 0, 0, 2, 2, 30, 30, 2, 2, 30, 30);
+    __m512i q = _mm512_srlv_epi32(v, by_lane(0, 0, 4, 4)), two = _mm512_rolv_epi32(high, turn);
     q = select_bits(_mm512_set1_epi8(0x0f), q, two);
     q = _mm512_and_si512(q, _mm512_set1_epi8(0x3f));
     return _mm512_add_epi8(q, _mm512_set1_epi8(128 - 32));
@@ -167,17 +223,19 @@ ALWAYS_INLINE __m512i q6_k_vector(__m512i v0, __m512i v1, __m512i high, int j)
 
 ALWAYS_INLINE void q6_k_levels(struct levels *l, const uint8_t *b)
 {
-    const __m512i v0 = _mm512_loadu_si512(b), v1 = _mm512_loadu_si512(b + 64);
-    const __m512i high = _mm512_loadu_si512(b + 128);
-    l->scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(b + 192))),
+    const __m128i lane = _mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15);
+    __m128i scales = _mm_shuffle_epi8(load128(b + 192), lane);
+    l->scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(scales)),
                              _mm512_set1_ps(half_at(b + 208)));
-    l->v0 = q6_k_vector(v0, v1, high, 0);
-    l->v1 = q6_k_vector(v0, v1, high, 1);
-    l->v2 = q6_k_vector(v0, v1, high, 2);
-    l->v3 = q6_k_vector(v0, v1, high, 3);
+    struct dwords high = paired(twice256(b + 128), twice256(b + 160));
+    struct dwords low = paired(_mm512_loadu_si512(b), _mm512_loadu_si512(b + 64));
+    l->v0 = q6_k_vector(low.v0, high.v0);
+    l->v1 = q6_k_vector(low.v1, high.v1);
+    l->v2 = q6_k_vector(low.v2, high.v2);
+    l->v3 = q6_k_vector(low.v3, high.v3);
 }
 
-// ---- blocks of 32
+// ---- blocks of 32: of 512 weights block 8 i0 + 2 q + i1
 
 // Words i, i + stride, i + 2 stride, i + 3 stride of a, and the same of b from its word j on.
 ALWAYS_INLINE __m128i words_of(__m512i a, __m512i b, int i, int stride, int j)
@@ -191,65 +249,60 @@ ALWAYS_INLINE __m128i words_of(__m512i a, __m512i b, int i, int stride, int j)
     return _mm512_castsi512_si128(_mm512_permutex2var_epi16(a, _mm512_castsi128_si512(at), b));
 }
 
-// 16 bytes of each of four blocks.
+// f16 numbers of blocks 0 .. 7 and 8 .. 15.
+ALWAYS_INLINE __m512 sixteen_halves(__m128i a, __m128i b)
+{
+    __m256i v = _mm256_castsi128_si256(_mm_unpacklo_epi16(a, b));
+    return _mm512_cvtph_ps(_mm256_inserti128_si256(v, _mm_unpackhi_epi16(a, b), 1));
+}
+
+// 16 bytes of every second of eight blocks.
 ALWAYS_INLINE __m512i four_lanes(const uint8_t *p, size_t bytes)
 {
     __m512i v = _mm512_castsi128_si512(load128(p));
-    v = _mm512_inserti32x4(v, load128(p + bytes), 1);
-    v = _mm512_inserti32x4(v, load128(p + 2 * bytes), 2);
-    return _mm512_inserti32x4(v, load128(p + 3 * bytes), 3);
+    v = _mm512_inserti32x4(v, load128(p + 2 * bytes), 1);
+    v = _mm512_inserti32x4(v, load128(p + 4 * bytes), 2);
+    return _mm512_inserti32x4(v, load128(p + 6 * bytes), 3);
 }
 
-// Dword j of each block's 16 bytes, for the low halves in one lane and the high ones in the next.
-ALWAYS_INLINE __m512i small_nibbles(__m512i v0, __m512i v1, int j)
+// The last 16 bytes of each block as nibbles.
+ALWAYS_INLINE void small_nibbles(struct levels *l, const uint8_t *b, size_t bytes)
 {
-    const __m512i at = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
-    const __m512i half = _mm512_set1_epi64((long long)0xf0f0f0f00f0f0f0f);
-    return _mm512_and_si512(_mm512_permutex2var_epi32(v0, plus(at, j), v1), half);
+    const __m512i low = _mm512_set1_epi8(0x0f);
+    b += bytes - 16;
+    struct dwords d = transposed(four_lanes(b, bytes), four_lanes(b + 8 * bytes, bytes),
+                                 four_lanes(b + bytes, bytes), four_lanes(b + 9 * bytes, bytes));
+    l->v0 = _mm512_and_si512(d.v0, low);
+    l->v1 = _mm512_and_si512(d.v1, low);
+    l->v2 = _mm512_and_si512(d.v2, low);
+    l->v3 = _mm512_and_si512(d.v3, low);
+    l->v4 = _mm512_and_si512(_mm512_srli_epi32(d.v0, 4), low);
+    l->v5 = _mm512_and_si512(_mm512_srli_epi32(d.v1, 4), low);
+    l->v6 = _mm512_and_si512(_mm512_srli_epi32(d.v2, 4), low);
+    l->v7 = _mm512_and_si512(_mm512_srli_epi32(d.v3, 4), low);
 }
 
 ALWAYS_INLINE void q4_levels(struct levels *l, enum dtype t, const uint8_t *b)
 {
     const size_t bytes = block_bytes(t);
-    const __m512 part = _mm512_castsi512_ps(_mm512_set1_epi64(0x4180000043800000)); // 256, 16
-    const __m512i v0 = four_lanes(b + bytes - 16, bytes);
-    const __m512i v1 = four_lanes(b + 5 * bytes - 16, bytes);
+    const int words = (int)bytes / 2;
     const __m512i h0 = _mm512_loadu_si512(b), h1 = _mm512_loadu_si512(b + 4 * bytes);
-    __m512 d = eight_halves(words_of(h0, h1, 0, (int)bytes / 2, 0));
-    l->scale = _mm512_mul_ps(d, part);
+    const __m512i h2 = _mm512_loadu_si512(b + 8 * bytes), h3 = _mm512_loadu_si512(b + 12 * bytes);
+    small_nibbles(l, b, bytes);
+    l->scale = sixteen_halves(words_of(h0, h1, 0, words, 0), words_of(h2, h3, 0, words, 0));
     if (t == DT_Q4_1)
-        l->base =
-            _mm512_mul_ps(eight_halves(words_of(h0, h1, 1, (int)bytes / 2, 1)), _mm512_set1_ps(-1));
+        l->base = _mm512_mul_ps(
+            sixteen_halves(words_of(h0, h1, 1, words, 1), words_of(h2, h3, 1, words, 1)),
+            _mm512_set1_ps(-1));
     else
-        l->base = _mm512_mul_ps(d, _mm512_set1_ps(8));
-    l->v0 = small_nibbles(v0, v1, 0);
-    l->v1 = small_nibbles(v0, v1, 1);
-    l->v2 = small_nibbles(v0, v1, 2);
-    l->v3 = small_nibbles(v0, v1, 3);
+        l->base = _mm512_mul_ps(l->scale, _mm512_set1_ps(8));
 }
 
-// fifths: in each 64-bit lane the 32 of a block.
-ALWAYS_INLINE __m512i q5_0_vector(__m512i v0, __m512i v1, __m512i fifths, int j)
-{
-    const __m512i low = _mm512_set1_epi8(0x0f);
-    const __m512i half = _mm512_set1_epi64(0x0000000400000000);
-    // byte 2 h + j / 2 of the 32 bits in lane h
-    const __m512i byte = _mm512_add_epi8(
-        _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x02020202, 0x08080808, 0x0a0a0a0a)),
-        _mm512_set1_epi8((char)(j / 2)));
-    const __m512i bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010 : 0x08040201);
-    const __m512i at = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
-    __m512i q = _mm512_srlv_epi32(_mm512_permutex2var_epi32(v0, plus(at, j), v1), half);
-    q = _mm512_and_si512(q, low);
-    __mmask64 set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(fifths, byte), bit);
-    return _mm512_mask_add_epi8(q, set, q, _mm512_set1_epi8(16));
-}
-
-ALWAYS_INLINE void q5_0_levels(struct levels *l, const uint8_t *b)
+// Of eight blocks words 1, 2 and 0 in words 0, 1 and 2 of a 64-bit lane each.
+ALWAYS_INLINE __m512i q5_0_heads(const uint8_t *b)
 {
     const size_t bytes = sizeof(struct block_q5_0);
-    const __m512i v0 = four_lanes(b + 6, bytes), v1 = four_lanes(b + 4 * bytes + 6, bytes);
-    // words 1, 2 and 0 of each block to words 0, 1 and 2 of its 64-bit lane; blocks 0 .. 2 are whole in h0, 3 .. 5 in h1
+    // blocks 0 .. 2 are whole in h0, 3 .. 5 in h1
 #define HEAD(w) (w) + 1, (w) + 2, (w), (w)
     static const int16_t six[32] = {HEAD(0),  HEAD(11), HEAD(22), HEAD(32),
                                     HEAD(43), HEAD(54), HEAD(0),  HEAD(0)};
@@ -282,17 +335,42 @@ ALWAYS_INLINE void q5_0_levels(struct levels *l, const uint8_t *b)
 #undef HEAD
     const __m512i h0 = _mm512_loadu_si512(b), h1 = _mm512_loadu_si512(b + 3 * bytes);
     const __m512i h2 = _mm512_loadu_si512(b + 8 * bytes - 64);
-    __m512i fifths = _mm512_permutex2var_epi16(h0, _mm512_loadu_si512(six), h1);
-    fifths = _mm512_permutex2var_epi16(fifths, _mm512_loadu_si512(two), h2);
-    __m512 d = eight_halves(words_of(fifths, fifths, 2, 4, 18));
-    l->scale = _mm512_mul_ps(d, _mm512_set1_ps(256));
-    l->base = _mm512_mul_ps(d, _mm512_set1_ps(16));
-    l->v0 = q5_0_vector(v0, v1, fifths, 0);
-    l->v1 = q5_0_vector(v0, v1, fifths, 1);
-    l->v2 = q5_0_vector(v0, v1, fifths, 2);
-    l->v3 = q5_0_vector(v0, v1, fifths, 3);
+    __m512i v = _mm512_permutex2var_epi16(h0, _mm512_loadu_si512(six), h1);
+    return _mm512_permutex2var_epi16(v, _mm512_loadu_si512(two), h2);
 }
 
+// Bits 4 j .. 4 j + 3 of fifths, of each lane's 32, as bit 4 of the bytes of v.
+ALWAYS_INLINE __m512i q5_0_vector(__m512i v, __m512i fifths, int j)
+{
+    const __m512i byte = _mm512_add_epi8(by_lane(0, 0x04040404, 0x08080808, 0x0c0c0c0c),
+                                         _mm512_set1_epi8((char)(j / 2)));
+    const __m512i bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010 : 0x08040201);
+    __mmask64 set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(fifths, byte), bit);
+    return _mm512_mask_add_epi8(v, set, v, _mm512_set1_epi8(16));
+}
+
+ALWAYS_INLINE void q5_0_levels(struct levels *l, const uint8_t *b)
+{
+    const size_t bytes = sizeof(struct block_q5_0);
+    const __m512i h0 = q5_0_heads(b), h1 = q5_0_heads(b + 8 * bytes);
+    const __m512i at = _mm512_setr_epi32(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+    const __m512i fifths = _mm512_permutex2var_epi32(h0, at, h1);
+    l->scale = sixteen_halves(words_of(h0, h0, 2, 4, 18), words_of(h1, h1, 2, 4, 18));
+    l->base = _mm512_mul_ps(l->scale, _mm512_set1_ps(16));
+    small_nibbles(l, b, bytes);
+    l->v0 = q5_0_vector(l->v0, fifths, 0);
+    l->v1 = q5_0_vector(l->v1, fifths, 1);
+    l->v2 = q5_0_vector(l->v2, fifths, 2);
+    l->v3 = q5_0_vector(l->v3, fifths, 3);
+    l->v4 = q5_0_vector(l->v4, fifths, 4);
+    l->v5 = q5_0_vector(l->v5, fifths, 5);
+    l->v6 = q5_0_vector(l->v6, fifths, 6);
+    l->v7 = q5_0_vector(l->v7, fifths, 7);
+}
+
+// ---- Q8_0: of 256 weights block 4 i0 + 2 i1 + q1
+
+// Levels of a block and of the next.
 ALWAYS_INLINE __m512i two_blocks(const uint8_t *b)
 {
     __m512i v = _mm512_castsi256_si512(load256(b + 2));
@@ -303,24 +381,23 @@ ALWAYS_INLINE __m512i two_blocks(const uint8_t *b)
 ALWAYS_INLINE void q8_0_levels(struct levels *l, const uint8_t *b)
 {
     const size_t bytes = sizeof(struct block_q8_0);
-    const __m512i z0 = two_blocks(b), z1 = two_blocks(b + 2 * bytes);
-    const __m512i z2 = two_blocks(b + 4 * bytes), z3 = two_blocks(b + 6 * bytes);
-    // dwords j of the four half blocks of each, then dwords j + 1
-    const __m512i at = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
-    __m512i a = _mm512_permutex2var_epi32(z0, at, z1), c = _mm512_permutex2var_epi32(z2, at, z3);
-    l->v0 = _mm512_shuffle_i64x2(a, c, 0x44);
-    l->v1 = _mm512_shuffle_i64x2(a, c, 0xee);
-    a = _mm512_permutex2var_epi32(z0, plus(at, 2), z1);
-    c = _mm512_permutex2var_epi32(z2, plus(at, 2), z3);
-    l->v2 = _mm512_shuffle_i64x2(a, c, 0x44);
-    l->v3 = _mm512_shuffle_i64x2(a, c, 0xee);
+    struct dwords d = transposed(two_blocks(b), two_blocks(b + 4 * bytes),
+                                 two_blocks(b + 2 * bytes), two_blocks(b + 6 * bytes));
+    l->v0 = d.v0;
+    l->v1 = d.v1;
+    l->v2 = d.v2;
+    l->v3 = d.v3;
     // words 0 and 17 of four times two blocks
     const __m128i front = _mm_setr_epi16(0, 17, 32, 49, 0, 0, 0, 0);
     const __m512i word = _mm512_castsi128_si512(front);
-    a = _mm512_permutex2var_epi16(_mm512_loadu_si512(b), word, _mm512_loadu_si512(b + 2 * bytes));
-    c = _mm512_permutex2var_epi16(_mm512_loadu_si512(b + 4 * bytes), word,
-                                  _mm512_loadu_si512(b + 6 * bytes));
-    l->scale = eight_halves(_mm512_castsi512_si128(_mm512_unpacklo_epi64(a, c)));
+    __m512i a =
+        _mm512_permutex2var_epi16(_mm512_loadu_si512(b), word, _mm512_loadu_si512(b + 2 * bytes));
+    __m512i c = _mm512_permutex2var_epi16(_mm512_loadu_si512(b + 4 * bytes), word,
+                                          _mm512_loadu_si512(b + 6 * bytes));
+    __m512 scale = _mm512_castps256_ps512(
+        _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_unpacklo_epi64(a, c))));
+    const __m512i block = _mm512_setr_epi32(0, 4, 2, 6, 0, 4, 2, 6, 1, 5, 3, 7, 1, 5, 3, 7);
+    l->scale = _mm512_permutexvar_ps(block, scale);
 }
 
 ALWAYS_INLINE void levels_of(struct levels *l, enum dtype t, const uint8_t *b)
