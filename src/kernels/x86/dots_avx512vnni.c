@@ -207,13 +207,12 @@ ALWAYS_INLINE void step_bytes_dots(int R, const struct levels *l, const struct l
 ALWAYS_INLINE void step_wide_dots(int R, const struct levels *l, const struct levels *k,
                                   const struct dots_wide *x, __m512 *a, __m512 *b)
 {
-    __m512i d = _mm512_setzero_si512(), e = d;
-    PARTS(d, e, FIRST, x->high, v0, v1, v2, v3);
-    const __m512i base = _mm512_load_si512(x->base);
-    d = _mm512_add_epi32(_mm512_slli_epi32(d, 8), base);
-    if (R > 1)
-        e = _mm512_add_epi32(_mm512_slli_epi32(e, 8), base);
+    __m512i d = _mm512_load_si512(x->base), e = d, high_d = d, high_e = d;
+    PARTS(high_d, high_e, FIRST, x->high, v0, v1, v2, v3);
     PARTS(d, e, dot_add, x->low, v0, v1, v2, v3);
+    d = _mm512_add_epi32(_mm512_slli_epi32(high_d, 8), d);
+    if (R > 1)
+        e = _mm512_add_epi32(_mm512_slli_epi32(high_e, 8), e);
     *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
     if (R > 1)
         *b = _mm512_fmadd_ps(k->scale, _mm512_cvtepi32_ps(e), *b);
