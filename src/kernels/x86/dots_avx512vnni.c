@@ -6,7 +6,7 @@
 //   sum[lane] += scale[lane] * sum of step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
 // Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row of x reads W from end
-// to end. With several, sixteen rows of W go through a stretch of x that stays in L1, before the next stretch; their
+// to end. With several, 32 or 16 rows of W go through a stretch of x that stays in L1, before the next stretch; their
 // sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle, while moves, sums
@@ -22,13 +22,15 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 14,     // inputs of all rows that stay in L1, in 8 bits; half as many in 16
-    GROUP = 16,            // outputs that share a stretch
-    MANY_INPUTS = 8 << 10, // of 16 bits: 18 KiB
-    VECTOR = 64,           // bytes
-    AHEAD = 10 << 10,      // bytes of W asked for ahead of one row of x ...
-    AHEAD_LESS = 5 << 10,  // ... that takes most of L1 itself
-    FAR = 16 << 10,        // a byte in each page (FAR_STEP inputs are less than one) farther ahead
+    STRETCH = 1 << 14,       // inputs of all rows that stay in L1, in 8 bits; half as many in 16
+    GROUP = 32,              // outputs that share a stretch ...
+    GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
+    MANY_INPUTS = 8 << 10,   // of 16 bits: 18 KiB
+    EACH = 16,               // of those whose sums are stored together
+    VECTOR = 64,             // bytes
+    AHEAD = 10 << 10,        // bytes of W asked for ahead of one row of x ...
+    AHEAD_LESS = 5 << 10,    // ... that takes most of L1 itself
+    FAR = 16 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
     RUN_WIDE = DOTS_RUN / DOTS_WIDE,
     MAX_STEP = 16 * sizeof(struct block_q5_0), // of all types
@@ -224,12 +226,14 @@ ALWAYS_INLINE void step_wide_dots(int R, const struct levels *l, const struct le
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
 ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
 {
+#pragma GCC unroll 16
     for (size_t line = 0; line < bytes; line += VECTOR)
         __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 3);
 }
 
 ALWAYS_INLINE void bring_l2(const uint8_t *w, size_t ahead, size_t bytes)
 {
+#pragma GCC unroll 16
     for (size_t line = 0; line < bytes; line += VECTOR)
         __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
 }
@@ -356,10 +360,10 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
 #undef ROWS
 }
 
-// The sums of each of sixteen vectors' lanes, which lie a struct sum_row apart. Each is that of _mm512_reduce_add_ps.
+// The sums of each of sixteen vectors' lanes, which lie `apart` floats apart. Each is that of _mm512_reduce_add_ps.
 ALWAYS_INLINE __m512 sum_each(const float *at, size_t apart)
 {
-    __m512 v[GROUP], s, t;
+    __m512 v[EACH], s, t;
 #pragma GCC unroll 8
     for (size_t c = 0; c < 8; c++) {
         __m512 x = _mm512_load_ps(at + c * apart), y = _mm512_load_ps(at + (c + 8) * apart);
@@ -395,7 +399,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
     for (size_t c = 0; c < GROUP; c++)
         for (size_t r = 0; r < (size_t)M; r++)
             _mm512_store_ps(sum[c][r], _mm512_setzero_ps());
-    p.far = (const uint8_t *)j->w + (o + GROUP) * row_bytes;
+    p.far = (const uint8_t *)j->w + (o + n) * row_bytes; // the next group, in order
     for (size_t i = 0; i < j->k; i += stretch) {
         const uint8_t *x = j->x;
         p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
@@ -410,22 +414,27 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
             p.far += (size_t)R * dtype_span(t, p.n);
         }
     }
-    const __m512 bias = j->bias ? lanes_load_n(j->bias + o, n) : _mm512_setzero_ps();
-    for (size_t r = 0; r < (size_t)M; r++) {
-        float *y = &j->y[r * j->y_stride + o];
-        __m512 v = _mm512_add_ps(sum_each(sum[0][r], sizeof sum[0] / sizeof(float)), bias);
-        lanes_store_n(y, j->add ? _mm512_add_ps(lanes_load_n(y, n), v) : v, n);
+    for (size_t h = 0; h < n; h += EACH) {
+        size_t part = min_size(n - h, EACH);
+        const __m512 bias = j->bias ? lanes_load_n(j->bias + o + h, part) : _mm512_setzero_ps();
+        for (size_t r = 0; r < (size_t)M; r++) {
+            float *y = &j->y[r * j->y_stride + o + h];
+            __m512 v = _mm512_add_ps(sum_each(sum[h][r], sizeof sum[0] / sizeof(float)), bias);
+            lanes_store_n(y, j->add ? _mm512_add_ps(lanes_load_n(y, part), v) : v, part);
+        }
     }
 }
 
 ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M,
                             const struct product_job *j)
 {
+    const size_t row_bytes = dtype_span(t, j->w_stride);
+    const size_t rows = GROUP * row_bytes <= GROUP_BYTES ? GROUP : GROUP / 2;
     // what nobody has asked for yet
-    for (size_t o = 0; M > 1 && o < min_size(GROUP, j->n); o++)
-        bring_l2((const uint8_t *)j->w, o * dtype_span(t, j->w_stride), dtype_span(t, j->k));
-    for (size_t o = 0; o < j->n; o += GROUP)
-        group(t, M, j, product_x_stride(p, j->k), o, min_size(GROUP, j->n - o));
+    for (size_t o = 0; M > 1 && o < min_size(rows, j->n); o++)
+        bring_l2((const uint8_t *)j->w, o * row_bytes, dtype_span(t, j->k));
+    for (size_t o = 0; o < j->n; o += rows)
+        group(t, M, j, product_x_stride(p, j->k), o, min_size(rows, j->n - o));
 }
 
 // A function for each type and number of rows: in one for all the compiler spills levels, and takes four times as long.
