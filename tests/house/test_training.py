@@ -323,6 +323,23 @@ def check_kept(report, torch, feed, vocab):
     report.ok(noise.shape == x.shape and 0.9 < float(noise.std()) < 1.1 and not torch.equal(noise[0], noise[1]), "grain is noise, another for each clip")
 
 
+def check_pools(report, torch, feed, vocab):
+    """As Streamed fills them: asked until they are full, whatever the memory."""
+    maker, stuck = samples.Maker("bind", {"frames": 1}, vocab), []
+    for chunk, batch in ((1, 5), (4, 4), (4, 6), (9, 6), (48, 7)):
+        pool = feed.Pool(maker, chunk, 1, batch, 2, torch.device("cpu"))
+        for _ in range(8):
+            while not pool.full():
+                pool.arrived += chunk
+                pool.ready[pool.at] = True
+                pool.at = (pool.at + 1) % pool.n_chunk
+            if pool.starved():
+                stuck.append((chunk, batch))
+                break
+            pool.draw(np.random.default_rng(0))
+    report.ok(not stuck, "a pool of any size can be drawn from when it is full", stuck)
+
+
 def check_attention(report, torch, quick, plain):
     q, k, v = (torch.randn(2, 3, n, 8) for n in (5, 7, 7))
     seen = torch.rand(2, 1, 5, 7) < 0.7
@@ -516,6 +533,7 @@ def check_steps(report, vocab):
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])
     check_kept(report, torch, feed, vocab)
+    check_pools(report, torch, feed, vocab)
     check_attention(report, torch, quick, reference.attention)
     fused = reference.attention
     quick.attention_on_cpus()

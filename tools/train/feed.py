@@ -136,7 +136,7 @@ class Pool:
 
     def __init__(self, maker, chunk, n_chunk, batch, replay, device):
         self.maker, self.chunk, self.batch, self.replay, self.device = maker, chunk, batch, replay, device
-        self.n_chunk = max(n_chunk, -(-2 * batch // chunk))
+        self.n_chunk = max(n_chunk, 2 - (-2 * batch // chunk))  # full() leaves two to be written into
         n = self.n_chunk * chunk
         self.records = torch.zeros(n, maker.layout.size // 8, dtype=WORDS, device=device)
         self.frames = None
