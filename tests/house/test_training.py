@@ -20,7 +20,7 @@ except ImportError:
     np = None
 else:
     from train import labels, packing, samples, workers
-    from world import corpus
+    from world import corpus, scene
 
 with open(os.path.join(ROOT, "tools", "train", "recipe.json"), encoding="utf-8") as f:
     RECIPE = json.load(f)
@@ -35,10 +35,12 @@ with open(os.path.join(ROOT, "tools", "train", "two_cores.json"), encoding="utf-
 
 
 def write_vocabulary(folder):
-    """Letters, a few merges and all words: enough for texts to become ids."""
+    """Letters, a few merges, colours and shapes whole, and all words: enough for texts to become ids."""
     blank, letters = "\u2581", [chr(c) for c in range(33, 127)]
     pieces = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"] + ["<0x%02X>" % n for n in range(256)] + [blank] + letters
     merges = [["t", "h"], [blank, "th"], [blank + "th", "e"], ["i", "n"], ["in", "g"]]
+    merges = [[blank + w[:i], w[i]] for w in scene.COLOURS + scene.SHAPES for i in range(len(w))] + merges
+    merges = [m for i, m in enumerate(merges) if m not in merges[:i]]
     pieces += ["".join(m) for m in merges]
     doc = {"model": {"vocab": {p: i for i, p in enumerate(pieces)}, "merges": [" ".join(m) for m in merges]},
            "added_tokens": [{"id": i, "content": p} for i, p in enumerate(pieces[:5])]}
@@ -82,6 +84,18 @@ def check_packing(report, vocab):
     got = {k: row[k].tolist() for k in wants}
     report.ok(got == wants and row["n"] == 11 and row["kind"][:3].tolist() == [1, 0, -1], "a row, the last talk left out",
               (got, row["kind"]))
+    row = packing.pack([20, 21], [([20, 21, 8, 20, 21, 20, 2], 5, "a", []), ([8, 20, 21, 2], 3, "b", [])], 12, ("a", "b"))
+    before = {k: np.copy(v) for k, v in row.items()}
+    packing.swap(row, np.random.default_rng(0), 1.0, [([20, 30, 31], [30, 31]), ([21], [])], [1])
+    differ = np.flatnonzero(row["ids"] != before["ids"])
+    report.ok(differ.tolist() == [5, 7] and set(row["ids"][differ].tolist()) <= {30, 31} and all((row[k] == before[k]).all() for k in before if k != "ids"),
+              "words of answers alone are swapped, of those kinds, for others of the kind", (row["ids"], row["label"]))
+    row = {k: np.copy(v) for k, v in before.items()}
+    for n in range(400):
+        packing.swap(row, np.random.default_rng(n), 0.01, [([20, 30, 31], [30, 31])], [])
+        if (row["ids"] != before["ids"]).sum() > 1:
+            break
+    report.ok(10 < n < 399, "in the share that is asked for", n)
     encoder, things = packing.Encoder(quick, 96), [("red", "heart"), ("blue", "cross"), ("red", "star")]
     for answer, begun, wants in (("The heart is red.", False, [0] * 4), ("Yes, the red star moves up and to the left before the blue cross grows.", False,
                                  [2] * 10 + [1] * 5), ("There are two red objects.", False, [-1] * 5), ("A) It moves.", True, [-1] * 3)):

@@ -89,6 +89,20 @@ class Encoder:
         return ask + answer, len(answer), 'no video', []
 
 
+def swap(row, rng, share, words, kinds):
+    """Puts other words in place of some that an answer has said already, so that what follows is read off the video and not guessed from
+    them: a colour and a shape that training never shows together are still a colour and a shape. Labels stay. row: of pack(). words:
+    [(ids of a kind of word, those of them that the scene has none of)]. kinds: indices of the kinds whose answers are left alone."""
+    said = np.zeros(len(row['ids']), bool)
+    said[1:] = (row['label'][:-1] >= 0) & (row['part'][1:] > 0)
+    said &= ~np.isin(np.append(row['kind'], -1)[np.maximum(row['part'], 0) - 1], kinds)
+    for known, others in words:
+        at = np.flatnonzero(said & np.isin(row['ids'], known))
+        at = at[rng.random(len(at)) < share]
+        if len(others):
+            row['ids'][at] = rng.choice(others, len(at))
+
+
 def pack(prefix, conversations, length, kinds, learn_prefix=False):
     """-> the row's fields of `length` ids: ids (-1 visual, 0 behind the end), pos, part (0 prefix, 1.. conversations, -1 behind the
     end), label (what follows, -1 where it is not learnt), about (the object that what follows tells of, -1 none), n (ids used) and kind

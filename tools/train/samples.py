@@ -2,7 +2,8 @@
 """Samples of every kind as arrays of fixed shapes, for the processes that make them and for validation. numpy only.
 
 A channel is one kind of sample of a stage, as recipe.json describes it: "kind" (where it is not the stage's), "frames" (of a clip; 1 = a picture), "crowds" (share of
-crowds instead of scenes), "alike" (share of the samples whose scene must have two objects of one colour or of one shape), "views" (3: frames stay at their native size, the HD transform follows where the model is), "questions"
+crowds instead of scenes), "alike" (share of the samples whose scene must have two objects of one colour or of one shape), "swapped" (share of colours and shapes in
+what an answer has said that are replaced, see packing.swap()), "views" (3: frames stay at their native size, the HD transform follows where the model is), "questions"
 and "rows" (sets of questions for one clip, used in turn). A record is bytes: the fields of a layout one behind the other.
 """
 import os
@@ -11,7 +12,7 @@ import numpy as np
 
 import reference_text as text
 from train.labels import crowd, targets
-from train.packing import FIELDS, MOST, Encoder, Words, pack
+from train.packing import FIELDS, MOST, Encoder, Words, pack, swap
 from world import scene as W
 from world.describe import describe, make_dialogue_text
 from world.questions import MAKERS, make_image_questions, make_questions
@@ -28,6 +29,7 @@ OBJECTS = (('shape', len(W.SHAPES), 1.0), ('colour', len(W.COLOURS), 1.0), ('tex
            ('deed_3', len(W.ACTIONS), 0.5))  # what binding.py learns of an object: name, classes, weight
 PLACES = ('x', 'y')
 MOST_OBJECTS = 4
+TOLD_FREELY = [TYPES.index(t) for t in ('choice', 'describe')]  # answers in which only the words so far say what comes next
 LARGEST = max(w * h for (w, h), _ in W.FORMATS)
 
 
@@ -97,6 +99,11 @@ class Maker:
         if kind != 'encoder':
             self.encoder = Encoder(Words(os.path.join(vocab, 'tokenizer.json')), 96)
             self.bert = text.BertTokenizer(os.path.join(vocab, 'vocab.txt'))
+        if channel.get('swapped'):
+            pieces = {w: self.encoder.tokenizer.encode_raw(text.BLANK + w) for w in W.COLOURS + W.SHAPES}
+            self.ids = {w: p[0] for w, p in pieces.items() if len(p) == 1}
+            if len(self.ids) < len(pieces):
+                raise ValueError('swapped: the vocabulary has no piece of its own for %s' % ', '.join(sorted(set(pieces) - set(self.ids))))
         rows = channel.get('rows', 1)
         self.length = LENGTH['reader' if kind == 'reader' else channel.get('views', 1)]
         told = [('text', 'i2', N_TEXT), ('n_text', 'i2')]
@@ -158,9 +165,14 @@ class Maker:
         items = make_questions(W.sample_scene(seed, self.split), rng, self.split, 4)
         return [self.encoder.alone(item['turns'][0]['q'], NO_MEDIA[int(rng.integers(len(NO_MEDIA)))]) for item in items]
 
-    def rows(self, made, learn_prefix=False):
+    def rows(self, rng, scene, made, learn_prefix=False):
         """made: [(prefix, conversations)], one for each row."""
         packed = [pack(p, cs, self.length, TYPES, learn_prefix) for p, cs in made]
+        if self.c.get('swapped'):
+            there = {o.colour for o in scene.objects} | {o.shape for o in scene.objects}
+            words = [([self.ids[w] for w in ws], [self.ids[w] for w in ws if w not in there]) for ws in (W.COLOURS, W.SHAPES)]
+            for row in packed:
+                swap(row, rng, self.c['swapped'], words, TOLD_FREELY)
         return {k: np.stack([p[k] for p in packed]) for k in packed[0]}
 
     def reader(self, rng, seed):
@@ -171,7 +183,7 @@ class Maker:
                 continue
             told = make_dialogue_text(scene, rng)
             made.append((self.encoder.text_prefix(told), self.encoder.conversations(make_questions(scene, rng, self.split, self.c['questions']))))
-        return self.rows(made, True), None
+        return self.rows(rng, scene, made, True), None
 
     def told(self, ids):
         out = np.zeros(N_TEXT, np.int16)
@@ -208,7 +220,7 @@ class Maker:
         made = [(prefix, self.encoder.conversations(i, things)) for i in items]
         if rng.random() < self.c.get('lonely', 0.0):
             made[0] = ([], self.lonely(rng, seed))
-        values = dict(self.rows(made), **self.told(self.bert.encode(instruction, N_TEXT) if instruction else []), objects=objects(scene))
+        values = dict(self.rows(rng, scene, made), **self.told(self.bert.encode(instruction, N_TEXT) if instruction else []), objects=objects(scene))
         return values, self.shown(rng, scene, times)
 
     def shown(self, rng, scene, times):
