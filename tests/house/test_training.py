@@ -84,7 +84,7 @@ def check_packing(report, vocab):
     got = {k: row[k].tolist() for k in wants}
     report.ok(got == wants and row["n"] == 11 and row["kind"][:3].tolist() == [1, 0, -1], "a row, the last talk left out",
               (got, row["kind"]))
-    row = packing.pack([20, 21], [([20, 21, 8, 20, 21, 20, 2], 5, "a", []), ([8, 20, 21, 2], 3, "b", [])], 12, ("a", "b"))
+    row = packing.pack([20, 21], [([20, 21, 8, 20, 21, 20, 2], 5, "a", []), ([8, 20, 21, 2], 3, "b", [])], 16, ("a", "b"))
     before = {k: np.copy(v) for k, v in row.items()}
     packing.swap(row, np.random.default_rng(0), 1.0, [([20, 30, 31], [30, 31]), ([21], [])], [1])
     differ = np.flatnonzero(row["ids"] != before["ids"])
