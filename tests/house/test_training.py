@@ -96,6 +96,13 @@ def check_packing(report, vocab):
         if (row["ids"] != before["ids"]).sum() > 1:
             break
     report.ok(10 < n < 399, "in the share that is asked for", n)
+    item = {"type": "choice", "answer_prefix": None, "turns": [{"q": "(A) is it?\nOptions:\n(A) up\n(B) down\nBest option", "a": "(B) down (A)"}]}
+    talk, name = packing.Encoder(quick, 96).conversations([item])[0], {i: p for p, i in quick.vocab.items()}
+    lines = ["".join(name[i] for i, o in zip(talk.ids, talk.option) if o == n) for n in (-1, 0, 1)]
+    report.ok(lines[1] == "A)\u2581is\u2581it?A)\u2581up" and lines[2] == "B)\u2581down" and len(talk.option) == len(talk.ids), "lines of options", lines)
+    row = packing.pack([1], [talk], 200, ("choice",))
+    named = [(name[int(row["label"][i])], int(row["choice"][i])) for i in np.flatnonzero(row["choice"] >= 0)]
+    report.ok(named == [("B", 1), ("A", 0)] and row["option"][1:1 + len(talk.option)].tolist() == talk.option, "letters name options", named)
     encoder, things = packing.Encoder(quick, 96), [("red", "heart"), ("blue", "cross"), ("red", "star")]
     for answer, begun, wants in (("The heart is red.", False, [0] * 4), ("Yes, the red star moves up and to the left before the blue cross grows.", False,
                                  [2] * 10 + [1] * 5), ("There are two red objects.", False, [-1] * 5), ("A) It moves.", True, [-1] * 3)):
@@ -295,12 +302,14 @@ def check_sheaves(report, torch, stages, feed, chatting, net, vocab):
     report.ok(fine and not places[begins == 0].any() and len(want) < 6, "rows of objects are found in the prefix")
     rows.about, costs = torch.where(rows.label >= 0, 1, -1), []
     for rows.sheaved in (True, False):
-        rows.scored(net.lm, visual, tells)
-        costs.append([rows.strayed, *torch.autograd.grad(rows.strayed, visual)])
+        rows.scored(net.lm, visual, tells, True)
+        costs.append([x for k in ("point", "choose") for x in (rows.strayed[k], *torch.autograd.grad(rows.strayed[k], visual, retain_graph=True))])
     far = [float((a - b).detach().abs().max() / b.detach().abs().max()) for a, b in zip(*costs)]
-    report.ok(1 < float(costs[0][0].detach()) < 9 and max(far) < 1e-4, "attention that looks elsewhere pays the same in sheaves and without", (costs[0][0], far))
-    some.point(rows.about, torch.ones(6, samples.MOST_OBJECTS, some.n_prefix, dtype=torch.bool))
-    wanted, places = some.pointers[0]
+    high = [float(c.detach()) for c in costs[0][::2]]
+    report.ok((rows.choice >= 0).any() and 1 < min(high) and max(high) < 9 and max(far) < 1e-4,
+              "attention that looks elsewhere pays the same in sheaves and without", (high, far))
+    some.point(2, rows.about, torch.ones(6, samples.MOST_OBJECTS, some.n_prefix, dtype=torch.bool))
+    wanted, places, _ = some.asked[2][0]
     share = torch.full((len(wanted), 2, wanted.shape[1], some.n_prefix), 1.0 / some.n_prefix)
     cost, n = chatting.astray(share, wanted, places)
     report.ok(n == 2 * wanted.sum() > 0 and abs(float(cost)) < 1e-3 * float(n), "and who looks at it does not", (cost, n))

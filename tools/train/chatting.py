@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from train import binding
 from train.feed import pixels, views
-from train.packing import MOST
+from train.packing import FIELDS, MOST
 from train.samples import TYPES
-from train.sheaves import POINTER, Sheaves, astray, sheaved
+from train.sheaves import CHOOSER, POINTER, Sheaves, astray, sheaved
 
 PREFIX_WEIGHT = 0.3  # of a told scene's own ids, beside one for answers
 TABLES = {}
@@ -27,7 +27,8 @@ class Rows:
         self.length = -(-batch.longest('n') // 8) * 8
         pick = torch.from_numpy(rng.integers(n_row, size=len(batch))).to(batch.records.device, non_blocking=True)
         which = lambda name: batch[name].gather(1, pick.view(-1, 1, 1).expand(-1, 1, batch.maker.layout.at[name][2][1]))[:, 0]
-        self.ids, self.pos, self.part, self.label, self.about = (which(k)[:, :self.length] for k in ('ids', 'pos', 'part', 'label', 'about'))
+        self.ids, self.pos, self.part, self.label, self.about, self.option, self.choice = (which(k)[:, :self.length] for k, _ in FIELDS)
+        self.strayed = {}
         self.kind, self.sheaved = which('kind'), self.ids.device.type == 'cpu'
 
     def mask(self):
@@ -72,48 +73,52 @@ class Rows:
         out.scatter_(2, at.gather(1, tells.flatten(1)).unflatten(1, (-1, n)).transpose(1, 2), True)
         return (out & there[:, None])[..., :n_prefix]
 
-    def watched(self, tells, n_visual, see):
-        """What layer POINTER shows its queries and keys to, where no sheaves are made: leaves the cost in self.strayed."""
-        wanted = self.about >= 0
-        places = self.pointed(tells, n_visual, self.length)
-        places = places.gather(1, self.about.clamp(min=0)[..., None].expand(-1, -1, self.length))
-
+    def watched(self, name, wanted, places, see):
+        """What a layer shows its queries and keys to, where no sheaves are made: leaves the cost in self.strayed."""
         def watch(q, k):
             scores = q @ k.transpose(-2, -1)
             scores = scores.masked_fill(~see, float('-inf')) if see.dtype == torch.bool else scores + see
             cost, n = astray(F.softmax(scores, -1), wanted, places)
-            self.strayed = cost / n.clamp(min=1)
+            self.strayed[name] = cost / n.clamp(min=1)
         return watch
 
-    def scored(self, lm, visual, tells=None):
-        """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only. tells: as in pointed(); then
-        self.strayed is the cost of attention that looks elsewhere."""
+    def scored(self, lm, visual, tells=None, choosing=False):
+        """-> scores [n, n_vocab], flat places [n] (None: all of them): on CPUs of what is labelled only. tells: as in pointed(). With tells
+        self.strayed["point"], with choosing self.strayed["choose"] is the cost of attention that looks elsewhere."""
+        layers = {k: i for k, i, on in (('point', POINTER, tells is not None), ('choose', CHOOSER, choosing)) if on}
         if self.sheaved:
             sheaves = Sheaves(self.part.numpy())
             if tells is not None:
-                sheaves.point(self.about, self.pointed(tells, visual.shape[1], sheaves.n_prefix))
+                sheaves.point(POINTER, self.about, self.pointed(tells, visual.shape[1], sheaves.n_prefix))
+            if choosing:
+                sheaves.choose(CHOOSER, self.choice, self.option)
             h = sheaved(lm, self.embedded(lm, visual, sheaves.at), self.pos.flatten()[sheaves.at], sheaves)
-            if tells is not None:
-                self.strayed = sheaves.strayed()
+            self.strayed = {k: sheaves.strayed(i) for k, i in layers.items()}
             learnt = torch.nonzero((self.label.flatten()[sheaves.at] >= 0) & sheaves.there)[:, 0]
             return lm.head(h.index_select(0, learnt)), sheaves.at[learnt]
         h, see = self.embedded(lm, visual).unflatten(0, self.ids.shape), self.mask()
         if h.dtype == torch.bfloat16:  # a mask that no layer has to convert
             see = torch.zeros_like(see, dtype=h.dtype).masked_fill_(~see, float('-inf'))
-        pointer = lm.body.layers[min(POINTER, len(lm.body.layers) - 1)]
-        pointer.watch = None if tells is None else self.watched(tells, visual.shape[1], see)
+        if tells is not None:
+            places = self.pointed(tells, visual.shape[1], self.length).gather(1, self.about.clamp(min=0)[..., None].expand(-1, -1, self.length))
+            lm.body.layers[POINTER].watch = self.watched('point', self.about >= 0, places, see)
+        if choosing:
+            mine = (self.choice[:, :, None] == self.option[:, None]) & (self.part[:, :, None] == self.part[:, None])
+            lm.body.layers[CHOOSER].watch = self.watched('choose', self.choice >= 0, mine, see)
         try:
             return lm.head(lm(h, self.pos, see)).flatten(0, 1), None
         finally:
-            pointer.watch = None
+            for i in layers.values():
+                lm.body.layers[i].watch = None
 
     def loss(self, lm, visual=None, recipe=(), tells=None):
-        """recipe: the stage's, with the weights of ids (see weights()). visual: as in embedded(). -> mean weighted cross entropy,
-        {name: value}, right [B,MOST]: every labelled id of the conversation is the best one."""
-        s, at = self.scored(lm, visual, tells)
+        """recipe: the stage's, with the weights of ids (see weights()), and of attention that looks elsewhere. visual: as in embedded().
+        -> mean weighted cross entropy, {name: value}, right [B,MOST]: every labelled id of the conversation is the best one."""
+        recipe = dict(recipe)
+        s, at = self.scored(lm, visual, tells, bool(recipe.get('choose')))
         pick = (lambda x: x.flatten()) if at is None else lambda x: x.flatten()[at]
         answers = (self.label >= 0) & (self.part > 0)
-        label, own, answer, weight = (pick(x) for x in (self.label, self.part.clamp(min=0), answers, self.weights(answers, dict(recipe))))
+        label, own, answer, weight = (pick(x) for x in (self.label, self.part.clamp(min=0), answers, self.weights(answers, recipe)))
         ce = F.cross_entropy(s, torch.where(label < 0, -100, label), ignore_index=-100, reduction='none')
         weight = weight * (label >= 0)
         wrong = answer & (s.argmax(-1) != label)
@@ -125,8 +130,8 @@ class Rows:
         n = answer.sum().clamp(min=1)
         total = (ce * weight).sum() / weight.sum().clamp(min=1)
         values = dict(loss=total, ce=(ce * answer).sum() / n, token=1 - wrong.sum() / n, answer=right.sum() / asked.sum().clamp(min=1))
-        if tells is not None:
-            total, values['astray'] = total + dict(recipe)['point'] * self.strayed, self.strayed
+        for name, cost in self.strayed.items():
+            total, values['astray_' + name] = total + recipe[name] * cost, cost
         return total, {k: x.detach() for k, x in values.items()}, right
 
 
@@ -180,7 +185,8 @@ def bind(net, batch, rng, learn, noisy=True):
 
 def loss(net, batch, rng, learn, noisy=True, recipe=()):
     """-> loss, {name: value}, right [B,MOST], kind [B,MOST]. "bind" in the recipe: weight of what the queries tell of
-    objects, for clips. "point", with it: weight of attention that looks elsewhere."""
+    objects, for clips. "point", with it: weight of attention that looks elsewhere than at the object that an answer tells of. "choose": the
+    same for the right option."""
     rows, weight, told, tells = Rows(batch, rng), dict(recipe).get('bind'), None, None
     seen = visual(net, batch, rng, learn, noisy) if batch.maker.n_frame else None
     if weight and seen is not None and not batch.maker.image:

@@ -11,6 +11,7 @@ Only the last answer of a conversation and its </s> are labelled. An answer is l
 leading blank; inside a history it stands as chat() encodes it again, without (SPEC 7.6).
 """
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ import reference_text as text
 
 EOS = 2
 MOST = 24  # conversations of a row
-FIELDS = (('ids', np.int16), ('pos', np.int16), ('part', np.int8), ('label', np.int16), ('about', np.int8))
+FIELDS = (('ids', np.int16), ('pos', np.int16), ('part', np.int8), ('label', np.int16), ('about', np.int8), ('option', np.int8), ('choice', np.int8))
 JOINTS = ('and', 'before', 'after', 'while', 'past')  # words that begin another clause
 
 
@@ -35,9 +36,22 @@ class Words(text.BpeTokenizer):
         return [i for w in re.findall('%s?[^%s]*' % (text.BLANK, text.BLANK), s) if w for i in super(Words, self).chunk(w)]
 
 
+class Talk(NamedTuple):
+    """A conversation, whose last `labelled` ids are learnt. about: the object that each of these tells of, or empty. For multiple choice
+    option: of each id the option in whose line it stands, and choice: of each labelled id, if it is the letter, the option it names; else empty."""
+    ids: list
+    labelled: int
+    kind: str
+    about: list = ()
+    option: list = ()
+    choice: list = ()
+
+
 class Encoder:
     def __init__(self, tokenizer, n_query):
         self.tokenizer, self.n_query = tokenizer, n_query
+        name = lambda piece: tokenizer.vocab.get(piece, -1)
+        self.letters, self.closing, self.newline = {name(c): i for i, c in enumerate('ABCDE')}, name(')'), name('<0x0A>')
 
     def media_prefix(self, n_clip, image=False, instruction=None):
         """Ids up to the [/INST] of the media block, -1 at visual rows."""
@@ -69,8 +83,16 @@ class Encoder:
         close()
         return out + [-1]
 
+    def options(self, ids):
+        """Of each id the option in whose line it stands, from the letter on, -1 none."""
+        out, now = [], -1
+        for i, after in zip(ids, ids[1:] + [-1]):
+            now = self.letters[i] if i in self.letters and after == self.closing else -1 if i == self.newline else now
+            out.append(now)
+        return out
+
     def conversations(self, items, things=()):
-        """[(ids, number of labelled ids at the end, type, subjects of these)]: one for each turn of each item. Without things no subjects."""
+        """[Talk]: one for each turn of each item. Without things they tell of none."""
         raw, out = self.tokenizer.encode_raw, []
         for item in items:
             history, begun = [], item.get('answer_prefix') or ''
@@ -78,7 +100,11 @@ class Encoder:
                 ask = history + raw(' [INST] %s [/INST]%s' % (turn['q'], begun))
                 answer = raw(turn['a'] if begun else text.BLANK + turn['a']) + [EOS]
                 about = self.subjects(turn['a'], bool(begun), things) if things else []
-                out.append((ask + answer, len(answer), item['type'], about if len(about) == len(answer) else []))
+                option = choice = []
+                if item['type'] == 'choice':
+                    option = self.options(ask) + [-1] * len(answer)
+                    choice = [self.letters[i] if i in self.letters and after == self.closing else -1 for i, after in zip(answer, answer[1:] + [-1])]
+                out.append(Talk(ask + answer, len(answer), item['type'], about if len(about) == len(answer) else [], option, choice))
                 history = ask + raw(turn['a']) + [EOS]
         return out
 
@@ -86,7 +112,7 @@ class Encoder:
         """A question without any media: the user turn only."""
         ask = self.tokenizer.encode('[INST] %s [/INST]' % q)
         answer = self.tokenizer.encode_raw(text.BLANK + a) + [EOS]
-        return ask + answer, len(answer), 'no video', []
+        return Talk(ask + answer, len(answer), 'no video')
 
 
 def swap(row, rng, share, words, kinds):
@@ -105,26 +131,27 @@ def swap(row, rng, share, words, kinds):
 
 def pack(prefix, conversations, length, kinds, learn_prefix=False):
     """-> the row's fields of `length` ids: ids (-1 visual, 0 behind the end), pos, part (0 prefix, 1.. conversations, -1 behind the
-    end), label (what follows, -1 where it is not learnt), about (the object that what follows tells of, -1 none), n (ids used) and kind
-    (index into kinds of each conversation, -1 none).
-    Conversations that do not fit are left out."""
-    out = {k: np.zeros(length, t) for k, t in FIELDS}
-    ids, pos, part, label, about = (out[k] for k, _ in FIELDS)
-    part[:], label[:], about[:] = -1, -1, -1
+    end), label (what follows, -1 where it is not learnt), about (the object that what follows tells of, -1 none), option (in whose line it
+    stands, -1 none), choice (the option that the letter names that follows, -1 none), n (ids used) and kind (index into kinds of each
+    conversation, -1 none). conversations: of Talk's fields. Those that do not fit are left out."""
+    out = {k: np.zeros(length, t) if k in ('ids', 'pos') else np.full(length, -1, t) for k, t in FIELDS}
+    ids, pos, part, label, about, option, choice = (out[k] for k, _ in FIELDS)
     out['kind'] = np.full(MOST, -1, np.int8)
     n = p = len(prefix)
     ids[:n], pos[:n], part[:n] = prefix, np.arange(n), 0
     if learn_prefix and n > 1:
         label[:n - 1] = prefix[1:]
-    for k, (c, labelled, kind, subjects) in enumerate(conversations[:MOST]):
-        m = n + len(c)
+    for k, talk in enumerate(Talk(*c) for c in conversations[:MOST]):
+        c, labelled, m = talk.ids, talk.labelled, n + len(talk.ids)
         if m > length:
             break
         ids[n:m], pos[n:m], part[n:m] = c, p + np.arange(len(c)), k + 1
         label[m - labelled - 1:m - 1] = c[-labelled:]
-        if subjects:
-            about[m - labelled - 1:m - 1] = subjects
-        out['kind'][k] = kinds.index(kind)
+        if talk.about:
+            about[m - labelled - 1:m - 1] = talk.about
+        if talk.option:
+            option[n:m], choice[m - labelled - 1:m - 1] = talk.option, talk.choice
+        out['kind'][k] = kinds.index(talk.kind)
         n = m
     out['n'] = n
     return out

@@ -18,12 +18,12 @@ import reference
 from train.quick import feed_forward, whole
 
 SHEAVES = 4
-POINTER = 2  # the layer that looks objects up
+POINTER, CHOOSER = 2, 3  # the layers that look objects up, and options
 
 
 def astray(share, wanted, places):
-    """Cost of attention that looks elsewhere: -log of what lies where it should. share [n, heads, L, P] of the prefix, wanted bool [n, L]:
-    does an answer tell of an object there, places bool [n, L, P]: where the prefix tells of it. -> sum, number of looks"""
+    """Cost of attention that looks elsewhere: -log of what lies where it should. share [n, heads, L, P] of some keys, wanted bool [n, L]:
+    is something to be looked up there, places bool [n, L, P]: where these keys tell of it. -> sum, number of looks"""
     there = (share * places[:, None]).sum(-1, dtype=torch.float32)
     return -((there + 1e-4).log() * wanted[:, None]).sum(), wanted.sum() * share.shape[1]
 
@@ -53,23 +53,33 @@ class Sheaves:
         self.at = torch.from_numpy(np.maximum(flat, 0))
         self.there = torch.from_numpy(flat >= 0)
         self.n_row = n_row
-        self.pointers, self.costs = None, []
+        self.asked, self.costs = {}, {}  # by layer
 
-    def point(self, about, places):
-        """From now on one head of each key head in layer POINTER is asked to look at what an answer tells of. about [B, L]: index of the
-        object or -1. places bool [B, n, P]: where the prefix tells of each."""
-        end, about = self.n_row * self.n_prefix, torch.where(self.there, about.flatten()[self.at], -1)
-        self.pointers = []
+    def bundled(self, x):
+        """x [B, L] -> [n, L] of each bundle, -1 where nothing is"""
+        end, x = self.n_row * self.n_prefix, torch.where(self.there, x.flatten()[self.at], -1)
         for n, length, row, _ in self.bundles:
-            subject = about[end:end + n * length].view(n, length)
-            self.pointers.append((subject >= 0, places[row[:, None], subject.clamp(min=0)]))
+            yield x[end:end + n * length].view(n, length), row
             end += n * length
 
-    def strayed(self):
-        """Mean cost of astray() over all that is pointed at."""
-        if not self.costs:  # no conversation at all
+    def point(self, layer, about, places):
+        """From now on one head of each key head in a layer is asked to look at what an answer tells of. about [B, L]: index of the
+        object or -1. places bool [B, n, P]: where the prefix tells of each."""
+        keys = slice(0, self.n_prefix)
+        self.asked[layer] = [(subject >= 0, places[row[:, None], subject.clamp(min=0)], keys) for subject, row in self.bundled(about)]
+
+    def choose(self, layer, choice, option):
+        """The same for the letter of an answer, which is to look at the line of the right option. choice, option [B, L]: index or -1"""
+        keys = slice(self.n_prefix, None)
+        self.asked[layer] = [(right >= 0, right[:, :, None] == lines[:, None], keys)
+                             for (right, _), (lines, _) in zip(self.bundled(choice), self.bundled(option))]
+
+    def strayed(self, layer):
+        """Mean cost of astray() over all that a layer was asked for."""
+        costs = self.costs.get(layer)
+        if not costs:  # no conversation at all
             return torch.zeros(())
-        return sum(c for c, _ in self.costs) / sum(n for _, n in self.costs).clamp(min=1)
+        return sum(c for c, _ in costs) / sum(n for _, n in costs).clamp(min=1)
 
     def masks(self, group, dtype):
         """Of the prefixes, and of each sheaf: 0 what may be seen, else -inf."""
@@ -84,8 +94,8 @@ class Sheaves:
             out.append(down(torch.cat([seen[:, None].expand(-1, group * length, -1), own], 2))[:, None])
         return out
 
-    def attend(self, q, k, v, masks, pointing=False):
-        """q [N, n_kv, group, d], k and v [N, n_kv, d], scaled already -> [N, n_kv * group * d]"""
+    def attend(self, q, k, v, masks, layer=None):
+        """q [N, n_kv, group, d], k and v [N, n_kv, d], scaled already -> [N, n_kv * group * d]. layer: the number of this one"""
         n_kv, group, d = q.shape[1:]
         p, end = self.n_prefix, self.n_row * self.n_prefix
         asks = lambda n, m, here: q[here].view(n, m, n_kv, group, d).permute(0, 2, 3, 1, 4).reshape(n, n_kv, group * m, d)
@@ -98,8 +108,10 @@ class Sheaves:
             here = slice(end, end + n * length)
             ks, vs = (torch.cat([prefix.index_select(0, row), keys(t, n, length, here)], 2) for prefix, t in ((kp, k), (vp, v)))
             share = F.softmax(asks(n, length, here) @ ks.transpose(-2, -1) + mask, -1)
-            if pointing and self.pointers:
-                self.costs.append(astray(share.view(n, n_kv, group, length, -1)[:, :, 0, :, :p], *self.pointers[which]))
+            if layer in self.asked:
+                wanted, places, looked_at = self.asked[layer][which]
+                seen = share.view(n, n_kv, group, length, -1)[:, :, 0, :, looked_at]
+                self.costs.setdefault(layer, []).append(astray(seen, wanted, places))
             out.append(back(share @ vs, n, length))
             end = here.stop
         return torch.cat(out)
@@ -110,7 +122,7 @@ def halves(w, d):
     return w.view(-1, 2, d // 2, w.shape[1]).transpose(0, 1)
 
 
-def layer(m, h, cos, sin, sheaves, masks, pointing):
+def layer(m, h, cos, sin, sheaves, masks, number):
     """cos, sin [N, (n_head + n_kv) * d_head / 2]: the same for every head, so that RoPE works on whole rows"""
     c, a = m.c, m.self_attn
     n_q, n_kv, d = c['n_head'], c['n_kv'], c['d_head']
@@ -121,7 +133,7 @@ def layer(m, h, cos, sin, sheaves, masks, pointing):
         left, right, v = y.split([w, w, n_kv * d], 1)
         left, right = left * cos - right * sin, right * cos + left * sin
         heads = torch.stack([left.view(len(h), -1, d // 2), right.view(len(h), -1, d // 2)], 2).view(len(h), n_q + n_kv, d)
-        y = sheaves.attend(heads[:, :n_q].view(len(h), n_kv, -1, d), heads[:, n_q:], v.view(len(h), n_kv, d), masks, pointing)
+        y = sheaves.attend(heads[:, :n_q].view(len(h), n_kv, -1, d), heads[:, n_q:], v.view(len(h), n_kv, d), masks, number)
     h = h + F.linear(y, whole(a.o_proj))
     return feed_forward(m, h)
 
@@ -131,5 +143,5 @@ def sheaved(lm, h, pos, sheaves):
     cos, sin = (t.repeat(1, lm.c['n_head'] + lm.c['n_kv']) for t in reference.rope_table(pos, lm.c['d_head'], lm.c['theta'], h.dtype))
     masks = sheaves.masks(lm.c['n_head'] // lm.c['n_kv'], h.dtype)
     for i, m in enumerate(lm.body.layers):
-        h = layer(m, h, cos, sin, sheaves, masks, i == min(POINTER, len(lm.body.layers) - 1))
+        h = layer(m, h, cos, sin, sheaves, masks, i)
     return lm.body.norm(h)
