@@ -223,6 +223,7 @@ class Trainer:
         """-> False when it was told to stop"""
         r, kind = recipe_of(self.recipe, stage, self.device.type, self.smoke), self.recipe['stages'][stage]['kind']
         began, order, net = time.time(), list(self.recipe['stages']).index(stage), self.net
+        self.finished = [n for n in self.finished if n != stage]  # of an earlier training perhaps; an interruption must find it open
         set_lora(net, bool(r.get('lora')))
         if kind == 'align':
             self.dec = net.qformer_size['n_vocab'] - 1
