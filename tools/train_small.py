@@ -85,13 +85,13 @@ def train(o, names, recipe, rank, workers, stop):
     place = loop.Place(o.state, rank, stop, lambda text: print(text, flush=True) if rank == 0 else None)
     delivery = deliver.Delivery(o.out, o.vocab, os.path.join(o.state, 'log.jsonl')) if o.out and rank == 0 else None
     trainer = stages.Trainer(recipe, o.vocab, device, place, workers, delivery, amp, rank, o.smoke)
-    trainer.begin(resume)
+    trainer.begin(resume, names)
     if rank == 0:
         print('%s, torch %s, %s weights, %d workers, begun after %.1f s' % (
             torch.cuda.get_device_name() if device == 'cuda' else device, torch.__version__,
             format(sum(p.numel() for p in trainer.net.parameters()), ','), len(workers.links) if workers else 0, time.time() - BEGAN), flush=True)
     end = BEGAN + 60 * o.minutes - RESERVE if o.minutes else None
-    done = list(trainer.finished) if trainer.state is not None else []  # stages named anew on a handed-over model are run again
+    done = list(trainer.finished)
     for name in names:
         if name.startswith('val:'):
             if rank == 0:

@@ -84,15 +84,15 @@ def check_packing(report, vocab):
     got = {k: row[k].tolist() for k in wants}
     report.ok(got == wants and row["n"] == 11 and row["kind"][:3].tolist() == [1, 0, -1], "a row, the last talk left out",
               (got, row["kind"]))
-    row = packing.pack([20, 21], [([20, 21, 8, 20, 21, 20, 2], 5, "a", []), ([8, 20, 21, 2], 3, "b", [])], 16, ("a", "b"))
+    row = packing.pack([20, 21], [([20, 21, 8, 20, 21, 20, 9, 20, 2], 7, "a", []), ([8, 20, 21, 2], 3, "b", [])], 16, ("a", "b"))
     before = {k: np.copy(v) for k, v in row.items()}
-    packing.swap(row, np.random.default_rng(0), 1.0, [([20, 30, 31], [30, 31]), ([21], [])], [1])
+    packing.swap(row, np.random.default_rng(0), 1.0, [([20, 30, 31], [30, 31]), ([21], [])], [2, 21], [1])
     differ = np.flatnonzero(row["ids"] != before["ids"])
-    report.ok(differ.tolist() == [5, 7] and set(row["ids"][differ].tolist()) <= {30, 31} and all((row[k] == before[k]).all() for k in before if k != "ids"),
-              "words of answers alone are swapped, of those kinds, for others of the kind", (row["ids"], row["label"]))
+    report.ok(differ.tolist() == [5, 9] and set(row["ids"][differ].tolist()) <= {30, 31} and all((row[k] == before[k]).all() for k in before if k != "ids"),
+              "whole words of answers alone are swapped, of those kinds, for others of the kind", (row["ids"], row["label"]))
     row = {k: np.copy(v) for k, v in before.items()}
     for n in range(400):
-        packing.swap(row, np.random.default_rng(n), 0.01, [([20, 30, 31], [30, 31])], [])
+        packing.swap(row, np.random.default_rng(n), 0.01, [([20, 30, 31], [30, 31])], [2, 9, 21], [])
         if (row["ids"] != before["ids"]).sum() > 1:
             break
     report.ok(10 < n < 399, "in the share that is asked for", n)
@@ -139,6 +139,21 @@ def check_samples(report, vocab):
         report.ok(low <= part <= high and not any(s.heldout for s in some), "scenes with two objects alike, %g asked for" % share, part)
     twins = next(s for s in some if samples.alike(s))
     report.ok(len({o.colour for o in twins.objects}) + len({o.shape for o in twins.objects}) < 2 * len(twins.objects), "and they are alike")
+    made = samples.Maker("chatting", {"frames": 1, "questions": 9, "rows": 3, "swapped": 1.0}, vocab)
+    name, clear, swapped = {i: p for p, i in made.encoder.tokenizer.vocab.items()}, 0, []
+    records, _ = made.chunk(np.random.default_rng(6), 4)
+    plain, _ = samples.Maker("chatting", {"frames": 1, "questions": 9, "rows": 3}, vocab).chunk(np.random.default_rng(6), 1)
+    for ids, label, part, kind in zip(*(made.layout.read(records, k).reshape(12, -1) for k in ("ids", "label", "part", "kind"))):
+        for i in np.flatnonzero(label[:-1] >= 0):
+            word, there = name[label[i]][1:], name[ids[i + 1]][1:]
+            if word not in scene.COLOURS + scene.SHAPES:
+                continue
+            if word == there:
+                clear += kind[part[i] - 1] in samples.TOLD_FREELY
+            else:
+                swapped.append(kind[part[i] - 1] not in samples.TOLD_FREELY and (word in scene.COLOURS) == (there in scene.COLOURS))
+    report.ok(clear > 10 and len(swapped) > 10 and all(swapped), "colours and shapes that answers have said are swapped for their like", (clear, len(swapped)))
+    report.ok((made.layout.read(plain, "label") == made.layout.read(records[:1], "label")).all(), "and what is to be said stays")
     rng = np.random.default_rng(1)
     moving = [labels.crowd(rng, True) for _ in range(40)]
     flow = np.concatenate([labels.targets(s, np.array([0.0, 0.5, 1.0]))["flow"][1].reshape(-1, 6) for s in moving])
@@ -510,6 +525,19 @@ def check_steps(report, vocab):
     factors = [loop.lr_factor(s, p, 10) for s, p in ((0, 0.0), (9, 0.0), (500, 0.5), (500, 1.0), (500, 1.7))]
     report.ok(np.allclose(factors, [0.1, 1.0, 0.525, 0.05, 0.05]), "the rate follows progress, whatever the steps", factors)
     report.ok([loop.share(9.0, b) for b in (None, 18.0, 0.0, -3.0)] == [0.0, 0.5, 1.0, 1.0], "a stage without time ends at once")
+    net = stages.build(TWO_CORES, vocab)
+    with tempfile.TemporaryDirectory() as top:
+        place = loop.Place(top, 0, lambda: True, lambda _: None)
+        told = stages.Trainer(TWO_CORES, vocab, "cpu", place, smoke=True)
+        told.begin((net.state_dict(), ["bind", "look", "instruct", "hd"]), ["look", "hd", "f16"])
+        stopped = not told.run("look", 100.0)
+        told = stages.Trainer(TWO_CORES, vocab, "cpu", place, smoke=True)
+        told.begin(None, ["look", "hd", "f16"])
+        report.ok(stopped and told.finished == ["bind", "instruct"] and told.state["stage"] == "look", "what was stopped goes on, whatever went before", told.finished)
+        r = stages.recipe_of(TWO_CORES, "instruct", "cpu", smoke=True)
+        free = dict(r, channels={k: {**c, "swapped": 0.0} for k, c in r["channels"].items()})
+        report.ok("swapped" in r["channels"]["clip"] and all(torch.equal(a[2].records, b[2].records) for a, b in zip(
+            told.checks(r, "chatting"), told.checks(free, "chatting"))), "nothing is swapped in what validates")
     net = stages.build(RECIPE, vocab)
     place = types.SimpleNamespace(load=lambda: None, rank=0, say=print)
     amp = lambda: torch.autocast("cpu", dtype=torch.bfloat16)

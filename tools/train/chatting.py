@@ -103,8 +103,7 @@ class Rows:
             places = self.pointed(tells, visual.shape[1], self.length).gather(1, self.about.clamp(min=0)[..., None].expand(-1, -1, self.length))
             lm.body.layers[POINTER].watch = self.watched('point', self.about >= 0, places, see)
         if choosing:
-            mine = (self.choice[:, :, None] == self.option[:, None]) & (self.part[:, :, None] == self.part[:, None])
-            lm.body.layers[CHOOSER].watch = self.watched('choose', self.choice >= 0, mine, see)
+            lm.body.layers[CHOOSER].watch = self.watched('choose', self.choice >= 0, self.choice[:, :, None] == self.option[:, None], see)
         try:
             return lm.head(lm(h, self.pos, see)).flatten(0, 1), None
         finally:

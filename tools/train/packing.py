@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 import reference_text as text
+from world.choices import LETTERS
 
 EOS = 2
 MOST = 24  # conversations of a row
@@ -50,8 +51,12 @@ class Talk(NamedTuple):
 class Encoder:
     def __init__(self, tokenizer, n_query):
         self.tokenizer, self.n_query = tokenizer, n_query
-        name = lambda piece: tokenizer.vocab.get(piece, -1)
-        self.letters, self.closing, self.newline = {name(c): i for i, c in enumerate('ABCDE')}, name(')'), name('<0x0A>')
+        marks = [*LETTERS, ')', '<0x0A>']
+        missing = [m for m in marks if m not in tokenizer.vocab]
+        if missing:
+            raise ValueError('the vocabulary has no piece of its own for %s, with which options are told apart' % ' '.join(missing))
+        *letters, self.closing, self.newline = (tokenizer.vocab[m] for m in marks)
+        self.letters = {i: n for n, i in enumerate(letters)}
 
     def media_prefix(self, n_clip, image=False, instruction=None):
         """Ids up to the [/INST] of the media block, -1 at visual rows."""
@@ -115,13 +120,15 @@ class Encoder:
         return Talk(ask + answer, len(answer), 'no video')
 
 
-def swap(row, rng, share, words, kinds):
+def swap(row, rng, share, words, starts, kinds):
     """Puts other words in place of some that an answer has said already, so that what follows is read off the video and not guessed from
     them: a colour and a shape that training never shows together are still a colour and a shape. Labels stay. row: of pack(). words:
-    [(ids of a kind of word, those of them that the scene has none of)]. kinds: indices of the kinds whose answers are left alone."""
+    [(ids of a kind of word, those of them that the scene has none of)]. starts: ids that can follow a whole word. kinds: indices of the kinds
+    whose answers are left alone."""
     said = np.zeros(len(row['ids']), bool)
     said[1:] = (row['label'][:-1] >= 0) & (row['part'][1:] > 0)
     said &= ~np.isin(np.append(row['kind'], -1)[np.maximum(row['part'], 0) - 1], kinds)
+    said &= np.isin(np.append(row['ids'][1:], 0), starts)
     for known, others in words:
         at = np.flatnonzero(said & np.isin(row['ids'], known))
         at = at[rng.random(len(at)) < share]

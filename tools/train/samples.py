@@ -29,7 +29,7 @@ OBJECTS = (('shape', len(W.SHAPES), 1.0), ('colour', len(W.COLOURS), 1.0), ('tex
            ('deed_3', len(W.ACTIONS), 0.5))  # what binding.py learns of an object: name, classes, weight
 PLACES = ('x', 'y')
 MOST_OBJECTS = 4
-TOLD_FREELY = [TYPES.index(t) for t in ('choice', 'describe')]  # answers in which only the words so far say what comes next
+TOLD_FREELY = [TYPES.index(t) for t in ('choice', 'describe', 'dialogue')]  # answers in which the words so far may decide what comes next
 LARGEST = max(w * h for (w, h), _ in W.FORMATS)
 
 
@@ -100,6 +100,7 @@ class Maker:
             self.encoder = Encoder(Words(os.path.join(vocab, 'tokenizer.json')), 96)
             self.bert = text.BertTokenizer(os.path.join(vocab, 'vocab.txt'))
         if channel.get('swapped'):
+            self.starts = [i for p, i in self.encoder.tokenizer.vocab.items() if p.startswith(text.BLANK) or p in ('.', ',', ';', ':', '?', '!', '</s>')]
             pieces = {w: self.encoder.tokenizer.encode_raw(text.BLANK + w) for w in W.COLOURS + W.SHAPES}
             self.ids = {w: p[0] for w, p in pieces.items() if len(p) == 1}
             if len(self.ids) < len(pieces):
@@ -172,7 +173,7 @@ class Maker:
             there = {o.colour for o in scene.objects} | {o.shape for o in scene.objects}
             words = [([self.ids[w] for w in ws], [self.ids[w] for w in ws if w not in there]) for ws in (W.COLOURS, W.SHAPES)]
             for row in packed:
-                swap(row, rng, self.c['swapped'], words, TOLD_FREELY)
+                swap(row, rng, self.c['swapped'], words, self.starts, TOLD_FREELY)
         return {k: np.stack([p[k] for p in packed]) for k in packed[0]}
 
     def reader(self, rng, seed):

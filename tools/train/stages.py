@@ -183,15 +183,16 @@ class Trainer:
         self.net = build(recipe, vocab)
         self.finished, self.state, self.score = [], None, None
 
-    def begin(self, resume=None):
-        """Takes the weights of an earlier training, or of this one when it was interrupted, and moves to the device."""
+    def begin(self, resume=None, names=()):
+        """Takes the weights of an earlier training, or of this one when it was interrupted, and moves to the device. names: the stages that
+        this one is to run, which an earlier one may have run, too."""
         state = self.place.load()
         if state is not None:
             load_into(self.net, state['net'])
             self.finished, self.state = state['finished'], state
         elif resume is not None:
             load_into(self.net, resume[0])
-            self.finished = list(resume[1])
+            self.finished = [n for n in resume[1] if n not in names]
         self.net.to(self.device)
         quick.layers(self.net)
 
@@ -223,7 +224,6 @@ class Trainer:
         """-> False when it was told to stop"""
         r, kind = recipe_of(self.recipe, stage, self.device.type, self.smoke), self.recipe['stages'][stage]['kind']
         began, order, net = time.time(), list(self.recipe['stages']).index(stage), self.net
-        self.finished = [n for n in self.finished if n != stage]  # of an earlier training perhaps; an interruption must find it open
         set_lora(net, bool(r.get('lora')))
         if kind == 'align':
             self.dec = net.qformer_size['n_vocab'] - 1
@@ -260,14 +260,14 @@ class Trainer:
         return done
 
     def checks(self, r, kind, clips=None):
-        """Validation batches: what the stage sees, from scenes of the val split, without noise, instructions and empty questions."""
+        """Validation batches: what the stage sees, from scenes of the val split, without noise, instructions, empty questions and swapped words."""
         if self.rank:
             return []
         n, out = clips or (2 if self.smoke else r.get('checked', 96)), []
         for i, (name, c) in enumerate(sorted(r['channels'].items())):
             if name not in r.get('checking', r['channels']):
                 continue
-            maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, rows=1), self.vocab, 'val')
+            maker = Maker(kind, dict(c, instructed=0.0, lonely=0.0, swapped=0.0, rows=1), self.vocab, 'val')
             rng, size = np.random.default_rng([VALIDATION_SEED, i]), min(n, 8 if maker.hd else 32)
             for _ in range(-(-n // size)):
                 out.append((name, maker.n_frame in (0, 8), feed.fixed(maker, *maker.chunk(rng, size), self.device)))
