@@ -94,9 +94,13 @@ static void prepared_rows(void **state)
 {
     (void)state;
     struct rng r = {31};
-    for (size_t k = 0; k < 2 * DOTS_RUN + 20; k += k < 600 ? 1 : 7)
+    static const size_t WHOLE[] = {DOTS_RUN - 1, DOTS_RUN, DOTS_RUN + 1, 2 * DOTS_RUN, 4096, 14336};
+    size_t n_whole = sizeof WHOLE / sizeof WHOLE[0], tail = 0;
+    for (size_t at = 0; tail < 2 * DOTS_RUN + 20; at++, tail += at <= n_whole ? 0
+                                                                : tail < 600  ? 1
+                                                                              : 7)
         for (int d = 0; d < DATA_N; d++) {
-            size_t m = 1 + k % 3;
+            size_t k = at < n_whole ? WHOLE[at] : tail, m = 1 + k % 3;
             struct guarded x = guarded_new(m * k * sizeof(float), sizeof(float));
             float *v = (float *)x.data;
             data_fill(&r, (enum data)d, v, m * k);
@@ -339,8 +343,9 @@ static void model_sizes(void **state)
     (void)state;
     struct rng r = {34};
     for (enum dtype t = DT_Q4_0; t < DT_N; t++)
-        for (size_t m = 1; m <= KERNEL_FEW_ROWS; m += 7) {
-            struct task a = task_new(&r, m, 5, 14336, t), b = task_new(&r, m, 35, 4096, t);
+        for (size_t m = 1; m <= KERNEL_FEW_ROWS; m++) { // each has stretches of its own
+            struct task a = task_new(&r, m, m == 1 || m == KERNEL_FEW_ROWS ? 21 : 3, 14336, t),
+                        b = task_new(&r, m, 35, 4096, t);
             check_task(&a);
             check_task(&b);
             task_free(&a);
