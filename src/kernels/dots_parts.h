@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "kernels/kernels.h"
 
 enum {
@@ -48,13 +49,13 @@ enum {
 // Where a row of k inputs has its first struct dots_wide and its first step of those.
 static inline size_t dots_wide_at(size_t k)
 {
-    return (k + DOTS_RUN - 1) / DOTS_RUN * (DOTS_RUN / DOTS_BYTES) * sizeof(struct dots_bytes);
+    return div_up(k, DOTS_RUN) * (DOTS_RUN / DOTS_BYTES) * sizeof(struct dots_bytes);
 }
 
 static inline size_t dots_steps_at(size_t k)
 {
     return dots_wide_at(k) +
-           (k + DOTS_RUN - 1) / DOTS_RUN * (DOTS_RUN / DOTS_WIDE) * sizeof(struct dots_wide);
+           div_up(k, DOTS_RUN) * (DOTS_RUN / DOTS_WIDE) * sizeof(struct dots_wide);
 }
 
 // The lane of inputs 32 g .. 32 g + 31 of a struct dots_bytes.

@@ -263,8 +263,7 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
     const size_t x_step = dots_in_bytes(t) ? sizeof(struct dots_bytes) : sizeof(struct dots_wide);
     // one row reads W from end to end: straight into L1, and as far ahead as leaves x there
     const size_t ahead = dots_in_bytes(t) || p->n < MANY_INPUTS ? AHEAD : AHEAD_LESS;
-    const bool held =
-        dots_in_bytes(t) ? M <= 2 : true; // sums in registers; else those are for levels
+    const bool held = !dots_in_bytes(t) || M <= 2; // sums in registers; else those are for levels
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
         rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
@@ -393,7 +392,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
     _Alignas(64) float sum[GROUP][KERNEL_FEW_ROWS][LANES];
     const size_t row_bytes = dtype_span(t, j->w_stride);
     const size_t fits = (dots_in_bytes(t) ? 1 : 2) * (size_t)M;
-    const size_t stretch = M > 1 ? max_size(STRETCH / fits / DOTS_RUN, 1) * DOTS_RUN : j->k;
+    const size_t stretch = M > 1 ? STRETCH / fits / DOTS_RUN * DOTS_RUN : j->k;
     const int R = M > 1 ? 2 : 1;
     struct piece p = {.x_row = x_row};
     for (size_t c = 0; c < GROUP; c++)

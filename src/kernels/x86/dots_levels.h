@@ -306,37 +306,12 @@ ALWAYS_INLINE __m512i q5_0_heads(const uint8_t *b)
 #define HEAD(w) (w) + 1, (w) + 2, (w), (w)
     static const int16_t six[32] = {HEAD(0),  HEAD(11), HEAD(22), HEAD(32),
                                     HEAD(43), HEAD(54), HEAD(0),  HEAD(0)};
-    static const int16_t two[32] = {0,
-                                    1,
-                                    2,
-                                    3,
-                                    4,
-                                    5,
-                                    6,
-                                    7,
-                                    8,
-                                    9,
-                                    10,
-                                    11,
-                                    12,
-                                    13,
-                                    14,
-                                    15,
-                                    16,
-                                    17,
-                                    18,
-                                    19,
-                                    20,
-                                    21,
-                                    22,
-                                    23,
-                                    HEAD(32 + 10),
-                                    HEAD(32 + 21)};
+    static const int16_t two[32] = {[24] = HEAD(10), HEAD(21)};
 #undef HEAD
     const __m512i h0 = _mm512_loadu_si512(b), h1 = _mm512_loadu_si512(b + 3 * bytes);
     const __m512i h2 = _mm512_loadu_si512(b + 8 * bytes - 64);
     __m512i v = _mm512_permutex2var_epi16(h0, _mm512_loadu_si512(six), h1);
-    return _mm512_permutex2var_epi16(v, _mm512_loadu_si512(two), h2);
+    return _mm512_mask_permutexvar_epi16(v, 0xff000000, _mm512_loadu_si512(two), h2);
 }
 
 // Bits 4 j .. 4 j + 3 of fifths, of each lane's 32, as bit 4 of the bytes of v.
