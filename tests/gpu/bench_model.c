@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Times of the model's stages on a GPU: vision of 3 clips of 8 frames, prefill of a prompt, decoding of one
 // sequence and of many at once, and of as many conversations with a thread each. Medians; the profiles are sums of
-// device time by launch. IVCHAT_GPU_TRIALS: docs/GPU.md.
+// device time by launch.
 //   bench_model MODEL [DEVICE [N_CLIP [N_PROMPT [N_SEQUENCE [GPU_WEIGHTS]]]]]; N_CLIP 0 = no vision
 #include <pthread.h>
 #include <stdio.h>
@@ -34,9 +34,18 @@ static int by_time(const void *a, const void *b)
     return (x->ms < y->ms) - (x->ms > y->ms);
 }
 
-static void print_profile(struct ops *o, const char *title)
+// A stream of the CPU has no profile of launches.
+static void profile_start(const iv_engine *g, struct ops *o)
+{
+    if (g->gpu)
+        ops_gpu_profile_start(o);
+}
+
+static void print_profile(const iv_engine *g, struct ops *o, const char *title)
 {
     struct gpu_time t[N_TIME];
+    if (!g->gpu)
+        return;
     size_t n = ops_gpu_profile_stop(o, t, N_TIME);
     double all = 0;
     qsort(t, n, sizeof t[0], by_time);
@@ -96,9 +105,9 @@ static void bench_vision(const iv_engine *g, size_t n_clip)
     double t = median(ms, REPEAT);
     printf("vision, %zu clips of %zu frames: %.2f ms, %.2f TFLOP, %.0f TFLOP/s\n", n_clip, n_frame,
            t, flop * 1e-12, flop / t * 1e-9);
-    ops_gpu_profile_start(o);
+    profile_start(g, o);
     run_vision(o, v, &in, x);
-    print_profile(o, "vision");
+    print_profile(g, o, "vision");
     if (ops_status(o, &e) != 0)
         die(&e);
     ops_close(o);
@@ -148,9 +157,9 @@ static void bench_text(const iv_engine *g, size_t n_prompt, size_t n_seq)
     double t = median(ms, REPEAT);
     printf("prefill, %zu tokens: %.2f ms, %.2f TFLOP, %.0f TFLOP/s\n", n_prompt, t,
            plan.flops * 1e-12, plan.flops / t * 1e-9);
-    ops_gpu_profile_start(r.ops);
+    profile_start(g, r.ops);
     prefill(&r, ids, n_prompt, 4 * STEPS, logits);
-    print_profile(r.ops, "prefill");
+    print_profile(g, r.ops, "prefill");
     double first = step(&r, ids, 1, logits);
     for (size_t i = 0; i < STEPS; i++)
         ms[i] = step(&r, ids + i % n_prompt, 1, logits);

@@ -154,7 +154,7 @@ static void check_unpack(enum cuda_quant t, int n_out, int k, int pad, bool is_b
         for (int c = 0; c < k; c++) {
             double want = (double)decode_at(t, w.blocks, k, first + r, c);
             double have = matrix_get(&out, r, c);
-            bool right = have == (is_bf16 ? bf16_round(want) : want);
+            bool right = have == (is_bf16 ? bf16_rounded(want) : want);
             if (!right && wrong++ == 0)
                 printf("# row %d column %d: %.9g, must be %.9g\n", r, c, have, want);
         }
@@ -459,6 +459,25 @@ static void check_pack_zero(enum cuda_quant t)
     matrix_free(&w);
 }
 
+// Each kernel and each of its forms once, in few launches: for compute-sanitizer.
+static void check_tiny(void)
+{
+    check_input(CUDA_INPUT_RMS, 2, 1408, 1408, 8, true);
+    check_input(CUDA_INPUT_SILU_MUL, 2, 61, 96, 1, false);
+    for (int t = 0; t < N_TYPE; t++) {
+        enum cuda_quant type = (enum cuda_quant)t;
+        check_unpack(type, 2, 768, 8, t % 2);
+        check_pack(type, 2, 768, 8, t % 2, 0.1);
+        for (int rows = 1; rows <= 8; rows *= 2)
+            check_linear(type, 13, 1280, rows,
+                         (struct epilogue){rows == 2, rows == 1, rows == 1, true});
+        check_linear(type, 8195, 256, 1, (struct epilogue){false, false, false, false});
+    }
+    check_linears(1, 21, 1280);
+    check_linears(2, 21, 1280);
+    check_linears(1, 2050, 256);
+}
+
 // few: for tools under which everything is a hundred times slower.
 static void check_type(enum cuda_quant t, bool few)
 {
@@ -606,6 +625,9 @@ int main(int argc, char **argv)
         bench_all();
         return 0;
     }
-    check_all(argc > 1 && strcmp(argv[1], "--short") == 0);
+    if (argc > 1 && strcmp(argv[1], "--tiny") == 0)
+        check_tiny();
+    else
+        check_all(argc > 1 && strcmp(argv[1], "--short") == 0);
     return report_end();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Checks of the row kernels (rows_elements.cu, rows_norm.cu, patches.cu) against witnesses in double, over
-// type mixtures, odd and even shapes, strides and offsets; --bench prints GB/s.
+// type mixtures, odd and even shapes, strides and offsets; --bench prints GB/s, --short leaves out what is slow under
+// emulation, --tiny has each kernel in few launches (for compute-sanitizer).
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -348,7 +349,7 @@ static void check_split(int rows, int n_head, int n_kv, int d, int pad, unsigned
                     const struct matrix *o = &out[m < share ? 0 : m - share + 1];
                     double have = matrix_get(o, r, (m < share ? g * share + m : g) * d + c);
                     double want = matrix_get(&qkv, r, (g * (share + 2) + m) * d + c);
-                    right = right && have == (o->view.is_bf16 ? bf16_round(want) : want);
+                    right = right && have == (o->view.is_bf16 ? bf16_rounded(want) : want);
                 }
     report(right && trespass == 0, "split wqkv %d x %d heads, %d kv of %d, pad %d, types %x", rows,
            n_head, n_kv, d, pad, types);
@@ -376,7 +377,7 @@ static void check_patches(int n_frame, int size, int patch, int cols, int pad, b
                 want = matrix_get(&pixels,
                                   (frame * 3 + c / area) * size + py * patch + c % area / patch,
                                   px * patch + c % patch);
-            right = right && matrix_get(&out, r, c) == (is_bf16 ? bf16_round(want) : want);
+            right = right && matrix_get(&out, r, c) == (is_bf16 ? bf16_rounded(want) : want);
         }
     size_t trespass = matrix_trespass(&out);
     report(right && trespass == 0,
@@ -384,6 +385,22 @@ static void check_patches(int n_frame, int size, int patch, int cols, int pad, b
            cols, pad, is_bf16 ? "bf16" : "f32", pixels_bf16 ? "bf16" : "f32");
     matrix_free(&pixels);
     matrix_free(&out);
+}
+
+// Each kernel in few launches, of types and widths by turns: for compute-sanitizer.
+static void check_tiny(void)
+{
+    static const struct shape forms[] = {{3, 7, 0, 0}, {2, 1408, 1408, 1408}, {1, 8200, 0, 0}};
+    for (int op = 0; op < N_OP; op++)
+        for (int t = 0; t < 4; t++)
+            check_op((enum op)op, forms[(op + t) % 3], t & 1, t & 2);
+    check_norm2(2, 1408, true, true, 0);
+    check_norm2(2, 100, false, false, 3);
+    check_norm2(1, 9000, true, true, 8);
+    check_split(3, 8, 2, 16, 0, 5);
+    check_split(2, 4, 1, 8, 3, 10);
+    check_patches(1, 28, 14, 592, 0, true, true);
+    check_patches(1, 6, 3, 27, 1, false, true);
 }
 
 // few: for tools under which everything is a hundred times slower.
@@ -511,6 +528,9 @@ int main(int argc, char **argv)
         bench_all();
         return 0;
     }
-    check_all(argc > 1 && strcmp(argv[1], "--short") == 0);
+    if (argc > 1 && strcmp(argv[1], "--tiny") == 0)
+        check_tiny();
+    else
+        check_all(argc > 1 && strcmp(argv[1], "--short") == 0);
     return report_end();
 }

@@ -2,7 +2,7 @@
 // Checks the attention and rope kernels of src/gpu/cuda against plain loops in double made here: on a device when
 // linked with the CUDA runtime, on the processor when linked with tests/gpu/emulate. Prints ok or not ok for each
 // case; exit status 1 if one is not ok, 77 if there is no device. `--bench` measures instead; `--short` leaves out
-// what takes seconds under emulation.
+// what takes seconds under emulation, `--tiny` has each form of a kernel once (for compute-sanitizer).
 //
 // Columns behind a matrix's own are NaN in what is read and a pattern in what is written, which must stay.
 // The gate: a probability errs relatively by its rounding to bf16 (2^-8, attention_many; 2^-16, the fast form of
@@ -545,6 +545,35 @@ static void check_rope_all(void)
     check_rope(1, 32, 8, 128, true, true, CACHES);
 }
 
+static void check_tiny(int major)
+{
+    static const struct shape many[] = {
+        {1, 65, 65, 2, 2, 64, false, 0}, {1, 130, 129, 1, 1, 88, false, 0},
+        {1, 40, 70, 1, 1, 96, false, 0}, {1, 65, 165, 2, 1, 128, true, 100},
+        {1, 17, 40, 2, 1, 40, true, 8},
+    };
+    static const struct few_shape few[] = {
+        {2, 8, 2, 128, 140, true, true, {139, 70}}, {2, 4, 2, 88, 129, true, true, {128, 1}},
+        {1, 4, 1, 128, 200, true, false, {199}},    {1, 2, 1, 40, 3500, true, true, {3400}},
+        {1, 2, 2, 64, 100, false, false, {99}},
+    };
+    for (int hopper = 0; hopper <= (major == 9); hopper++) {
+        cuda_attention_prefer_portable(!hopper);
+        for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+            check_many(hopper ? "many on Hopper" : "many", cuda_attention_many, many[i], ALL_BF16,
+                       ldexp(1, -8));
+    }
+    cuda_attention_prefer_portable(false);
+    check_many("plain", cuda_attention_plain, many[4], ALL_F32, 0);
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++)
+        check_few(few[i]);
+    check_step(few[0], true);
+    check_step(few[1], true);
+    check_step(few[3], true);
+    check_rope(3, 4, 2, 128, true, true, CACHES);
+    check_rope(3, 2, 1, 64, false, false, ONE_CACHE);
+}
+
 int main(int argc, char **argv)
 {
     int n = 0, major = 0;
@@ -561,6 +590,11 @@ int main(int argc, char **argv)
         return 0;
     }
     must(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "device");
+    if (argc > 1 && strcmp(argv[1], "--tiny") == 0) {
+        check_tiny(major);
+        printf("1..%d\n", n_case);
+        return n_bad != 0;
+    }
     check_many_all("many", true, short_run, emulated);
     if (major == 9)
         check_many_all("many on Hopper", false, short_run, emulated);

@@ -101,7 +101,7 @@ static float from_bf16(uint16_t h)
     return f;
 }
 
-double bf16_round(double v)
+double bf16_rounded(double v)
 {
     return (double)from_bf16(to_bf16((float)v));
 }
