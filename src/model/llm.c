@@ -183,6 +183,15 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
     ops_pop(o, mark);
 }
 
+// Whether the rows are one of each span, in their order.
+static bool one_each(const struct llm_batch *b)
+{
+    bool one = b->n_span == b->x.rows;
+    for (size_t i = 0; i < b->n_span; i++)
+        one = one && b->span[i].first_row == i;
+    return one;
+}
+
 void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, struct mat logits)
 {
     size_t mark = ops_mark(o), n_pos = b->n_pos;
@@ -203,10 +212,13 @@ void llm_forward(struct ops *o, const struct llm *m, const struct llm_batch *b, 
             hooks_progress(b->hooks, "prefill", l + 1, m->c.n_layer);
     }
     weed(&live, b);
-    struct mat last = ops_mat(o, b->n_span, m->c.d_model);
-    for (size_t i = 0; i < b->n_span; i++)
-        op_copy(o, mat_rows(last, i, 1),
-                mat_rows(b->x, b->span[i].first_row + b->span[i].n_row - 1, 1));
+    struct mat last = b->x;
+    if (!one_each(b)) {
+        last = ops_mat(o, b->n_span, m->c.d_model);
+        for (size_t i = 0; i < b->n_span; i++)
+            op_copy(o, mat_rows(last, i, 1),
+                    mat_rows(b->x, b->span[i].first_row + b->span[i].n_row - 1, 1));
+    }
     op_linears(o, logits,
                &(struct linear_input){
                    .kind = INPUT_RMS_NORM, .x = last, .norm = &m->norm, .eps = m->c.eps},
