@@ -234,8 +234,10 @@ static int encode_vision(struct encode *x, const float *pixels, float **vit, flo
                    (const size_t[]){1, j->n_clip, j->n_frame, 3, side, side}, 6);
     if (vit)
         TRY(host_rows(vit, j->n_clip * j->n_tok, v->c.d_model, "vision rows", e));
-    TRY(host_rows(&j->position, j->n_tok, v->c.d_model, "position table", e));
-    vit_position(v, j->n_frame, j->position);
+    if (!j->engine->gpu || !vit_stored_position(v, j->n_frame)) {
+        TRY(host_rows(&j->position, j->n_tok, v->c.d_model, "position table", e));
+        vit_position(v, j->n_frame, j->position);
+    }
     j->pixels = pixels;
     double before = x->times->vision_ms;
     TRY(gate_enter(j->engine->gate, &j->pass, &j->hooks, e));

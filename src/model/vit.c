@@ -100,8 +100,7 @@ static void table_row(const struct tensor *t, size_t row, float *out)
     dtype_to_f32(out, (const char *)t->data + dtype_span(t->dtype, row * d), t->dtype, d);
 }
 
-// The table for clips of n_frame frames if the checkpoint holds it as it is.
-static const struct tensor *stored_position(const struct vit *v, size_t n_frame)
+const struct tensor *vit_stored_position(const struct vit *v, size_t n_frame)
 {
     if (n_frame == 1)
         return &v->img_pos_embed;
@@ -111,7 +110,7 @@ static const struct tensor *stored_position(const struct vit *v, size_t n_frame)
 void vit_position(const struct vit *v, size_t n_frame, float *out)
 {
     size_t d = v->c.d_model, n_patch = v->c.n_patch, t0 = v->n_frame_pos;
-    const struct tensor *p = stored_position(v, n_frame);
+    const struct tensor *p = vit_stored_position(v, n_frame);
     if (p) {
         dtype_to_f32(out, p->data, p->dtype, vit_tokens(&v->c, n_frame) * d);
         return;
@@ -191,7 +190,7 @@ void vit_forward(struct ops *o, const struct vit *v, const struct vit_input *in,
     }
     // the tap sees the class rows too; what reads it drops row 0 of each clip
     op_tap(o, "vit_patch", out, (const size_t[]){n_clip, n_tok, c->d_model}, 3);
-    const struct tensor *stored = stored_position(v, in->n_frame);
+    const struct tensor *stored = vit_stored_position(v, in->n_frame);
     op_add_table(o, out, in->position, n_tok, stored);
 
     // blocks outside, clips inside: each block's weights are read once for all clips

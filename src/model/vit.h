@@ -42,11 +42,13 @@ size_t vit_tokens(const struct vit_config *c, size_t n_frame);
 // Position table for clips of n_frame frames, f32 [vit_tokens, d_model] into out: img_pos_embed for one
 // frame, pos_embed as it is or interpolated linearly in time otherwise (SPEC 4.1).
 void vit_position(const struct vit *v, size_t n_frame, float *out);
+// The same if the checkpoint holds it as it is, else NULL.
+const struct tensor *vit_stored_position(const struct vit *v, size_t n_frame);
 
 struct vit_input {
     const float *pixels; // host, f32 [n_clip, n_frame, 3, image_size, image_size], normalised
     size_t n_clip, n_frame;
-    const float *position;     // host, from vit_position
+    const float *position; // host, from vit_position; on a GPU not read where there is a stored one
     const struct hooks *hooks; // progress "vision": one unit per clip and block
 };
 

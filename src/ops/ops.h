@@ -137,7 +137,7 @@ void op_add(struct ops *o, struct mat x, struct mat y);
 // x += y * scale, scale [cols] (LayerScale)
 void op_add_scaled(struct ops *o, struct mat x, struct mat y, const struct tensor *scale);
 // x[r] += t[r % t_rows]: t is host memory, f32 [t_rows, cols]; x.rows is a multiple of t_rows.
-// same: the weight that t is a copy of, which a backend may have with it already; or NULL.
+// same: the weight that t is a copy of, or NULL. With it a GPU reads that one and never t.
 void op_add_table(struct ops *o, struct mat x, const float *t, size_t t_rows,
                   const struct tensor *same);
 
