@@ -48,9 +48,6 @@ int engine_check_device(const char *device, struct err *e)
     return rc;
 }
 
-// For measurements (docs/GPU.md).
-static const char TRIALS[] = "IVCHAT_GPU_TRIALS";
-
 static void name_cpu(iv_engine *g)
 {
     snprintf(g->device, sizeof g->device, "cpu");
@@ -75,12 +72,6 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
-    const char *trials = getenv(TRIALS);
-    if (trials && !gpu_trials_from_text(trials, &opt.trials))
-        TRY(err_set(e, ERR_USAGE, "%s=%s: expected merge, fold, alpha, gelu with commas between",
-                    TRIALS, trials));
-    if (opt.trials && g->compute != COMPUTE_BF16)
-        TRY(err_set(e, ERR_USAGE, "%s=%s: only with dtype bf16", TRIALS, trials));
     if (g->compute == COMPUTE_INT8 && must)
         return err_set(e, ERR_USAGE,
                        "device \"%s\": dtype int8 runs on the CPU; use bf16 or f32 on a GPU",
@@ -120,10 +111,9 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
     g->gpu_must = must;
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
-    snprintf(g->tier, sizeof g->tier, "%s %s", info.name, gpu_weights_name(opt.weights));
-    if (opt.trials) // what is kept has other bits then
-        snprintf(g->tier, sizeof g->tier, "%s %s %s", info.name, gpu_weights_name(opt.weights),
-                 trials);
+    // in bf16 LoRA and LayerScale are in the weights, which has other bits than beside them
+    snprintf(g->tier, sizeof g->tier, "%s %s%s", info.name, gpu_weights_name(opt.weights),
+             g->compute == COMPUTE_BF16 ? " merged" : "");
     return 0;
 fail:
     return rc;

@@ -29,18 +29,6 @@ enum gpu_weights {
 const char *gpu_weights_name(enum gpu_weights w);
 bool gpu_weights_from_name(const char *name, enum gpu_weights *out);
 
-// Ways to compute that are measured but not in use: they round otherwise, and what they save is to be shown.
-enum gpu_trial {
-    GPU_TRIAL_MERGE = 1, // LoRA merged into bf16 weights when they are brought to the device
-    GPU_TRIAL_FOLD =
-        2, // LayerScale multiplied into bf16 weights there, so that the product itself adds
-    GPU_TRIAL_ALPHA = 4, // LayerScale given to the product, which adds
-    GPU_TRIAL_GELU =
-        8, // GELU of the video transformer by the product, which has the form with tanh
-};
-// Names of trials with commas between them: "merge", "fold", "alpha", "gelu". false = another word.
-bool gpu_trials_from_text(const char *text, unsigned *out);
-
 struct gpu;
 struct gpu_info {
     char name[128];        // "NVIDIA H200"
@@ -55,7 +43,6 @@ struct gpu_options {
     int index;
     enum compute compute;
     enum gpu_weights weights; // other than PLAIN only with COMPUTE_BF16
-    unsigned trials;          // gpu_trial, with COMPUTE_BF16
     size_t n_layer;           // of the language model, for Q4_K_M
     struct pool *pool;
     const struct kernels *kernels;
@@ -87,6 +74,7 @@ struct gpu_time {
     size_t n;
     double ms;
 };
+// o: of ops_open_gpu.
 void ops_gpu_profile_start(struct ops *o);
 size_t ops_gpu_profile_stop(struct ops *o, struct gpu_time *out, size_t cap);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Owns the texts of --device, --gpu-weights and trials. Easy to get wrong: it is part of every build, those without CUDA too,
+// Owns the texts of --device and --gpu-weights. Easy to get wrong: it is part of every build, those without CUDA too,
 // and "cuda:" without digits, or more than four, is refused, not read as 0.
 #include <stdlib.h>
 #include <string.h>
@@ -39,20 +39,4 @@ bool gpu_weights_from_name(const char *name, enum gpu_weights *out)
             return true;
         }
     return false;
-}
-
-bool gpu_trials_from_text(const char *text, unsigned *out)
-{
-    static const char *const names[] = {"merge", "fold", "alpha", "gelu"}; // of bit 0, 1 ...
-    *out = 0;
-    while (*text) {
-        size_t n = strcspn(text, ","), i = 0, n_name = sizeof names / sizeof names[0];
-        while (i < n_name && !(strlen(names[i]) == n && !strncmp(text, names[i], n)))
-            i++;
-        if (i == n_name)
-            return false;
-        *out |= 1u << i;
-        text += n + (text[n] == ',');
-    }
-    return true;
 }

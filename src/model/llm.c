@@ -165,21 +165,26 @@ static void layer_forward(struct ops *o, const struct llm *m, size_t l, const st
                                                  .n_kv = c->n_kv,
                                                  .d_head = c->d_head,
                                                  .scale = (float)(1.0 / sqrt((double)c->d_head))});
-    op_linear_add(o, h, &(struct linear_input){.kind = INPUT_ROWS, .x = ctx}, &w->o, NULL);
+    op_linear_add(o, h,
+                  &(struct linear_input){.kind = INPUT_ROWS, .x = ctx, .next_norm = &w->ffn_norm},
+                  &w->o, NULL);
 
     ops_pop(o, mark);
     weed(live, b); // from here on caches are not touched
     struct mat wide = ops_act(o, rows, 2 * c->d_ffn);
     op_linears(
         o, wide,
-        &(struct linear_input){.kind = INPUT_RMS_NORM, .x = h, .norm = &w->ffn_norm, .eps = c->eps},
+        &(struct linear_input){
+            .kind = INPUT_RMS_NORM, .x = h, .norm = &w->ffn_norm, .eps = c->eps, .next_silu = true},
         (const struct linear *[]){&w->gate, &w->up}, 2);
     weed(live, b);
-    op_linear_add(o, h,
-                  &(struct linear_input){.kind = INPUT_SILU_MUL,
-                                         .x = mat_cols(wide, 0, c->d_ffn),
-                                         .up = mat_cols(wide, c->d_ffn, c->d_ffn)},
-                  &w->down, NULL);
+    op_linear_add(
+        o, h,
+        &(struct linear_input){.kind = INPUT_SILU_MUL,
+                               .x = mat_cols(wide, 0, c->d_ffn),
+                               .up = mat_cols(wide, c->d_ffn, c->d_ffn),
+                               .next_norm = l + 1 < c->n_layer ? &m->layer[l + 1].attn_norm : NULL},
+        &w->down, NULL);
     ops_pop(o, mark);
 }
 

@@ -526,6 +526,7 @@ void op_linears(struct ops *o, struct mat y, const struct linear_input *in,
         cols += linear_outputs(w[i]);
     }
     assert(cols == y.cols && y.rows == in->x.rows && is_act(o, y) && is_input(o, in));
+    assert(!in->next_norm && (!in->next_silu || (n_w == 2 && 2 * linear_outputs(w[0]) == cols)));
     if (idle(o, y))
         return;
     if (!o->backend->linears || o->watch) { // watched layers go through op_linear
@@ -544,6 +545,7 @@ void op_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
 {
     assert(x.rows == in->x.rows && is_f32(x) && is_input(o, in) && fits(w, x.cols, in->x.cols));
     assert(!scale || is_vector(scale, x.cols));
+    assert(!in->next_silu && (!in->next_norm || is_vector(in->next_norm, x.cols)));
     if (idle(o, x))
         return;
     if (!o->backend->linear_add || o->watch) {

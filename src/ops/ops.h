@@ -152,6 +152,10 @@ struct linear_input {
     const struct tensor *norm; // RMS_NORM: weight [d_in]
     float eps;                 // RMS_NORM
     bool gelu;                 // ROWS: y = GELU of the outputs; op_linears if ops_gelu_early
+    // Hints of who reads the result next, which a backend may use: op_linear_add's x with this RMSNorm [x.cols];
+    // op_linears' two outputs, equally wide, as SILU_MUL.
+    const struct tensor *next_norm;
+    bool next_silu;
 };
 // y = [w[0](in) | w[1](in) | ...]: outputs side by side, together y.cols. y must not overlap the input.
 void op_linears(struct ops *o, struct mat y, const struct linear_input *in,

@@ -2,7 +2,9 @@
 // cuda_few_linear, cuda_prepare and cuda_lora_down against plain C in double, and their rows' independence of each other bit by
 // bit. bench_linear.c has their speed.
 //
-//   check_linear [--quick]    --quick leaves out what is slow under an emulator
+//   check_linear [--quick | --tiny]    --quick leaves out what is slow under an emulator, --tiny has each variant of
+//   the kernels in few launches, for compute-sanitizer (of few_linear, whose variant hangs on the number of processors:
+//   on 132 of them)
 //
 // The witness takes the same rounded inputs, so only the device's own sums and roundings are allowed for: a sum
 // in f32 may be off by n_step * 2^-23 * sum |a b|, n_step the longest chain of additions (a tensor core adds 16
@@ -35,12 +37,13 @@ static bool same_bits(const struct matrix *a, int ra, const struct matrix *b, in
 
 struct linear_case {
     int n_out, k;
-    bool bias, add, scale, y_bf16, whole; // whole: small whole numbers
+    bool bias, add, y_bf16, whole; // whole: small whole numbers
+    bool brief;                    // few numbers of rows are compared
 };
 
 struct linear_data {
     struct linear_case c;
-    struct matrix w, x, bias, scale;
+    struct matrix w, x, bias;
 };
 
 static double start_value(int r, int o) // of y, where the product is added
@@ -74,7 +77,6 @@ static struct matrix run_linear(const struct linear_data *d, int first, int rows
                                 .bias = c->bias ? d->bias.view.data : NULL,
                                 .y = y.view,
                                 .add = c->add,
-                                .scale = c->scale ? d->scale.view.data : NULL,
                                 .k = c->k};
     cuda_must(cudaDeviceSynchronize(),
               "the inputs"); // the kernel takes weights to be there long since
@@ -96,10 +98,9 @@ static bool output_right(const struct linear_data *d, const struct matrix *y, in
     if (!c->whole)
         limit = (c->k / 128.0 + 24) * EPS * size;
     if (c->add) {
-        double s = c->scale ? matrix_get(&d->scale, 0, o) : 1.0;
-        sum = start_value(r, o) + s * sum;
+        sum += start_value(r, o);
         if (!c->whole)
-            limit = fabs(s) * limit + EPS * fabs(sum);
+            limit += EPS * fabs(sum);
     }
     double have = matrix_get(y, r, o);
     if (value_near(have, sum, limit, c->y_bf16))
@@ -126,8 +127,8 @@ static bool linear_right(const struct linear_data *d, const struct matrix *y)
 // Any number of rows at any place gives each row the bits that it has among all.
 static bool linear_rows_alike(const struct linear_data *d, const struct matrix *all)
 {
-    static const int counts[] = {1, 2, 7, 8, 9, 16, 17, 32, 33, 63};
-    for (int i = 0; i < (int)(sizeof counts / sizeof *counts); i++) {
+    static const int counts[] = {1, 8, 9, 17, 33, 2, 7, 16, 32, 63};
+    for (int i = 0; i < (d->c.brief ? 4 : (int)(sizeof counts / sizeof *counts)); i++) {
         int first = i % 2 ? MAX_ROWS - counts[i] : i, r = 0;
         struct matrix some = run_linear(d, first, counts[i]);
         bool clean = matrix_trespass(&some) == 0;
@@ -148,22 +149,18 @@ static void check_few_linear(struct linear_case c)
     struct linear_data d = {.c = c,
                             .w = matrix_new(true, c.n_out, c.k, 0, c.k),
                             .x = matrix_new(true, MAX_ROWS, c.k, 0, c.k),
-                            .bias = matrix_new(false, 1, c.n_out, 0, c.n_out),
-                            .scale = matrix_new(false, 1, c.n_out, 0, c.n_out)};
+                            .bias = matrix_new(false, 1, c.n_out, 0, c.n_out)};
     fill(&d.w, &c, 0.5);
     fill(&d.x, &c, 2.0);
     fill(&d.bias, &c, 1.0);
-    fill(&d.scale, &c, 1.0);
     struct matrix all = run_linear(&d, 0, MAX_ROWS);
     bool ok = linear_right(&d, &all) && matrix_trespass(&all) == 0 && linear_rows_alike(&d, &all);
-    report(ok, "few_linear n_out %d k %d%s%s%s%s%s", c.n_out, c.k, c.bias ? " bias" : "",
-           c.add ? " add" : "", c.scale ? " scale" : "", c.y_bf16 ? " bf16" : " f32",
-           c.whole ? " exact" : "");
+    report(ok, "few_linear n_out %d k %d%s%s%s%s", c.n_out, c.k, c.bias ? " bias" : "",
+           c.add ? " add" : "", c.y_bf16 ? " bf16" : " f32", c.whole ? " exact" : "");
     matrix_free(&all);
     matrix_free(&d.w);
     matrix_free(&d.x);
     matrix_free(&d.bias);
-    matrix_free(&d.scale);
 }
 
 static void check_linears(bool quick)
@@ -175,17 +172,12 @@ static void check_linears(bool quick)
             int n = outs[j], k = columns[i], way = i + j;
             if (quick && (n > 130 || k > 4112 || (n > 17 && k > 1024)))
                 continue;
-            check_few_linear((struct linear_case){.n_out = n,
-                                                  .k = k,
-                                                  .whole = true,
-                                                  .bias = way % 2 == 0,
-                                                  .add = way % 3 == 0,
-                                                  .scale = way % 6 == 3});
+            check_few_linear((struct linear_case){
+                .n_out = n, .k = k, .whole = true, .bias = way % 2 == 0, .add = way % 3 == 0});
             check_few_linear((struct linear_case){.n_out = n,
                                                   .k = k,
                                                   .bias = way % 2 == 1,
                                                   .add = way % 3 == 1,
-                                                  .scale = way % 6 == 1,
                                                   .y_bf16 = way % 3 == 2});
         }
 }
@@ -529,14 +521,268 @@ static void check_loras(bool quick)
         check_lora(14336, 16, 322);
 }
 
+// ---- a row that two products share, beside more rows that have launches between them
+
+// y += x W^T + b, then z = (y / rms(y) * norm) V^T + c, then silu of its first half times the second.
+struct chain_case {
+    int n_out, k, n_next; // W [n_out, k], V [n_next, n_out]
+    bool bias, z_bf16;
+};
+
+struct chain_data {
+    struct chain_case c;
+    struct matrix w, v, x, norm, start, bias, next_bias;
+};
+
+struct chain {
+    struct matrix y, scaled, square, factor, z,
+        made; // scaled: y times norm. One row has square, more have factor
+};
+
+static void chain_run(const struct chain_data *d, int first, int rows, struct chain *t)
+{
+    const struct chain_case *c = &d->c;
+    bool one = rows == 1;
+    int half = c->n_next / 2;
+    *t = (struct chain){.y = matrix_new(false, rows, c->n_out, 4, c->n_out + 12),
+                        .scaled = matrix_new(true, rows + 1, c->n_out, 0, c->n_out),
+                        .square = matrix_new(false, 2, c->n_out / 16, 0, c->n_out / 16),
+                        .factor = matrix_new(false, 1, rows + 1, 0, rows + 1),
+                        .z = matrix_new(c->z_bf16, rows, c->n_next, 8, c->n_next + 16),
+                        .made = matrix_new(true, rows + 1, half, 0, half)};
+    for (int r = 0; r < rows; r++)
+        for (int o = 0; o < c->n_out; o++)
+            matrix_set(&t->y, r, o, matrix_get(&d->start, first + r, o));
+    matrix_send(&t->y);
+    struct cuda_few_linear a = {.w = d->w.view.data,
+                                .x = (char *)d->x.view.data + (size_t)first * (size_t)c->k * 2,
+                                .bias = c->bias ? d->bias.view.data : NULL,
+                                .y = t->y.view,
+                                .add = true,
+                                .k = c->k,
+                                .next_x = one ? t->scaled.view.data : NULL,
+                                .next_norm = one ? d->norm.view.data : NULL,
+                                .next_square = one ? t->square.view.data : NULL};
+    struct cuda_rms_apart apart = {.x = t->y.view,
+                                   .norm_w = d->norm.view.data,
+                                   .eps = EPS_NORM,
+                                   .out = t->scaled.view.data,
+                                   .factor = t->factor.view.data};
+    struct cuda_few_linear b = {.w = d->v.view.data,
+                                .x = t->scaled.view.data,
+                                .bias = c->bias ? d->next_bias.view.data : NULL,
+                                .y = t->z.view,
+                                .k = c->n_out,
+                                .factor = one ? NULL : t->factor.view.data,
+                                .square = one ? t->square.view.data : NULL,
+                                .eps = EPS_NORM,
+                                .next_x = one ? t->made.view.data : NULL};
+    struct cuda_prepare silu = {.kind = CUDA_INPUT_SILU_MUL,
+                                .x = t->z.view,
+                                .up = t->z.view,
+                                .out = t->made.view.data,
+                                .out_bf16 = true,
+                                .k_out = half};
+    silu.x.cols = silu.up.cols = half;
+    silu.up.data = (char *)silu.up.data + (size_t)half * (c->z_bf16 ? 2 : 4);
+    cuda_must(cudaDeviceSynchronize(), "the inputs");
+    cuda_must(cuda_few_linear(&a, NULL), "cuda_few_linear");
+    if (!one)
+        cuda_must(cuda_rms_apart(&apart, NULL), "cuda_rms_apart");
+    cuda_must(cuda_few_linear(&b, NULL), "cuda_few_linear");
+    if (!one)
+        cuda_must(cuda_prepare(&silu, NULL), "cuda_prepare");
+    cuda_must(cudaDeviceSynchronize(), "the chain");
+    matrix_fetch(&t->y);
+    matrix_fetch(&t->scaled);
+    matrix_fetch(&t->square);
+    matrix_fetch(&t->factor);
+    matrix_fetch(&t->z);
+    matrix_fetch(&t->made);
+}
+
+static void chain_free(struct chain *t)
+{
+    matrix_free(&t->y);
+    matrix_free(&t->scaled);
+    matrix_free(&t->square);
+    matrix_free(&t->factor);
+    matrix_free(&t->z);
+    matrix_free(&t->made);
+}
+
+// Sum of row r of x times row o of w, and of the products' sizes.
+static double dot_of(const struct matrix *x, int r, const struct matrix *w, int o, double *size)
+{
+    double sum = 0;
+    *size = 0;
+    for (int i = 0; i < w->view.cols; i++) {
+        double p = matrix_get(x, r, i) * matrix_get(w, o, i);
+        sum += p;
+        *size += fabs(p);
+    }
+    return sum;
+}
+
+// One row, row r of the data: each step beside a witness that reads what the step before has stored.
+static bool chain_right(const struct chain_data *d, const struct chain *t, int r)
+{
+    const struct chain_case *c = &d->c;
+    double squares = 0, size;
+    for (int o = 0; o < c->n_out; o++) {
+        double b = c->bias ? matrix_get(&d->bias, 0, o) : 0, y = matrix_get(&t->y, 0, o);
+        double want = dot_of(&d->x, r, &d->w, o, &size) + b + matrix_get(&d->start, r, o);
+        size += fabs(b) + fabs(want);
+        if (!value_near(y, want, (c->k / 128.0 + 40) * EPS * size, false) ||
+            !value_near(matrix_get(&t->scaled, 0, o), y * matrix_get(&d->norm, 0, o),
+                        EPS * fabs(y) * 4, true))
+            return false;
+        squares += y * y;
+    }
+    for (int i = 0; i < c->n_out / 16; i++) {
+        double want = 0;
+        for (int o = 0; o < 16; o++)
+            want += pow(matrix_get(&t->y, 0, 16 * i + o), 2);
+        if (!value_near(matrix_get(&t->square, 0, i), want, 8 * EPS * want, false))
+            return false;
+    }
+    double factor = 1 / sqrt(squares / c->n_out + (double)EPS_NORM);
+    for (int o = 0; o < c->n_next; o++) {
+        double b = c->bias ? matrix_get(&d->next_bias, 0, o) : 0;
+        double want = dot_of(&t->scaled, 0, &d->v, o, &size) * factor + b;
+        // the factor is of a sum of n_out squares, in chains of n_out / 512
+        double gate = (c->n_out / 128.0 + c->n_out / 512.0 + 60) * EPS * (size * factor + fabs(b));
+        if (!value_near(matrix_get(&t->z, 0, o), want, gate, c->z_bf16))
+            return false;
+    }
+    for (int o = 0; o < c->n_next / 2; o++) {
+        double z = matrix_get(&t->z, 0, o), up = matrix_get(&t->z, 0, c->n_next / 2 + o);
+        double want = z / (1 + exp(-z)) * up;
+        if (!value_near(matrix_get(&t->made, 0, o), want, 32 * EPS * fabs(want) + 1e-30, true))
+            return false;
+    }
+    return true;
+}
+
+// Whether nothing was written to a row that matrix_new has filled, from a column on.
+static bool row_stands(const struct matrix *m, int row, int col)
+{
+    const unsigned char *at = bits_of(m, row, col);
+    for (size_t i = 0; i < (size_t)(m->view.cols - col) * (m->view.is_bf16 ? 2 : 4); i++)
+        if (at[i] != POISON)
+            return false;
+    return true;
+}
+
+static bool chain_inside(const struct chain *t, int rows)
+{
+    return matrix_trespass(&t->y) == 0 && matrix_trespass(&t->z) == 0 &&
+           row_stands(&t->scaled, rows, 0) && row_stands(&t->made, rows, 0) &&
+           row_stands(&t->square, rows == 1, 0) && row_stands(&t->factor, 0, rows == 1 ? 0 : rows);
+}
+
+static void check_chain(struct chain_case c)
+{
+    static const int counts[] = {2, 9, 33, MAX_ROWS};
+    struct chain_data d = {.c = c,
+                           .w = matrix_new(true, c.n_out, c.k, 0, c.k),
+                           .v = matrix_new(true, c.n_next, c.n_out, 0, c.n_out),
+                           .x = matrix_new(true, MAX_ROWS, c.k, 0, c.k),
+                           .norm = matrix_new(false, 1, c.n_out, 0, c.n_out),
+                           .start = matrix_new(false, MAX_ROWS, c.n_out, 0, c.n_out),
+                           .bias = matrix_new(false, 1, c.n_out, 0, c.n_out),
+                           .next_bias = matrix_new(false, 1, c.n_next, 0, c.n_next)};
+    matrix_random(&d.w, 0.5);
+    matrix_random(&d.v, 0.5);
+    matrix_random(&d.x, 2);
+    matrix_random(&d.norm, 2);
+    matrix_random(&d.start, 2);
+    matrix_random(&d.bias, 1);
+    matrix_random(&d.next_bias, 1);
+    bool ok = true;
+    for (int i = 0; ok && i < 4; i++) {
+        int n = counts[i], first = i % 2 ? MAX_ROWS - n : 0;
+        struct chain all, one;
+        chain_run(&d, first, n, &all);
+        ok = chain_inside(&all, n);
+        if (!ok)
+            printf("# %d rows write elsewhere\n", n);
+        // all rows where that is quick: the order of a sum of squares shows in the last bit of some
+        for (int r = 0; ok && r < n; r += c.n_out + c.n_next <= 64 ? 1 : n - 1) {
+            chain_run(&d, first + r, 1, &one);
+            bool right = chain_inside(&one, 1) && chain_right(&d, &one, first + r);
+            bool same = same_bits(&one.y, 0, &all.y, r, c.n_out) &&
+                        same_bits(&one.scaled, 0, &all.scaled, r, c.n_out) &&
+                        same_bits(&one.z, 0, &all.z, r, c.n_next) &&
+                        same_bits(&one.made, 0, &all.made, r, c.n_next / 2);
+            if (!right || !same)
+                printf("# row %d%s%s\n", first + r, right ? "" : ": wrong values",
+                       same ? "" : ": other bits among others");
+            ok = right && same;
+            chain_free(&one);
+        }
+        chain_free(&all);
+    }
+    report(ok, "one row through two products, [%d, %d] then [%d, %d]%s%s", c.n_out, c.k, c.n_next,
+           c.n_out, c.bias ? ", bias" : "", c.z_bf16 ? ", bf16" : ", f32");
+    matrix_free(&d.w);
+    matrix_free(&d.v);
+    matrix_free(&d.x);
+    matrix_free(&d.norm);
+    matrix_free(&d.start);
+    matrix_free(&d.bias);
+    matrix_free(&d.next_bias);
+}
+
+// On 132 processors 8192 outputs and more are a block's 32 for one row, fewer are 16.
+static void check_chains(void)
+{
+    check_chain((struct chain_case){.n_out = 32, .k = 80, .n_next = 32});
+    check_chain((struct chain_case){.n_out = 32, .k = 80, .n_next = 8416, .z_bf16 = true});
+    check_chain((struct chain_case){.n_out = 8448, .k = 80, .n_next = 32, .bias = true});
+    check_chain(
+        (struct chain_case){.n_out = 544, .k = 528, .n_next = 64, .bias = true, .z_bf16 = true});
+    check_chain((struct chain_case){.n_out = 256, .k = 1040, .n_next = 2144});
+}
+
+// Each variant of the kernels, in few launches.
+static void check_tiny(void)
+{
+    static const int widths[] = {100, 1408, 6144,
+                                 14336}; // any, and one, two and four vectors of a thread
+    // as in check_chains
+    check_few_linear((struct linear_case){.n_out = 17, .k = 528, .bias = true, .brief = true});
+    check_few_linear((struct linear_case){.n_out = 8448, .k = 80, .add = true, .brief = true});
+    check_few_linear((struct linear_case){.n_out = 2128, .k = 80, .brief = true});
+    for (int i = 0; i < 4; i++)
+        for (int kind = CUDA_INPUT_ROWS; kind <= CUDA_INPUT_GELU; kind++) {
+            bool bf16 = (i + kind) % 2;
+            check_prepare((struct prepare_case){.kind = (enum cuda_input)kind,
+                                                .d_in = widths[i],
+                                                .n_lora = 17,
+                                                .lora = true,
+                                                .x_bf16 = bf16,
+                                                .up_bf16 = bf16,
+                                                .out_bf16 = true,
+                                                .odd = i == 0});
+        }
+    check_lora(1032, 48, 17);
+    check_chains();
+}
+
 int main(int argc, char **argv)
 {
     bool quick = argc > 1 && !strcmp(argv[1], "--quick");
     if (!device_present())
         return 77;
+    if (argc > 1 && !strcmp(argv[1], "--tiny")) {
+        check_tiny();
+        return report_end();
+    }
     check_linears(quick);
     check_prepares(quick);
     check_gelu();
     check_loras(quick);
+    check_chains();
     return report_end();
 }

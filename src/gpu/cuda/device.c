@@ -79,7 +79,6 @@ int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
     g->pool = opt->pool;
     g->kernels = opt->kernels;
     g->weights = opt->weights;
-    g->trials = opt->compute == COMPUTE_BF16 ? opt->trials : 0;
     g->n_layer = opt->n_layer;
     if (pthread_mutex_init(&g->lock, NULL) != 0 || pthread_mutex_init(&g->algo_lock, NULL) != 0 ||
         pthread_mutex_init(&g->idle_lock, NULL) != 0) {

@@ -46,7 +46,6 @@ struct gpu {
     int index;
     enum compute compute;
     enum gpu_weights weights;
-    unsigned trials;
     size_t n_layer; // of the language model; 0 = not known
     struct pool *pool;
     const struct kernels *kernels;
@@ -87,7 +86,6 @@ struct placed_linear {
     void *bias_bf16; // the same in bf16, or NULL
     size_t d_in, n_lora, k_out, n_out;
     float lora_scale;
-    float *bias_scaled; // f32 [n_out], the bias times a LayerScale, or NULL: GPU_TRIAL_ALPHA
 
     // Quantised: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
     struct cuda_quant_weight part[PLACED_PARTS];
@@ -95,8 +93,10 @@ struct placed_linear {
 };
 // Whether g keeps w quantised.
 bool place_quantised(const struct gpu *g, const struct linear *w);
-// Whether g merges w's LoRA into bf16 weights: GPU_TRIAL_MERGE.
+// Whether g merges w's LoRA into bf16 weights.
 bool place_merges(const struct gpu *g, const struct linear *w);
+// Whether g multiplies the LayerScale behind w into weights and bias.
+bool place_folds(const struct gpu *g, const struct linear *w);
 // scale: the LayerScale that w[0] always goes with, or NULL.
 int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
                   const struct tensor *scale, const struct placed_linear **out, struct err *e);
@@ -127,11 +127,10 @@ struct device_product {
     size_t m, n, k, x_stride, w_stride;
     bool is_bf16; // x and w
     float alpha;
-    bool add;                // y is added to
-    const void *bias;        // [n] in y's type, or NULL
-    const float *alpha_each; // f32 [n] on the device, instead of alpha; or NULL
-    bool gelu;               // y = GELU(...) in the form with tanh; only with bias
-    void *workspace;         // PRODUCT_WORKSPACE bytes
+    bool add;         // y is added to
+    const void *bias; // [n] in y's type, or NULL
+    bool gelu;        // y = GELU(...) in the form with tanh; only with bias
+    void *workspace;  // PRODUCT_WORKSPACE bytes
 };
 enum { PRODUCT_WORKSPACE = 64 << 20 };
 int device_product(struct gpu *g, const struct device_product *p, cudaStream_t stream,

@@ -18,10 +18,11 @@ extern "C" {
 #endif
 
 enum {
-    CUDA_FEW_ROWS = 64,     // most rows of cuda_few_linear and of a decoding step
-    CUDA_STEP_TURNS = 4096, // counters of cuda_attention_few
-    CUDA_LORA_MAX = 64,     // rows of a LoRA A
-    CUDA_HEAD_MAX = 256,    // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
+    CUDA_FEW_ROWS = 64,         // most rows of cuda_few_linear and of a decoding step
+    CUDA_STEP_TURNS = 4096,     // counters of cuda_attention_few
+    CUDA_LORA_MAX = 64,         // rows of a LoRA A
+    CUDA_APART_COLUMNS = 24576, // most of cuda_rms_apart
+    CUDA_HEAD_MAX = 256,        // d_head of attention, a multiple of 2 (of 8 for the bf16 kernels)
 };
 
 struct cuda_view {
@@ -45,11 +46,33 @@ struct cuda_few_linear {
     const void *x;      // bf16 [rows, k], stride k
     const float *bias;  // f32 [n_out] or NULL
     struct cuda_view y; // [rows, n_out], f32 or bf16
-    bool add;           // y (f32) += scale * (result), else y = result
-    const float *scale; // f32 [n_out], only with add; NULL = 1
+    bool add;           // y (f32) += result, else y = result
     int k;
+
+    const float *
+        factor; // f32 [rows] or NULL: RMSNorm's factors, which x lacks (cuda_rms_apart); before the bias
+
+    // One row only. square: x lacks RMSNorm's factor, which is made of the k / 16 sums of squares and eps; NULL = it does
+    // not. next_x: y also as the product behind reads it, bf16; with next_norm it is y (f32) times that, and next_square
+    // [n_out / 16] the sums of squares; without it silu of the first half times the second. n_out is a multiple of 16.
+    const float *square;
+    float eps;
+    void *next_x;
+    const float *next_norm; // f32 [n_out]
+    float *next_square;
 };
 int cuda_few_linear(const struct cuda_few_linear *a, void *stream);
+
+// Rows for a cuda_few_linear with `factor`: what one row has from next_x and square, to the bit. f32 x, aligned, of at
+// most CUDA_APART_COLUMNS columns, a multiple of 16.
+struct cuda_rms_apart {
+    struct cuda_view x;
+    const float *norm_w; // f32 [cols]
+    float eps;
+    void *out;     // bf16 [rows, cols], stride cols: x times norm_w
+    float *factor; // f32 [rows]
+};
+int cuda_rms_apart(const struct cuda_rms_apart *a, void *stream);
 
 // ---- prepare.cu: what a linear layer reads, made of activations
 

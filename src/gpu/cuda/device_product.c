@@ -16,7 +16,7 @@ enum { NOMINAL_ROWS = 336, PROMPT_ROWS = 1024, N_ALGO = 512, N_CANDIDATE = 16 };
 
 struct algo_key {
     size_t m, n, k, x_stride, w_stride, y_stride;
-    bool is_bf16, y_bf16, add, bias, alpha_each, gelu;
+    bool is_bf16, y_bf16, add, bias, gelu;
 };
 
 struct algo_table {
@@ -52,12 +52,9 @@ static cublasStatus_t call_make(const struct lt *lt, const struct device_product
     cudaDataType_t out = p->y.is_bf16 ? CUDA_R_16BF : CUDA_R_32F;
     cublasOperation_t transposed = CUBLAS_OP_T;
     cublasLtEpilogue_t epilogue = p->gelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
-    cublasLtPointerMode_t alphas = CUBLASLT_POINTER_MODE_ALPHA_DEVICE_VECTOR_BETA_HOST;
     cublasStatus_t s = lt->desc_create(&c->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed);
-    if (s == CUBLAS_STATUS_SUCCESS && p->alpha_each)
-        s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_POINTER_MODE, &alphas, sizeof alphas);
     if (s == CUBLAS_STATUS_SUCCESS && p->bias)
         s = lt->desc_set(c->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     if (s == CUBLAS_STATUS_SUCCESS && p->bias)
@@ -133,8 +130,7 @@ static bool same(const struct algo_key *a, const struct algo_key *b)
 {
     return a->m == b->m && a->n == b->n && a->k == b->k && a->x_stride == b->x_stride &&
            a->w_stride == b->w_stride && a->y_stride == b->y_stride && a->is_bf16 == b->is_bf16 &&
-           a->y_bf16 == b->y_bf16 && a->add == b->add && a->bias == b->bias &&
-           a->alpha_each == b->alpha_each && a->gelu == b->gelu;
+           a->y_bf16 == b->y_bf16 && a->add == b->add && a->bias == b->bias && a->gelu == b->gelu;
 }
 
 // The algorithm for p; chosen once. Under g->algo_lock.
@@ -152,7 +148,6 @@ static cublasStatus_t find_algo(struct gpu *g, const struct device_product *p,
                            .y_bf16 = p->y.is_bf16,
                            .add = p->add,
                            .bias = p->bias != NULL,
-                           .alpha_each = p->alpha_each != NULL,
                            .gelu = p->gelu};
     if (!g->algos)
         g->algos = mem_calloc(1, sizeof *g->algos);
@@ -193,9 +188,8 @@ int device_product(struct gpu *g, const struct device_product *p, cudaStream_t s
     if (s == CUBLAS_STATUS_SUCCESS)
         s = call_make(&g->lt, p, p->m, &c);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = g->lt.matmul(g->handle, c.desc, p->alpha_each ? p->alpha_each : &p->alpha, p->w, c.w,
-                         p->x, c.x, &beta, p->y.data, c.y, p->y.data, c.y, &algo, p->workspace,
-                         PRODUCT_WORKSPACE, stream);
+        s = g->lt.matmul(g->handle, c.desc, &p->alpha, p->w, c.w, p->x, c.x, &beta, p->y.data, c.y,
+                         p->y.data, c.y, &algo, p->workspace, PRODUCT_WORKSPACE, stream);
     call_free(&g->lt, &c);
     if (s != CUBLAS_STATUS_SUCCESS)
         return err_set(e, ERR_FAIL,

@@ -11,6 +11,10 @@
 //
 // Easy to get wrong: an output's sum must not depend on the number of rows. It is a chain over the warp's steps
 // and then over the warps, both fixed by k alone; TILES, COLUMNS and STAGES (chosen by rows) do not enter.
+//
+// One row (ONE) may leave its result as the product behind reads it, and RMSNorm's factor may be applied to the sums. More
+// rows get the same numbers in launches of their own (rms_apart): with 32 rows blocks that each make all the factors
+// from sums of squares take longer than a launch.
 #include "gpu/cuda/device.cuh"
 #include "gpu/cuda/machine.cuh"
 #include "gpu/cuda/overlap.cuh"
@@ -43,8 +47,58 @@ __device__ inline int step_count(int warp, int k)
     return n > 0 && step_column(warp, n - 1) >= k ? n - 1 : n;
 }
 
-// COLUMNS: tiles of 8 rows of x.
-template <int TILES, int COLUMNS, int STAGES, int MIN_BLOCKS>
+// RMSNorm's factor of a row by the sums of squares of 16 columns each; all lanes of a warp.
+__device__ inline float factor_of(const float *square, int k, float eps)
+{
+    float sum = 0.0f;
+#pragma unroll 8
+    for (int i = threadIdx.x % WARP; i < k / TILE_OUT; i += WARP)
+        sum += square[i];
+    return 1.0f / sqrtf(warp_sum(sum) / (float)k + eps);
+}
+
+// The result of row r, output o: of partial sums [WARPS] that lie `apart` from each other. factor: RMSNorm's, NULL = none.
+__device__ inline float store_sum(const struct cuda_few_linear &a, int r, int o, const float *part, int apart,
+                                  const float *factor)
+{
+    const float bias = a.bias ? a.bias[o] : 0.0f;
+    const int64_t at = r * a.y.stride + o;
+    float v = factor ? 0.0f : bias;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++)
+        v += part[i * apart];
+    if (factor)
+        v = __fadd_rn(__fmul_rn(v, *factor), bias);
+    if (a.add)
+        v = __fadd_rn(v, ((const float *)a.y.data)[at]);
+    store_f32(a.y.data, a.y.is_bf16, at, v);
+    return v;
+}
+
+// What the product behind reads of output o of one row, m of its block; all lanes of a warp. Where halves meet (no
+// next_norm) 16 neighbours are 8 of the first half and the same 8 of the second.
+__device__ inline void store_next(const struct cuda_few_linear &a, int o, int m, bool live, float v)
+{
+    __nv_bfloat16 *x = (__nv_bfloat16 *)a.next_x;
+    if (!a.next_norm) {
+        v = a.y.is_bf16 ? __bfloat162float(__float2bfloat16_rn(v)) : v;
+        float up = __shfl_xor_sync(0xffffffffu, v, TILE_OUT / 2);
+        if (live && m % TILE_OUT < TILE_OUT / 2)
+            x[o] = __float2bfloat16_rn(__fdividef(v, 1.0f + expf(-v)) * up);
+        return;
+    }
+    float sum = live ? __fmul_rn(v, v) : 0.0f; // never part of an addition: as in rms_apart
+    for (int i = TILE_OUT / 2; i > 0; i /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, i);
+    if (live) {
+        x[o] = __float2bfloat16_rn(v * a.next_norm[o]);
+        if (m % TILE_OUT == 0)
+            a.next_square[o / TILE_OUT] = sum;
+    }
+}
+
+// COLUMNS: tiles of 8 rows of x. ONE: one row, with what is said of one in struct cuda_few_linear.
+template <int TILES, int COLUMNS, int STAGES, int MIN_BLOCKS, bool ONE>
 __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_few_linear a)
 {
     constexpr int N_W = 2 * TILES, N_PART = N_W + COLUMNS, M = TILE_OUT * TILES, N = TILE_ROWS * COLUMNS;
@@ -52,6 +106,13 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
     const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     const int k = a.k, rows = a.y.rows, n_out = a.y.cols, out0 = blockIdx.x * M;
     const int n_step = step_count(warp, k);
+    const bool halves = ONE && a.next_x && !a.next_norm;
+    [[maybe_unused]] __shared__ float factor;
+    // Output of the block: in halves every 16 are 8 and the 8 that belong to them.
+    auto output = [&](int m) {
+        return halves ? m % TILE_OUT / TILE_ROWS * (n_out / 2) + out0 / 2 + m / TILE_OUT * TILE_ROWS + m % TILE_ROWS
+                      : out0 + m;
+    };
     const __nv_bfloat16 *w = (const __nv_bfloat16 *)a.w + (int64_t)out0 * k;
     const __nv_bfloat16 *x = (const __nv_bfloat16 *)a.x;
     const uint64_t once = read_once();
@@ -61,7 +122,7 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
     int w_at[N_W]; // outputs past the last one read its row and are dropped at the end
 #pragma unroll
     for (int i = 0; i < N_W; i++)
-        w_at[i] = (min(out0 + 8 * i + g, n_out - 1) - out0) * k + LANE * t;
+        w_at[i] = (min(output(8 * i + g), n_out - 1) - out0) * k + LANE * t;
 
     auto load_w = [&](int s, int slot) {
         int c = step_column(warp, s);
@@ -89,6 +150,8 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
             load_x(s, s);
         copies_commit();
     }
+    if (ONE && a.square && warp == 0)
+        factor = factor_of(a.square, k, a.eps);
 
     float sum[TILES][COLUMNS][4] = {};
     int slot = 0, free_slot = STAGES - 1;
@@ -136,20 +199,78 @@ __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) few_linear(struct cuda_fe
                 part[(warp * N + TILE_ROWS * j + 2 * t + e % 2) * (M + PAD) + TILE_OUT * i + g + e / 2 * 8] =
                     sum[i][j][e];
     __syncthreads();
-    for (int e = threadIdx.x; e < rows * M; e += THREADS) {
-        int r = e / M, m = e % M, o = out0 + m;
-        if (o >= n_out)
-            break; // o grows with m alone, and THREADS is a multiple of M: this thread's are all out
-        float v = a.bias ? a.bias[o] : 0.0f;
-#pragma unroll
-        for (int i = 0; i < WARPS; i++)
-            v += part[(i * N + r) * (M + PAD) + m];
-        int64_t at = r * a.y.stride + o;
-        if (a.add)
-            v = fmaf(a.scale ? a.scale[o] : 1.0f, v, ((const float *)a.y.data)[at]);
-        store_f32(a.y.data, a.y.is_bf16, at, v);
+    if constexpr (ONE) {
+        static_assert(M <= WARP, "the outputs of a row are a warp's");
+        int m = lane % M, o = output(m);
+        bool live = lane < M && (halves ? o - m % TILE_OUT / TILE_ROWS * (n_out / 2) < n_out / 2 : o < n_out);
+        if (warp > 0)
+            return;
+        float v = live ? store_sum(a, 0, o, part + m, N * (M + PAD), a.square ? &factor : NULL) : 0.0f;
+        if (a.next_x)
+            store_next(a, o, m, live, v);
+    } else {
+        for (int e = threadIdx.x; e < rows * M; e += THREADS) {
+            int r = e / M, m = e % M, o = out0 + m;
+            if (o >= n_out)
+                break; // o grows with m alone, and THREADS is a multiple of M: this thread's are all out
+            store_sum(a, r, o, part + r * (M + PAD) + m, N * (M + PAD), a.factor ? a.factor + r : NULL);
+        }
     }
 }
+
+// ---- more rows for a product whose factor is applied to the sums
+
+enum { APART_THREADS = 512 };
+
+// A block a row, a warp 256 columns at a time. The bits of store_next and factor_of.
+__global__ void __launch_bounds__(APART_THREADS) rms_apart(struct cuda_rms_apart a)
+{
+    __shared__ float square[CUDA_APART_COLUMNS / TILE_OUT];
+    const int warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, k = a.x.cols, row = blockIdx.x;
+    const float *x = (const float *)a.x.data + row * a.x.stride;
+    overlap_next();
+    overlap_wait();
+    for (int first = warp * WARP * LANE; first < k; first += blockDim.x * LANE) {
+        int c = first + lane * LANE;
+        float v[LANE] = {}, q[LANE];
+        if (c < k) {
+            const float4 lo = *(const float4 *)(x + c), hi = *(const float4 *)(x + c + 4);
+            const float4 u = *(const float4 *)(a.norm_w + c), w = *(const float4 *)(a.norm_w + c + 4);
+            const float all[LANE] = {lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w};
+            for (int j = 0; j < LANE; j++)
+                v[j] = all[j];
+            *(uint4 *)((__nv_bfloat16 *)a.out + (int64_t)row * k + c) =
+                make_uint4(pack_bf16(lo.x * u.x, lo.y * u.y), pack_bf16(lo.z * u.z, lo.w * u.w),
+                           pack_bf16(hi.x * w.x, hi.y * w.y), pack_bf16(hi.z * w.z, hi.w * w.w));
+        }
+#pragma unroll
+        for (int j = 0; j < LANE; j++) { // a column and the one 8 on, as store_next begins
+            q[j] = __fmul_rn(v[j], v[j]);
+            q[j] += __shfl_xor_sync(0xffffffffu, q[j], 1);
+        }
+        if (c < k && lane % 2 == 0)
+            square[c / TILE_OUT] = ((q[0] + q[4]) + (q[2] + q[6])) + ((q[1] + q[5]) + (q[3] + q[7]));
+    }
+    __syncthreads();
+    if (warp > 0)
+        return;
+    float f = factor_of(square, k, a.eps);
+    if (lane == 0)
+        a.factor[row] = f;
+}
+
+int cuda_rms_apart(const struct cuda_rms_apart *a, void *stream)
+{
+    if (a->x.rows <= 0 || a->x.cols <= 0)
+        return 0;
+    if (a->x.cols > CUDA_APART_COLUMNS || a->x.cols % TILE_OUT != 0)
+        return cudaErrorInvalidValue;
+    int threads = (a->x.cols + LANE * WARP - 1) / (LANE * WARP) * WARP;
+    return overlap_launch(rms_apart, dim3((unsigned)a->x.rows), threads < APART_THREADS ? threads : APART_THREADS, 0, stream,
+                          *a);
+}
+
+// ---- launching
 
 struct device_size {
     int n_processor, shared_bytes; // of a block, at most
@@ -172,11 +293,11 @@ static int device_size(int device, struct device_size *d)
     return 0;
 }
 
-template <int TILES, int COLUMNS, int STAGES, int MIN_BLOCKS>
-static int launch_few(const struct cuda_few_linear *a, int device, void *stream)
+template <int TILES, int COLUMNS, int STAGES, int MIN_BLOCKS, bool ONE>
+static int launch(const struct cuda_few_linear *a, int device, void *stream)
 {
     static std::atomic<uint64_t> allowed{0}; // bit of each device on which the ring has been allowed
-    auto *kernel = few_linear<TILES, COLUMNS, STAGES, MIN_BLOCKS>;
+    auto *kernel = few_linear<TILES, COLUMNS, STAGES, MIN_BLOCKS, ONE>;
     const size_t bytes = (size_t)STAGES * (2 * TILES + COLUMNS) * THREADS * sizeof(uint4);
     uint64_t bit = device < 64 ? (uint64_t)1 << device : 0;
     if (!(allowed.load(std::memory_order_relaxed) & bit)) {
@@ -216,13 +337,17 @@ int cuda_few_linear(const struct cuda_few_linear *a, void *stream)
         return rc;
     bool large = d.shared_bytes >= 2 * (SHARED_SMALL - 4) * 1024;
     int tiles = choose_tiles(n_out, rows, d.n_processor, large && rows > 16 && rows <= 32 ? 4 : large ? 2 : 1);
+    if (a->square || a->next_x)
+        return rows > 1    ? (int)cudaErrorInvalidValue
+               : tiles > 1 ? launch<2, 1, 5, 2, true>(a, device, stream)
+                           : launch<1, 1, 6, 3, true>(a, device, stream);
     if (rows <= 8)
-        return tiles > 1 ? launch_few<2, 1, 5, 2>(a, device, stream) : launch_few<1, 1, 6, 3>(a, device, stream);
+        return tiles > 1 ? launch<2, 1, 5, 2, false>(a, device, stream) : launch<1, 1, 6, 3, false>(a, device, stream);
     if (rows <= 16)
-        return tiles > 1 ? launch_few<2, 2, 4, 2>(a, device, stream) : launch_few<1, 2, 4, 3>(a, device, stream);
+        return tiles > 1 ? launch<2, 2, 4, 2, false>(a, device, stream) : launch<1, 2, 4, 3, false>(a, device, stream);
     if (rows <= 32)
-        return tiles > 2   ? launch_few<4, 4, 4, 1>(a, device, stream)
-               : tiles > 1 ? launch_few<2, 4, 3, 2>(a, device, stream)
-                           : launch_few<1, 4, 4, 2>(a, device, stream);
-    return tiles > 1 ? launch_few<2, 8, 4, 1>(a, device, stream) : launch_few<1, 8, 2, 2>(a, device, stream);
+        return tiles > 2   ? launch<4, 4, 4, 1, false>(a, device, stream)
+               : tiles > 1 ? launch<2, 4, 3, 2, false>(a, device, stream)
+                           : launch<1, 4, 4, 2, false>(a, device, stream);
+    return tiles > 1 ? launch<2, 8, 4, 1, false>(a, device, stream) : launch<1, 8, 2, 2, false>(a, device, stream);
 }

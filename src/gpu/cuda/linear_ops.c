@@ -6,6 +6,11 @@
 //
 // Up to CUDA_FEW_ROWS rows the product is one pass over the weights by our own kernel, more go through
 // cuBLASLt; the two round differently, so the choice hangs on the rows of the op alone.
+//
+// A product of one row whose reader is known leaves its result as that one reads it (input_room), and the reader takes
+// it if nothing was launched since (input_ready): RMSNorm's factor is then applied behind the product. Easy to get wrong:
+// whether the factor comes late must not hang on the number of rows. So more rows have it late in the same places, by a
+// launch (cuda_rms_apart).
 #include "base/size.h"
 #include "gpu/cuda/stream.h"
 
@@ -16,6 +21,16 @@ static const enum cuda_input kinds[] = {
     [INPUT_GELU] = CUDA_INPUT_GELU,
 };
 
+enum {
+    ROOM_BYTES = 256 << 10,   // of a row that a kernel makes for the next,
+    ROOM_SQUARES = 192 << 10, // and where the sums of its squares stand in it
+    SQUARE = 16,              // columns of one
+};
+_Static_assert(2 * ROOM_BYTES <= PRODUCT_WORKSPACE, "both rooms lie in the workspace");
+_Static_assert(CUDA_APART_COLUMNS * 2 <= ROOM_SQUARES &&
+                   CUDA_APART_COLUMNS / SQUARE * sizeof(float) <= ROOM_BYTES - ROOM_SQUARES,
+               "a row and the sums of its squares have room");
+
 // A linear op under way.
 struct run {
     const struct placed_linear *w;
@@ -23,8 +38,12 @@ struct run {
         rows; // the product's input [n, k_out]; prepared, or the op's own when it is ready as it is
     bool few, prepared;
     bool quantised;
-    void *quants; // few rows for quantised weights
-    void *plain;  // quantised weights in bf16, for many rows
+    void *quants;        // few rows for quantised weights
+    void *plain;         // quantised weights in bf16, for many rows
+    const float *square; // the row lacks RMSNorm's factor, made of these with eps
+    float *factor;       // room for the factors of few rows,
+    bool late;           // which they lack
+    float eps;
 };
 
 // Number of columns of the product's input, without the weights being there.
@@ -82,7 +101,46 @@ static bool begin(struct ops *o, const struct linear_input *in, const struct lin
         void *data = ops_push_n(o, in->x.rows * k, dtype_bytes(t));
         r->rows = (struct mat){data, t, in->x.rows, k, k};
     }
+    if (r->few && in->kind == INPUT_RMS_NORM)
+        r->factor = ops_push_n(o, in->x.rows, sizeof *r->factor);
     return find_weights(o, w, n_w, scale, r);
+}
+
+// Of the workspace, which cuBLASLt needs for many rows only. Two rooms: a kernel reads one and writes the other.
+static char *input_room(struct stream *s, enum input_kind kind)
+{
+    return (char *)s->parts.workspace + (kind == INPUT_RMS_NORM ? ROOM_BYTES : 0);
+}
+
+static bool same_mat(struct mat a, struct mat b)
+{
+    return a.data == b.data && a.dtype == b.dtype && a.rows == b.rows && a.cols == b.cols &&
+           (a.rows == 1 || a.stride == b.stride);
+}
+
+// Whether the last launch was that of a product which knew the op as the reader of its result.
+static bool input_ready(const struct stream *s, const struct linear_input *in)
+{
+    const struct input_made *m = &s->input;
+    if (m->launch == 0 || m->launch != s->n_launch || m->kind != in->kind || !same_mat(m->x, in->x))
+        return false;
+    if (in->kind == INPUT_RMS_NORM)
+        return m->norm == in->norm;
+    struct mat up = m->x;
+    up.data = (char *)up.data + up.cols * dtype_bytes(up.dtype);
+    return in->kind != INPUT_SILU_MUL || same_mat(up, in->up);
+}
+
+// Whether y, of few rows, is to become the input of the op behind, of *kind; the number of rows does not matter. The op
+// reads the other room.
+static bool input_wanted(const struct linear_input *in, struct mat y, enum input_kind *kind)
+{
+    *kind = in->next_silu ? INPUT_SILU_MUL : INPUT_RMS_NORM;
+    if ((in->kind == INPUT_RMS_NORM) == (*kind == INPUT_RMS_NORM) || y.cols % (2 * SQUARE) != 0)
+        return false;
+    return in->next_silu ? y.cols <= ROOM_SQUARES
+                         : in->next_norm && y.dtype == DT_F32 && y.cols <= CUDA_APART_COLUMNS &&
+                               y.stride % 4 == 0;
 }
 
 static void product(struct ops *o, const struct device_product *p)
@@ -91,10 +149,32 @@ static void product(struct ops *o, const struct device_product *p)
     struct err e = {0};
     struct device_product q = *p;
     q.workspace = s->parts.workspace;
+    s->n_launch++;
     if (o->status.code == 0 && device_product(s->gpu, &q, s->stream, &e) != 0)
         ops_fail(o, e.code, "%s", e.msg);
     if (s->profile)
         profile_mark(o, "product [%zu,%zu] x [%zu]", p->m, p->k, p->n);
+}
+
+// r->rows of an op that the one in front knew.
+static void take_ready(struct ops *o, const struct linear_input *in, const float *norm,
+                       struct run *r)
+{
+    struct stream *s = stream_of(o);
+    bool rms = in->kind == INPUT_RMS_NORM;
+    r->eps = in->eps;
+    if (s->input.data) {
+        r->rows.data = s->input.data;
+        r->square = rms ? (const float *)(const void *)(s->input.data + ROOM_SQUARES) : NULL;
+        return;
+    }
+    struct cuda_rms_apart a = {.x = view_of(in->x),
+                               .norm_w = norm,
+                               .eps = in->eps,
+                               .out = r->rows.data,
+                               .factor = r->factor};
+    stream_check(o, cuda_rms_apart(&a, s->stream), "a linear layer's input");
+    r->late = true;
 }
 
 // f(x) with LoRA's middle into r->rows.
@@ -115,6 +195,10 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
         return;
     }
     bool bf16 = r->rows.dtype == DT_BF16;
+    if (r->few && input_ready(s, in) && w->n_lora == 0 && w->k_out == w->d_in) {
+        take_ready(o, in, norm, r);
+        return;
+    }
     if (r->prepared) {
         struct cuda_prepare p = {.kind = kinds[in->kind],
                                  .x = view_of(in->x),
@@ -216,24 +300,49 @@ static struct device_product many_product(struct mat y, const struct run *r, boo
                                        y.dtype == DT_BF16 ? w->bias_bf16 : (const void *)w->bias};
 }
 
-// y (+)= rows * w
-static void multiply(struct ops *o, struct mat y, const struct run *r, bool add, const float *scale)
+// y (+)= rows * w of few rows
+static void multiply_few(struct ops *o, struct mat y, const struct run *r, bool add,
+                         const struct linear_input *in)
 {
     const struct placed_linear *w = r->w;
     struct stream *s = stream_of(o);
+    enum input_kind kind;
+    bool wanted = input_wanted(in, y, &kind), one = y.rows == 1;
+    struct cuda_few_linear f = {.w = w->w,
+                                .x = r->rows.data,
+                                .bias = w->bias,
+                                .y = view_of(y),
+                                .add = add,
+                                .k = (int)w->k_out,
+                                .factor = r->late ? r->factor : NULL,
+                                .square = r->square,
+                                .eps = r->eps};
+    if (wanted && one) {
+        f.next_x = input_room(s, kind);
+        f.next_norm = stream_vector(o, in->next_norm);
+        f.next_square = (float *)(void *)(input_room(s, kind) + ROOM_SQUARES);
+    }
+    if (o->status.code != 0)
+        return;
+    stream_check(o, cuda_few_linear(&f, s->stream), "a linear layer of few rows");
+    if (wanted && (one || kind == INPUT_RMS_NORM))
+        s->input = (struct input_made){.launch = s->n_launch,
+                                       .kind = kind,
+                                       .x = in->next_silu ? mat_cols(y, 0, y.cols / 2) : y,
+                                       .norm = in->next_norm,
+                                       .data = one ? input_room(s, kind) : NULL};
+}
+
+// y (+)= rows * w; scale: only of quantised weights
+static void multiply(struct ops *o, struct mat y, const struct run *r, bool add, const float *scale,
+                     const struct linear_input *in)
+{
     if (r->quantised) {
         multiply_quantised(o, y, r, add, scale);
         return;
     }
     if (r->few) {
-        struct cuda_few_linear f = {.w = w->w,
-                                    .x = r->rows.data,
-                                    .bias = w->bias,
-                                    .y = view_of(y),
-                                    .add = add,
-                                    .scale = scale,
-                                    .k = (int)w->k_out};
-        stream_check(o, cuda_few_linear(&f, s->stream), "a linear layer of few rows");
+        multiply_few(o, y, r, add, in);
         return;
     }
     struct device_product p = many_product(y, r, add);
@@ -241,16 +350,18 @@ static void multiply(struct ops *o, struct mat y, const struct run *r, bool add,
 }
 
 // y = GELU of the product, in one go where that is possible.
-static void multiply_gelu(struct ops *o, struct mat y, const struct run *r)
+static void multiply_gelu(struct ops *o, struct mat y, const struct run *r,
+                          const struct linear_input *in)
 {
-    if (r->few || r->quantised || y.dtype != DT_BF16 || !r->w->bias_bf16) {
-        multiply(o, y, r, false, NULL);
-        stream_check(o, cuda_gelu(view_of(y), stream_of(o)->stream), "GELU");
-        return;
-    }
     struct device_product p = many_product(y, r, false);
     p.gelu = true;
-    product(o, &p);
+    if (!r->few && !r->quantised && y.dtype == DT_BF16 && r->w->bias_bf16 &&
+        product_serves(stream_of(o)->gpu, &p)) {
+        product(o, &p);
+        return;
+    }
+    multiply(o, y, r, false, NULL, in);
+    stream_check(o, cuda_gelu(view_of(y), stream_of(o)->stream), "GELU");
 }
 
 void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
@@ -262,9 +373,9 @@ void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
     if (begin(o, in, w, n_w, NULL, &r)) {
         prepare(o, in, norm, &r);
         if (in->gelu)
-            multiply_gelu(o, y, &r);
+            multiply_gelu(o, y, &r, in);
         else
-            multiply(o, y, &r, false, NULL);
+            multiply(o, y, &r, false, NULL, in);
     }
     ops_pop(o, mark);
 }
@@ -274,36 +385,22 @@ void gpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *
     gpu_linears(o, y, &(struct linear_input){.kind = INPUT_ROWS, .x = x}, &w, 1);
 }
 
-// x += s (rows * w), s and the bias by the product itself. false = the library cannot.
-static bool multiply_alpha(struct ops *o, struct mat x, const struct run *r, const float *s)
-{
-    struct device_product p = many_product(x, r, true);
-    p.alpha_each = s;
-    p.bias = r->w->bias_scaled;
-    if (o->status.code != 0 || !product_serves(stream_of(o)->gpu, &p))
-        return false;
-    product(o, &p);
-    return true;
-}
-
 void gpu_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
                     const struct linear *w, const struct tensor *scale)
 {
     size_t mark = ops_mark(o);
     struct run r;
-    unsigned trials = stream_of(o)->gpu->trials;
+    // folded: LayerScale is in the weights. Else cuBLASLt cannot scale: first y, then x += s y
+    bool folded = scale && place_folds(stream_of(o)->gpu, w);
     const float *norm = in->kind == INPUT_RMS_NORM ? stream_vector(o, in->norm) : NULL;
-    const float *s = stream_vector(o, scale);
+    const float *s = folded ? NULL : stream_vector(o, scale);
     bool go = begin(o, in, &w, 1, scale, &r);
-    bool folded = scale && trials & GPU_TRIAL_FOLD && !r.quantised;
-    bool direct = r.few || folded || !scale; // else cuBLASLt cannot scale: first y, then x += s y
+    bool direct = r.few || folded || !scale;
     struct mat y = direct ? x : ops_act(o, x.rows, x.cols);
     if (go && o->status.code == 0) {
         prepare(o, in, norm, &r);
-        bool done = !direct && trials & GPU_TRIAL_ALPHA && multiply_alpha(o, x, &r, s);
-        if (!done)
-            multiply(o, y, &r, direct, r.few && !folded ? s : NULL);
-        if (!done && !direct)
+        multiply(o, y, &r, direct, r.few ? s : NULL, in);
+        if (!direct)
             stream_check(o, cuda_add(view_of(x), view_of(y), s, stream_of(o)->stream), "adding");
     }
     ops_pop(o, mark);
@@ -333,7 +430,7 @@ void gpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_
                      cuda_patches(view_of(cols), raw, t == DT_BF16, (int)n_frame, (int)size,
                                   (int)patch, s->stream),
                      "patches");
-        multiply(o, y, &r, false, NULL);
+        multiply(o, y, &r, false, NULL, &(struct linear_input){0});
     }
     ops_pop(o, mark);
 }

@@ -20,7 +20,7 @@ bool place_quantised(const struct gpu *g, const struct linear *w)
 
 bool place_merges(const struct gpu *g, const struct linear *w)
 {
-    return g->trials & GPU_TRIAL_MERGE && g->weights == GPU_WEIGHTS_PLAIN && w->w.rank == 2 &&
+    return g->compute == COMPUTE_BF16 && g->weights == GPU_WEIGHTS_PLAIN && w->w.rank == 2 &&
            w->w.dim[1] % PLACED_K_STEP == 0 && w->w.name &&
            !strncmp(w->w.name, LANGUAGE, sizeof LANGUAGE - 1);
 }

@@ -116,33 +116,47 @@ struct convert_job {
     const char *src; // rows without gaps
     size_t rows, cols;
     enum dtype from, to; // to: F32 or BF16
+    const float *scale;  // [rows], a factor of each row, or NULL
     char *dst;
 };
+
+// n values, each times scale.
+static void convert(const struct convert_job *j, const char *src, char *dst, size_t n, float scale)
+{
+    const struct kernels *k = j->g->kernels;
+    float part[2048];
+    for (size_t done = 0, m; done < n; done += m) {
+        m = min_size(n - done, sizeof part / sizeof part[0]);
+        k->to_f32(part, src + done * dtype_bytes(j->from), j->from, m);
+        for (size_t i = 0; j->scale && i < m; i++)
+            part[i] *= scale;
+        k->from_f32(dst + done * dtype_bytes(j->to), j->to, part, m);
+    }
+}
 
 static void convert_task(void *ctx, size_t task, unsigned thread)
 {
     const struct convert_job *j = ctx;
-    const struct kernels *k = j->g->kernels;
-    size_t first = task * ROW_CHUNK, n = min_size(ROW_CHUNK, j->rows - first) * j->cols, done = 0;
+    size_t first = task * ROW_CHUNK, rows = min_size(ROW_CHUNK, j->rows - first);
+    size_t n = rows * j->cols;
     const char *src = j->src + first * j->cols * dtype_bytes(j->from);
     char *dst = j->dst + first * j->cols * dtype_bytes(j->to);
     (void)thread;
-    if (j->from == j->to) {
-        memcpy(dst, src, n * dtype_bytes(j->to));
+    for (size_t r = 0; j->scale && r < rows; r++)
+        convert(j, src + r * j->cols * dtype_bytes(j->from), dst + r * j->cols * dtype_bytes(j->to),
+                j->cols, j->scale[first + r]);
+    if (j->scale)
         return;
-    }
-    while (done < n) {
-        float part[2048];
-        size_t m = min_size(n - done, sizeof part / sizeof part[0]);
-        k->to_f32(part, src + done * dtype_bytes(j->from), j->from, m);
-        k->from_f32(dst + done * dtype_bytes(j->to), j->to, part, m);
-        done += m;
-    }
+    if (j->from == j->to)
+        memcpy(dst, src, n * dtype_bytes(j->to));
+    else
+        convert(j, src, dst, n, 1.0f);
 }
 
-// Rows of t (a matrix [rows, cols] whatever its rank) to dst, whose rows lie dst_stride bytes apart, in type `to`.
-int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
-               size_t dst_stride, enum dtype to, struct err *e)
+// Rows of t (a matrix [rows, cols] whatever its rank) to dst, whose rows lie dst_stride bytes apart, in type `to`; each
+// row times its element of scale, NULL = as it is.
+static int place_scaled(struct gpu *g, const struct tensor *t, const float *scale, size_t rows,
+                        size_t cols, char *dst, size_t dst_stride, enum dtype to, struct err *e)
 {
     size_t row_bytes = cols * dtype_bytes(to), step = max_size(STAGE_BYTES / row_bytes, 1);
     cudaError_t s = cudaSuccess;
@@ -158,17 +172,27 @@ int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, 
                                 .cols = cols,
                                 .from = t->dtype,
                                 .to = to,
+                                .scale = scale ? scale + from : NULL,
                                 .dst = stage};
         s = cudaEventSynchronize(g->stage_done[half]);
         if (s != cudaSuccess)
             break;
         pool_run(g->pool, convert_task, &j, div_up(n, ROW_CHUNK));
-        s = cudaMemcpy2DAsync(dst + from * dst_stride, dst_stride, stage, row_bytes, row_bytes, n,
-                              cudaMemcpyHostToDevice, g->copies);
+        s = dst_stride == row_bytes
+                ? cudaMemcpyAsync(dst + from * dst_stride, stage, n * row_bytes,
+                                  cudaMemcpyHostToDevice, g->copies)
+                : cudaMemcpy2DAsync(dst + from * dst_stride, dst_stride, stage, row_bytes,
+                                    row_bytes, n, cudaMemcpyHostToDevice, g->copies);
         if (s == cudaSuccess)
             s = cudaEventRecord(g->stage_done[half], g->copies);
     }
     return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, t->name, s);
+}
+
+int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
+               size_t dst_stride, enum dtype to, struct err *e)
+{
+    return place_scaled(g, t, NULL, rows, cols, dst, dst_stride, to, e);
 }
 
 int place_finish(struct gpu *g, struct err *e)
@@ -179,45 +203,9 @@ int place_finish(struct gpu *g, struct err *e)
 
 // ---- linear layers
 
-// Rows of t, each times its element of scale, as t's are copied by place_rows.
-static int place_scaled(struct gpu *g, const struct tensor *t, const struct tensor *scale,
-                        size_t rows, size_t cols, char *dst, size_t dst_stride, enum dtype to,
-                        struct err *e)
+bool place_folds(const struct gpu *g, const struct linear *w)
 {
-    int rc;
-    float *s = mem_calloc(rows, sizeof *s), *v = mem_calloc(rows * cols, sizeof *v);
-    struct tensor f32 = {
-        .data = v, .dtype = DT_F32, .rank = 2, .dim = {rows, cols}, .name = t->name};
-    if (!s || !v)
-        TRY(err_set(e, ERR_LIMIT, "%s: out of memory", t->name));
-    dtype_to_f32(s, scale->data, scale->dtype, rows);
-    dtype_to_f32(v, t->data, t->dtype, rows * cols);
-    for (size_t i = 0; i < rows * cols; i++)
-        v[i] *= s[i / cols];
-    TRY(place_rows(g, &f32, rows, cols, dst, dst_stride, to, e));
-    TRY(place_finish(g, e));
-fail:
-    mem_free(s);
-    mem_free(v);
-    return rc;
-}
-
-// What the trials want of a layer that always goes with a LayerScale.
-static int place_scale(struct gpu *g, const struct linear *l, const struct tensor *scale,
-                       struct placed_linear *p, struct err *e)
-{
-    int rc = 0;
-    size_t n = p->n_out;
-    if (g->trials & GPU_TRIAL_FOLD) {
-        TRY(place_scaled(g, &l->w, scale, n, p->d_in, p->w, p->k_out * 2, DT_BF16, e));
-        if (p->bias)
-            TRY(place_scaled(g, &l->b, scale, n, 1, (char *)p->bias, sizeof(float), DT_F32, e));
-    } else if (g->trials & GPU_TRIAL_ALPHA && p->bias) {
-        TRY(place_alloc(g, n * sizeof(float), l->w.name, (void **)&p->bias_scaled, e));
-        TRY(place_scaled(g, &l->b, scale, n, 1, (char *)p->bias_scaled, sizeof(float), DT_F32, e));
-    }
-fail:
-    return rc;
+    return g->compute == COMPUTE_BF16 && !place_quantised(g, w);
 }
 
 static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
@@ -227,6 +215,7 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     enum dtype t = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
     size_t elem = dtype_bytes(t), row = 0, lora = 0;
     bool bias = false;
+    float *scales = NULL;
     cudaError_t s;
     p->d_in = linear_inputs(w[0]);
     for (size_t i = 0; i < n_w; i++) {
@@ -243,6 +232,12 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         p->n_lora = 0;
     p->k_out = quantised ? p->d_in : round_up(p->d_in + p->n_lora, PLACED_K_STEP);
     size_t stride = p->k_out * elem;
+    if (scale && n_w == 1 && place_folds(g, w[0])) {
+        scales = mem_calloc(p->n_out, sizeof *scales);
+        if (!scales)
+            TRY(err_set(e, ERR_LIMIT, "%s: out of memory", w[0]->w.name));
+        dtype_to_f32(scales, scale->data, scale->dtype, p->n_out);
+    }
     if (quantised)
         TRY(quantise_group(g, w, n_w, p, e));
     else
@@ -271,24 +266,26 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         if (merged && tensor_present(&l->lora_a))
             TRY(merge_layer(g, l, to, stride, e));
         else if (!quantised)
-            TRY(place_rows(g, &l->w, n, p->d_in, to, stride, t, e));
+            TRY(place_scaled(g, &l->w, scales, n, p->d_in, to, stride, t, e));
         if (tensor_present(&l->b)) {
-            TRY(place_rows(g, &l->b, 1, n, (char *)(p->bias + row), n * sizeof(float), DT_F32, e));
-            TRY(place_rows(g, &l->b, 1, n, (char *)p->bias_bf16 + row * 2, n * 2, DT_BF16, e));
+            TRY(place_scaled(g, &l->b, scales, n, 1, (char *)(p->bias + row), sizeof(float), DT_F32,
+                             e));
+            TRY(place_scaled(g, &l->b, scales, n, 1, (char *)p->bias_bf16 + row * 2, 2, DT_BF16,
+                             e));
         }
         if (!quantised && !merged && tensor_present(&l->lora_a)) {
             size_t r = l->lora_a.dim[0];
             TRY(place_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
                            p->d_in * elem, t, e));
-            TRY(place_rows(g, &l->lora_b, n, r, to + (p->d_in + lora) * elem, stride, t, e));
+            TRY(place_scaled(g, &l->lora_b, scales, n, r, to + (p->d_in + lora) * elem, stride, t,
+                             e));
             lora += r;
         }
         row += n;
     }
     TRY(place_finish(g, e));
-    if (scale && g->trials && !quantised && n_w == 1)
-        TRY(place_scale(g, w[0], scale, p, e));
 fail:
+    mem_free(scales);
     return rc;
 }
 
@@ -368,7 +365,6 @@ void placed_free(struct gpu *g)
             (void)cudaFree(p->linear.part[k].planes);
         (void)cudaFree(p->linear.lora_a);
         (void)cudaFree(p->linear.bias);
-        (void)cudaFree(p->linear.bias_scaled);
         (void)cudaFree(p->linear.bias_bf16);
         (void)cudaFree(p->data);
         mem_free(p);

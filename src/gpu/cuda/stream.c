@@ -35,6 +35,7 @@ bool stream_wants_weights(struct ops *o)
 
 void stream_check(struct ops *o, int cuda_status, const char *what)
 {
+    stream_of(o)->n_launch++;
     if (cuda_status != 0)
         ops_fail(o, ERR_FAIL, "cuda:%d: %s: %s", stream_of(o)->gpu->index, what,
                  cudaGetErrorString((cudaError_t)cuda_status));
@@ -203,6 +204,7 @@ static void clear(struct ops *o)
     (void)cudaSetDevice(s->gpu->index);
     (void)cudaStreamSynchronize(s->stream);
     s->ring_used = 0;
+    s->input = (struct input_made){0};
 }
 
 static void wait(struct ops *o)
@@ -434,7 +436,7 @@ static struct stream *new_stream(struct gpu *g, const struct ops_options *opt)
     s->traits = (struct ops_traits){.few_rows = CUDA_FEW_ROWS,
                                     .many_rows = MANY_ROWS,
                                     .act = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32,
-                                    .gelu_early = g->trials & GPU_TRIAL_GELU};
+                                    .gelu_early = g->compute == COMPUTE_BF16};
     return s;
 }
 

@@ -44,6 +44,17 @@ struct stream {
     struct inverse_freq theta[N_THETA];
     size_t n_theta;
     struct profile *profile; // NULL = nothing is measured
+
+    // The input of the product behind, where the last launch knew it (linear_ops.c).
+    size_t n_launch;
+    struct input_made {
+        size_t launch; // the one that knew it: n_launch behind it; 0 = none
+        enum input_kind kind;
+        struct mat x; // what it is made of; SILU_MUL: and of as many columns behind
+        const struct tensor *norm;
+        char *
+            data; // one row: the bf16 row, and for RMS_NORM the sums of squares; NULL = not made yet
+    } input;
 };
 
 static inline struct stream *stream_of(struct ops *o)

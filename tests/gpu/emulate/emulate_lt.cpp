@@ -11,7 +11,7 @@ extern "C" {
 }
 
 struct emulate_lt_desc {
-    bool transposed, biased, gelu, alphas;
+    bool transposed, biased, gelu;
     const void *bias;
     cudaDataType_t bias_type;
 };
@@ -89,10 +89,6 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
         d->biased = *(const cublasLtEpilogue_t *)value & CUBLASLT_EPILOGUE_BIAS;
         d->gelu = *(const cublasLtEpilogue_t *)value == CUBLASLT_EPILOGUE_GELU_BIAS;
-        break;
-    case CUBLASLT_MATMUL_DESC_POINTER_MODE:
-        d->alphas = *(const cublasLtPointerMode_t *)value ==
-                    CUBLASLT_POINTER_MODE_ALPHA_DEVICE_VECTOR_BETA_HOST;
         break;
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
         d->bias = *(const void *const *)value;
@@ -177,8 +173,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
     if (!aligned(a, la) || !aligned(b, lb) || !aligned(y, ly))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly,
-                    each = d->alphas ? (const float *)alpha : NULL,
-                    one = d->alphas ? 0.0f : *(const float *)alpha,
+                    scale = *(const float *)alpha,
                     keep = *(const float *)beta, a, b, y] {
         std::vector<float> w(wa.rows), x(xb.rows * xb.cols);
         for (uint64_t r = 0; r < xb.cols; r++)
@@ -195,7 +190,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
                     sum += w[k] * row[k];
                 int64_t at = (int64_t)r * out.ld + (int64_t)o;
                 float old = keep != 0 ? keep * get(y, out.type, at) : 0.0f;
-                float v = (each ? each[o] : one) * sum + old + bias;
+                float v = scale * sum + old + bias;
                 put(y, out.type, at, desc.gelu ? gelu_tanh(v) : v);
             }
         }
