@@ -253,7 +253,7 @@ def onednn(phase):
 
 GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_late_step", "check_linear"]
 GPU_TESTS = [*GPU_CHECKS, "test_batch_threads"]
-GPU_BENCHES = ["bench_linear", "bench_model", "bench_product"]
+GPU_BENCHES = ["bench_first", "bench_linear", "bench_model", "bench_product"]
 
 
 def cuda_tests(build_dir, script_name):
