@@ -76,6 +76,7 @@ fail:
 // Rows of a layer, some at a time: f32, plus LoRA, blocks, planes.
 struct slab {
     void *w, *b, *a, *blocks, *workspace; // f32 [rows, k], f32 [rows, r], f32 [k, r]
+    void *raw;                            // rows of a bf16 layer as they are
     size_t rows;
 };
 
@@ -87,7 +88,16 @@ static int merged_rows(struct gpu *g, const struct linear *l, size_t from, size_
     size_t k = l->w.dim[1], r = s->a ? l->lora_a.dim[0] : 0;
     struct tensor rows = l->w, b = l->lora_b;
     rows.data = (const char *)l->w.data + from * k * dtype_bytes(l->w.dtype);
-    TRY(place_rows(g, &rows, m, k, s->w, k * sizeof(float), DT_F32, e));
+    if (s->raw) { // half as many bytes on their way, and nothing to convert on the host
+        TRY(place_rows(g, &rows, m, k, s->raw, k * 2, DT_BF16, e));
+        int status =
+            cuda_copy((struct cuda_view){s->w, false, (int)m, (int)k, (int64_t)k},
+                      (struct cuda_view){s->raw, true, (int)m, (int)k, (int64_t)k}, g->copies);
+        if (status != 0)
+            TRY(cuda_error(e, ERR_FAIL, g, l->w.name, (cudaError_t)status));
+    } else {
+        TRY(place_rows(g, &rows, m, k, s->w, k * sizeof(float), DT_F32, e));
+    }
     if (r == 0)
         return 0;
     b.data = (const char *)b.data + from * r * dtype_bytes(b.dtype);
@@ -138,6 +148,8 @@ static int slab_init(struct gpu *g, const struct linear *l, size_t block, size_t
     size_t n = l->w.dim[0], k = l->w.dim[1];
     *s = (struct slab){.rows = min_size(n, max_size(SLAB_BYTES / (k * sizeof(float)), 1))};
     TRY(place_alloc(g, s->rows * k * sizeof(float), l->w.name, &s->w, e));
+    if (l->w.dtype == DT_BF16)
+        TRY(place_alloc(g, s->rows * k * 2, l->w.name, &s->raw, e));
     if (block_bytes > 0)
         TRY(place_alloc(g, s->rows * (k / block) * block_bytes, l->w.name, &s->blocks, e));
     if (tensor_present(&l->lora_a)) {
@@ -152,6 +164,7 @@ fail:
 static void slab_free(struct slab *s)
 {
     (void)cudaFree(s->w);
+    (void)cudaFree(s->raw);
     (void)cudaFree(s->blocks);
     (void)cudaFree(s->workspace);
     (void)cudaFree(s->b);
