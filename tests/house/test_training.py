@@ -517,7 +517,7 @@ def check_steps(report, vocab):
         import reference
         import torch
         import safetensors  # noqa: F401
-        from train import binding, chatting, deliver, feed, loop, optimise, quick, stages
+        from train import average, binding, chatting, deliver, feed, loop, optimise, quick, stages
     except ImportError as missing:
         report.skip("steps of every stage", str(missing))
         return
@@ -580,6 +580,20 @@ def check_steps(report, vocab):
         n = deliver.load_into(other, state)
         same = all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), other.state_dict().values()))
         report.ok(finished == ["see", "read"] and n == len(state) and same, "what was handed over comes back", (finished, n))
+        other = stages.build(dict(RECIPE, seed=2), vocab)
+        deliver.Delivery(os.path.join(top, "other"), vocab).hand_over(other, [])
+        mean, finished = average.average([(os.path.join(top, "out"), 0.75), (os.path.join(top, "other"), 0.25)])
+        a, b = net.state_dict(), other.state_dict()
+        wrong = [k for k in a if k not in mean or not torch.allclose(
+            mean[k], 0.75 * a[k] + 0.25 * b[k] if a[k].is_floating_point() else a[k], atol=1e-6)]
+        report.ok(finished == ["see", "read"] and len(mean) == len(a) and not wrong,
+                  "weights between two trainings", (finished, wrong[:5]))
+        try:
+            average.average([(os.path.join(top, "out"), 0.5), (os.path.join(ROOT, "models", "ivchat-small"), 0.5)])
+            said = "nothing"
+        except ValueError as e:
+            said = str(e)
+        report.ok("other names or shapes" in said, "trainings of other models have nothing between them", said)
     shipped, finished = deliver.read_resume(os.path.join(ROOT, "models", "ivchat-small"))
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])

@@ -81,7 +81,7 @@ def read_resume(folder):
 class Delivery:
     """Writes into `folder`; the last results replace the ones before."""
 
-    def __init__(self, folder, vocab, log):
+    def __init__(self, folder, vocab, log=None):
         self.folder, self.vocab, self.log, self.best = folder, vocab, log, (0, 0.0)
         os.makedirs(folder, exist_ok=True)
 
@@ -92,7 +92,7 @@ class Delivery:
     def hand_over(self, net, finished, score=None):
         """score: (views, share of right answers), None while the model cannot answer yet."""
         write_resume(net, self.folder, finished)
-        if os.path.exists(self.log):
+        if self.log and os.path.exists(self.log):
             shutil.copyfile(self.log, os.path.join(self.folder, 'log.jsonl'))
         if score is None:
             return
