@@ -83,6 +83,7 @@ int main(int argc, char **argv)
     eo.cache_mib = 0;
     must(iv_engine_open(&eo, &engine, &e), &e);
     ask_about(engine, NULL);
+    ask_about(engine, argv[2]); // other shapes
     for (long i = 0; i < n; i++)
         ms[i] = ask_about(engine, argv[2]);
     qsort(ms, (size_t)n, sizeof *ms, by_size);

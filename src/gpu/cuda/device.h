@@ -86,6 +86,7 @@ struct placed_linear {
     void *bias_bf16; // the same in bf16, or NULL
     size_t d_in, n_lora, k_out, n_out;
     float lora_scale;
+    const void *scale; // data of the LayerScale that is in w and bias, or NULL
 
     // Quantised: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
     struct cuda_quant_weight part[PLACED_PARTS];

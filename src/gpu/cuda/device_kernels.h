@@ -49,8 +49,8 @@ struct cuda_few_linear {
     bool add;           // y (f32) += result, else y = result
     int k;
 
-    const float *
-        factor; // f32 [rows] or NULL: RMSNorm's factors, which x lacks (cuda_rms_apart); before the bias
+    // f32 [rows] or NULL: RMSNorm's factors, which x lacks (cuda_rms_apart), before the bias; not with square or next_x
+    const float *factor;
 
     // One row only. square: x lacks RMSNorm's factor, which is made of the k / 16 sums of squares and eps; NULL = it does
     // not. next_x: y also as the product behind reads it, bf16; with next_norm it is y (f32) times that, and next_square

@@ -338,9 +338,9 @@ int cuda_few_linear(const struct cuda_few_linear *a, void *stream)
     bool large = d.shared_bytes >= 2 * (SHARED_SMALL - 4) * 1024;
     int tiles = choose_tiles(n_out, rows, d.n_processor, large && rows > 16 && rows <= 32 ? 4 : large ? 2 : 1);
     if (a->square || a->next_x)
-        return rows > 1    ? (int)cudaErrorInvalidValue
-               : tiles > 1 ? launch<2, 1, 5, 2, true>(a, device, stream)
-                           : launch<1, 1, 6, 3, true>(a, device, stream);
+        return rows > 1 || a->factor ? (int)cudaErrorInvalidValue
+               : tiles > 1           ? launch<2, 1, 5, 2, true>(a, device, stream)
+                                     : launch<1, 1, 6, 3, true>(a, device, stream);
     if (rows <= 8)
         return tiles > 1 ? launch<2, 1, 5, 2, false>(a, device, stream) : launch<1, 1, 6, 3, false>(a, device, stream);
     if (rows <= 16)

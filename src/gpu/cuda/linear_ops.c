@@ -138,7 +138,7 @@ static bool input_wanted(const struct linear_input *in, struct mat y, enum input
     *kind = in->next_silu ? INPUT_SILU_MUL : INPUT_RMS_NORM;
     if ((in->kind == INPUT_RMS_NORM) == (*kind == INPUT_RMS_NORM) || y.cols % (2 * SQUARE) != 0)
         return false;
-    return in->next_silu ? y.cols <= ROOM_SQUARES
+    return in->next_silu ? y.cols <= ROOM_SQUARES && y.cols / 2 <= INT32_MAX / in->x.cols
                          : in->next_norm && y.dtype == DT_F32 && y.cols <= CUDA_APART_COLUMNS &&
                                y.stride % 4 == 0;
 }

@@ -208,6 +208,13 @@ bool place_folds(const struct gpu *g, const struct linear *w)
     return g->compute == COMPUTE_BF16 && !place_quantised(g, w);
 }
 
+// Data of the LayerScale that goes into the weights of w, or NULL.
+static const void *folded(const struct gpu *g, const struct linear *const *w, size_t n_w,
+                          const struct tensor *scale)
+{
+    return scale && n_w == 1 && place_folds(g, w[0]) ? scale->data : NULL;
+}
+
 static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                        const struct tensor *scale, struct placed_linear *p, struct err *e)
 {
@@ -232,7 +239,10 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         p->n_lora = 0;
     p->k_out = quantised ? p->d_in : round_up(p->d_in + p->n_lora, PLACED_K_STEP);
     size_t stride = p->k_out * elem;
-    if (scale && n_w == 1 && place_folds(g, w[0])) {
+    p->scale = folded(g, w, n_w, scale);
+    if (p->scale && tensor_present(&w[0]->lora_a))
+        TRY(err_set(e, ERR_FAIL, "%s: LoRA and LayerScale on one layer", w[0]->w.name));
+    if (p->scale) {
         scales = mem_calloc(p->n_out, sizeof *scales);
         if (!scales)
             TRY(err_set(e, ERR_LIMIT, "%s: out of memory", w[0]->w.name));
@@ -268,17 +278,17 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         else if (!quantised)
             TRY(place_scaled(g, &l->w, scales, n, p->d_in, to, stride, t, e));
         if (tensor_present(&l->b)) {
-            TRY(place_scaled(g, &l->b, scales, n, 1, (char *)(p->bias + row), sizeof(float), DT_F32,
-                             e));
-            TRY(place_scaled(g, &l->b, scales, n, 1, (char *)p->bias_bf16 + row * 2, 2, DT_BF16,
-                             e));
+            size_t rows = scales ? n : 1, cols = n / rows;
+            TRY(place_scaled(g, &l->b, scales, rows, cols, (char *)(p->bias + row),
+                             cols * sizeof(float), DT_F32, e));
+            TRY(place_scaled(g, &l->b, scales, rows, cols, (char *)p->bias_bf16 + row * 2, cols * 2,
+                             DT_BF16, e));
         }
         if (!quantised && !merged && tensor_present(&l->lora_a)) {
             size_t r = l->lora_a.dim[0];
             TRY(place_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
                            p->d_in * elem, t, e));
-            TRY(place_scaled(g, &l->lora_b, scales, n, r, to + (p->d_in + lora) * elem, stride, t,
-                             e));
+            TRY(place_rows(g, &l->lora_b, n, r, to + (p->d_in + lora) * elem, stride, t, e));
             lora += r;
         }
         row += n;
@@ -305,6 +315,9 @@ int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
     }
     if (!p->ready)
         TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, w[0]->w.name));
+    if (p->linear.scale != folded(g, w, n_w, scale))
+        TRY(err_set(e, ERR_FAIL, "cuda:%d: %s is there with another LayerScale", g->index,
+                    w[0]->w.name));
     *out = &p->linear;
 fail:
     pthread_mutex_unlock(&g->lock);

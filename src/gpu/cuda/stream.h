@@ -52,8 +52,8 @@ struct stream {
         enum input_kind kind;
         struct mat x; // what it is made of; SILU_MUL: and of as many columns behind
         const struct tensor *norm;
-        char *
-            data; // one row: the bf16 row, and for RMS_NORM the sums of squares; NULL = not made yet
+        // one row: the bf16 row, and for RMS_NORM the sums of squares; NULL = not made yet
+        char *data;
     } input;
 };
 
