@@ -7,12 +7,7 @@
 #include <string.h>
 
 #include "attention_case.h"
-
-static int by_size(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
+#include "median.h"
 
 // Milliseconds of one of the `calls` launches that work does; median of 20.
 static double median_ms(void (*work)(void *), void *arg, int calls)
@@ -31,10 +26,9 @@ static double median_ms(void (*work)(void *), void *arg, int calls)
         must(cudaEventSynchronize(to), "kernel");
         must(cudaEventElapsedTime(&ms[i], from, to), "event");
     }
-    qsort(ms, N, sizeof *ms, by_size);
     cudaEventDestroy(from);
     cudaEventDestroy(to);
-    return (double)ms[N / 2] / calls;
+    return median_float(ms, N) / calls;
 }
 
 static void work_many(void *arg)

@@ -5,17 +5,11 @@
 #include <ivchat.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
+#include "median.h"
 
 enum { N_FRAME = 8, WIDTH = 320, HEIGHT = 240, MOST = 100 };
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 static void must(int rc, const struct iv_error *e)
 {
@@ -36,7 +30,7 @@ static double ask_about(iv_engine *engine, const char *video)
     struct iv_error e = {0};
     iv_media *media = NULL;
     iv_session *session = NULL;
-    double start = now_ms();
+    double start = clock_ms();
     ask.max_new_tokens = 1;
     ask.ignore_eos = true;
     for (size_t i = 0; !video && i < sizeof rgb; i++)
@@ -47,7 +41,7 @@ static double ask_about(iv_engine *engine, const char *video)
          &e);
     must(iv_session_open(engine, media, &so, &session, &e), &e);
     must(iv_session_ask(session, "What is the person doing in this video?", &ask, &answer, &e), &e);
-    double ms = now_ms() - start;
+    double ms = clock_ms() - start;
     const struct iv_media_info *m = iv_media_info(media);
     printf("%s: decode %.1f, preprocess %.1f, vision %.2f, Q-Former %.2f, prefill %.2f ms of %zu "
            "tokens; first token after %.1f ms\n",
@@ -57,12 +51,6 @@ static double ask_about(iv_engine *engine, const char *video)
     iv_session_close(session);
     iv_media_close(media);
     return ms;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 int main(int argc, char **argv)
@@ -86,8 +74,8 @@ int main(int argc, char **argv)
     ask_about(engine, argv[2]); // other shapes
     for (long i = 0; i < n; i++)
         ms[i] = ask_about(engine, argv[2]);
-    qsort(ms, (size_t)n, sizeof *ms, by_size);
-    printf("first token after %.1f ms [%.1f .. %.1f], %ld times\n", ms[n / 2], ms[0], ms[n - 1], n);
+    double middle = median(ms, (size_t)n);
+    printf("first token after %.1f ms [%.1f .. %.1f], %ld times\n", middle, ms[0], ms[n - 1], n);
     iv_engine_close(engine);
     return 0;
 }

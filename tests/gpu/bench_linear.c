@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "device_matrix.h"
+#include "median.h"
 
 enum {
     N_TIMES = 20,
@@ -27,12 +28,6 @@ static const struct {
 };
 
 static cudaStream_t stream;
-
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
 
 // Microseconds of run(arg).
 static double graph_us(void (*run)(void *arg), void *arg)
@@ -63,8 +58,7 @@ static double graph_us(void (*run)(void *arg), void *arg)
     cudaGraphDestroy(graph);
     cudaEventDestroy(from);
     cudaEventDestroy(to);
-    qsort(ms, N_TIMES, sizeof *ms, by_value);
-    return 1e3 * (double)ms[N_TIMES / 2];
+    return 1e3 * median_float(ms, N_TIMES);
 }
 
 static void *device_bytes(size_t n)

@@ -13,20 +13,9 @@
 #include "engine/batch.h"
 #include "engine/engine.h"
 #include "engine/runner.h"
+#include "median.h"
 
 enum { REPEAT = 10, STEPS = 48, N_TIME = 96 };
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, size_t n)
-{
-    qsort(v, n, sizeof *v, by_value);
-    return v[n / 2];
-}
 
 static int by_time(const void *a, const void *b)
 {

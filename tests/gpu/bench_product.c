@@ -8,6 +8,7 @@
 
 #include "device_matrix.h"
 #include "gpu/cuda/lt.h"
+#include "median.h"
 
 enum { N_CANDIDATE = 16, N_TIMES = 10, N_NOMINAL = 5, MAX_COPIES = 16, WORKSPACE = 64 << 20 };
 
@@ -91,12 +92,6 @@ static int ask(const struct bench *b, size_t nominal, uint32_t mask, struct cand
     return n;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 // Microseconds; a large number where the algorithm cannot do the true number of rows.
 static double time_of(const struct bench *b, const cublasLtMatmulAlgo_t *algo)
 {
@@ -116,8 +111,7 @@ static double time_of(const struct bench *b, const cublasLtMatmulAlgo_t *algo)
         if (i >= 0)
             cuda_must(cudaEventElapsedTime(&ms[i], from, to), "event");
     }
-    qsort(ms, N_TIMES, sizeof *ms, by_value);
-    return 1e3 * (double)ms[N_TIMES / 2];
+    return 1e3 * median_float(ms, N_TIMES);
 }
 
 static unsigned config(const struct candidate *c, cublasLtMatmulAlgoConfigAttributes_t a)

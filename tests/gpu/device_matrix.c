@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "device_matrix.h"
+#include "median.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -47,12 +48,6 @@ bool device_present(void)
     return true;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
 double device_ms(void (*call)(void *ctx, int i), void *ctx, int batch, int n)
 {
     cudaEvent_t from, to;
@@ -69,12 +64,11 @@ double device_ms(void (*call)(void *ctx, int i), void *ctx, int batch, int n)
         if (i >= 0)
             cuda_must(cudaEventElapsedTime(&ms[i], from, to), "event");
     }
-    qsort(ms, (size_t)n, sizeof *ms, by_value);
-    double median = (double)ms[n / 2] / batch;
+    double each = median_float(ms, (size_t)n) / batch;
     free(ms);
     cudaEventDestroy(from);
     cudaEventDestroy(to);
-    return median;
+    return each;
 }
 
 // ---- numbers
