@@ -54,6 +54,23 @@ def write_vocabulary(folder):
             f.write("{}")
 
 
+def check_average_program(report, deliver, top, vocab, mean):
+    recipe, out = os.path.join(top, "recipe.json"), os.path.join(top, "mean")
+    with open(recipe, "w", encoding="utf-8") as f:
+        json.dump(RECIPE, f)
+    run = lambda *args: subprocess.run([sys.executable, "-m", "train.average", "--recipe", recipe, "--vocab", vocab, "--out", out, *args], check=False,
+                                       cwd=os.path.join(ROOT, "tools"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first, second = os.path.join(top, "out"), os.path.join(top, "other")
+    for args, code, word in ((("x",), 2, "FOLDER=SHARE"), ((first + "=1.5",), 2, "at most 1"), ((first + "=0.5",), 2, "sum to 0.5"),
+                             ((os.path.join(top, "none") + "=1",), 1, "none")):
+        done = run(*args)
+        report.ok(done.returncode == code and word in done.stdout and not os.path.exists(out), "average refuses %s" % os.path.basename(args[0]), done)
+    done = run(first + "=0.75", second + "=0.25")
+    state = deliver.read_resume(out)[0] if done.returncode == 0 else {}
+    report.ok(state and all(state[k].equal(v) for k, v in mean.items()) and os.path.exists(os.path.join(out, "model.tar")),
+              "average writes weights and a snapshot", done)
+
+
 def check_recipe(report):
     names = list(RECIPE["stages"])
     seconds, spent = 300.0, []
@@ -594,6 +611,7 @@ def check_steps(report, vocab):
         except ValueError as e:
             said = str(e)
         report.ok("other names or shapes" in said, "trainings of other models have nothing between them", said)
+        check_average_program(report, deliver, top, vocab, mean)
     shipped, finished = deliver.read_resume(os.path.join(ROOT, "models", "ivchat-small"))
     wanted = {n for n in net.state_dict() if not n.startswith(deliver.HEADS)}
     report.ok(finished == [] and wanted <= set(shipped), "training goes on from a snapshot, too", sorted(wanted - set(shipped))[:5])

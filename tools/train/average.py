@@ -11,6 +11,8 @@ import math
 import os
 import sys
 
+from safetensors import SafetensorError
+
 from train import deliver, stages
 
 
@@ -28,14 +30,14 @@ def weighed(text):
 def average(folders):
     """[(folder, share)] -> tensors, names of the stages that the first has finished. Integers are the first's."""
     state, finished = deliver.read_resume(folders[0][0])
-    mean = {k: v * folders[0][1] if v.is_floating_point() else v for k, v in state.items()}
+    mean = {k: v.float() * folders[0][1] if v.is_floating_point() else v for k, v in state.items()}
     for folder, share in folders[1:]:
         other = deliver.read_resume(folder)[0]
         if {k: v.shape for k, v in other.items()} != {k: v.shape for k, v in state.items()}:
             raise ValueError('%s and %s hold tensors of other names or shapes' % (folders[0][0], folder))
         for k, v in other.items():
             if v.is_floating_point():
-                mean[k] += share * v
+                mean[k] += share * v.float()
     return mean, finished
 
 
@@ -55,7 +57,7 @@ def main():
         state, finished = average(o.folders)
         if deliver.load_into(net, state) != len(net.state_dict()):
             raise ValueError('%s lacks weights of the model that %s describes' % (o.folders[0][0], o.recipe))
-    except (OSError, ValueError) as e:
+    except (OSError, KeyError, ValueError, SafetensorError) as e:
         sys.exit('average: %s' % e)
     deliver.Delivery(o.out, o.vocab).hand_over(net, finished, (0, 0.0))
 
