@@ -24,6 +24,7 @@ import torch
 import kept_lines
 import reference
 import reference_media as media
+from reference_sizes import frames_of
 
 
 def write_npy(path, value):
@@ -38,7 +39,7 @@ def converse(a, tap=lambda turn, name, value: None):
     rows, history = None, []
     if a.video:
         video = media.Video(a.video)
-        indices = media.frame_indices(video.n, a.num_frames or chat.model.vit_size['n_frame'])
+        indices = media.frame_indices(video.n, a.num_frames or frames_of(chat.model.config))
         frames = video.read(indices)
         pixels = media.plain_clip(frames) if chat.variant == '8b' else media.hd_clips(frames)
         tap(1, 'frame_indices', np.array(indices, np.int32))
@@ -70,7 +71,7 @@ class Corpus:
     def __init__(self, a):
         self.chat = reference.open_chat(a.model, getattr(torch, a.dtype), a.variant)
         self.folder, self.max_new_tokens = a.data, a.max_new_tokens
-        self.num_frames = a.num_frames or self.chat.model.vit_size['n_frame']
+        self.num_frames = a.num_frames or frames_of(self.chat.model.config)
 
     @torch.no_grad()
     def answer_video(self, questions):

@@ -1,5 +1,15 @@
 # SPDX-License-Identifier: MIT
 """config.json -> the dimensions of the parts of reference.py (SPEC 1.2, 8): the release's own where the extension keys are absent."""
+import re
+
+F16_FRAMES = 16
+
+
+def frames_of(config):
+    """How many frames of a video the model sees: 16 where its name says F16, whatever num_frames says (SPEC 8)."""
+    if re.search(r'(?<![a-z0-9])(hd)?f16(?![a-z0-9])', config.get('_name_or_path', '').lower()):
+        return F16_FRAMES
+    return config['model_config']['vision_encoder'].get('num_frames', 8)
 
 
 def sizes(config):

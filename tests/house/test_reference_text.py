@@ -15,6 +15,7 @@ if not importlib.util.find_spec("sentencepiece") and os.path.exists(DEBIAN) and 
         os.execv(DEBIAN, [DEBIAN, os.path.abspath(__file__), "again"])
 sys.path[:0] = [os.path.join(ROOT, "tests"), os.path.join(ROOT, "tools")]
 import reference_rows  # noqa: E402
+import reference_sizes  # noqa: E402
 import reference_text  # noqa: E402
 import tap  # noqa: E402
 
@@ -40,6 +41,13 @@ def golden(report):
             continue
         n, bad = reference_rows.different(GOLDEN, cases[name], os.path.join(GOLDEN, "tiny-internlm" if internlm else "tiny-hd"))
         report.ok(n > 20 and not bad, "%s: %d rows" % (name, n), "\n".join(bad[:5]))
+
+
+def frames(report):
+    names = {"ivchat-small-hd-f16": 16, "InternVideo2_chat_8B_HD_F16": 16, "x-HDF16": 16, "InternVideo2-Chat-8B-HD": 8, "model-bf16": 8, "f160": 8}
+    got = {n: reference_sizes.frames_of({"_name_or_path": n, "model_config": {"vision_encoder": {"num_frames": 8}}}) for n in names}
+    report.ok(got == names, "frames by name", got)
+    report.ok(reference_sizes.frames_of({"model_config": {"vision_encoder": {}}}) == 8, "frames of a model without a name")
 
 
 def ivchat(rows, *options):
@@ -69,6 +77,7 @@ def random_strings(report):
 def main():
     report = tap.Report()
     report.ok("torch" not in sys.modules and "numpy" not in sys.modules, "neither PyTorch nor numpy is needed")
+    frames(report)
     golden(report)
     if IVCHAT:
         random_strings(report)
