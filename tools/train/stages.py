@@ -32,7 +32,7 @@ def config(recipe, vocab):
                    encoder_width=vision['d_model'], cross_attention_freq=2, vocab_size=wordpieces, **m['qformer_config'])
     llm = dict(model_type='mistral', vocab_size=pieces, rms_norm_eps=1e-5, hidden_act='silu', bos_token_id=1, eos_token_id=2,
                tie_word_embeddings=False, sliding_window=None, **m['llm_config'])
-    return dict(_name_or_path='ivchat-small-hd', model_cls='InternVideo2_VideoChat2', architectures=['InternVideo2_VideoChat2'], model_config=dict(
+    return dict(_name_or_path='ivchat-small-hd-f16', model_cls='InternVideo2_VideoChat2', architectures=['InternVideo2_VideoChat2'], model_config=dict(
         bridge=dict(name='qformer', num_query_token=32, extra_num_query_token=64), llm=dict(
             name='mistral_7b', pretrained_llm_path='ivchat-small', lora_r=m['lora_r'], lora_alpha=m['lora_alpha'], lora_dropout=0.0, use_lora=True),
         vision_encoder=vision, qformer_config=qformer, llm_config=llm), torch_dtype='bfloat16')
