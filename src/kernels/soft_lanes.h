@@ -79,7 +79,8 @@ ALWAYS_INLINE void mix_body(const struct mix_job *j, size_t r0, size_t c0, size_
     float *y = j->y + r0 * j->y_stride + c0;
     // asked for behind the last row: the first ones of the next columns, or nothing new; later rows of x find V in L2
     size_t row = r0 == 0 ? j->v_stride * elem : 0, turn = j->n - min_size(j->n, MIX_AHEAD);
-    size_t ahead = MIX_AHEAD * row, back = c0 + C * LANES < j->d ? C * LANES * elem - turn * row : 0;
+    size_t wide = (size_t)C * LANES, ahead = MIX_AHEAD * row;
+    size_t back = c0 + wide < j->d ? wide * elem - turn * row : 0;
 #define MIX_AT(r, c) (y + (size_t)r * j->y_stride + c * LANES)
 #define MIX_LOAD(r, c)                                                                             \
     (M > r && C > c ? (C == 1 ? lanes_load_n(MIX_AT(r, c), n) : lanes_load(MIX_AT(r, c)))          \
