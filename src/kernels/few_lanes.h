@@ -7,7 +7,8 @@
 // weight rows are read at once; behind the last row the last one is read again and its sums dropped.
 //
 // Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up
-// (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other.
+// (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do not, as keys
+// of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 
@@ -15,8 +16,10 @@
 
 enum {
     DOTS_INPUTS = LANES * CELL_INPUTS,
-    DOTS_LINE = 64,       // bytes of a cache line
-    DOTS_AHEAD = 6 << 10, // bytes asked for ahead of one row of x, which stays in L1 with them
+    DOTS_LINE = 64,        // bytes of a cache line
+    DOTS_AHEAD = 6 << 10,  // bytes asked for ahead of one row of x, which stays in L1 with them
+    DOTS_ROWS_AHEAD = 4,   // rows of W asked for ahead of several ...
+    DOTS_APART_AHEAD = 16, // ... and where they lie apart
     DOTS_IN_ORDER = CELL_INPUTS > 1 && LANES * 4 >= DOTS_LINE,
 };
 
@@ -25,13 +28,19 @@ struct dots {
     size_t x_stride;  // bytes
     const uint8_t *w[4];
     size_t k;
-    size_t ahead; // bytes from a weight row to its successor in the next group; 0 = no prefetch
+    size_t ahead; // bytes from a weight row to one that is asked for; 0 = no prefetch
+    bool apart;   // rows of W do not lie one behind the other
 };
 
 // Into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
 ALWAYS_INLINE void dots_prefetch(const uint8_t *w, size_t ahead)
 {
     __builtin_prefetch((const void *)((uintptr_t)w + ahead), 0, 2);
+}
+
+ALWAYS_INLINE void dots_prefetch_l1(const uint8_t *w, size_t ahead)
+{
+    __builtin_prefetch((const void *)((uintptr_t)w + ahead), 0, 3);
 }
 
 // sums[row of x][row of w] of M <= 4 rows of x and 4 of w.
@@ -67,7 +76,12 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
     for (size_t i = 0; i < full; i += DOTS_INPUTS) {
         DOTS_STEP(cells_weights(w0, t, round), cells_weights(w1, t, round),
                   cells_weights(w2, t, round), cells_weights(w3, t, round));
-        if (a->ahead != 0) {
+        if (a->ahead != 0 && a->apart) {
+            dots_prefetch_l1(w0, a->ahead);
+            dots_prefetch_l1(w1, a->ahead);
+            dots_prefetch_l1(w2, a->ahead);
+            dots_prefetch_l1(w3, a->ahead);
+        } else if (a->ahead != 0) {
             dots_prefetch(w0, a->ahead);
             dots_prefetch(w1, a->ahead);
             dots_prefetch(w2, a->ahead);
@@ -132,7 +146,10 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
 {
     size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
     struct dots a = {.x = j->x, .x_stride = product_x_stride(p, j->k), .k = j->k};
-    bool in_order = DOTS_IN_ORDER && j->m == 1 && j->w_stride == j->k;
+    a.apart = j->w_stride != j->k;
+    bool in_order = DOTS_IN_ORDER && j->m == 1 && !a.apart;
+    size_t ahead = (a.apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
+    size_t asking = a.apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
     for (size_t o = 0; o < j->n; o += 4) {
         size_t n = min_size(4, j->n - o);
         for (size_t i = 0; i < 4; i++)
@@ -143,7 +160,7 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
         for (size_t r = in_order ? 1 : 0; r < j->m;) {
             size_t left = j->m - r;
             a.x = (const uint8_t *)j->x + r * a.x_stride;
-            a.ahead = r == 0 ? 4 * row_bytes : 0;
+            a.ahead = r == 0 && o < asking ? ahead : 0;
             if (FEW_X >= 4 && left >= 4) {
                 dots_body(&a, sums[r], 4, 4, 4, t, round);
                 r += 4;

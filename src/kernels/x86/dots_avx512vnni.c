@@ -222,6 +222,31 @@ ALWAYS_INLINE void step_wide_dots(int R, const struct levels *l, const struct le
 #undef FIRST
 #undef PARTS
 
+// d = 256 weights, as what they are above -128, times part of x, the 128s taken off again.
+#define PART_LESS(d, part)                                                                         \
+    do {                                                                                           \
+        __m512i x0 = _mm512_load_si512(part), x1 = _mm512_load_si512(part + VECTOR);               \
+        __m512i x2 = _mm512_load_si512(part + 2 * VECTOR);                                         \
+        __m512i x3 = _mm512_load_si512(part + 3 * VECTOR);                                         \
+        __m512i less = dot_first(half, x0);                                                        \
+        d = dot_first(l->v0, x0), less = dot_add(less, half, x1);                                  \
+        d = dot_add(d, l->v1, x1), less = dot_add(less, half, x2);                                 \
+        d = dot_add(d, l->v2, x2), less = dot_add(less, half, x3);                                 \
+        d = _mm512_sub_epi32(dot_add(d, l->v3, x3), less);                                         \
+    } while (0)
+
+// step_wide_dots of one row of x and of W without x->base, a ninth of what L1 has to keep beside W. The same integers.
+ALWAYS_INLINE void step_wide_dot(const struct levels *l, const struct dots_wide *x, __m512 *a)
+{
+    const __m512i half = _mm512_set1_epi8((char)128);
+    __m512i high, low;
+    PART_LESS(high, x->high);
+    PART_LESS(low, x->low);
+    __m512i d = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+    *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
+}
+#undef PART_LESS
+
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
 ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
@@ -307,6 +332,8 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
             LOAD(r, x)                                                                             \
         if (dots_in_bytes(t))                                                                      \
             step_bytes_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                           \
+        else if (M == 1 && R == 1)                                                                 \
+            step_wide_dot(&l, (const void *)(x), &a[r]);                                           \
         else                                                                                       \
             step_wide_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                            \
         if (!held)                                                                                 \
