@@ -39,7 +39,7 @@ def converse(a, tap=lambda turn, name, value: None):
     rows, history = None, []
     if a.video:
         video = media.Video(a.video)
-        indices = media.frame_indices(video.n, a.num_frames or frames_of(chat.model.config))
+        indices = media.frame_indices(video.n, a.num_frames or frames_of(chat.model.config, a.model, a.variant))
         frames = video.read(indices)
         pixels = media.plain_clip(frames) if chat.variant == '8b' else media.hd_clips(frames)
         tap(1, 'frame_indices', np.array(indices, np.int32))
@@ -71,7 +71,7 @@ class Corpus:
     def __init__(self, a):
         self.chat = reference.open_chat(a.model, getattr(torch, a.dtype), a.variant)
         self.folder, self.max_new_tokens = a.data, a.max_new_tokens
-        self.num_frames = a.num_frames or frames_of(self.chat.model.config)
+        self.num_frames = a.num_frames or frames_of(self.chat.model.config, a.model, a.variant)
 
     @torch.no_grad()
     def answer_video(self, questions):
@@ -156,7 +156,7 @@ def parser():
     many, golden = verb(answers, 'answer questions.jsonl of a folder'), verb(check, 'run the golden cases of a checkpoint')
     for v in (*talk, many):
         v.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
-        v.add_argument('--variant', choices=('8b', 'hd', 'internlm'), help='default: internlm or hd, by the language model')
+        v.add_argument('--variant', choices=('8b', 'hd', 'f16', 'internlm'), help='default: by the model')
         v.add_argument('--num-frames', type=int, help="default: the model's")
         v.add_argument('--max-new-tokens', type=int, default=200)
     for v in talk:

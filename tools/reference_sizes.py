@@ -1,15 +1,32 @@
 # SPDX-License-Identifier: MIT
 """config.json -> the dimensions of the parts of reference.py (SPEC 1.2, 8): the release's own where the extension keys are absent."""
+import os
 import re
 
-F16_FRAMES = 16
+FRAMES, F16_FRAMES = 8, 16
 
 
-def frames_of(config):
-    """How many frames of a video the model sees: 16 where its name says F16, whatever num_frames says (SPEC 8)."""
-    if re.search(r'(?<![a-z0-9])(hd)?f16(?![a-z0-9])', config.get('_name_or_path', '').lower()):
+def word_in(name, *words):
+    return any(re.search('(?<![a-z0-9])%s(?![a-z0-9])' % w, name.lower()) for w in words)
+
+
+def is_f16(config, folder):
+    """Whether a model is the release of 16 frames: by their number, else by the first name that says what it is (SPEC 8)."""
+    m = config['model_config']
+    if sizes(config)[2]['kind'] == 'internlm2':
+        return False
+    if m['vision_encoder'].get('num_frames', FRAMES) == F16_FRAMES:
+        return True
+    names = os.path.basename(os.path.abspath(folder)), config.get('_name_or_path'), config.get('model_cls')
+    told = [n for n in names if n and word_in(n, 'f16', 'hdf16', 'hd', '8b')]
+    return bool(told) and word_in(told[0], 'f16', 'hdf16')
+
+
+def frames_of(config, folder, variant=None):
+    """How many frames of a video a model sees, as variant where one is given."""
+    if variant is None and is_f16(config, folder) or variant == 'f16':
         return F16_FRAMES
-    return config['model_config']['vision_encoder'].get('num_frames', 8)
+    return FRAMES if is_f16(config, folder) else config['model_config']['vision_encoder'].get('num_frames', FRAMES)
 
 
 def sizes(config):

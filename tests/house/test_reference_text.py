@@ -43,11 +43,22 @@ def golden(report):
         report.ok(n > 20 and not bad, "%s: %d rows" % (name, n), "\n".join(bad[:5]))
 
 
+def config(name, **more):
+    return {"_name_or_path": name, "model_config": {"vision_encoder": {"d_model": 176, **more}, "bridge": {"num_query_token": 32, "extra_num_query_token": 64},
+                                                    "llm": {"name": "mistral_7b"}}}
+
+
 def frames(report):
-    names = {"ivchat-small-hd-f16": 16, "InternVideo2_chat_8B_HD_F16": 16, "x-HDF16": 16, "InternVideo2-Chat-8B-HD": 8, "model-bf16": 8, "f160": 8}
-    got = {n: reference_sizes.frames_of({"_name_or_path": n, "model_config": {"vision_encoder": {"num_frames": 8}}}) for n in names}
-    report.ok(got == names, "frames by name", got)
-    report.ok(reference_sizes.frames_of({"model_config": {"vision_encoder": {}}}) == 8, "frames of a model without a name")
+    internlm = config("x-hd-f16")
+    internlm["model_config"]["llm"]["name"] = "internlm2_5_7b"
+    cases = [  # as src/model/variant.c: folder, config, variant, frames
+        ("m", config("ivchat-small-hd-f16"), None, 16), ("m", config("InternVideo2_chat_8B_HD_F16"), None, 16), ("m", config("x-HDF16"), None, 16),
+        ("m", config("InternVideo2-Chat-8B-HD"), None, 8), ("m", config("model-bf16"), None, 8), ("m", config("f160"), None, 8), ("m", config(None), None, 8),
+        ("a/8B-HD-F16", config("./"), None, 16), ("x_8b", config("8B-HD-F16"), None, 8), ("m/", config("", num_frames=16), None, 16),
+        ("m", internlm, None, 8), ("m", config("x-f16"), "hd", 8), ("m", config("x-f16"), "8b", 8), ("m", config("x"), "f16", 16),
+        ("m", config("x", num_frames=4), "hd", 4), ("m", config("x", num_frames=4), None, 4)]
+    wrong = [c for c in cases if reference_sizes.frames_of(c[1], c[0], c[2]) != c[3]]
+    report.ok(not wrong, "frames by names and variant", wrong)
 
 
 def ivchat(rows, *options):

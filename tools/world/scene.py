@@ -9,7 +9,7 @@ A scene follows from (split, seed). Splits differ in seeds, and some pairs (colo
 in "val" and "test" only: HELD_PAIRS and HELD_ACTIONS. Whole trajectories of objects, as swept discs, neither touch
 each other nor leave the frame, so that nothing ever hides anything.
 
-Easy to get wrong: eight frames are all the model sees. A turn or a hop faster than the samples looks like another
+Easy to get wrong: eight or sixteen frames are all the model sees. A turn or a hop faster than the samples looks like another
 one, so a turn takes at least a third of the clip and hops are checked to be caught in the air.
 """
 import math
