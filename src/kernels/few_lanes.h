@@ -149,6 +149,7 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
     a.apart = j->w_stride != j->k;
     bool in_order = DOTS_IN_ORDER && j->m == 1 && !a.apart;
     size_t ahead = (a.apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
+    // what is asked for stays inside W: of a group's four rows the last is three behind the first
     size_t asking = a.apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
     for (size_t o = 0; o < j->n; o += 4) {
         size_t n = min_size(4, j->n - o);

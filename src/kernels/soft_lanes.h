@@ -66,7 +66,7 @@ ALWAYS_INLINE float soft_step_form(uint8_t *p, const float *s, size_t n, size_t 
     return factor;
 }
 
-// Rows of V asked for ahead: they lie pages apart, which no hardware prefetcher follows.
+// Rows of V asked for ahead where they lie apart, one head among all, which no hardware prefetcher follows.
 enum { MIX_AHEAD = 32 };
 
 // C vectors of columns (the last of them n wide when C is 1) for M rows.
@@ -77,10 +77,12 @@ ALWAYS_INLINE void mix_body(const struct mix_job *j, size_t r0, size_t c0, size_
     const uint8_t *v = (const uint8_t *)j->v + c0 * elem;
     const uint8_t *x = (const uint8_t *)j->x + r0 * j->x_stride;
     float *y = j->y + r0 * j->y_stride + c0;
-    // asked for behind the last row: the first ones of the next columns, or nothing new; later rows of x find V in L2
-    size_t row = r0 == 0 ? j->v_stride * elem : 0, turn = j->n - min_size(j->n, MIX_AHEAD);
+    // asked for behind the last row: the first ones of the next columns, or nothing new, as by later rows of x, which find
+    // V in L2
+    bool asking = r0 == 0 && j->v_stride != j->d;
+    size_t row = asking ? j->v_stride * elem : 0, turn = j->n - min_size(j->n, MIX_AHEAD);
     size_t wide = (size_t)C * LANES, ahead = MIX_AHEAD * row;
-    size_t back = c0 + wide < j->d ? wide * elem - turn * row : 0;
+    size_t back = asking && c0 + wide < j->d ? wide * elem - turn * row : 0;
 #define MIX_AT(r, c) (y + (size_t)r * j->y_stride + c * LANES)
 #define MIX_LOAD(r, c)                                                                             \
     (M > r && C > c ? (C == 1 ? lanes_load_n(MIX_AT(r, c), n) : lanes_load(MIX_AT(r, c)))          \

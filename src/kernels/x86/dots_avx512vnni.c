@@ -25,7 +25,7 @@ enum {
     STRETCH = 1 << 14,       // inputs of all rows that stay in L1, in 8 bits; half as many in 16
     GROUP = 32,              // outputs that share a stretch ...
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
-    MANY_INPUTS = 8 << 10,   // of 16 bits: 18 KiB
+    MANY_INPUTS = 8 << 10,   // of 16 bits: 16.5 KiB, of one row
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
     AHEAD = 10 << 10,        // bytes of W asked for ahead of one row of x ...
@@ -205,19 +205,18 @@ ALWAYS_INLINE void step_bytes_dots(int R, const struct levels *l, const struct l
     }
 }
 
-// The same of 256 weights and wide levels, without their step.
-ALWAYS_INLINE void step_wide_dots(int R, const struct levels *l, const struct levels *k,
+// The same of 256 weights of two rows of W and wide levels, without their step.
+ALWAYS_INLINE void step_wide_dots(const struct levels *l, const struct levels *k,
                                   const struct dots_wide *x, __m512 *a, __m512 *b)
 {
+    enum { R = 2 };
     __m512i d = _mm512_load_si512(x->base), e = d, high_d = d, high_e = d;
     PARTS(high_d, high_e, FIRST, x->high, v0, v1, v2, v3);
     PARTS(d, e, dot_add, x->low, v0, v1, v2, v3);
     d = _mm512_add_epi32(_mm512_slli_epi32(high_d, 8), d);
-    if (R > 1)
-        e = _mm512_add_epi32(_mm512_slli_epi32(high_e, 8), e);
+    e = _mm512_add_epi32(_mm512_slli_epi32(high_e, 8), e);
     *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
-    if (R > 1)
-        *b = _mm512_fmadd_ps(k->scale, _mm512_cvtepi32_ps(e), *b);
+    *b = _mm512_fmadd_ps(k->scale, _mm512_cvtepi32_ps(e), *b);
 }
 #undef FIRST
 #undef PARTS
@@ -235,7 +234,7 @@ ALWAYS_INLINE void step_wide_dots(int R, const struct levels *l, const struct le
         d = _mm512_sub_epi32(dot_add(d, l->v3, x3), less);                                         \
     } while (0)
 
-// step_wide_dots of one row of x and of W without x->base, a ninth of what L1 has to keep beside W. The same integers.
+// The same of one row of W, without x->base, a ninth of what L1 has to keep beside W. The same integers.
 ALWAYS_INLINE void step_wide_dot(const struct levels *l, const struct dots_wide *x, __m512 *a)
 {
     const __m512i half = _mm512_set1_epi8((char)128);
@@ -332,10 +331,10 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
             LOAD(r, x)                                                                             \
         if (dots_in_bytes(t))                                                                      \
             step_bytes_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                           \
-        else if (M == 1 && R == 1)                                                                 \
+        else if (R == 1)                                                                           \
             step_wide_dot(&l, (const void *)(x), &a[r]);                                           \
         else                                                                                       \
-            step_wide_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                            \
+            step_wide_dots(&l, &k, (const void *)(x), &a[r], &b[r]);                               \
         if (!held)                                                                                 \
             STORE(r, x)                                                                            \
     }
