@@ -24,9 +24,10 @@ def is_f16(config, folder):
 
 def frames_of(config, folder, variant=None):
     """How many frames of a video a model sees, as variant where one is given."""
-    if variant is None and is_f16(config, folder) or variant == 'f16':
+    f16 = is_f16(config, folder)
+    if variant == 'f16' or f16 and variant is None:
         return F16_FRAMES
-    return FRAMES if is_f16(config, folder) else config['model_config']['vision_encoder'].get('num_frames', FRAMES)
+    return FRAMES if f16 else config['model_config']['vision_encoder'].get('num_frames', FRAMES)
 
 
 def sizes(config):
