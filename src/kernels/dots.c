@@ -3,7 +3,7 @@
 // give to the bit (dots_parts.h). Weights count as they are stored; all that is rounded is x.
 //
 // Easy to get wrong: a level is rounded from value * (most / max), not from value / step, which differ in the last
-// bit of f32; the half of 256 goes up, whatever the sign, so `low` is in [-128, 127].
+// bit of f32; `high` is rounded down, whatever the sign, so `low` is in [0, 15].
 #include "kernels/dots_parts.h"
 #include "kernels/tiers.h"
 
@@ -70,10 +70,11 @@ static void prepare_wide(struct dots_wide *to, float *step, const float *x, size
             int32_t all = 0;
             for (size_t i = 0; i < EACH; i++) {
                 int32_t q = level(v[b][i], s);
-                int32_t high = (q + 128 + (1 << 20)) / 256 - (1 << 12); // rounded down
-                size_t at = i / 4 * 64 + 4 * l + i % 4;
-                to[b].high[at] = (int8_t)high;
-                to[b].low[at] = (int8_t)(q - 256 * high);
+                int32_t high = (q + 2048) / 16 - 128; // rounded down
+                to[b].high[i / 4 * 64 + 4 * l + i % 4] = (int8_t)high;
+                uint8_t *pair = &to[b].low[i / 8 * 64 + 4 * l + i % 4];
+                unsigned low = (unsigned)(q - 16 * high);
+                *pair = (uint8_t)(i % 8 < 4 ? low : *pair | low << 4);
                 all += q;
             }
             to[b].base[l] = -128 * all;
@@ -112,7 +113,8 @@ static double value_at(const void *row, size_t k, size_t i, bool bytes)
     const struct dots_wide *x = (const struct dots_wide *)(const void *)at_wide + i / DOTS_WIDE;
     const float *step = (const float *)(const void *)at_steps + i / DOTS_RUN * DOTS_LANES;
     size_t l = dots_lane_wide(i % DOTS_WIDE / EACH), at = i % EACH / 4 * 64 + 4 * l + i % 4;
-    return (double)step[l] * (256 * x->high[at] + x->low[at]);
+    int low = x->low[i % EACH / 8 * 64 + 4 * l + i % 4] >> (i % 8 < 4 ? 0 : 4) & 0x0f;
+    return (double)step[l] * (16 * x->high[at] + low);
 }
 
 static void few_ref(const struct product_kernels *p, const struct product_job *j)

@@ -3,9 +3,10 @@
 //
 //   x = step * level, rounded to nearest even
 //
-// A row is there twice. In 8 bits, for weights of 4 and 5 bits: level in [-127, 127], 16 inputs share a step. In 16 bits,
-// for Q6_K and Q8_0: level in [-32512, 32512] = 256 * high + low, where 64 inputs share a step, so that it is multiplied
-// once in 1024. All of the row's struct dots_bytes come first, then its struct dots_wide, then steps of the latter.
+// A row is there twice. In 8 bits, for weights of 4 and 5 bits: level in [-127, 127], 16 inputs share a step. In 12 bits,
+// for Q6_K and Q8_0: level in [-2032, 2032] = 16 * high + low, where 64 inputs share a step, so that it is multiplied
+// once in 1024. (16 bits leave W too little of L1, and 12 are sixteen times as fine as Q8_0 itself.)
+// All of the row's struct dots_bytes come first, then its struct dots_wide, then steps of the latter.
 //
 // A lane of a vector belongs to inputs whose weights share a scale in every type: four of a dword's after the other, the
 // rest in the next vectors. Which lane that is lets weights come into theirs almost without moves between the quarters
@@ -26,7 +27,7 @@ enum {
     DOTS_WIDE = 256,  // inputs of a struct dots_wide: 16 in each lane
     DOTS_RUN = 1024,  // inputs for which the wide levels of a lane share a step
     DOTS_TOP = 127,   // levels of 8 bits
-    DOTS_TOP_WIDE = 127 * 256,
+    DOTS_TOP_WIDE = 127 * 16,
 };
 
 struct dots_bytes {
@@ -36,7 +37,8 @@ struct dots_bytes {
 };
 
 struct dots_wide {
-    int8_t high[DOTS_WIDE], low[DOTS_WIDE]; // byte 64 j + 4 lane + i: input 4 j + i of the lane's
+    int8_t high[DOTS_WIDE];     // byte 64 j + 4 lane + i: input 4 j + i of the lane's
+    uint8_t low[DOTS_WIDE / 2]; // byte 64 j + 4 lane + i: inputs 8 j + i, in its lower half, and 8 j + 4 + i
     // -128 * sum of the levels, for levels of weights that are stored 128 too large
     int32_t base[DOTS_LANES];
 };

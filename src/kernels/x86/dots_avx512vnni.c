@@ -5,13 +5,13 @@
 //   t[lane]    = sum of weight levels times x levels, an integer                    vpdpbusd
 //   sum[lane] += scale[lane] * sum of step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
-// Against Q6_K and Q8_0 x has 16 bits, two sums of bytes; against the coarser types 8. One row of x reads W from end
+// Against Q6_K and Q8_0 x has 12 bits, two sums of bytes; against the coarser types 8. One row of x reads W from end
 // to end. With several, 32 or 16 rows of W go through a stretch of x that stays in L1, before the next stretch; their
 // sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle, while moves, sums
 // and conversions have units of their own. So both halves of a lane share the multiplication by the weights' scale, and
-// the steps of 16 bits come in once in a run of 1024 inputs.
+// the steps of 12 bits come in once in a run of 1024 inputs.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -22,14 +22,12 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 14,       // inputs of all rows that stay in L1, in 8 bits; half as many in 16
+    STRETCH = 1 << 14,       // inputs of all rows that stay in L1, in 8 bits; half as many in 12
     GROUP = 32,              // outputs that share a stretch ...
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
-    MANY_INPUTS = 8 << 10,   // of 16 bits: 16.5 KiB, of one row
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
-    AHEAD = 10 << 10,        // bytes of W asked for ahead of one row of x ...
-    AHEAD_LESS = 5 << 10,    // ... that takes most of L1 itself
+    AHEAD = 10 << 10,        // bytes of W asked for ahead of one row of x
     FAR = 16 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
     RUN_WIDE = DOTS_RUN / DOTS_WIDE,
@@ -117,7 +115,7 @@ static void prepare_wide(struct dots_wide *to, float *step, const float *x, size
     struct dots_steps s = steps_of(top, DOTS_TOP_WIDE);
     _mm512_store_ps(step, s.step);
     for (size_t b = 0; b < RUN_WIDE; b++, to++) {
-        __m512i all = _mm512_setzero_si512();
+        __m512i all = _mm512_setzero_si512(), pair = all;
 #pragma GCC unroll 4
         for (size_t j = 0; j < 4; j++) {
             __m512i high = _mm512_setzero_si512(), low = high;
@@ -125,12 +123,13 @@ static void prepare_wide(struct dots_wide *to, float *step, const float *x, size
             for (unsigned i = 0; i < 4; i++) {
                 __m512i q = level(v[b][4 * j + i], s);
                 all = _mm512_add_epi32(all, q);
-                low = put_byte(low, q, i);
-                q = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(128)), 8);
-                high = put_byte(high, q, i);
+                low = put_byte(low, _mm512_and_si512(q, _mm512_set1_epi32(0x0f)), i);
+                high = put_byte(high, _mm512_srai_epi32(q, 4), i);
             }
             _mm512_store_si512(to->high + j * VECTOR, high);
-            _mm512_store_si512(to->low + j * VECTOR, low);
+            pair = j % 2 == 0 ? low : _mm512_or_si512(pair, _mm512_slli_epi32(low, 4));
+            if (j % 2 == 1)
+                _mm512_store_si512(to->low + j / 2 * VECTOR, pair);
         }
         _mm512_store_si512(to->base,
                            _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
@@ -171,16 +170,33 @@ ALWAYS_INLINE __m512i dot_first(__m512i w, __m512i x)
     return sum;
 }
 
-// d += part j of x times vector j of l, e the same with k.
-#define PARTS(d, e, start, part, v0, v1, v2, v3)                                                   \
+// 256 levels of x, or parts of them.
+struct part {
+    __m512i v0, v1, v2, v3;
+};
+
+ALWAYS_INLINE struct part bytes_of(const int8_t *x)
+{
+    return (struct part){_mm512_load_si512(x), _mm512_load_si512(x + VECTOR),
+                         _mm512_load_si512(x + 2 * VECTOR), _mm512_load_si512(x + 3 * VECTOR)};
+}
+
+ALWAYS_INLINE struct part nibbles_of(const uint8_t *x)
+{
+    const __m512i low = _mm512_set1_epi8(0x0f);
+    const __m512i a = _mm512_load_si512(x), b = _mm512_load_si512(x + VECTOR);
+    return (struct part){_mm512_and_si512(a, low), _mm512_and_si512(_mm512_srli_epi32(a, 4), low),
+                         _mm512_and_si512(b, low), _mm512_and_si512(_mm512_srli_epi32(b, 4), low)};
+}
+
+// d += part of x times four vectors of l, e the same with k.
+#define PARTS(d, e, start, inputs, a, b, c, z)                                                     \
     do {                                                                                           \
-        __m512i x0 = _mm512_load_si512(part), x1 = _mm512_load_si512(part + VECTOR);               \
-        __m512i x2 = _mm512_load_si512(part + 2 * VECTOR);                                         \
-        __m512i x3 = _mm512_load_si512(part + 3 * VECTOR);                                         \
-        d = start(d, l->v0, x0), e = R > 1 ? start(e, k->v0, x0) : e;                              \
-        d = dot_add(d, l->v1, x1), e = R > 1 ? dot_add(e, k->v1, x1) : e;                          \
-        d = dot_add(d, l->v2, x2), e = R > 1 ? dot_add(e, k->v2, x2) : e;                          \
-        d = dot_add(d, l->v3, x3), e = R > 1 ? dot_add(e, k->v3, x3) : e;                          \
+        const struct part p = inputs;                                                              \
+        d = start(d, l->a, p.v0), e = R > 1 ? start(e, k->a, p.v0) : e;                            \
+        d = dot_add(d, l->b, p.v1), e = R > 1 ? dot_add(e, k->b, p.v1) : e;                        \
+        d = dot_add(d, l->c, p.v2), e = R > 1 ? dot_add(e, k->c, p.v2) : e;                        \
+        d = dot_add(d, l->z, p.v3), e = R > 1 ? dot_add(e, k->z, p.v3) : e;                        \
     } while (0)
 #define FIRST(d, v, x) dot_first(v, x)
 
@@ -189,12 +205,12 @@ ALWAYS_INLINE void step_bytes_dots(int R, const struct levels *l, const struct l
                                    const struct dots_bytes *x, __m512 *a, __m512 *b)
 {
     __m512i d = _mm512_setzero_si512(), e = d;
-    PARTS(d, e, FIRST, x->level, v0, v1, v2, v3);
+    PARTS(d, e, FIRST, bytes_of(x->level), v0, v1, v2, v3);
     __m512 step = _mm512_load_ps(x->step[0]);
     __m512 u = _mm512_mul_ps(_mm512_cvtepi32_ps(d), step), v = u;
     if (R > 1)
         v = _mm512_mul_ps(_mm512_cvtepi32_ps(e), step);
-    PARTS(d, e, FIRST, x->level + 4 * VECTOR, v4, v5, v6, v7);
+    PARTS(d, e, FIRST, bytes_of(x->level + 4 * VECTOR), v4, v5, v6, v7);
     step = _mm512_load_ps(x->step[1]);
     u = _mm512_fmadd_ps(_mm512_cvtepi32_ps(d), step, u);
     const __m512 sum = _mm512_load_ps(x->sum);
@@ -211,40 +227,34 @@ ALWAYS_INLINE void step_wide_dots(const struct levels *l, const struct levels *k
 {
     enum { R = 2 };
     __m512i d = _mm512_load_si512(x->base), e = d, high_d = d, high_e = d;
-    PARTS(high_d, high_e, FIRST, x->high, v0, v1, v2, v3);
-    PARTS(d, e, dot_add, x->low, v0, v1, v2, v3);
-    d = _mm512_add_epi32(_mm512_slli_epi32(high_d, 8), d);
-    e = _mm512_add_epi32(_mm512_slli_epi32(high_e, 8), e);
+    PARTS(high_d, high_e, FIRST, bytes_of(x->high), v0, v1, v2, v3);
+    PARTS(d, e, dot_add, nibbles_of(x->low), v0, v1, v2, v3);
+    d = _mm512_add_epi32(_mm512_slli_epi32(high_d, 4), d);
+    e = _mm512_add_epi32(_mm512_slli_epi32(high_e, 4), e);
     *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
     *b = _mm512_fmadd_ps(k->scale, _mm512_cvtepi32_ps(e), *b);
 }
 #undef FIRST
 #undef PARTS
 
-// d = 256 weights, as what they are above -128, times part of x, the 128s taken off again.
-#define PART_LESS(d, part)                                                                         \
-    do {                                                                                           \
-        __m512i x0 = _mm512_load_si512(part), x1 = _mm512_load_si512(part + VECTOR);               \
-        __m512i x2 = _mm512_load_si512(part + 2 * VECTOR);                                         \
-        __m512i x3 = _mm512_load_si512(part + 3 * VECTOR);                                         \
-        __m512i less = dot_first(half, x0);                                                        \
-        d = dot_first(l->v0, x0), less = dot_add(less, half, x1);                                  \
-        d = dot_add(d, l->v1, x1), less = dot_add(less, half, x2);                                 \
-        d = dot_add(d, l->v2, x2), less = dot_add(less, half, x3);                                 \
-        d = _mm512_sub_epi32(dot_add(d, l->v3, x3), less);                                         \
-    } while (0)
-
-// The same of one row of W, without x->base, a ninth of what L1 has to keep beside W. The same integers.
-ALWAYS_INLINE void step_wide_dot(const struct levels *l, const struct dots_wide *x, __m512 *a)
+// 256 weights, as what they are above -128, times part of x.
+ALWAYS_INLINE __m512i whole_dots(const struct levels *l, struct part p)
 {
     const __m512i half = _mm512_set1_epi8((char)128);
-    __m512i high, low;
-    PART_LESS(high, x->high);
-    PART_LESS(low, x->low);
-    __m512i d = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+    __m512i less = dot_first(half, p.v0), d = dot_first(l->v0, p.v0);
+    less = dot_add(less, half, p.v1), d = dot_add(d, l->v1, p.v1);
+    less = dot_add(less, half, p.v2), d = dot_add(d, l->v2, p.v2);
+    less = dot_add(less, half, p.v3), d = dot_add(d, l->v3, p.v3);
+    return _mm512_sub_epi32(d, less);
+}
+
+// The same of one row of W, without x->base, which L1 does not have to keep beside W then. The same integers.
+ALWAYS_INLINE void step_wide_dot(const struct levels *l, const struct dots_wide *x, __m512 *a)
+{
+    __m512i high = whole_dots(l, bytes_of(x->high)), low = whole_dots(l, nibbles_of(x->low));
+    __m512i d = _mm512_add_epi32(_mm512_slli_epi32(high, 4), low);
     *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
 }
-#undef PART_LESS
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
@@ -285,8 +295,6 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
     const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
     const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
     const size_t x_step = dots_in_bytes(t) ? sizeof(struct dots_bytes) : sizeof(struct dots_wide);
-    // one row reads W from end to end: straight into L1, and as far ahead as leaves x there
-    const size_t ahead = dots_in_bytes(t) || p->n < MANY_INPUTS ? AHEAD : AHEAD_LESS;
     const bool held = !dots_in_bytes(t) || M <= 2; // sums in registers; else those are for levels
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
@@ -347,7 +355,7 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
         for (; i < end; i++) {
             struct levels l, k;
             if (M == 1) {
-                bring_l1(w, ahead, bytes);
+                bring_l1(w, AHEAD, bytes); // one row reads W from end to end: straight into L1
                 if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
                     bring_l2(w, FAR, 1);
             } else {
