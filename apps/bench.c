@@ -96,8 +96,10 @@ int bench_run(const struct verb *verb, const struct settings *s, struct console 
     if (rc == IV_OK)
         rc = bench_report(&b);
     int exit_code = rc == IV_OK ? 0 : work_fail(&b.work, rc);
-    for (int i = 0; i < BENCH_STAGE_N; i++)
+    for (int i = 0; i < BENCH_STAGE_N; i++) {
         samples_free(&b.row[i].time);
+        samples_free(&b.row[i].read);
+    }
     iv_free(b.profile.row);
     work_close(&b.work);
     return exit_code;

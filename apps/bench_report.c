@@ -3,7 +3,7 @@
 //
 //   limit   seconds that the counted arithmetic and bytes take at this machine's peaks, part by part the
 //           larger of the two
-//   share   limit / median
+//   share   limit / median; of a decoding step at the rate of reading around it, the median of all steps
 //
 // Easy to get wrong: the machine changes by the minute, so the peaks are those around the stage; products in bf16
 // on a processor without such an instruction are to be held against f32.
@@ -32,10 +32,9 @@ double bench_product_peak(const struct bench *b, const struct iv_peaks *p)
     return p->f32_ops;
 }
 
-double bench_limit_s(const struct bench *b, const struct bench_row *r, bool *memory)
+double bench_limit_s(const struct bench *b, const struct bench_row *r, double read, bool *memory)
 {
     double peak = between(bench_product_peak(b, &r->before), bench_product_peak(b, &r->after));
-    double read = between(r->before.read_bytes, r->after.read_bytes);
     double computing = 0, reading = 0;
     *memory = false;
     if (peak <= 0 || read <= 0)
@@ -57,24 +56,43 @@ struct line {
     struct iv_peaks peaks;
 };
 
+// The median of what each run's share is; sets *read to that of the rates.
+static double share_of(const struct bench *b, const struct bench_row *r, double median_ms,
+                       double *read, bool *memory)
+{
+    struct samples share = {0};
+    *read = between(r->before.read_bytes, r->after.read_bytes);
+    bool each = r->read.n > 0 && r->read.n == r->time.n;
+    for (size_t i = 0; each && i < r->read.n; i++) {
+        double ms = 1e3 * bench_limit_s(b, r, r->read.ms[i], memory);
+        each = samples_add(&share, r->time.ms[i] > 0 ? ms / r->time.ms[i] : 0);
+    }
+    double found = each ? samples_summary(&share).median : 0;
+    if (each)
+        *read = samples_summary(&r->read).median;
+    double ms = 1e3 * bench_limit_s(b, r, *read, memory);
+    samples_free(&share);
+    return each ? found : median_ms > 0 ? ms / median_ms : 0;
+}
+
 static struct line line_of(const struct bench *b, int stage)
 {
     const struct bench_row *r = &b->row[stage];
-    struct line l = {
-        .name = bench_stage_name[stage], .runs = r->time.n, .ms = samples_summary(&r->time)};
+    struct line l = {.name = bench_stage_name[stage],
+                     .runs = r->time.n,
+                     .ms = samples_summary(&r->time),
+                     .peaks = r->before};
     for (size_t i = 0; i < r->n_part; i++) {
         l.flop += r->part[i].flop;
         l.bytes += r->part[i].bytes;
     }
-    l.limit_ms = 1e3 * bench_limit_s(b, r, &l.memory);
+    l.share = share_of(b, r, l.ms.median, &l.peaks.read_bytes, &l.memory);
+    l.limit_ms = l.share * l.ms.median;
     if (l.ms.median > 0) {
         l.gflops = l.flop / l.ms.median * 1e-6;
         l.gbs = l.bytes / l.ms.median * 1e-6;
         l.tokens_per_s = 1e3 * r->tokens / l.ms.median;
-        l.share = l.limit_ms / l.ms.median;
     }
-    l.peaks = r->before;
-    l.peaks.read_bytes = between(r->before.read_bytes, r->after.read_bytes);
     l.peaks.f32_ops = between(r->before.f32_ops, r->after.f32_ops);
     l.peaks.bf16_ops = between(r->before.bf16_ops, r->after.bf16_ops);
     l.peaks.int8_ops = between(r->before.int8_ops, r->after.int8_ops);
@@ -182,6 +200,7 @@ static void put_stage(struct bench *b, struct json_writer *j, int stage)
         jw_null(j, "share");
     }
     if (b->measured) {
+        jw_real(j, "read_gbs", l.peaks.read_bytes * 1e-9);
         put_peaks(j, "peaks_before", &r->before);
         put_peaks(j, "peaks_after", &r->after);
     }

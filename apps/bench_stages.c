@@ -240,16 +240,15 @@ int bench_prompt(struct bench *b, size_t n, char **text)
     return rc;
 }
 
-static int plan_text(struct bench *b, size_t n, struct iv_plan *plan)
+int bench_plan_text(struct bench *b, size_t n, struct iv_plan *plan)
 {
     struct iv_ask_options ask = iv_ask_options_default();
     ask.max_new_tokens = b->settings.max_new_tokens;
     return iv_plan(b->work.engine, NULL, 0, 0, n, &ask, plan, &b->work.error);
 }
 
-// A conversation about text alone, nothing of it kept.
-static int ask_text(struct bench *b, const char *prompt, const struct iv_ask_options *ask,
-                    double *prefill_ms)
+int bench_ask_text(struct bench *b, const char *prompt, const struct iv_ask_options *ask,
+                   double *prefill_ms)
 {
     struct iv_session_options o = iv_session_options_default();
     struct iv_answer answer;
@@ -276,10 +275,10 @@ static int run_prefill(struct bench *b)
     double ms;
     int rc = bench_prompt(b, n, &prompt);
     if (rc == IV_OK)
-        rc = plan_text(b, n, &plan);
+        rc = bench_plan_text(b, n, &plan);
     ask.max_new_tokens = 1;
     for (int i = 0; i <= b->settings.repeat && rc == IV_OK; i++) {
-        rc = ask_text(b, prompt, &ask, &ms);
+        rc = bench_ask_text(b, prompt, &ask, &ms);
         if (rc == IV_OK && i > 0)
             rc = add(b, BENCH_PREFILL, ms);
     }
@@ -291,50 +290,18 @@ static int run_prefill(struct bench *b)
     return rc;
 }
 
-struct steps {
-    struct bench *b;
-    double last; // when the token before came; 0 = there is none
-    bool count;
-    int rc;
-};
-
-static void on_token(void *user, int32_t id, const float *logits, size_t n_vocab)
-{
-    struct steps *s = user;
-    double now = now_ms();
-    (void)id;
-    (void)logits;
-    (void)n_vocab;
-    if (s->last > 0 && s->count && s->rc == IV_OK)
-        s->rc = add(s->b, BENCH_DECODE, now - s->last);
-    s->last = now;
-}
-
 static int run_decode(struct bench *b)
 {
-    size_t n = (size_t)b->settings.context;
-    struct iv_ask_options ask = iv_ask_options_default();
+    struct bench_row *row = &b->row[BENCH_DECODE];
     struct iv_plan plan;
-    char *prompt;
-    double ms;
-    int rc = bench_prompt(b, n, &prompt);
+    int rc = bench_plan_text(b, (size_t)b->settings.context, &plan);
     if (rc == IV_OK)
-        rc = plan_text(b, n, &plan);
-    ask.ignore_eos = true;
-    ask.token = on_token;
-    for (int i = 0; i <= b->settings.repeat && rc == IV_OK; i++) {
-        struct steps steps = {.b = b, .count = i > 0};
-        ask.user = &steps;
-        ask.max_new_tokens = i > 0 ? b->settings.max_new_tokens : 2;
-        rc = ask_text(b, prompt, &ask, &ms);
-        rc = rc == IV_OK ? steps.rc : rc;
-    }
+        rc = bench_decode(b, row);
     if (rc == IV_OK) {
         part(b, BENCH_DECODE, plan.decode_flop_per_token,
              plan.decode_bytes_per_token + plan.decode_kv_bytes);
-        b->row[BENCH_DECODE].tokens = 1;
+        row->tokens = 1;
     }
-    heap_free(prompt);
     return rc;
 }
 
@@ -343,7 +310,7 @@ static int run_sessions(struct bench *b)
     struct bench_row *row = &b->row[BENCH_SESSIONS];
     double n = b->settings.sessions;
     struct iv_plan plan;
-    int rc = plan_text(b, (size_t)b->settings.context, &plan);
+    int rc = bench_plan_text(b, (size_t)b->settings.context, &plan);
     if (rc == IV_OK)
         rc = bench_sessions(b, row);
     if (rc == IV_OK) {

@@ -474,6 +474,14 @@ struct iv_peaks {
 IV_API int iv_peaks_measure(const char *cpu, int n_threads, struct iv_peaks *out,
                             struct iv_error *e);
 
+/* Reading alone, as often as it is asked for, on machines where it is faster one second and slower the next. Holds its
+ * memory, up to 512 MiB, and threads until closed. cpu, n_threads: as above. *out is the caller's. */
+typedef struct iv_reader iv_reader;
+IV_API int iv_reader_open(const char *cpu, int n_threads, iv_reader **out, struct iv_error *e);
+/* Bytes a second of one pass over that memory, some 10 ms. One thread at a time. */
+IV_API double iv_reader_rate(iv_reader *r);
+IV_API void iv_reader_close(iv_reader *r); /* NULL is allowed */
+
 enum iv_tokenizer { IV_TOKENIZER_LM, IV_TOKENIZER_BERT };
 /* Ids of one text piece with the special tokens the model adds (BOS; [CLS] [SEP]). *ids is the caller's
  * (iv_free). Any thread. */

@@ -205,18 +205,18 @@ def title_of(work, path):
     return "%s %s" % (work, os.path.basename(os.path.normpath(path)).replace(".gguf", ""))
 
 
-def same_file(args, path, *more):
+def same_file(args, path, *more, peaks=False):
     """Ours, llama.cpp and ik on one GGUF file."""
     sessions = ["--sessions", str(args.sessions)]
-    return [Ours(args, "ivchat", path, *args.ours.split(), *more), Worker(
+    return [Ours(args, "ivchat", path, *args.ours.split(), *more, peaks=peaks), Worker(
         args, "llama.cpp", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik", path)]
 
 
-def release(args, *more):
+def release(args, *more, peaks=False):
     """Ours with the release's weights, and peers in BF16."""
     path = file_of(args, "BF16.gguf")
     sessions = ["--sessions", str(args.sessions)]
-    return [Ours(args, "ivchat bf16 with LoRA", args.model, *more), Worker(
+    return [Ours(args, "ivchat bf16 with LoRA", args.model, *more, peaks=peaks), Worker(
         args, "llama.cpp BF16", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik BF16", path, short=True)]
 
 
@@ -232,9 +232,9 @@ def prefill(args):
 
 def decode(args):
     if args.model:
-        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args))
+        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args, peaks=True))
     for path in args.gguf or []:
-        yield Work(title_of("decode", path), ["decode"], "read_gbs", same_file(args, path), fresh=False)
+        yield Work(title_of("decode", path), ["decode"], "read_gbs", same_file(args, path, peaks=True), fresh=False)
 
 
 def sessions(args):
@@ -254,6 +254,7 @@ def beside(args):
 
 TURN = ["first-turn", "second-turn", "second-turn-warm"]
 LLM = ["prefill", "decode"]
+AS_LONG = 8  # so often ik's few layers take as long as all of ours once, and meet the same fast and slow seconds
 
 
 def reference_parts(args):
@@ -272,7 +273,7 @@ def turn(args):
                 warm=True)
     yield turn_work(args, "turn", ours, [
         Worker(args, how, "vision", how) for how in ("zentorch", "openvino-bf16")] + [
-        Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True)])
+        Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True, repeats=AS_LONG, new=args.new_turn)])
 
 
 def turn_int8(args):

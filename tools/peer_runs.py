@@ -15,6 +15,7 @@ import os
 import re
 import resource
 import select
+import statistics
 import subprocess
 import sys
 import time
@@ -175,10 +176,12 @@ class Worker(Party):
 
 
 class Ik(Party):
-    """ik_llama.cpp's own programs on one file, of --layers layers if short."""
+    """ik_llama.cpp's own programs on one file, of --layers layers if short. Of a prompt the median of its repeats is told, since
+    the first one maps memory; of steps, new or --new of them each time, the mean, since a turn is made of fast and slow ones."""
 
-    def __init__(self, args, name, path, short=False, repack=False):
+    def __init__(self, args, name, path, short=False, repack=False, repeats=3, new=None):
         self.args, self.name, self.path = args, name, os.path.abspath(path)
+        self.repeats, self.new = repeats, new or args.new
         self.build = os.path.abspath(os.path.join(args.env, "ik", "build"))  # its programs leave a llama.log where they run
         self.files = [path] if os.path.exists(path) else []
         self.layers = args.layers if short and not args.small else DEPTH
@@ -199,9 +202,15 @@ class Ik(Party):
     def tokens(self, prompt, new):
         a = self.args
         out = output_of([self.program("llama-bench"), "-m", self.path, "-t", str(a.threads), "-p", str(prompt), "-n", str(new),
-                         "-r", "1", "-fa", "1", "-o", "json", "-rtr", str(int(self.repack))], a.patience, self.build)[0]
-        rows = json.loads(out[out.index("["):])
-        return {"prefill" if r["n_prompt"] else "decode": 1e3 * (r["n_prompt"] or 1) / r["avg_ts"] for r in rows}
+                         "-r", str(self.repeats), "-fa", "1", "-o", "json", "-rtr", str(int(self.repack))], a.patience, self.build)[0]
+        ms = {}
+        for row in json.loads(out[out.index("["):]):
+            times = [1e-6 * ns for ns in row["samples_ns"]]
+            if row["n_prompt"]:
+                ms["prefill"] = statistics.median(times)
+            else:
+                ms["decode"] = statistics.fmean(times) / row["n_gen"]
+        return ms
 
     def crowd(self):
         a, sizes = self.args, [1, self.args.sessions]
@@ -218,7 +227,7 @@ class Ik(Party):
             ms = self.crowd()
         else:
             short = self.layers != DEPTH
-            ms = self.tokens(self.args.prompt if "prefill" in stages else 0, self.args.new if short or "decode" in stages else 0)
+            ms = self.tokens(self.args.prompt if "prefill" in stages else 0, self.new if short or "decode" in stages else 0)
         ms = whole_model(ms, self.layers)
         return {k: ms[k] for k in stages if k in ms}
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// iv_peaks_measure: the peak loops (kernels/peak.h) on every thread at once.
+// iv_peaks_measure, iv_reader: the peak loops (kernels/peak.h) on every thread at once.
 //
 //   rate = what all threads did / (last end - first begin), the median of a few runs
 //
@@ -111,7 +111,8 @@ static size_t read_bytes(size_t threads)
     return max_size(all / threads / PEAK_READ_STEP, 1) * PEAK_READ_STEP;
 }
 
-static int read_rate(struct pool *pool, struct peak_run *r, double *out, struct err *e)
+// Memory to read, until release.
+static int hold(struct pool *pool, struct peak_run *r, struct err *e)
 {
     size_t bytes;
     r->work = NULL;
@@ -123,40 +124,83 @@ static int read_rate(struct pool *pool, struct peak_run *r, double *out, struct 
         return err_set(e, ERR_LIMIT, "peaks: out of memory for %zu bytes to read", bytes);
     r->data = data;
     pool_run(pool, touch_task, r, r->threads);
-    *out = median_rate(pool, r);
-    mem_free_big(data, bytes);
     return 0;
+}
+
+static void release(struct peak_run *r)
+{
+    if (r->data)
+        mem_free_big((char *)(uintptr_t)r->data, r->threads * r->bytes);
+    r->data = NULL;
+}
+
+struct iv_reader {
+    struct pool *pool;
+    struct peak_kernels kernels;
+    struct peak_run run;
+    enum cpu_tier tier;
+};
+
+static int reader_open(const char *cpu, int n_threads, struct iv_reader **out, struct err *e)
+{
+    unsigned tiers;
+    int rc;
+    struct iv_reader *r = mem_calloc(1, sizeof *r);
+    *out = r;
+    if (!r)
+        return err_set(e, ERR_LIMIT, "peaks: out of memory");
+    TRY(engine_choose_tiers(cpu, &tiers, e));
+    if (n_threads < 0)
+        TRY(err_set(e, ERR_USAGE, "threads: %d", n_threads));
+    peak_init(&r->kernels, tiers);
+    r->tier = cpu_best(tiers);
+    TRY(pool_open((unsigned)n_threads, &r->pool, e));
+    r->run.threads = pool_threads(r->pool);
+    r->run.read = r->kernels.read;
+    TRY(hold(r->pool, &r->run, e));
+    return 0;
+fail:
+    iv_reader_close(r);
+    *out = NULL;
+    return rc;
+}
+
+int iv_reader_open(const char *cpu, int n_threads, iv_reader **out, struct iv_error *error)
+{
+    struct err e = {0};
+    int rc = reader_open(cpu, n_threads, out, &e);
+    return status_out(rc, &e, error);
+}
+
+double iv_reader_rate(iv_reader *r)
+{
+    return run_once(r->pool, &r->run);
+}
+
+void iv_reader_close(iv_reader *r)
+{
+    if (!r)
+        return;
+    release(&r->run);
+    pool_close(r->pool);
+    mem_free(r);
 }
 
 int iv_peaks_measure(const char *cpu, int n_threads, struct iv_peaks *out, struct iv_error *error)
 {
     struct err e = {0};
-    struct pool *pool = NULL;
-    struct peak_kernels k;
-    struct peak_run *r = NULL;
-    unsigned tiers;
-    int rc;
+    struct iv_reader *r;
     memset(out, 0, sizeof *out);
-    TRY(engine_choose_tiers(cpu, &tiers, &e));
-    if (n_threads < 0)
-        TRY(err_set(&e, ERR_USAGE, "threads: %d", n_threads));
-    peak_init(&k, tiers);
-    TRY(pool_open((unsigned)n_threads, &pool, &e));
-    r = mem_calloc(1, sizeof *r);
-    if (!r)
-        TRY(err_set(&e, ERR_LIMIT, "peaks: out of memory"));
-    r->threads = pool_threads(pool);
-    r->read = k.read;
-    out->cpu = cpu_tier_name(cpu_best(tiers));
-    out->n_threads = (int)r->threads;
-    TRY(read_rate(pool, r, &out->read_bytes, &e));
-    out->f32_ops = work_rate(pool, r, k.f32);
-    out->bf16_ops = work_rate(pool, r, k.bf16);
-    out->int8_ops = work_rate(pool, r, k.int8);
-fail:
-    if (rc != 0)
-        memset(out, 0, sizeof *out);
-    mem_free(r);
-    pool_close(pool);
+    int rc = reader_open(cpu, n_threads, &r, &e);
+    if (rc == 0) {
+        out->cpu = cpu_tier_name(r->tier);
+        out->n_threads = (int)r->run.threads;
+        out->read_bytes = median_rate(r->pool, &r->run);
+        release(&r->run);
+        out->f32_ops = work_rate(r->pool, &r->run, r->kernels.f32);
+        out->bf16_ops = work_rate(r->pool, &r->run, r->kernels.bf16);
+        out->int8_ops = work_rate(r->pool, &r->run, r->kernels.int8);
+        iv_reader_close(r);
+    }
     return status_out(rc, &e, error);
 }

@@ -28,7 +28,7 @@ enum {
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
     AHEAD = 10 << 10,        // bytes of W asked for ahead of one row of x
-    FAR = 16 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
+    FAR = 32 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
     RUN_WIDE = DOTS_RUN / DOTS_WIDE,
     MAX_STEP = 16 * sizeof(struct block_q5_0), // of all types
