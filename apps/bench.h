@@ -34,7 +34,8 @@ struct bench_row {
     size_t n_part;
     double tokens;                 // that a run makes or takes in; 0 = none
     struct iv_peaks before, after; // of this machine around the runs
-    struct samples read;           // of each run, how fast memory was read around it; none = before and after tell
+    struct samples
+        read; // of each run, how fast memory was read around it; none = before and after tell
 };
 
 // Where the time of one first turn went.

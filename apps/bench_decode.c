@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // `ivchat bench`, stage decode: steps from token to token.
 //
-//   read  s s s s s s s s  read  s s s s s s s s  read
+//   read  step step  read  step step  read
 //
-// How fast memory is read is measured every few steps, since it may change by the second, and a step is held against the
+// How fast memory is read is measured every second step, since it may change by the second, and a step is held against the
 // mean of both sides.
 //
 // Easy to get wrong: the first token comes with the prefill, so n tokens are n - 1 steps; the time that reading takes
@@ -14,7 +14,7 @@
 #include "savefile.h"
 #include "wallclock.h"
 
-enum { GROUP = 8 }; // steps between two looks at the memory
+enum { GROUP = 2 }; // steps between two looks at the memory
 
 struct steps {
     struct bench_row *row;

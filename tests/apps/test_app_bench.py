@@ -39,7 +39,7 @@ def sane(stage, measured):
         good = good and near(stage["share"], stage["limit_ms"] / stage["median_ms"])
     else:
         good = good and stage["limit_ms"] is None and stage["bound"] is None and stage["share"] is None
-    return good and ("peaks_before" in stage) == measured
+    return good and ("peaks_before" in stage) == ("read_gbs" in stage) == measured
 
 
 # ---- everything, as JSON; the peaks, which take a second each time, around two stages only

@@ -59,6 +59,9 @@ def others():
         "ivchat": measured(fast, decode=50, detail=[{"stage": "decode", "flop": 1, "bytes": 4e9}]), "ik": measured(decode=50)}}
     yield {**BASE, "work": "decode X", "stages": ["decode"], "peak": "read_gbs", "runs": {  # half its rate just then
         "ivchat": measured(fast, decode=50), "ik": measured({**PEAKS, "f32_gflops": 440}, decode=500)}}
+    told = {"stage": "decode", "flop": 1, "bytes": 4.5e9, "share": 0.97}
+    yield {**BASE, "work": "decode Y", "stages": ["decode"], "peak": "read_gbs", "runs": {
+        "ivchat": measured(fast, decode=50, detail=[told]), "ik": measured(decode=60)}}
     yield {**BASE, "work": "sessions X", "stages": ["decode", "sessions"], "peak": None, "runs": {  # eight in the time of two
         "ivchat": measured(decode=10, sessions=20)}}
     yield {**BASE, "work": "beside X", "stages": ["decode"], "peak": None, "runs": {
@@ -78,6 +81,7 @@ def tables(report, path):
     report.ok("prefill X: 3 rounds, ivchat abc" in out, "rounds of another program are not counted", out)
     report.ok("500.0 GFLOP/s, 50 %" in out and "333.3 GFLOP/s, 33 %" not in out and "200.0 GFLOP/s, 20 %" in out, "rates of all", out)
     report.ok("80.0 GB/s, 80 %" in out, "the peak is the mean of before and after", out)
+    report.ok("90.0 GB/s, 97 %" in out and "75.0 GB/s, 150 %" in out, "ours by what was read between its steps", out)
     report.ok("ivchat is 1.00 x, at even peaks 0.50" in out and "1 runs left out" in out, "even peaks; a disturbed run", out)
     report.ok("8 at once give times one 4.00" in out, "several conversations beside one", out)
     report.ok("ivchat: beside a busy process keeps 0.50" in out, "beside a busy process", out)

@@ -234,9 +234,34 @@ static void questions_go_on_while_a_matrix_is_saved(void **state)
     tempdir_remove(&dir);
 }
 
+// Reading is told in bytes a second of any number of threads, again and again; what is wrong is named.
+static void reading_is_told(void **state)
+{
+    (void)state;
+    for (int threads = 0; threads <= 3; threads += 3) {
+        struct iv_error e;
+        iv_reader *r;
+        assert_int_equal(iv_reader_open("ref", threads, &r, &e), IV_OK);
+        double first = iv_reader_rate(r), second = iv_reader_rate(r);
+        assert_true(first > 1e6 && first < 1e13);
+        assert_true(second > 1e6 && second < 1e13);
+        iv_reader_close(r);
+    }
+    struct iv_error e;
+    iv_reader *r;
+    assert_int_equal(iv_reader_open("mmx", 0, &r, &e), IV_ERR_USAGE);
+    assert_non_null(strstr(e.message, "mmx"));
+    assert_null(r);
+    assert_int_equal(iv_reader_open(NULL, -1, &r, &e), IV_ERR_USAGE);
+    assert_non_null(strstr(e.message, "-1"));
+    assert_null(r);
+    iv_reader_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reading_is_told),
         cmocka_unit_test(plans_for_many_threads),
         cmocka_unit_test(short_prompts_are_not_reused),
         cmocka_unit_test(plans_have_an_end),
