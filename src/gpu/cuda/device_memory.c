@@ -48,7 +48,8 @@ void device_give(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, void *p
 {
     if (bytes == 0 || (!p && !g->plans))
         return;
-    (void)cudaFree(p);
+    if (p)
+        (void)cudaFree(p);
     count_less(g, kind, asked(bytes));
 }
 

@@ -370,20 +370,25 @@ int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_
     return rc;
 }
 
+// For good: the account ends with the gpu.
+static void placed_release(const struct placed *p)
+{
+    (void)cudaFree(p->linear.w);
+    for (size_t k = 0; k < p->linear.n_part; k++)
+        (void)cudaFree(p->linear.part[k].planes);
+    (void)cudaFree(p->linear.lora_a);
+    (void)cudaFree(p->linear.bias);
+    (void)cudaFree(p->linear.bias_bf16);
+    (void)cudaFree(p->data);
+}
+
 void placed_free(struct gpu *g)
 {
     struct placed_table *t = g->placed;
     for (size_t i = 0; t && i < t->cap; i++) {
         struct placed *p = t->slot[i];
-        if (!p)
-            continue;
-        (void)cudaFree(p->linear.w);
-        for (size_t k = 0; k < p->linear.n_part; k++)
-            (void)cudaFree(p->linear.part[k].planes);
-        (void)cudaFree(p->linear.lora_a);
-        (void)cudaFree(p->linear.bias);
-        (void)cudaFree(p->linear.bias_bf16);
-        (void)cudaFree(p->data);
+        if (p && !g->plans) // asks the runtime for nothing where there is no device
+            placed_release(p);
         mem_free(p);
     }
     if (t)
