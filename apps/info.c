@@ -183,6 +183,7 @@ int info_run(const struct verb *verb, const struct settings *s, struct console *
         w.watch = stage_hashes_watch;
         w.watch_user = &hashes;
     }
+    w.plan_only = s->plan && !(s->verify && s->video);
     int rc = check(&w);
     if (rc == IV_OK)
         rc = work_open(&w, false);

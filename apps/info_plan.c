@@ -4,7 +4,8 @@
 //   frame size: --size, else of the video when the grid depends on it (--padding, --fix-ratio auto)
 //   prompt:     the tokens of -p (else of a question of QUESTION_TOKENS) and of the template:
 //               TEMPLATE_TOKENS around the media, TURN_TOKENS around every question (SPEC 6.6)
-//   time:       vision + prefill + new tokens, from iv_plan's probe of this machine
+//   time:       vision + prefill + new tokens, from iv_plan's probe of this machine's processor
+//   GPU:        where one computes, its memory apart from the host's
 //
 // Easy to get wrong: only the modes whose grid depends on the frame size have to know it; the
 // default grid is planned without touching the file.
@@ -87,25 +88,106 @@ static const char *amount(char out[24], double bytes)
     return out;
 }
 
+static void tell_gpu_text(struct console *c, const struct iv_gpu_plan *g)
+{
+    char b[6][24];
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } part[] = {{"bf16 or f32", g->plain_bytes}, {"Q8_0", g->q8_0_bytes},   {"Q6_K", g->q6_k_bytes},
+                {"Q4_K", g->q4_k_bytes},         {"Q4_0", g->q4_0_bytes},   {"LoRA", g->lora_bytes},
+                {"vectors", g->vector_bytes},    {"tables", g->table_bytes}};
+    const char *comma = "";
+    if (g->kind == IV_GPU_PLAN_UNKNOWN) {
+        (void)console_print(c, "GPU memory    cannot be told: %s; what stands above is the CPU's\n",
+                            g->reason);
+        return;
+    }
+    (void)console_print(
+        c, "GPU memory    %s at the peak: weights %s, work %s, KV cache %s, streams %s\n",
+        amount(b[0], (double)g->peak_bytes), amount(b[1], (double)g->weight_bytes),
+        amount(b[2], (double)g->work_bytes), amount(b[3], (double)g->kv_bytes),
+        amount(b[4], (double)g->stream_bytes));
+    (void)console_print(c, "  weights     ");
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        if (part[i].bytes == 0)
+            continue;
+        (void)console_print(c, "%s%s %s", comma, part[i].name, amount(b[0], (double)part[i].bytes));
+        comma = ", ";
+    }
+    (void)console_print(c, "; %s at the peak of loading\n", amount(b[0], (double)g->load_bytes));
+    (void)console_print(c, "  host        %s pinned\n", amount(b[0], (double)g->pinned_bytes));
+    if (g->kind == IV_GPU_PLAN_ESTIMATE)
+        (void)console_print(c, "  device      not here, so estimated: %s\n", g->reason);
+    else
+        (void)console_print(c, "  device      %s: %s free of %s%s\n", g->device,
+                            amount(b[0], (double)g->free_bytes),
+                            amount(b[1], (double)g->memory_bytes),
+                            g->peak_bytes > g->free_bytes ? ", TOO LITTLE" : "");
+}
+
 static void tell_text(struct console *c, const struct iv_plan *p, double total_s)
 {
+    bool on_gpu = p->gpu.kind == IV_GPU_PLAN_DEVICE || p->gpu.kind == IV_GPU_PLAN_ESTIMATE;
     char b[6][24];
     (void)console_print(c, "\nplan\n");
     (void)console_print(
         c, "tokens        %llu clips, %llu visual, %llu in the prompt, up to %llu new\n",
         (unsigned long long)p->n_clip, (unsigned long long)p->visual_tokens,
         (unsigned long long)p->prompt_tokens, (unsigned long long)p->max_new_tokens);
-    (void)console_print(
-        c, "memory        %s at the peak: weights %s, work %s, KV cache %s, media %s\n",
-        amount(b[0], (double)p->peak_bytes), amount(b[1], (double)p->weight_bytes),
-        amount(b[2], (double)p->work_bytes), amount(b[3], (double)p->kv_bytes),
-        amount(b[4], (double)p->media_bytes));
+    if (on_gpu)
+        (void)console_print(c, "memory        %s at the peak: weights %s, media %s\n",
+                            amount(b[0], (double)p->peak_bytes),
+                            amount(b[1], (double)p->weight_bytes),
+                            amount(b[4], (double)p->media_bytes));
+    else
+        (void)console_print(
+            c, "memory        %s at the peak: weights %s, work %s, KV cache %s, media %s\n",
+            amount(b[0], (double)p->peak_bytes), amount(b[1], (double)p->weight_bytes),
+            amount(b[2], (double)p->work_bytes), amount(b[3], (double)p->kv_bytes),
+            amount(b[4], (double)p->media_bytes));
     (void)console_print(c, "this machine  %s\n", amount(b[5], machine_bytes()));
-    (void)console_print(
-        c,
-        "time          vision %.3g s, prefill %.3g s, %.3g s a token; about %.3g s in "
-        "all\n",
-        p->vision_s, p->prefill_s, p->decode_s_per_token, total_s);
+    if (p->gpu.kind != IV_GPU_PLAN_NONE)
+        tell_gpu_text(c, &p->gpu);
+    (void)console_print(c,
+                        "%s vision %.3g s, prefill %.3g s, %.3g s a token; about %.3g s in all\n",
+                        on_gpu ? "time, on CPU " : "time         ", p->vision_s, p->prefill_s,
+                        p->decode_s_per_token, total_s);
+}
+
+static void tell_gpu_json(struct json_writer *j, const struct iv_gpu_plan *g)
+{
+    static const char *const kinds[] = {[IV_GPU_PLAN_DEVICE] = "device",
+                                        [IV_GPU_PLAN_ESTIMATE] = "estimate",
+                                        [IV_GPU_PLAN_UNKNOWN] = "unknown"};
+    jw_object(j, "gpu");
+    jw_text(j, "device", g->device);
+    jw_text(j, "kind", kinds[g->kind]);
+    jw_text(j, "reason", g->reason);
+    if (g->kind != IV_GPU_PLAN_UNKNOWN) {
+        jw_count(j, "weight_bytes", g->weight_bytes);
+        jw_object(j, "weights");
+        jw_count(j, "plain", g->plain_bytes);
+        jw_count(j, "q8_0", g->q8_0_bytes);
+        jw_count(j, "q6_k", g->q6_k_bytes);
+        jw_count(j, "q4_k", g->q4_k_bytes);
+        jw_count(j, "q4_0", g->q4_0_bytes);
+        jw_count(j, "lora", g->lora_bytes);
+        jw_count(j, "vectors", g->vector_bytes);
+        jw_count(j, "tables", g->table_bytes);
+        jw_end(j);
+        jw_count(j, "kv_bytes", g->kv_bytes);
+        jw_count(j, "work_bytes", g->work_bytes);
+        jw_count(j, "stream_bytes", g->stream_bytes);
+        jw_count(j, "load_bytes", g->load_bytes);
+        jw_count(j, "pinned_bytes", g->pinned_bytes);
+        jw_count(j, "peak_bytes", g->peak_bytes);
+    }
+    if (g->kind == IV_GPU_PLAN_DEVICE) {
+        jw_count(j, "free_bytes", g->free_bytes);
+        jw_count(j, "memory_bytes", g->memory_bytes);
+    }
+    jw_end(j);
 }
 
 static void tell_json(struct json_writer *j, const struct iv_plan *p, double total_s)
@@ -128,6 +210,8 @@ static void tell_json(struct json_writer *j, const struct iv_plan *p, double tot
     jw_real(j, "prefill_s", p->prefill_s);
     jw_real(j, "decode_s_per_token", p->decode_s_per_token);
     jw_real(j, "total_s", total_s);
+    if (p->gpu.kind != IV_GPU_PLAN_NONE)
+        tell_gpu_json(j, &p->gpu);
     jw_end(j);
 }
 

@@ -183,7 +183,7 @@ static const struct option info_rows[] = {
     {"verify", NULL, 0, OPTION_FLAG, FIELD(verify), NULL, NULL, NULL, NULL,
      "read every weight: shapes, NaN and infinity, SHA-256 of the files"},
     {"plan", NULL, 0, OPTION_FLAG, FIELD(plan), NULL, NULL, NULL, NULL,
-     "memory, tokens and time that the given options would take"},
+     "memory (a GPU's too), tokens and time that the given options would take"},
     {"size", NULL, 0, OPTION_GRID, FIELD(size), "WxH", "[1,16384]", NULL, "from --video",
      "frame size for --plan, when there is no file yet"},
     {"prompt", NULL, 'p', OPTION_LIST, FIELD(prompt), "TEXT", "utf-8", NULL, NULL,

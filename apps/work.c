@@ -155,6 +155,7 @@ int work_open(struct work *w, bool tokenizer_only)
     o.cpu = s->cpu;
     o.n_threads = s->threads;
     o.tokenizer_only = tokenizer_only;
+    o.plan_only = w->plan_only;
     o.profile = s->profile;
     o.cache_mib = s->cache_mib;
     o.cache_dir = s->cache_dir;

@@ -15,6 +15,7 @@ struct work {
     const struct settings *s;
     struct console *con;
     struct dump dump;
+    bool plan_only; // set before work_open: the engine is for iv_plan only
     iv_engine *engine;
     iv_media *media; // NULL = no --video and no --image
     double media_ms; // wall time of opening the media

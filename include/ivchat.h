@@ -107,7 +107,10 @@ struct iv_engine_options {
     const char *cpu;
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
-    bool profile;        /* note where the time goes, for iv_engine_profile; on the CPU only */
+    /* iv_plan and what reads no weights: a GPU asked for by name need not be there, and nothing is brought to one; no
+     * media is encoded, no session opened */
+    bool plan_only;
+    bool profile; /* note where the time goes, for iv_engine_profile; on the CPU only */
     /* MiB of visual rows and of idle conversations' keys and values (KV) that the engine keeps between
      * calls, 4096; what was used longest ago goes first. 0 = nothing is reused: every turn computes
      * everything anew. Answers are the same, byte for byte, whatever the number. */
@@ -437,9 +440,40 @@ IV_API int iv_session_prompt_text(iv_session *session, const char *prompt,
 
 /* ---------------------------------------------------------------- planning, text, memory */
 
+enum iv_gpu_plan_kind {
+    IV_GPU_PLAN_NONE,     /* the CPU computes */
+    IV_GPU_PLAN_DEVICE,   /* of a GPU that is there */
+    IV_GPU_PLAN_ESTIMATE, /* of one that is not (plan_only): free_bytes and memory_bytes are 0 */
+    IV_GPU_PLAN_UNKNOWN   /* this build knows no GPUs: all numbers are 0 */
+};
+
+/* Memory of the GPU: what this library takes there. What the driver takes for itself (context, rounding, recorded
+ * steps) comes on top; where there is a device its context is no longer in free_bytes. */
+struct iv_gpu_plan {
+    enum iv_gpu_plan_kind kind;
+    const char *device;    /* "cuda:0 (NVIDIA H200)"; the engine's */
+    const char *reason;    /* why the device is not there; the engine's, NULL if it is */
+    uint64_t weight_bytes; /* all of the following */
+    uint64_t
+        plain_bytes; /* layers in bf16 or f32, LoRA merged where the layers are the language model's in bf16 */
+    uint64_t q8_0_bytes, q6_k_bytes, q4_k_bytes, q4_0_bytes; /* layers in blocks */
+    uint64_t lora_bytes;                                     /* LoRA beside layers */
+    uint64_t vector_bytes, table_bytes;                      /* biases and norms; rows to look up */
+    uint64_t kv_bytes;                                       /* of this conversation */
+    uint64_t work_bytes;                                     /* scratch of the largest forward */
+    uint64_t stream_bytes; /* cuBLASLt's workspace and small buffers of each stream */
+    uint64_t
+        load_bytes; /* most at one time while weights are brought: those so far, and staging of a layer */
+    uint64_t pinned_bytes; /* of the host's memory, through which copies pass */
+    uint64_t peak_bytes;   /* most at one time, loading or in the turn */
+    uint64_t free_bytes;   /* of the device, what the engine holds already included */
+    uint64_t memory_bytes; /* of the device */
+};
+
 struct iv_plan {
     uint64_t weight_bytes; /* mapped or loaded */
-    uint64_t work_bytes;   /* most of the work buffers at one time */
+    uint64_t
+        work_bytes; /* most of the work buffers at one time; on a GPU they and kv_bytes lie there */
     uint64_t kv_bytes;
     uint64_t media_bytes; /* frames, pixels and visual rows */
     /* estimate of the process's peak resident memory: this turn, also as a later one of its conversation.
@@ -448,11 +482,12 @@ struct iv_plan {
     uint64_t n_clip, visual_tokens, prompt_tokens;
     uint64_t max_new_tokens; /* as asked, or what the model's positions leave */
     double vision_flop, prefill_flop, decode_bytes_per_token;
-    double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine */
+    double vision_s, prefill_s, decode_s_per_token; /* from a short probe of this machine's CPU */
     /* the parts of what was counted above; bytes are those of weights, and of keys and values for a token behind
      * this prompt */
     double vit_flop, qformer_flop, decode_flop_per_token;
     double vit_bytes, qformer_bytes, prefill_bytes, decode_kv_bytes;
+    struct iv_gpu_plan gpu;
 };
 /* Without decoding or running anything. media NULL = text only; with segment_s, end_s must tell the length;
  * width, height: of the video (0 = unknown);

@@ -149,7 +149,10 @@ int media_encode_plan(const iv_engine *engine, size_t n_clip, size_t n_frame, si
     struct encode_job j;
     job_init(&j, engine, n_clip, n_frame);
     j.n_text = n_text;
-    return plan_job(&j, vision, qformer, e);
+    int rc = plan_job(&j, vision, qformer, e);
+    if (rc == 0 && engine->gpu) // without the host in between
+        rc = plan_both(&j, &vision->arena_bytes, e);
+    return rc;
 }
 
 // New host array of rows x cols f32.
@@ -472,8 +475,9 @@ int media_encode(iv_media *m, const struct encode_request *r, struct encode_time
     const char *instruction = media_instruction(m->engine, r->instruction);
     struct encode x = {.media = m, .r = r, .times = t};
     *t = (struct encode_times){.cached = true};
-    if (m->engine->tokenizer_only)
-        return err_set(e, ERR_USAGE, "the engine was opened without weights");
+    int rc = engine_check_computes(m->engine, e);
+    if (rc != 0)
+        return rc;
     if (m->rows && same_text(m->instruction, instruction) && (m->queries || !r->queries) &&
         (m->vit || !r->vit))
         return 0;
@@ -481,7 +485,7 @@ int media_encode(iv_media *m, const struct encode_request *r, struct encode_time
         return err_set(e, ERR_USAGE,
                        "%s: restored without its frames, so it cannot be encoded anew",
                        m->path ? m->path : "the media");
-    int rc = encode(&x, instruction, e);
+    rc = encode(&x, instruction, e);
     ops_close(x.ops);
     ids_free(&x.text);
     mem_free(x.queries);

@@ -82,6 +82,15 @@ static int check_cache_types(const iv_engine *g, struct err *e)
                    g->config.llm.d_head, block);
 }
 
+int engine_check_computes(const iv_engine *g, struct err *e)
+{
+    if (g->tokenizer_only)
+        return err_set(e, ERR_USAGE, "the engine was opened without weights");
+    if (g->plan_only)
+        return err_set(e, ERR_USAGE, "the engine was opened for plans only");
+    return 0;
+}
+
 int engine_choose_tiers(const char *name, unsigned *tiers, struct err *e)
 {
     enum cpu_tier highest;
@@ -321,10 +330,11 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         return status_out(err_set(&e, ERR_LIMIT, "out of memory"), &e, error);
     g->callbacks = opt->callbacks;
     g->tokenizer_only = opt->tokenizer_only;
+    g->plan_only = opt->plan_only;
     g->hooks = callback_hooks(&g->callbacks);
     if (dir && !*dir)
         TRY(err_set(&e, ERR_USAGE, "the model's path is empty"));
-    TRY(engine_check_device(opt->device, &e));
+    TRY(engine_check_device(opt->device, opt->plan_only, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
     TRY(choose_cache_types(g, opt, &e));
     TRY(engine_choose_tiers(opt->cpu, &tiers, &e));

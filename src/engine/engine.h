@@ -27,7 +27,7 @@ struct op_profile; // ops/op_profile.h
 struct prefixes;
 
 struct iv_engine {
-    bool tokenizer_only;
+    bool tokenizer_only, plan_only;
     struct model model;         // empty when tokenizer_only
     struct model_config config; // with the caller's variant
     struct tokenizer *tokenizer;
@@ -37,11 +37,15 @@ struct iv_engine {
     struct kernels kernels;
     enum compute compute;
     struct kv_types kv_types;
-    bool cpu_only;              // the model is one that the GPU's ops do not know: GGUF
-    struct op_profile *profile; // NULL = off
-    struct gpu *gpu;            // NULL = everything runs on the CPU
-    bool gpu_must;              // the caller asked for it by name
-    struct cache *cache;        // has its own lock, as have identity and the three below it
+    bool cpu_only;                  // the model is one that the GPU's ops do not know: GGUF
+    struct op_profile *profile;     // NULL = off
+    struct gpu *gpu;                // NULL = everything runs on the CPU
+    struct gpu_options gpu_options; // of gpu
+    bool gpu_must;                  // the caller asked for it by name
+    char gpu_name[16],
+        gpu_lacks
+            [256]; // plan_only: "cuda:0" and why it is not there; gpu then only plans, or is NULL
+    struct cache *cache; // has its own lock, as have identity and the three below it
     struct identity *identity;
     struct batch *batch;       // steps of several conversations; NULL = each decodes by itself
     struct gate *gate;         // long passes take turns; NULL = they do not
@@ -64,13 +68,37 @@ int engine_open_ops(const iv_engine *engine, const struct hooks *hooks, struct o
                     struct err *e);
 int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct ops **out,
                      struct err *e);
-// ERR_USAGE when `device` is no device's name or not to be had here. Before anything else is opened.
-int engine_check_device(const char *device, struct err *e);
+// ERR_USAGE when `device` is no device's name or (but for plans) not to be had here. Before anything else is opened.
+int engine_check_device(const char *device, bool plan_only, struct err *e);
 // Opens the GPU that `device` asks for; with "auto" none is no failure. Before weights are there.
 // weights NULL = plain (gpu.h). The model's configuration is known by then.
 int engine_open_device(iv_engine *engine, const char *device, const char *weights, struct err *e);
-// Brings every weight to the GPU, if there is one, so that the first question does not wait for them.
+// Brings every weight to the GPU, if there is one, so that the first question does not wait for them. ERR_LIMIT when
+// the device has too little memory for them and a question about a clip; with "auto" the CPU computes then.
 int engine_place_weights(iv_engine *engine, struct err *e);
+// The forward passes as a stream that places weights sees them: shapes without memory.
+int engine_name_weights(const iv_engine *engine, struct ops *o, struct err *e);
+// ERR_USAGE when the engine was opened for less than computing.
+int engine_check_computes(const iv_engine *engine, struct err *e);
+
+// device_plan.c: memory of the engine's GPU.
+struct device_turn {
+    size_t n_clip, n_frame; // encoded together; 0 clips = none
+    size_t n_prompt, n_pos; // of the prompt, and with the answer
+    size_t n_beam;
+};
+struct device_plan {
+    size_t weights[GPU_MEM_N]; // those below GPU_MEM_WEIGHTS
+    size_t load;               // most while they are brought
+    size_t kv, scratch, streams, pinned;
+    size_t peak; // of everything, loading or in the turn
+};
+int engine_device_plan(const iv_engine *engine, const struct device_turn *t,
+                       struct device_plan *out, struct err *e);
+// Bytes that the device has for this engine: free ones, and those that it holds already.
+size_t engine_device_room(const iv_engine *engine);
+// ERR_LIMIT when that is less than a question about a clip needs; tells what would fit.
+int engine_check_room(const iv_engine *engine, struct err *e);
 
 struct identity;
 struct video;

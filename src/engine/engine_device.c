@@ -38,12 +38,12 @@ static int refuse(const char *device, struct err *e)
                    cause.msg);
 }
 
-int engine_check_device(const char *device, struct err *e)
+int engine_check_device(const char *device, bool plan_only, struct err *e)
 {
     int index;
     bool must;
     int rc = gpu_parse(device, &index, &must, e);
-    if (rc == 0 && must && index != GPU_NONE && gpu_probe(index, e) != 0)
+    if (rc == 0 && must && !plan_only && index != GPU_NONE && gpu_probe(index, e) != 0)
         rc = refuse(device, e);
     return rc;
 }
@@ -52,6 +52,17 @@ static void name_cpu(iv_engine *g)
 {
     snprintf(g->device, sizeof g->device, "cpu");
     snprintf(g->tier, sizeof g->tier, "%s", cpu_tier_name(g->kernels.tier));
+}
+
+// Asked for by name, to plan only, and not there.
+static int plan_without(iv_engine *g, const struct gpu_options *opt, struct err *e)
+{
+    snprintf(g->gpu_lacks, sizeof g->gpu_lacks, "%.255s", e->msg);
+    snprintf(g->gpu_name, sizeof g->gpu_name, "cuda:%d", opt->index);
+    e->code = 0;
+    if (gpu_is_built())
+        return gpu_open_plan(opt, &g->gpu, e);
+    return 0;
 }
 
 int engine_open_device(iv_engine *g, const char *device, const char *weights, struct err *e)
@@ -99,7 +110,10 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
                      kv_type_name(g->kv_types.k), kv_type_name(g->kv_types.v));
         return 0;
     }
+    g->gpu_options = opt;
     rc = gpu_open(&opt, &g->gpu, e);
+    if (rc != 0 && must && g->plan_only)
+        return plan_without(g, &opt, e);
     if (rc != 0 && must)
         return refuse(device, e);
     if (rc != 0) {
@@ -119,8 +133,7 @@ fail:
     return rc;
 }
 
-// The forward passes as a stream that places weights sees them: shapes without memory.
-static int name_weights(const iv_engine *g, struct ops *o, struct err *e)
+int engine_name_weights(const iv_engine *g, struct ops *o, struct err *e)
 {
     const struct model *m = &g->model;
     const struct vit_config *v = &m->vit.c;
@@ -134,6 +147,12 @@ static int name_weights(const iv_engine *g, struct ops *o, struct err *e)
     struct kv_layer *layer = mem_calloc(m->llm.c.n_layer, sizeof *layer);
     if (!layer)
         return err_set(e, ERR_LIMIT, "weights: out of memory");
+    const struct tensor *position = vit_stored_position(&m->vit, m->vit.n_frame_pos);
+    if (position) { // of a clip of many frames; that of one frame is named below
+        struct mat clip = {.cols = v->d_model, .stride = v->d_model};
+        clip.rows = vit_tokens(v, m->vit.n_frame_pos);
+        op_add_table(o, clip, NULL, clip.rows, position);
+    }
     vit_forward(o, &m->vit, &(struct vit_input){.n_clip = 1, .n_frame = 1, .hooks = &none}, x);
     qformer_forward(
         o, &m->qformer,
@@ -156,14 +175,18 @@ int engine_place_weights(iv_engine *g, struct err *e)
 {
     struct ops_options opt = engine_ops_options(g, &g->hooks);
     struct ops *o = NULL;
+    struct gpu_memory memory;
     double start = clock_ms();
     int rc;
-    if (!g->gpu)
+    if (!g->gpu || g->plan_only)
         return 0;
+    TRY(engine_check_room(g, e));
     TRY(ops_open_gpu_plan(g->gpu, &opt, true, &o, e));
-    TRY(name_weights(g, o, e));
+    TRY(engine_name_weights(g, o, e));
+    gpu_get_memory(g->gpu, &memory);
     log_line(&g->hooks, LOG_INFO, "%s: %zu MiB of weights in %.0f ms, %zu MiB free", g->device,
-             gpu_weight_bytes(g->gpu) >> 20, clock_ms() - start, gpu_free_bytes(g->gpu) >> 20);
+             gpu_memory_weights(memory.used) >> 20, clock_ms() - start,
+             gpu_free_bytes(g->gpu) >> 20);
 fail:
     ops_close(o);
     if (rc == ERR_LIMIT && !g->gpu_must) { // "auto" does not insist

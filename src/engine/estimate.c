@@ -90,7 +90,7 @@ fail:
 // become pixels (and a decoder is open), while they are encoded, and for as long as the media is open.
 struct media_plan {
     struct clips_plan clips; // of a part
-    size_t n_part, n_clip, n_visual;
+    size_t n_part, n_clip, n_visual, n_frame;
     struct ops_plan vision, qformer; // of a part
     uint64_t decode, encode, kept;
 };
@@ -116,6 +116,7 @@ static int plan_media(const iv_engine *g, const struct iv_media_options *o, size
     size_t n_frame = o->n_frame > 0 ? (size_t)o->n_frame : c->n_frame, rows;
     uint64_t vit, made, cached;
     int rc;
+    p->n_frame = n_frame;
     TRY(media_check_options(o, e));
     TRY(plan_parts(o, &p->n_part, e));
     TRY(media_clips_plan(g, o, n_frame, width, height, &p->clips, e));
@@ -154,6 +155,46 @@ static uint64_t process_bytes(const iv_engine *g)
 {
     return PROCESS_BYTES +
            PIECE_BYTES * (tokenizer_size(g->tokenizer) + wordpiece_size(g->wordpiece));
+}
+
+// What of a turn is on the GPU; with its memory out->peak_bytes is the host's.
+static int plan_gpu(const iv_engine *g, const struct device_turn *t, uint64_t host_peak,
+                    struct iv_plan *out, struct err *e)
+{
+    struct device_plan p = {0};
+    struct gpu_info info = {0};
+    struct iv_gpu_plan *u = &out->gpu;
+    int rc = 0;
+    bool lacks = g->gpu_lacks[0] != 0;
+    if (!g->gpu && !lacks)
+        return 0;
+    u->kind = !g->gpu ? IV_GPU_PLAN_UNKNOWN : lacks ? IV_GPU_PLAN_ESTIMATE : IV_GPU_PLAN_DEVICE;
+    u->device = lacks ? g->gpu_name : g->device;
+    u->reason = lacks ? g->gpu_lacks : NULL;
+    if (!g->gpu)
+        return 0;
+    TRY(engine_device_plan(g, t, &p, e));
+    gpu_get_info(g->gpu, &info);
+    u->weight_bytes = gpu_memory_weights(p.weights);
+    u->plain_bytes = p.weights[GPU_MEM_PLAIN];
+    u->q8_0_bytes = p.weights[GPU_MEM_Q8_0];
+    u->q6_k_bytes = p.weights[GPU_MEM_Q6_K];
+    u->q4_k_bytes = p.weights[GPU_MEM_Q4_K];
+    u->q4_0_bytes = p.weights[GPU_MEM_Q4_0];
+    u->lora_bytes = p.weights[GPU_MEM_LORA];
+    u->vector_bytes = p.weights[GPU_MEM_VECTORS];
+    u->table_bytes = p.weights[GPU_MEM_TABLES];
+    u->kv_bytes = p.kv;
+    u->work_bytes = p.scratch;
+    u->stream_bytes = p.streams;
+    u->load_bytes = p.load;
+    u->pinned_bytes = p.pinned;
+    u->peak_bytes = p.peak;
+    u->free_bytes = lacks ? 0 : engine_device_room(g);
+    u->memory_bytes = info.memory_bytes;
+    out->peak_bytes = host_peak + p.pinned;
+fail:
+    return rc;
 }
 
 static int check_request(const iv_engine *g, const struct iv_ask_options *ask, struct err *e)
@@ -203,6 +244,13 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
     out->work_bytes = max_size(vision_bytes, text_bytes);
     out->peak_bytes = out->weight_bytes + process_bytes(g) +
                       peak_of(&m, mo != NULL, vision_bytes, text_bytes + out->kv_bytes + growth);
+    struct device_turn turn = {.n_clip = m.clips.n_clip,
+                               .n_frame = m.n_frame,
+                               .n_prompt = n_prompt,
+                               .n_pos = n_pos,
+                               .n_beam = n_beam};
+    TRY(plan_gpu(g, &turn, out->weight_bytes + process_bytes(g) + peak_of(&m, mo != NULL, 0, 0),
+                 out, &e));
     out->n_clip = m.n_clip;
     out->visual_tokens = m.n_visual;
     out->prompt_tokens = n_prompt;

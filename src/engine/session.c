@@ -54,8 +54,7 @@ int iv_session_open(const iv_engine *g, iv_media *media, const struct iv_session
     s->time_text = o->time_text;
     s->keep_cache = o->keep_cache && cache_on(g->cache);
     s->last = iv_ask_options_default();
-    if (g->tokenizer_only)
-        TRY(err_set(&e, ERR_USAGE, "the engine was opened without weights"));
+    TRY(engine_check_computes(g, &e));
     TRY(check_media(s, media, &e));
     TRY(copy_text(&s->instruction, o->instruction, &e));
     TRY(copy_text(&s->msg, o->msg, &e));

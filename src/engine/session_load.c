@@ -329,8 +329,7 @@ static int load(struct load *x, const char *path, const struct iv_session_option
                 const struct hooks *hooks, struct err *e)
 {
     int rc;
-    if (x->engine->tokenizer_only)
-        return err_set(e, ERR_USAGE, "the engine was opened without weights");
+    TRY(engine_check_computes(x->engine, e));
     TRY(checked_open(&x->file, path, &saved_kind, hooks, e));
     TRY(read_head(x, e));
     if (x->has_media)

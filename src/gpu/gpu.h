@@ -54,16 +54,48 @@ int gpu_probe(int index, struct err *e);
 int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e);
 void gpu_close(struct gpu *g); // NULL is allowed; no ops of it may be open
 void gpu_get_info(const struct gpu *g, struct gpu_info *out);
-// Bytes of weights that lie on the device now, and bytes free.
-size_t gpu_weight_bytes(const struct gpu *g);
+
+// What device memory is taken for. What the driver takes for itself (its context, recorded steps, rounding) is in none.
+enum gpu_memory_kind {
+    GPU_MEM_PLAIN, // layers in bf16 or f32, LoRA merged where the layer's weights are bf16
+    GPU_MEM_Q8_0,  // layers in blocks
+    GPU_MEM_Q6_K,
+    GPU_MEM_Q4_K,
+    GPU_MEM_Q4_0,
+    GPU_MEM_LORA,                      // beside layers in f32
+    GPU_MEM_VECTORS,                   // biases, norms, position tables: f32
+    GPU_MEM_TABLES,                    // rows to look up
+    GPU_MEM_WEIGHTS,                   // so many kinds are weights
+    GPU_MEM_LOADING = GPU_MEM_WEIGHTS, // while a layer is merged or quantised
+    GPU_MEM_STREAMS,                   // of every stream: cuBLASLt's workspace and small buffers
+    GPU_MEM_SCRATCH,                   // arenas
+    GPU_MEM_HELD,                      // keys and values
+    GPU_MEM_N
+};
+struct gpu_memory {
+    size_t used[GPU_MEM_N], peak[GPU_MEM_N]; // bytes now, and most at one time
+    size_t used_all, peak_all;
+};
+// Of a gpu of gpu_open_plan: what another one would have taken for the same calls.
+void gpu_get_memory(struct gpu *g, struct gpu_memory *out);
+// Bytes of weights.
+size_t gpu_memory_weights(const size_t bytes[GPU_MEM_N]);
+// Bytes free on the device.
 size_t gpu_free_bytes(const struct gpu *g);
+// GPU_MEM_STREAMS of one stream, which it keeps; pinned memory of the host for n streams and weights on their way.
+size_t gpu_stream_bytes(void);
+size_t gpu_pinned_bytes(size_t n_stream);
+
+// A gpu without a device, which counts: only gpu_get_memory, ops_open_gpu_plan and gpu_close may meet it. Works where
+// there is no driver. ERR_FAIL when the build knows no GPUs.
+int gpu_open_plan(const struct gpu_options *opt, struct gpu **out, struct err *e);
 
 // A stream of work on g, with an empty arena of device memory. Activations between products are bf16 in
 // COMPUTE_BF16 (one rounding; the residual stream, norms, softmax and sums stay f32). Weights are brought
 // to the device when an op first meets them. opt->compute is g's.
 int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out, struct err *e);
 // Counts what ops_open_gpu's stream would take; with `place` the weights that the calls name are brought
-// to the device, so that later ones find them there.
+// to the device (counted by a gpu that plans), so that later ones find them there.
 int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, struct ops **out,
                       struct err *e);
 

@@ -32,10 +32,26 @@ void gpu_get_info(const struct gpu *g, struct gpu_info *out)
     memset(out, 0, sizeof *out);
 }
 
-size_t gpu_weight_bytes(const struct gpu *g)
+void gpu_get_memory(struct gpu *g, struct gpu_memory *out)
 {
     (void)g;
+    memset(out, 0, sizeof *out);
+}
+
+size_t gpu_stream_bytes(void)
+{
     return 0;
+}
+
+size_t gpu_pinned_bytes(size_t n_stream)
+{
+    (void)n_stream;
+    return 0;
+}
+
+int gpu_open_plan(const struct gpu_options *opt, struct gpu **out, struct err *e)
+{
+    return gpu_open(opt, out, e);
 }
 
 size_t gpu_free_bytes(const struct gpu *g)

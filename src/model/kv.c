@@ -86,10 +86,15 @@ fail:
     return rc;
 }
 
+size_t kv_capacity(size_t n_pos)
+{
+    return round_up(n_pos, 64);
+}
+
 int kv_reserve(struct kv *kv, size_t n_pos, struct err *e)
 {
     int rc = 0;
-    size_t cap = round_up(n_pos, 64);
+    size_t cap = kv_capacity(n_pos);
     if (n_pos <= kv->cap)
         return 0;
     for (size_t l = 0; l < kv->n_layer; l++) {
@@ -105,7 +110,7 @@ fail:
 
 void kv_shrink(struct kv *kv)
 {
-    size_t cap = round_up(kv->n, 64);
+    size_t cap = kv_capacity(kv->n);
     if (cap >= kv->cap)
         return;
     kv->cap = cap; // even if the memory for a smaller matrix lacks
@@ -186,12 +191,12 @@ struct kv_layer kv_shape(const struct llm_config *c, struct kv_types t, size_t n
 
 size_t kv_bytes(const struct llm_config *c, struct kv_types t, size_t n_pos)
 {
-    size_t values = round_up(n_pos, 64) * c->n_kv * c->d_head;
+    size_t values = kv_capacity(n_pos) * c->n_kv * c->d_head;
     return c->n_layer * (dtype_span(t.k, values) + dtype_span(t.v, values));
 }
 
 size_t kv_growth_bytes(const struct llm_config *c, struct kv_types t, size_t n_pos)
 {
-    size_t values = round_up(n_pos, 64) * c->n_kv * c->d_head;
+    size_t values = kv_capacity(n_pos) * c->n_kv * c->d_head;
     return max_size(dtype_span(t.k, values), dtype_span(t.v, values));
 }

@@ -35,6 +35,8 @@ struct kv {
 int kv_init(struct kv *kv, struct ops *o, const struct llm_config *c, struct kv_types types,
             struct err *e);
 void kv_free(struct kv *kv);
+// Positions that are held for n_pos.
+size_t kv_capacity(size_t n_pos);
 // Room for n_pos positions (a multiple of 64 is held); keeps what is there. While it grows, one matrix of one layer is
 // there twice. On failure what can be read and written is as before.
 int kv_reserve(struct kv *kv, size_t n_pos, struct err *e);

@@ -9,7 +9,8 @@
 //   x = [LN(ffn_query(a[queries])) ; LN(ffn_text(a[text]))]
 //
 // Easy to get wrong: queries get no position; text positions start at 0; no mask and no token types;
-// every LayerNorm has eps 1e-12.
+// every LayerNorm has eps 1e-12. Clips never see each other: side by side (where the backend gains by many rows) each is
+// a sequence of its own.
 #include "model/qformer.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/size.h"
 #include "model/dims.h"
 
 #define QF(f)       offsetof(struct qformer, f)
@@ -115,9 +117,9 @@ static void norm(struct ops *o, const struct qformer *q, struct mat x, const str
     op_layer_norm(o, x, x, &n->w, &n->b, q->c.eps);
 }
 
-// x = LN(dense(attention(x, source)) + x)
+// x = LN(dense(attention(x, source)) + x), both of n_clip clips, each by itself
 static void attend(struct ops *o, const struct qformer *q, const struct qformer_attention *a,
-                   struct mat x, struct mat source)
+                   struct mat x, struct mat source, size_t n_clip)
 {
     size_t mark = ops_mark(o), d = q->c.d_model, d_head = d / q->c.n_head;
     struct mat query = ops_act(o, x.rows, d), ctx = ops_act(o, x.rows, d);
@@ -130,6 +132,7 @@ static void attend(struct ops *o, const struct qformer *q, const struct qformer_
                  &(struct attention){.q = query,
                                      .k = key,
                                      .v = value,
+                                     .n_seq = n_clip,
                                      .n_head = q->c.n_head,
                                      .n_kv = q->c.n_head,
                                      .d_head = d_head,
@@ -151,10 +154,12 @@ static void feed_forward(struct ops *o, const struct qformer *q, const struct qf
     ops_pop(o, mark);
 }
 
+// Every clip begins alike.
 static void embed(struct ops *o, const struct qformer *q, const struct qformer_input *in,
-                  struct mat x)
+                  struct mat all)
 {
-    size_t base = q->c.n_query_base, extra = q->c.n_query_extra;
+    size_t base = q->c.n_query_base, extra = q->c.n_query_extra, n = q->c.n_query + in->n_text;
+    struct mat x = mat_rows(all, 0, n);
     op_embed(o, mat_rows(x, 0, base), &q->query_tokens, NULL);
     op_embed(o, mat_rows(x, base, extra), &q->extra_query_tokens, NULL);
     if (in->n_text > 0) {
@@ -167,37 +172,89 @@ static void embed(struct ops *o, const struct qformer *q, const struct qformer_i
         ops_pop(o, mark);
     }
     norm(o, q, x, &q->norm);
+    for (size_t i = n; i < all.rows; i += n)
+        op_copy(o, mat_rows(all, i, n), x);
 }
 
+// Rows [from, from + n) of each clip of x, which has `clip` rows of each: themselves where they lie together, else a
+// copy that part_return takes back.
+struct part {
+    struct mat rows, place, copy;
+};
+
+static struct part part_take(struct ops *o, struct mat x, size_t clip, size_t from, size_t n)
+{
+    size_t n_clip = x.rows / clip;
+    struct part p = {0};
+    if (n_clip == 1 || n == clip) {
+        p.rows = mat_rows(x, from, n_clip * n);
+        return p;
+    }
+    p.rows = ops_mat(o, n_clip * n, x.cols);
+    p.place = mat_groups(x, clip, from, n);
+    p.copy = mat_groups(p.rows, n, 0, n);
+    op_copy(o, p.copy, p.place);
+    return p;
+}
+
+static void part_return(struct ops *o, const struct part *p)
+{
+    op_copy(o, p->place, p->copy);
+}
+
+// x and vision: of n_clip clips.
 static void layer_forward(struct ops *o, const struct qformer *q, size_t l, struct mat x,
-                          struct mat vision)
+                          struct mat vision, size_t n_clip)
 {
     const struct qformer_layer *w = &q->layer[l];
-    size_t n_query = q->c.n_query, n_text = x.rows - n_query;
-    struct mat queries = mat_rows(x, 0, n_query);
-    attend(o, q, &w->self, x, x);
+    size_t n_query = q->c.n_query, clip = x.rows / n_clip, mark = ops_mark(o);
+    attend(o, q, &w->self, x, x, n_clip);
+    struct part queries = part_take(o, x, clip, 0, n_query);
     if (l % q->c.cross_every == 0)
-        attend(o, q, &w->cross, queries, vision);
-    feed_forward(o, q, &w->query, queries);
-    if (n_text > 0 && l + 1 < q->c.n_layer) // nothing reads the last layer's text rows
-        feed_forward(o, q, &w->text, mat_rows(x, n_query, n_text));
+        attend(o, q, &w->cross, queries.rows, vision, n_clip);
+    feed_forward(o, q, &w->query, queries.rows);
+    part_return(o, &queries);
+    ops_pop(o, mark);
+    if (clip == n_query || l + 1 == q->c.n_layer) // nothing reads the last layer's text rows
+        return;
+    struct part text = part_take(o, x, clip, n_query, clip - n_query);
+    feed_forward(o, q, &w->text, text.rows);
+    part_return(o, &text);
+    ops_pop(o, mark);
+}
+
+// Clips computed side by side: as many as gain by it, but rows that are few of one clip stay few (ops.h: Determinism).
+static size_t clips_together(const struct ops *o, const struct qformer *q, size_t n_tok,
+                             size_t n_text)
+{
+    size_t few = ops_few_rows(o), most = ops_many_rows(o) / n_tok;
+    const size_t rows[] = {n_tok, n_text, q->c.n_query, q->c.n_query + n_text};
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (rows[i] > 0 && rows[i] <= few)
+            most = min_size(most, few / rows[i]);
+    return max_size(most, 1);
 }
 
 void qformer_forward(struct ops *o, const struct qformer *q, const struct qformer_input *in,
                      struct mat queries)
 {
     size_t n_query = q->c.n_query, n_tok = in->vision.rows / in->n_clip;
-    for (size_t i = 0; i < in->n_clip; i++) {
-        size_t mark = ops_mark(o);
-        struct mat x = ops_mat(o, n_query + in->n_text, q->c.d_model);
+    size_t clip = n_query + in->n_text, together = clips_together(o, q, n_tok, in->n_text);
+    for (size_t i = 0; i < in->n_clip; i += together) {
+        size_t mark = ops_mark(o), n = min_size(together, in->n_clip - i);
+        struct mat x = ops_mat(o, n * clip, q->c.d_model);
+        struct mat out = mat_rows(queries, i * n_query, n * n_query);
         embed(o, q, in, x);
         for (size_t l = 0; l < q->c.n_layer; l++)
-            layer_forward(o, q, l, x, mat_rows(in->vision, i * n_tok, n_tok));
-        op_copy(o, mat_rows(queries, i * n_query, n_query), mat_rows(x, 0, n_query));
+            layer_forward(o, q, l, x, mat_rows(in->vision, i * n_tok, n * n_tok), n);
+        if (n == 1 || clip == n_query)
+            op_copy(o, out, mat_rows(x, 0, n * n_query));
+        else
+            op_copy(o, mat_groups(out, n_query, 0, n_query), mat_groups(x, clip, 0, n_query));
         ops_pop(o, mark);
         if (ops_status(o, NULL) != 0)
             return;
-        hooks_progress(in->hooks, "qformer", i + 1, in->n_clip);
+        hooks_progress(in->hooks, "qformer", i + n, in->n_clip);
     }
     op_tap(o, "qformer", queries, (const size_t[]){in->n_clip, n_query, q->c.d_model}, 3);
 }

@@ -41,6 +41,14 @@ struct mat mat_cols(struct mat m, size_t from, size_t n)
     return mat_at(m, from, m.rows, n);
 }
 
+struct mat mat_groups(struct mat m, size_t group, size_t from, size_t n)
+{
+    assert(m.stride == m.cols && m.rows % group == 0 && from <= group && n <= group - from);
+    struct mat g = mat_at(m, from * m.stride, m.rows / group, n * m.cols);
+    g.stride = group * m.cols;
+    return g;
+}
+
 static bool same_shape(struct mat a, struct mat b)
 {
     return a.rows == b.rows && a.cols == b.cols;

@@ -53,6 +53,8 @@ struct mat {
 // Rows [from, from+n) / columns [from, from+n) of m, sharing its memory.
 struct mat mat_rows(struct mat m, size_t from, size_t n);
 struct mat mat_cols(struct mat m, size_t from, size_t n);
+// m, whose rows have no gaps, as groups of `group` rows: row i is rows [from, from+n) of group i, side by side.
+struct mat mat_groups(struct mat m, size_t group, size_t from, size_t n);
 
 // Every stage's output by name ("vit_block_3", "qformer", ...), f32 [n_dim dims], valid during the call.
 struct tap {

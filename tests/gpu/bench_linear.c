@@ -80,7 +80,7 @@ static void *random_weights(size_t n)
         if (!table)
             exit(1);
         for (int i = 0; i < N_TABLE; i++) {
-            uint32_t bits = (uint32_t)((random_unit() + 1.0) * 65536.0);
+            uint32_t bits = (uint32_t)((random_signed() + 1.0) * 65536.0);
             table[i] = (uint16_t)((bits & 0x80ff) | 0x3b80);
         }
     }

@@ -45,7 +45,7 @@ static void *random_matrix(size_t n)
     char *p = NULL;
     for (size_t i = 0; table[0] == 0 && i < N_TABLE; i++)
         table[N_TABLE - 1 - i] =
-            (uint16_t)(((uint32_t)((random_unit() + 1) * 65536) & 0x80ff) | 0x3b80);
+            (uint16_t)(((uint32_t)((random_signed() + 1) * 65536) & 0x80ff) | 0x3b80);
     cuda_must(cudaMalloc((void **)&p, 2 * n), "cudaMalloc");
     for (size_t i = 0; i < n; i += N_TABLE)
         cuda_must(cudaMemcpy(p + 2 * i, table, 2 * (n - i < N_TABLE ? n - i : N_TABLE),

@@ -86,7 +86,7 @@ struct weight {
 
 static unsigned random_bits(void)
 {
-    return (unsigned)((random_unit() + 1) * 1048576) >> 3;
+    return (unsigned)((random_signed() + 1) * 1048576) >> 3;
 }
 
 static unsigned random_half(void) // 2^-7 .. 2^-4, either sign where `both`

@@ -51,7 +51,7 @@ static struct tensor tensor_new(size_t rows, size_t cols, double mean, double sc
     char *name = malloc(100);
     snprintf(name, 100, fmt, layer);
     for (size_t i = 0; i < n; i++) {
-        float f = (float)(mean + scale * random_unit());
+        float f = (float)(mean + scale * random_signed());
         uint32_t bits;
         memcpy(&bits, &f, sizeof bits);
         v[i] = (uint16_t)(bits >> 16);

@@ -59,7 +59,7 @@ static void fill(struct matrix *m, const struct linear_case *c, double scale)
     }
     for (int r = 0; r < m->view.rows; r++)
         for (int i = 0; i < m->view.cols; i++)
-            matrix_set(m, r, i, floor(random_unit() * 4.5 + 0.5)); // -4 .. 4
+            matrix_set(m, r, i, floor(random_signed() * 4.5 + 0.5)); // -4 .. 4
     matrix_send(m);
 }
 

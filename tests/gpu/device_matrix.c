@@ -73,7 +73,7 @@ double device_ms(void (*call)(void *ctx, int i), void *ctx, int batch, int n)
 
 // ---- numbers
 
-double random_unit(void)
+double random_signed(void)
 {
     static uint64_t state = 0x9e3779b97f4a7c15u;
     state = state * 6364136223846793005u + 1442695040888963407u;
@@ -137,7 +137,7 @@ void matrix_random(struct matrix *m, double scale)
 {
     for (int r = 0; r < m->view.rows; r++)
         for (int c = 0; c < m->view.cols; c++)
-            matrix_set(m, r, c, random_unit() * scale);
+            matrix_set(m, r, c, random_signed() * scale);
     matrix_send(m);
 }
 

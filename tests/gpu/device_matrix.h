@@ -26,7 +26,7 @@ void matrix_set(struct matrix *m, int row, int col, double v); // rounded to the
 // Bytes beside the columns that are no longer 0xff.
 size_t matrix_trespass(const struct matrix *m);
 
-double random_unit(void); // in (-1, 1)
+double random_signed(void); // in (-1, 1)
 double bf16_rounded(double v);
 // |have - want| <= tolerance, plus half a step of bf16 where the result is one. NaN is never near.
 bool value_near(double have, double want, double tolerance, bool is_bf16);

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """A program built with CUDA on a machine that has no GPU: it starts, --device auto runs on the CPU and says why, and
---device cuda:0 is refused. Skipped where there is a GPU."""
+--device cuda:0 is refused, but for plans. Skipped where there is a GPU."""
+import json
 import os
 import sys
 
@@ -27,6 +28,12 @@ def main():
     asked = run(*args, "--device", "cuda:0")
     tap.ok(asked.code == 2 and "cuda:0" in asked.err and "no CUDA device" in asked.err and not asked.out,
            "--device cuda:0 is refused with the reason", asked)
+    plan = run("info", "-m", folder, "--plan", "--json", "-q", "--device", "cuda:0")
+    gpu = json.loads(plan.out)["plan"].get("gpu", {}) if plan.code == 0 else {}
+    tap.ok(gpu.get("kind") == "estimate" and "no CUDA device" in gpu["reason"] and gpu["peak_bytes"] > gpu["weight_bytes"] > 0 and
+           "free_bytes" not in gpu, "info --plan estimates what it would take", plan)
+    text = run("info", "-m", folder, "--plan", "--device", "cuda:0")
+    tap.ok(text.code == 0 and "not here, so estimated: cuda:0: no CUDA device" in text.out, "and says so", text)
     tap.done()
 
 

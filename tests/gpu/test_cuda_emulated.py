@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """`ivchat chat --device cuda:0` of a build with emulated kernels (preset cuda-emulated) against `--device cpu` of the
-same program: the same token ids in text, and media and quantised weights go through. Small, because the emulation is
+same program: the same token ids in text, and media and quantised weights go through; a device with too little memory. Small, because the emulation is
 slow; the kernels themselves are held to their tolerances by the check programs beside this file."""
 import json
 import os
+import re
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -46,6 +47,43 @@ def distance(a, b):
     return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b)) ** 0.5 if a and b else float("nan")
 
 
+def with_memory(folder, n_bytes, *args):
+    return run("chat", "-m", folder, "-n", "2", "-p", "What?", "-v", *args, env={"EMULATE_MEMORY": str(n_bytes)})
+
+
+def check_memory(tap, folder):
+    """A device that is too small, to the byte."""
+    none = with_memory(folder, 1000000, "--device", "cuda:0")
+    found = re.search(r"plain weights in bf16 and a question about a clip need (\d+) bytes, 1000000 are free; "
+                      r"no type of gpu weights fits, the smallest needs (\d+)", none.err)
+    tap.ok(none.code == 5 and not none.out and found, "too little memory for any type: refused with both numbers", none)
+    if not found:
+        return
+    need, least = int(found[1]), int(found[2])
+    short = with_memory(folder, need - 1, "--device", "cuda:0")
+    fits = re.search(r"%d are free; gpu weights q8_0 need (\d+) and would fit" % (need - 1), short.err)
+    tap.ok(short.code == 5 and "need %d bytes" % need in short.err and fits and least <= int(fits[1]) < need,
+           "one byte too little for plain weights: refused, and q8_0 would fit", short)
+    done = with_memory(folder, need, "--device", "cuda:0")
+    tap.ok(done.code == 0 and "on cuda:0" in done.err, "as much as is needed suffices", done)
+    if fits:
+        done = with_memory(folder, int(fits[1]), "--device", "cuda:0", "--gpu-weights", "q8_0")
+        tap.ok(done.code == 0 and "on cuda:0" in done.err, "and what was said of q8_0", done)
+    f32 = with_memory(folder, need, "--device", "cuda:0", "--dtype", "f32")
+    tap.ok(f32.code == 5 and "plain weights in f32" in f32.err and
+           "dtype bf16 with gpu weights plain need %d and would fit" % need in f32.err, "f32 there: bf16 would fit", f32)
+    auto = with_memory(folder, need - 1)
+    tap.ok(auto.code == 0 and "on cpu" in auto.err and "too little memory" in auto.err and auto.out,
+           "--device auto takes the processor and says why", auto)
+    plan = run("info", "-m", folder, "--plan", "--json", "-q", "--device", "cuda:0", env={"EMULATE_MEMORY": "1000000"})
+    gpu = json.loads(plan.out)["plan"].get("gpu", {}) if plan.code == 0 else {}
+    tap.ok(gpu.get("kind") == "device" and gpu["free_bytes"] == gpu["memory_bytes"] == 1000000 < gpu["peak_bytes"] and
+           sum(gpu["weights"].values()) == gpu["weight_bytes"] and gpu["weights"]["plain"] > gpu["weights"]["tables"] > 0,
+           "info --plan of it: what is needed and what is there", plan)
+    text = run("info", "-m", folder, "--plan", "--device", "cuda:0", env={"EMULATE_MEMORY": "1000000"})
+    tap.ok(text.code == 0 and "1.0 MiB free of 1.0 MiB, TOO LITTLE" in text.out, "as text", text)
+
+
 def main():
     tap = Tap()
     folder = model("tiny-internlm")
@@ -75,6 +113,7 @@ def main():
            "on cpu" in there.err, "--device auto with other cache types: on the processor, and -v says why", there)
     there = ask(folder, "cuda:0", *args)
     tap.ok(there.code == 2 and 'device "cuda:0": cache types f16 and bf16' in there.err, "cuda:0 with them is refused", there)
+    check_memory(tap, folder)
     tap.done()
 
 

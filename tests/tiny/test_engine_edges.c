@@ -116,6 +116,40 @@ static void plans_have_an_end(void **state)
     iv_engine_close(g);
 }
 
+// An engine for plans gives them, also of a GPU that is not there, and nothing that computes.
+static void plans_only(void **state)
+{
+    (void)state;
+    needs_model();
+    struct iv_engine_options o = iv_engine_options_default();
+    struct iv_session_options so = iv_session_options_default();
+    struct iv_ask_options ask = iv_ask_options_default();
+    float *px = calloc((size_t)3 * 224 * 224, sizeof *px);
+    struct iv_plan plan;
+    struct iv_error e;
+    iv_media *m;
+    iv_session *s;
+    iv_engine *g;
+    o.model = MODEL;
+    o.plan_only = true;
+    o.device = "cuda:99";
+    assert_int_equal(iv_engine_open(&o, &g, &e), IV_OK);
+    assert_int_equal(iv_plan(g, NULL, 0, 0, 10, &ask, &plan, &e), IV_OK);
+    assert_true(plan.gpu.kind == IV_GPU_PLAN_ESTIMATE || plan.gpu.kind == IV_GPU_PLAN_UNKNOWN);
+    assert_true((plan.gpu.kind == IV_GPU_PLAN_ESTIMATE) == (plan.gpu.peak_bytes > 0));
+    assert_string_equal(plan.gpu.device, "cuda:99");
+    assert_non_null(strstr(plan.gpu.reason, "cuda:99: "));
+    assert_int_equal(iv_session_open(g, NULL, &so, &s, &e), IV_ERR_USAGE);
+    assert_non_null(strstr(e.message, "plans only"));
+    assert_int_equal(iv_media_from_pixels(g, px, 1, 1, true, &m, &e), IV_OK);
+    assert_int_equal(iv_media_encode(m, NULL, &e), IV_ERR_USAGE);
+    iv_media_close(m);
+    iv_engine_close(g);
+    o.plan_only = false;
+    assert_int_equal(iv_engine_open(&o, &g, &e), IV_ERR_USAGE);
+    free(px);
+}
+
 // Without weights pixels are all there is.
 static void no_weights_no_stage(void **state)
 {
@@ -265,6 +299,7 @@ int main(void)
         cmocka_unit_test(plans_for_many_threads),
         cmocka_unit_test(short_prompts_are_not_reused),
         cmocka_unit_test(plans_have_an_end),
+        cmocka_unit_test(plans_only),
         cmocka_unit_test(no_weights_no_stage),
         cmocka_unit_test(waiting_can_be_stopped),
         cmocka_unit_test(questions_go_on_while_a_matrix_is_saved),

@@ -67,9 +67,9 @@ static int open_copies(struct gpu *g, struct err *e)
     return s == cudaSuccess ? 0 : cuda_error(e, ERR_LIMIT, g, "streams and pinned memory", s);
 }
 
-int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
+// What needs no device.
+static int new_gpu(const struct gpu_options *opt, struct gpu **out, struct err *e)
 {
-    int rc;
     *out = NULL;
     struct gpu *g = mem_calloc(1, sizeof *g);
     if (!g)
@@ -81,10 +81,30 @@ int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
     g->weights = opt->weights;
     g->n_layer = opt->n_layer;
     if (pthread_mutex_init(&g->lock, NULL) != 0 || pthread_mutex_init(&g->algo_lock, NULL) != 0 ||
-        pthread_mutex_init(&g->idle_lock, NULL) != 0) {
+        pthread_mutex_init(&g->idle_lock, NULL) != 0 ||
+        pthread_mutex_init(&g->memory_lock, NULL) != 0) {
         mem_free(g);
         return err_set(e, ERR_LIMIT, "cuda: out of memory for a lock");
     }
+    *out = g;
+    return 0;
+}
+
+int gpu_open_plan(const struct gpu_options *opt, struct gpu **out, struct err *e)
+{
+    int rc = new_gpu(opt, out, e);
+    if (rc == 0)
+        (*out)->plans = true;
+    return rc;
+}
+
+int gpu_open(const struct gpu_options *opt, struct gpu **out, struct err *e)
+{
+    struct gpu *g;
+    int rc = new_gpu(opt, &g, e);
+    *out = NULL;
+    if (rc != 0)
+        return rc;
     TRY(open_device(g, e));
     TRY(lt_open(&g->lt, e));
     if (g->lt.create(&g->handle) != CUBLAS_STATUS_SUCCESS)
@@ -116,6 +136,7 @@ void gpu_close(struct gpu *g)
     if (g->handle)
         g->lt.destroy(g->handle);
     lt_close(&g->lt);
+    pthread_mutex_destroy(&g->memory_lock);
     pthread_mutex_destroy(&g->idle_lock);
     pthread_mutex_destroy(&g->algo_lock);
     pthread_mutex_destroy(&g->lock);
@@ -127,15 +148,16 @@ void gpu_get_info(const struct gpu *g, struct gpu_info *out)
     *out = g->info;
 }
 
-size_t gpu_weight_bytes(const struct gpu *g)
+size_t gpu_pinned_bytes(size_t n_stream)
 {
-    return g->weight_bytes;
+    return 2 * (size_t)STAGE_BYTES + n_stream * RING_BYTES;
 }
 
 size_t gpu_free_bytes(const struct gpu *g)
 {
     size_t left = 0, all = 0;
-    if (cudaSetDevice(g->index) != cudaSuccess || cudaMemGetInfo(&left, &all) != cudaSuccess)
+    if (g->plans || cudaSetDevice(g->index) != cudaSuccess ||
+        cudaMemGetInfo(&left, &all) != cudaSuccess)
         return 0;
     return left;
 }

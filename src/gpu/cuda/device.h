@@ -18,6 +18,8 @@ enum {
     RING_BYTES = 16 << 20, // pinned memory that a stream's copies pass through
     POS_CAP = 4096,        // rows of one call that have positions
     IDLE_STREAMS = 8,      // kept for the next that is opened
+    N_THETA = 4,           // rotary bases that a stream keeps
+    MAX_HALF = CUDA_HEAD_MAX / 2,
 };
 
 struct stream_parts {
@@ -28,6 +30,7 @@ struct stream_parts {
     int32_t *step_ids;   // device [OPS_STEP_ROWS]
     uint32_t *step_pos;  // device [OPS_STEP_ROWS]
     uint32_t *step_turn; // device [CUDA_STEP_TURNS], 0 between launches
+    float *freq;         // device [N_THETA, MAX_HALF]: inverse frequencies of rotary bases
 };
 
 enum { PLACED_K_STEP = 32 }; // columns of a placed layer are a multiple
@@ -58,7 +61,6 @@ struct gpu {
     char *stage;          // pinned, 2 * STAGE_BYTES
     cudaEvent_t stage_done[2];
     struct placed_table *placed;
-    size_t weight_bytes;
 
     pthread_mutex_t algo_lock; // taken inside lock
     struct algo_table *algos;
@@ -67,10 +69,24 @@ struct gpu {
     struct stream_parts idle[IDLE_STREAMS];
     size_t n_idle;
     struct product_rule rule; // under algo_lock
+
+    bool plans;                  // of gpu_open_plan: there is no device
+    pthread_mutex_t memory_lock; // taken inside the others
+    struct gpu_memory memory;
 };
 
 // Names the call and CUDA's reason. Returns code.
 int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, cudaError_t status);
+
+// device_memory.c: `bytes` of device memory for `kind`; NULL on failure, and where g plans. What is given back is counted
+// with the bytes it was taken with; 0 = it never was.
+cudaError_t device_take(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, void **out);
+void device_give(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, void *p);
+// In order with a stream's work; not where g plans.
+cudaError_t device_take_async(struct gpu *g, enum gpu_memory_kind kind, size_t bytes,
+                              cudaStream_t stream, void **out);
+void device_give_async(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, cudaStream_t stream,
+                       void *p);
 
 // stream.c
 void streams_free(struct gpu *g);
@@ -114,8 +130,9 @@ int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
 // W + lora_scale B A of l as bf16 rows [n_out, stride] at dst.
 int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride, struct err *e);
 // What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
-// (F32 or BF16), dst_stride bytes apart.
-int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e);
+// (F32 or BF16), dst_stride bytes apart. Where g plans nothing is copied.
+int place_alloc(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, const char *name,
+                void **out, struct err *e);
 int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
                size_t dst_stride, enum dtype to, struct err *e);
 int place_finish(struct gpu *g, struct err *e);

@@ -51,8 +51,8 @@ static enum cuda_quant choose(const struct gpu *g, const struct tensor *w)
     return t;
 }
 
-// A^T of lora_a [r, k] as f32 on the device: [k, r].
-static int place_transposed(struct gpu *g, const struct tensor *a, void **out, struct err *e)
+// A^T of lora_a [r, k] as f32 to out, on the device: [k, r].
+static int place_transposed(struct gpu *g, const struct tensor *a, void *out, struct err *e)
 {
     int rc;
     size_t r = a->dim[0], k = a->dim[1];
@@ -64,8 +64,7 @@ static int place_transposed(struct gpu *g, const struct tensor *a, void **out, s
         for (size_t j = 0; j < k; j++)
             turned[j * r + i] = rows[i * k + j];
     struct tensor t = {.data = turned, .dtype = DT_F32, .rank = 2, .dim = {k, r}, .name = a->name};
-    TRY(place_alloc(g, r * k * sizeof(float), a->name, out, e));
-    TRY(place_rows(g, &t, k, r, *out, r * sizeof(float), DT_F32, e));
+    TRY(place_rows(g, &t, k, r, out, r * sizeof(float), DT_F32, e));
     TRY(place_finish(g, e));
 fail:
     mem_free(rows);
@@ -74,10 +73,12 @@ fail:
 }
 
 // Rows of a layer, some at a time: f32, plus LoRA, blocks, planes.
+enum { SLAB_PARTS = 6 };
 struct slab {
     void *w, *b, *a, *blocks, *workspace; // f32 [rows, k], f32 [rows, r], f32 [k, r]
     void *raw;                            // rows of a bf16 layer as they are
     size_t rows;
+    size_t bytes[SLAB_PARTS]; // of w, raw, blocks, workspace, b, a; 0 = not taken
 };
 
 // Rows [from, from + m) of l, with LoRA merged in, into s->w.
@@ -140,35 +141,38 @@ fail:
     return rc;
 }
 
-// slab for l's rows; without blocks when block_bytes is 0. The caller frees it, and counts it as gone.
+// slab for l's rows; without blocks when block_bytes is 0. The caller frees it.
 static int slab_init(struct gpu *g, const struct linear *l, size_t block, size_t block_bytes,
                      struct slab *s, struct err *e)
 {
     int rc;
     size_t n = l->w.dim[0], k = l->w.dim[1];
     *s = (struct slab){.rows = min_size(n, max_size(SLAB_BYTES / (k * sizeof(float)), 1))};
-    TRY(place_alloc(g, s->rows * k * sizeof(float), l->w.name, &s->w, e));
-    if (l->w.dtype == DT_BF16)
-        TRY(place_alloc(g, s->rows * k * 2, l->w.name, &s->raw, e));
-    if (block_bytes > 0)
-        TRY(place_alloc(g, s->rows * (k / block) * block_bytes, l->w.name, &s->blocks, e));
+    size_t want[SLAB_PARTS] = {s->rows * k * sizeof(float),
+                               l->w.dtype == DT_BF16 ? s->rows * k * 2 : 0,
+                               s->rows * (k / block) * block_bytes};
+    void **const part[SLAB_PARTS] = {&s->w, &s->raw, &s->blocks, &s->workspace, &s->b, &s->a};
     if (tensor_present(&l->lora_a)) {
-        TRY(place_alloc(g, PRODUCT_WORKSPACE, l->w.name, &s->workspace, e));
-        TRY(place_alloc(g, s->rows * l->lora_a.dim[0] * sizeof(float), l->w.name, &s->b, e));
-        TRY(place_transposed(g, &l->lora_a, &s->a, e));
+        want[3] = PRODUCT_WORKSPACE;
+        want[4] = s->rows * l->lora_a.dim[0] * sizeof(float);
+        want[5] = l->lora_a.dim[0] * k * sizeof(float);
     }
+    for (size_t i = 0; i < SLAB_PARTS; i++)
+        if (want[i] > 0) {
+            TRY(place_alloc(g, GPU_MEM_LOADING, want[i], l->w.name, part[i], e));
+            s->bytes[i] = want[i];
+        }
+    if (want[5] > 0 && !g->plans)
+        TRY(place_transposed(g, &l->lora_a, s->a, e));
 fail:
     return rc;
 }
 
-static void slab_free(struct slab *s)
+static void slab_free(struct gpu *g, struct slab *s)
 {
-    (void)cudaFree(s->w);
-    (void)cudaFree(s->raw);
-    (void)cudaFree(s->blocks);
-    (void)cudaFree(s->workspace);
-    (void)cudaFree(s->b);
-    (void)cudaFree(s->a);
+    void *const part[SLAB_PARTS] = {s->w, s->raw, s->blocks, s->workspace, s->b, s->a};
+    for (size_t i = 0; i < SLAB_PARTS; i++)
+        device_give(g, GPU_MEM_LOADING, s->bytes[i], part[i]);
 }
 
 static int quantise_layer(struct gpu *g, const struct linear *l, struct cuda_quant_weight part,
@@ -176,13 +180,12 @@ static int quantise_layer(struct gpu *g, const struct linear *l, struct cuda_qua
 {
     int rc;
     struct slab s;
-    size_t counted = g->weight_bytes;
     TRY(slab_init(g, l, (size_t)cuda_quant_block(part.type),
                   (size_t)cuda_quant_block_bytes(part.type), &s, e));
-    TRY(quantise_rows(g, l, part, first, &s, e));
+    if (!g->plans)
+        TRY(quantise_rows(g, l, part, first, &s, e));
 fail:
-    slab_free(&s);
-    g->weight_bytes = counted; // all of that was for the moment
+    slab_free(g, &s);
     return rc;
 }
 
@@ -190,9 +193,9 @@ int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride,
 {
     int rc;
     struct slab s;
-    size_t n = l->w.dim[0], k = l->w.dim[1], counted = g->weight_bytes;
+    size_t n = l->w.dim[0], k = l->w.dim[1];
     TRY(slab_init(g, l, 1, 0, &s, e));
-    for (size_t from = 0; from < n; from += s.rows) {
+    for (size_t from = 0; from < n && !g->plans; from += s.rows) {
         size_t m = min_size(s.rows, n - from);
         TRY(merged_rows(g, l, from, m, &s, e));
         struct cuda_view f32 = {s.w, false, (int)m, (int)k, (int64_t)k};
@@ -204,14 +207,17 @@ int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride,
         TRY(place_finish(g, e));
     }
 fail:
-    slab_free(&s);
-    g->weight_bytes = counted;
+    slab_free(g, &s);
     return rc;
 }
 
 int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                    struct placed_linear *p, struct err *e)
 {
+    static const enum gpu_memory_kind memory_of[] = {[CUDA_QUANT_Q8_0] = GPU_MEM_Q8_0,
+                                                     [CUDA_QUANT_Q4_0] = GPU_MEM_Q4_0,
+                                                     [CUDA_QUANT_Q4_K] = GPU_MEM_Q4_K,
+                                                     [CUDA_QUANT_Q6_K] = GPU_MEM_Q6_K};
     int rc;
     for (size_t i = 0; i < n_w;) {
         enum cuda_quant t = choose(g, &w[i]->w);
@@ -220,8 +226,8 @@ int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
             rows += w[end++]->w.dim[0];
         struct cuda_quant_weight *part = &p->part[p->n_part];
         *part = (struct cuda_quant_weight){.type = t, .n_out = (int)rows, .k = (int)p->d_in};
-        TRY(place_alloc(g, cuda_quant_bytes(t, part->n_out, part->k), w[i]->w.name, &part->planes,
-                        e));
+        TRY(place_alloc(g, memory_of[t], cuda_quant_bytes(t, part->n_out, part->k), w[i]->w.name,
+                        &part->planes, e));
         p->n_part++;
         for (; i < end; i++) {
             TRY(quantise_layer(g, w[i], *part, first, e));

@@ -92,22 +92,20 @@ fail:
 
 // ---- bytes
 
-int place_alloc(struct gpu *g, size_t bytes, const char *name, void **out, struct err *e)
+int place_alloc(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, const char *name,
+                void **out, struct err *e)
 {
-    size_t left = 0, all = 0;
-    cudaError_t s = cudaMalloc(out, max_size(bytes, 16));
-    if (s == cudaSuccess) {
-        g->weight_bytes += bytes;
+    struct gpu_memory memory;
+    cudaError_t s = device_take(g, kind, bytes, out);
+    if (s == cudaSuccess)
         return 0;
-    }
-    *out = NULL;
     (void)cudaGetLastError();
-    (void)cudaMemGetInfo(&left, &all);
+    gpu_get_memory(g, &memory);
     if (s == cudaErrorMemoryAllocation)
         return err_set(
             e, ERR_LIMIT,
             "cuda:%d: %zu bytes for %s, %zu MiB are free and %zu MiB hold weights already",
-            g->index, bytes, name, left >> 20, g->weight_bytes >> 20);
+            g->index, bytes, name, gpu_free_bytes(g) >> 20, gpu_memory_weights(memory.used) >> 20);
     return cuda_error(e, ERR_FAIL, g, "memory for weights", s);
 }
 
@@ -163,6 +161,8 @@ static int place_scaled(struct gpu *g, const struct tensor *t, const float *scal
     unsigned half = 0;
     if (row_bytes > STAGE_BYTES)
         return err_set(e, ERR_LIMIT, "%s: rows of %zu bytes", t->name, row_bytes);
+    if (g->plans)
+        return 0;
     for (size_t from = 0; from < rows && s == cudaSuccess; from += step, half ^= 1) {
         size_t n = min_size(step, rows - from);
         char *stage = g->stage + half * (size_t)STAGE_BYTES;
@@ -197,7 +197,7 @@ int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, 
 
 int place_finish(struct gpu *g, struct err *e)
 {
-    cudaError_t s = cudaStreamSynchronize(g->copies);
+    cudaError_t s = g->plans ? cudaSuccess : cudaStreamSynchronize(g->copies);
     return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, "copying weights", s);
 }
 
@@ -242,7 +242,7 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     p->scale = folded(g, w, n_w, scale);
     if (p->scale && tensor_present(&w[0]->lora_a))
         TRY(err_set(e, ERR_FAIL, "%s: LoRA and LayerScale on one layer", w[0]->w.name));
-    if (p->scale) {
+    if (p->scale && !g->plans) {
         scales = mem_calloc(p->n_out, sizeof *scales);
         if (!scales)
             TRY(err_set(e, ERR_LIMIT, "%s: out of memory", w[0]->w.name));
@@ -251,19 +251,22 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     if (quantised)
         TRY(quantise_group(g, w, n_w, p, e));
     else
-        TRY(place_alloc(g, p->n_out * stride, w[0]->w.name, &p->w, e));
+        TRY(place_alloc(g, GPU_MEM_PLAIN, p->n_out * stride, w[0]->w.name, &p->w, e));
     if (p->n_lora > 0)
-        TRY(place_alloc(g, p->n_lora * p->d_in * elem, w[0]->w.name, &p->lora_a, e));
+        TRY(place_alloc(g, GPU_MEM_LORA, p->n_lora * p->d_in * elem, w[0]->w.name, &p->lora_a, e));
     if (bias) {
-        TRY(place_alloc(g, p->n_out * sizeof(float), w[0]->w.name, (void **)&p->bias, e));
-        TRY(place_alloc(g, p->n_out * 2, w[0]->w.name, &p->bias_bf16, e));
+        TRY(place_alloc(g, GPU_MEM_VECTORS, p->n_out * sizeof(float), w[0]->w.name,
+                        (void **)&p->bias, e));
+        TRY(place_alloc(g, GPU_MEM_VECTORS, p->n_out * 2, w[0]->w.name, &p->bias_bf16, e));
+    }
+    if (bias && !g->plans) {
         s = cudaMemsetAsync(p->bias, 0, p->n_out * sizeof(float), g->copies);
         if (s == cudaSuccess)
             s = cudaMemsetAsync(p->bias_bf16, 0, p->n_out * 2, g->copies);
         if (s != cudaSuccess)
             TRY(cuda_error(e, ERR_FAIL, g, "clearing a bias", s));
     }
-    if (!quantised && p->k_out > p->d_in) {
+    if (!quantised && !g->plans && p->k_out > p->d_in) {
         s = cudaMemset2DAsync((char *)p->w + p->d_in * elem, stride, 0, (p->k_out - p->d_in) * elem,
                               p->n_out, g->copies);
         if (s != cudaSuccess)
@@ -272,19 +275,19 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
     for (size_t i = 0; i < n_w; i++) {
         const struct linear *l = w[i];
         size_t n = l->w.dim[0];
-        char *to = quantised ? NULL : (char *)p->w + row * stride;
+        char *to = quantised || g->plans ? NULL : (char *)p->w + row * stride;
         if (merged && tensor_present(&l->lora_a))
             TRY(merge_layer(g, l, to, stride, e));
         else if (!quantised)
             TRY(place_scaled(g, &l->w, scales, n, p->d_in, to, stride, t, e));
-        if (tensor_present(&l->b)) {
+        if (tensor_present(&l->b) && !g->plans) {
             size_t rows = scales ? n : 1, cols = n / rows;
             TRY(place_scaled(g, &l->b, scales, rows, cols, (char *)(p->bias + row),
                              cols * sizeof(float), DT_F32, e));
             TRY(place_scaled(g, &l->b, scales, rows, cols, (char *)p->bias_bf16 + row * 2, cols * 2,
                              DT_BF16, e));
         }
-        if (!quantised && !merged && tensor_present(&l->lora_a)) {
+        if (!quantised && !merged && !g->plans && tensor_present(&l->lora_a)) {
             size_t r = l->lora_a.dim[0];
             TRY(place_rows(g, &l->lora_a, r, p->d_in, (char *)p->lora_a + lora * p->d_in * elem,
                            p->d_in * elem, t, e));
@@ -334,7 +337,8 @@ static int place_plain(struct gpu *g, enum placed_kind kind, const struct tensor
     struct placed *p = find(g, kind, t->data, 1);
     if (!p) {
         TRY(add(g, kind, t->data, 1, &p, e));
-        TRY(place_alloc(g, rows * cols * dtype_bytes(to), t->name, &p->data, e));
+        TRY(place_alloc(g, kind == PLACED_TABLE ? GPU_MEM_TABLES : GPU_MEM_VECTORS,
+                        rows * cols * dtype_bytes(to), t->name, &p->data, e));
         TRY(place_rows(g, t, rows, cols, p->data, cols * dtype_bytes(to), to, e));
         TRY(place_finish(g, e));
         p->ready = true;
@@ -366,20 +370,25 @@ int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_
     return rc;
 }
 
+// For good: the account ends with the gpu.
+static void placed_release(const struct placed *p)
+{
+    (void)cudaFree(p->linear.w);
+    for (size_t k = 0; k < p->linear.n_part; k++)
+        (void)cudaFree(p->linear.part[k].planes);
+    (void)cudaFree(p->linear.lora_a);
+    (void)cudaFree(p->linear.bias);
+    (void)cudaFree(p->linear.bias_bf16);
+    (void)cudaFree(p->data);
+}
+
 void placed_free(struct gpu *g)
 {
     struct placed_table *t = g->placed;
     for (size_t i = 0; t && i < t->cap; i++) {
         struct placed *p = t->slot[i];
-        if (!p)
-            continue;
-        (void)cudaFree(p->linear.w);
-        for (size_t k = 0; k < p->linear.n_part; k++)
-            (void)cudaFree(p->linear.part[k].planes);
-        (void)cudaFree(p->linear.lora_a);
-        (void)cudaFree(p->linear.bias);
-        (void)cudaFree(p->linear.bias_bf16);
-        (void)cudaFree(p->data);
+        if (p && !g->plans) // asks the runtime for nothing where there is no device
+            placed_release(p);
         mem_free(p);
     }
     if (t)

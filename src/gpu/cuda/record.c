@@ -89,10 +89,8 @@ void cuda_steps_free(struct stream *s)
     for (size_t i = 0; i < N_GRAPH; i++)
         if (s->graph[i].exec)
             (void)cudaGraphExecDestroy(s->graph[i].exec);
-    for (size_t i = 0; i < s->n_theta; i++) {
-        (void)cudaFree(s->theta[i].device);
+    for (size_t i = 0; i < s->n_theta; i++)
         (void)cudaFreeHost(s->theta[i].host);
-    }
     memset(s->graph, 0, sizeof s->graph);
     s->n_theta = 0;
 }

@@ -98,10 +98,8 @@ static const float *inverse_freq(struct ops *o, double theta, size_t d_head)
     struct inverse_freq *f = &s->theta[at];
     cudaError_t status = cudaSuccess;
     if (at == s->n_theta) {
-        status = cudaMalloc((void **)&f->device, MAX_HALF * sizeof(float));
-        if (status == cudaSuccess)
-            status =
-                cudaHostAlloc((void **)&f->host, MAX_HALF * sizeof(float), cudaHostAllocDefault);
+        f->device = s->parts.freq + at * MAX_HALF;
+        status = cudaHostAlloc((void **)&f->host, MAX_HALF * sizeof(float), cudaHostAllocDefault);
         if (status == cudaSuccess)
             s->n_theta++;
     } else {

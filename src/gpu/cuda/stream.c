@@ -137,16 +137,15 @@ static int reserve(struct ops *o, size_t bytes, struct err *e)
     if (s->is_virtual || (bytes > 0 && bytes <= s->cap))
         return 0;
     (void)cudaSetDevice(s->gpu->index);
-    if (s->arena)
-        (void)cudaFreeAsync(s->arena, s->stream);
+    device_give_async(s->gpu, GPU_MEM_SCRATCH, s->cap, s->stream, s->arena);
     s->arena = NULL;
     s->cap = s->used = 0;
     if (bytes == 0)
         return 0;
-    cudaError_t status = cudaMallocAsync((void **)&s->arena, bytes, s->stream);
+    cudaError_t status =
+        device_take_async(s->gpu, GPU_MEM_SCRATCH, bytes, s->stream, (void **)&s->arena);
     if (status != cudaSuccess) {
         (void)cudaGetLastError();
-        s->arena = NULL;
         return cuda_error(e, ERR_LIMIT, s->gpu, "scratch", status);
     }
     s->cap = bytes;
@@ -223,7 +222,7 @@ static void *hold(struct ops *o, size_t bytes)
     if (s->is_virtual)
         return NULL;
     (void)cudaSetDevice(s->gpu->index);
-    if (cudaMallocAsync(&p, max_size(bytes, 1), s->stream) != cudaSuccess) {
+    if (device_take_async(s->gpu, GPU_MEM_HELD, bytes, s->stream, &p) != cudaSuccess) {
         (void)cudaGetLastError();
         return NULL;
     }
@@ -234,9 +233,8 @@ static void *hold(struct ops *o, size_t bytes)
 static void release(struct ops *o, void *data, size_t bytes)
 {
     struct stream *s = stream_of(o);
-    (void)bytes;
     (void)cudaSetDevice(s->gpu->index);
-    (void)cudaFreeAsync(data, s->stream); // behind the ops under way
+    device_give_async(s->gpu, GPU_MEM_HELD, bytes, s->stream, data); // behind the ops under way
 }
 
 static bool is_virtual(const struct ops *o)
@@ -306,13 +304,40 @@ static void tap(struct ops *o, const char *name, struct mat m, const size_t *dim
 // ---- opening and closing
 
 // What every stream has, whatever it computes: made once and handed on, since pinned memory is slow to get.
-static void parts_free(struct stream_parts *p)
+struct part {
+    void **at;
+    size_t bytes;
+};
+enum { N_PART = 6 };
+
+// Of device memory.
+static void list_parts(struct stream_parts *p, struct part list[N_PART])
 {
-    (void)cudaFree(p->workspace);
-    (void)cudaFree(p->pos);
-    (void)cudaFree(p->step_ids);
-    (void)cudaFree(p->step_pos);
-    (void)cudaFree(p->step_turn);
+    list[0] = (struct part){&p->workspace, PRODUCT_WORKSPACE};
+    list[1] = (struct part){(void **)&p->pos, POS_CAP * sizeof *p->pos};
+    list[2] = (struct part){(void **)&p->step_ids, OPS_STEP_ROWS * sizeof *p->step_ids};
+    list[3] = (struct part){(void **)&p->step_pos, OPS_STEP_ROWS * sizeof *p->step_pos};
+    list[4] = (struct part){(void **)&p->step_turn, CUDA_STEP_TURNS * sizeof *p->step_turn};
+    list[5] = (struct part){(void **)&p->freq, N_THETA * MAX_HALF * sizeof *p->freq};
+}
+
+size_t gpu_stream_bytes(void)
+{
+    struct stream_parts none = {0};
+    struct part list[N_PART];
+    size_t sum = 0;
+    list_parts(&none, list);
+    for (size_t i = 0; i < N_PART; i++)
+        sum += list[i].bytes;
+    return sum;
+}
+
+static void parts_free(struct gpu *g, struct stream_parts *p)
+{
+    struct part list[N_PART];
+    list_parts(p, list);
+    for (size_t i = 0; i < N_PART; i++)
+        device_give(g, GPU_MEM_STREAMS, list[i].bytes, *list[i].at);
     if (p->ring)
         (void)cudaFreeHost(p->ring);
     if (p->stream)
@@ -320,26 +345,20 @@ static void parts_free(struct stream_parts *p)
     memset(p, 0, sizeof *p);
 }
 
-static cudaError_t parts_new(struct stream_parts *p)
+static cudaError_t parts_new(struct gpu *g, struct stream_parts *p)
 {
+    struct part list[N_PART];
     cudaError_t s = cudaStreamCreateWithFlags(&p->stream, cudaStreamNonBlocking);
-    if (s == cudaSuccess)
-        s = cudaMalloc(&p->workspace, PRODUCT_WORKSPACE);
-    if (s == cudaSuccess)
-        s = cudaMalloc((void **)&p->pos, POS_CAP * sizeof *p->pos);
-    if (s == cudaSuccess)
-        s = cudaMalloc((void **)&p->step_ids, OPS_STEP_ROWS * sizeof *p->step_ids);
-    if (s == cudaSuccess)
-        s = cudaMalloc((void **)&p->step_pos, OPS_STEP_ROWS * sizeof *p->step_pos);
-    if (s == cudaSuccess)
-        s = cudaMalloc((void **)&p->step_turn, CUDA_STEP_TURNS * sizeof *p->step_turn);
+    list_parts(p, list);
+    for (size_t i = 0; i < N_PART && s == cudaSuccess; i++)
+        s = device_take(g, GPU_MEM_STREAMS, list[i].bytes, list[i].at);
     if (s == cudaSuccess)
         s = cudaMemsetAsync(p->step_turn, 0, CUDA_STEP_TURNS * sizeof *p->step_turn, p->stream);
     if (s == cudaSuccess)
         s = cudaHostAlloc((void **)&p->ring, RING_BYTES, cudaHostAllocDefault);
     if (s != cudaSuccess) {
         (void)cudaGetLastError();
-        parts_free(p);
+        parts_free(g, p);
     }
     return s;
 }
@@ -362,13 +381,13 @@ static void give_idle(struct gpu *g, struct stream_parts *p)
         g->idle[g->n_idle++] = *p;
     pthread_mutex_unlock(&g->idle_lock);
     if (!room)
-        parts_free(p);
+        parts_free(g, p);
 }
 
 void streams_free(struct gpu *g)
 {
     while (g->n_idle > 0)
-        parts_free(&g->idle[--g->n_idle]);
+        parts_free(g, &g->idle[--g->n_idle]);
 }
 
 static void close_stream(struct ops *o)
@@ -376,8 +395,7 @@ static void close_stream(struct ops *o)
     struct stream *s = stream_of(o);
     if (!s->is_virtual) {
         (void)cudaSetDevice(s->gpu->index);
-        if (s->arena)
-            (void)cudaFreeAsync(s->arena, s->stream);
+        device_give_async(s->gpu, GPU_MEM_SCRATCH, s->cap, s->stream, s->arena);
         (void)cudaStreamSynchronize(s->stream);
         cuda_steps_free(s);
         give_idle(s->gpu, &s->parts);
@@ -443,12 +461,14 @@ static struct stream *new_stream(struct gpu *g, const struct ops_options *opt)
 int ops_open_gpu(struct gpu *g, const struct ops_options *opt, struct ops **out, struct err *e)
 {
     *out = NULL;
+    if (g->plans)
+        return err_set(e, ERR_FAIL, "cuda:%d: it only plans", g->index);
     struct stream *s = new_stream(g, opt);
     if (!s)
         return err_set(e, ERR_LIMIT, "ops: out of memory");
     cudaError_t status = cudaSetDevice(g->index);
     if (status == cudaSuccess && !take_idle(g, &s->parts))
-        status = parts_new(&s->parts);
+        status = parts_new(g, &s->parts);
     if (status != cudaSuccess) {
         mem_free(s);
         return cuda_error(e, ERR_LIMIT, g, "a stream with its buffers", status);
@@ -467,7 +487,7 @@ int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, 
         return err_set(e, ERR_LIMIT, "planner: out of memory");
     s->is_virtual = true;
     s->place = place;
-    if (place)
+    if (place && !g->plans)
         (void)cudaSetDevice(g->index);
     *out = &s->ops;
     return 0;

@@ -8,8 +8,6 @@
 
 enum {
     N_GRAPH = 4, // recorded steps kept
-    N_THETA = 4, // rotary bases kept
-    MAX_HALF = CUDA_HEAD_MAX / 2,
 };
 
 struct step_graph {

@@ -7,7 +7,7 @@
 //
 // Threads may share the device: one piece of work runs at a time, under one lock. With EMULATE_LAZY=1 a stream's work
 // runs only when somebody waits for that stream, so that whoever reads on another stream what was not waited for
-// finds it undone.
+// finds it undone. EMULATE_MEMORY=N: the device has N bytes, and refuses what is beyond them.
 #undef _FORTIFY_SOURCE // its longjmp wants one stack
 
 #include <setjmp.h>
@@ -225,6 +225,8 @@ static void run_block(bool descending)
     }
 }
 
+static cudaError_t new_block(void **p, size_t n, bool counted);
+
 void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread)
 {
     uint64_t n = (uint64_t)block.x * block.y * block.z;
@@ -233,7 +235,7 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
         last_error = shared > MAX_SHARED ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration;
         return;
     }
-    if (shared && emulate_malloc((void **)&dynamic_shared, shared) != cudaSuccess)
+    if (shared && new_block((void **)&dynamic_shared, shared, false) != cudaSuccess)
         emulate_fail("no memory for shared memory");
     gridDim = grid;
     blockDim = block;
@@ -255,23 +257,44 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
 
 // ---- memory
 
-static std::map<void *, std::pair<char *, size_t>> blocks;
+struct memory_block {
+    char *base;
+    size_t mapped, bytes;
+};
+static std::map<void *, memory_block> blocks;
+static size_t in_use; // bytes of blocks
 
-cudaError_t emulate_malloc(void **p, size_t n)
+static size_t device_bytes(void)
+{
+    const char *bytes = getenv("EMULATE_MEMORY");
+    return bytes ? (size_t)strtoull(bytes, NULL, 10) : (size_t)16 << 30;
+}
+
+// counted: of the device's memory, else shared memory.
+static cudaError_t new_block(void **p, size_t n, bool counted)
 {
     guard g(one_at_a_time);
     size_t used = (n + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE * PAGE;
+    size_t bytes = counted ? used : 0;
+    *p = NULL;
+    if (bytes > device_bytes() || in_use > device_bytes() - bytes)
+        return last_error = cudaErrorMemoryAllocation;
     char *base = (char *)mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    *p = NULL;
     if (base == MAP_FAILED)
         return last_error = cudaErrorMemoryAllocation;
     if (mprotect(base + pages, PAGE, PROT_NONE) != 0)
         return last_error = cudaErrorMemoryAllocation;
     memset(base, 0xff, pages);
     *p = base + pages - used;
-    blocks[*p] = {base, pages + PAGE};
+    blocks[*p] = {base, pages + PAGE, bytes};
+    in_use += bytes;
     return cudaSuccess;
+}
+
+cudaError_t emulate_malloc(void **p, size_t n)
+{
+    return new_block(p, n, true);
 }
 
 struct emulate_graph {
@@ -328,7 +351,8 @@ cudaError_t cudaFree(void *p)
     auto at = blocks.find(p);
     if (at == blocks.end())
         return last_error = cudaErrorInvalidValue;
-    munmap(at->second.first, at->second.second);
+    munmap(at->second.base, at->second.mapped);
+    in_use -= at->second.bytes;
     blocks.erase(at);
     return cudaSuccess;
 }
@@ -387,7 +411,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
     strcpy(p->name, "emulated");
     p->major = 8;
     p->multiProcessorCount = 4;
-    p->totalGlobalMem = (size_t)1 << 30;
+    p->totalGlobalMem = device_bytes();
     return cudaSuccess;
 }
 
@@ -477,7 +501,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
 
 cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
 {
-    *left = *all = (size_t)1 << 30;
+    guard g(one_at_a_time);
+    *all = device_bytes();
+    *left = *all - (in_use < *all ? in_use : *all);
     return cudaSuccess;
 }
 
