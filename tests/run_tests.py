@@ -78,11 +78,11 @@ def capture(command, **kwargs):
         return 127, str(error)
 
 
-def build(phase, preset, targets=()):
+def build(phase, preset, targets=(), options=()):
     """True when preset is configured and built; otherwise the phase has a failure with the log's end."""
     start = time.monotonic()
     for what, command in (
-            ("configure", ["cmake", "--preset", preset]),
+            ("configure", ["cmake", "--preset", preset, *options]),
             ("build", ["cmake", "--build", "--preset", preset, "--parallel", str(phase.options.jobs)]
              + (["--target", *targets] if targets else []))):
         status, log = capture(command)
@@ -92,6 +92,12 @@ def build(phase, preset, targets=()):
             return False
     print("  built preset %s in %.0f s" % (preset, time.monotonic() - start), flush=True)
     return True
+
+
+def build_variant(phase, preset, targets):
+    """build() of a preset that differs from release in a few files of the library: all others are compiled once."""
+    return build(phase, "release", ["ivchat_app"]) and build(
+        phase, preset, targets, ["-DIV_OBJECTS=" + os.path.join(ROOT, "build")])
 
 
 def listed(build_dir):
@@ -246,7 +252,7 @@ def onednn(phase):
     """The kernel checks of products, with oneDNN's as one more tier."""
     if platform.machine() != "x86_64" or not os.path.exists("/usr/include/oneapi/dnnl/dnnl.h"):
         phase.note_skip("onednn", "oneDNN is not installed")
-    elif build(phase, "onednn", ["check_product", "check_tiers"]):
+    elif build_variant(phase, "onednn", ["check_product", "check_tiers"]):
         tests = [t for t in listed("build-onednn") if t[0] in ("check_product", "check_tiers")]
         run_programs(phase, "build-onednn", tests)
 
@@ -269,11 +275,11 @@ def cuda(phase):
     preset, folder = ("cuda", "build-cuda") if os.path.exists("/dev/nvidiactl") else ("cuda-check", "build-cuda-check")
     if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
         phase.note_skip("cuda", "nvcc is not installed")
-    elif build(phase, preset, ["ivchat_app", *GPU_TESTS, *GPU_BENCHES]):
+    elif build_variant(phase, preset, ["ivchat_app", *GPU_TESTS, *GPU_BENCHES]):
         run_programs(phase, folder, cuda_tests(folder, "test_cuda_absent"))
     if not shutil.which("c++"):
         phase.note_skip("cuda-emulated", "c++ is not installed")
-    elif build(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS]):
+    elif build_variant(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS]):
         tests = cuda_tests("build-cuda-emulated", "test_cuda_emulated")
         run_programs(phase, "build-cuda-emulated", shortened(tests, SLOW_GPU))
 
