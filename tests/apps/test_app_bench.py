@@ -102,7 +102,7 @@ tap.ok(r.code == 0 and r.out.startswith("peaks ") and r.out.count("\n") == 1, "p
 r = run("bench", "--stage", "peaks", "--cpu", "ref", "-t", "1", "--json", env={"IVCHAT_MODELS_DIR": path("absent")})
 ref = json.loads(r.out)["peaks"] if r.code == 0 else {}
 tap.ok(ref.get("cpu") == "ref" and ref["bf16_gflops"] == ref["int8_gops"] == 0 and ref["threads"] == 1, "--cpu and -t", r)
-r = run("bench", "-m", model, "--stage", "prefill", "--no-peaks", "--dtype", "f32", "--cpu", "ref", "--json", *FEW)
+r = run("bench", "-m", model, "--stage", "preprocess", "--no-peaks", "--dtype", "f32", "--cpu", "ref", "--json", *FEW)
 info = json.loads(r.out)["model"] if r.code == 0 else {}
 tap.ok(info.get("type") == "f32" and info.get("cpu") == "ref", "--dtype and --cpu reach the engine", r)
 

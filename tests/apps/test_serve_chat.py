@@ -18,8 +18,8 @@ if not model:
 
 
 def cli(*options):
-    """Turns of `ivchat chat --json`."""
-    done = run("chat", "-m", model, "--dtype", "f32", "-n", "6", "--json", "-q", *options)
+    """Turns of `ivchat chat --json`; a video's features are computed once."""
+    done = run("chat", "-m", model, "--dtype", "f32", "-n", "6", "--json", "-q", "--cache-dir", program.path("features"), *options)
     return [json.loads(line) for line in done.out.splitlines()]
 
 
@@ -194,8 +194,10 @@ with Server("--media-path", MEDIA, "--metrics") as s:
         for c in e["choices"]:
             two[c["index"]] += c["delta"].get("content", "")
     tap.ok(two == texts[:2], "two answers in a stream", r)
-    many = 16 if program.sanitized() else 32  # long enough for a comment
-    r = s.chat(video(data_url(SECOND)), ASK, stream=True, media_io_kwargs={"video": {"num_frames": many}})
+    for many in (8, 16, 32):  # until it takes long enough for a comment
+        r = s.chat(video(data_url(SECOND)), ASK, stream=True, media_io_kwargs={"video": {"num_frames": many}})
+        if r.status != 200 or r.comments:
+            break
     tap.ok(r.status == 200 and any(c.startswith("vision ") for c in r.comments), "comments tell how far it is", r)
     r = s.chat(video("data:video/mp4;base64,QUJD"), ASK, stream=True)
     tap.ok(r.status == 415 and r.error["code"] == "not_a_video", "no stream for what is no video", r)
