@@ -34,8 +34,7 @@ struct bench_row {
     size_t n_part;
     double tokens;                 // that a run makes or takes in; 0 = none
     struct iv_peaks before, after; // of this machine around the runs
-    struct samples
-        read; // of each run, how fast memory was read around it; none = before and after tell
+    struct samples read;           // bytes a second around each run; none = before, after
 };
 
 // Where the time of one first turn went.
@@ -65,8 +64,6 @@ int bench_peaks(struct bench *b);
 int bench_stages(struct bench *b);
 // One text with a question of exactly n prompt tokens, the caller's (heap_free).
 int bench_prompt(struct bench *b, size_t n, char **text);
-// Prompt tokens of text and the answer that the settings want.
-int bench_plan_text(struct bench *b, size_t tokens, struct iv_plan *plan);
 // A conversation about text alone, nothing of it kept.
 int bench_ask_text(struct bench *b, const char *prompt, const struct iv_ask_options *ask,
                    double *prefill_ms);
@@ -84,9 +81,6 @@ double bench_product_peak(const struct bench *b, const struct iv_peaks *p);
 void bench_profile_text(struct bench *b);
 void bench_profile_json(struct bench *b, struct json_writer *j);
 
-// Seconds that the parts take at least at the peaks (the mean of before and after) and when `read` bytes come a second,
-// *memory = most of that is reading; 0 without peaks.
-double bench_limit_s(const struct bench *b, const struct bench_row *row, double read, bool *memory);
 // Text, JSON or CSV on standard output.
 int bench_report(struct bench *b);
 

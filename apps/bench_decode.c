@@ -7,7 +7,7 @@
 // mean of both sides.
 //
 // Easy to get wrong: the first token comes with the prefill, so n tokens are n - 1 steps; the time that reading takes
-// belongs to no step.
+// belongs to no step, but the one behind it finds nothing in the caches.
 
 #include "bench.h"
 #include "heap.h"
@@ -18,7 +18,7 @@ enum { GROUP = 2 }; // steps between two looks at the memory
 
 struct steps {
     struct bench_row *row;
-    iv_reader *reader; // NULL = nobody wants to know
+    iv_read_probe *probe; // NULL = nobody wants to know
     double last;       // ms, when the token before came; 0 = there is none
     double rate;       // in front of the group
     size_t n;          // steps of it
@@ -27,9 +27,11 @@ struct steps {
 
 static void look(struct steps *s)
 {
-    if (!s->reader || !s->count)
+    if (!s->probe || !s->count) {
+        s->n = 0;
         return;
-    double rate = iv_reader_rate(s->reader);
+    }
+    double rate = iv_read_probe_rate(s->probe);
     for (; s->n > 0; s->n--)
         s->full = !samples_add(&s->row->read, (s->rate + rate) / 2) || s->full;
     s->rate = rate;
@@ -63,9 +65,11 @@ static int run(struct bench *b, const char *prompt, struct steps *s, int n_new)
     ask.max_new_tokens = n_new;
     s->last = 0;
     int rc = bench_ask_text(b, prompt, &ask, &ms);
-    look(s);
+    if (s->n > 0 && rc == IV_OK)
+        look(s);
     return rc == IV_OK && s->full
-               ? app_error(&b->work.error, IV_ERR_LIMIT, "out of memory for the times of steps")
+               ? app_error(&b->work.error, IV_ERR_LIMIT, "out of memory for the times of %zu steps",
+                           s->row->time.n)
                : rc;
 }
 
@@ -76,12 +80,12 @@ int bench_decode(struct bench *b, struct bench_row *row)
     char *prompt = NULL;
     int rc = bench_prompt(b, (size_t)o->context, &prompt);
     if (rc == IV_OK && o->peaks)
-        rc = iv_reader_open(o->cpu, o->threads, &s.reader, &b->work.error);
+        rc = iv_read_probe_open(o->cpu, o->threads, &s.probe, &b->work.error);
     for (int i = 0; i <= o->repeat && rc == IV_OK; i++) {
         s.count = i > 0;
         rc = run(b, prompt, &s, s.count ? o->max_new_tokens : 2);
     }
-    iv_reader_close(s.reader);
+    iv_read_probe_close(s.probe);
     heap_free(prompt);
     return rc;
 }

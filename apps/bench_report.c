@@ -32,7 +32,9 @@ double bench_product_peak(const struct bench *b, const struct iv_peaks *p)
     return p->f32_ops;
 }
 
-double bench_limit_s(const struct bench *b, const struct bench_row *r, double read, bool *memory)
+// Seconds that the parts take at least at the peaks (the mean of before and after) and when `read` bytes come a second,
+// *memory = most of that is reading; 0 without peaks.
+static double limit_s(const struct bench *b, const struct bench_row *r, double read, bool *memory)
 {
     double peak = between(bench_product_peak(b, &r->before), bench_product_peak(b, &r->after));
     double computing = 0, reading = 0;
@@ -64,13 +66,13 @@ static double share_of(const struct bench *b, const struct bench_row *r, double 
     *read = between(r->before.read_bytes, r->after.read_bytes);
     bool each = r->read.n > 0 && r->read.n == r->time.n;
     for (size_t i = 0; each && i < r->read.n; i++) {
-        double ms = 1e3 * bench_limit_s(b, r, r->read.ms[i], memory);
-        each = samples_add(&share, r->time.ms[i] > 0 ? ms / r->time.ms[i] : 0);
+        double ms = 1e3 * limit_s(b, r, r->read.value[i], memory);
+        each = samples_add(&share, r->time.value[i] > 0 ? ms / r->time.value[i] : 0);
     }
     double found = each ? samples_summary(&share).median : 0;
     if (each)
         *read = samples_summary(&r->read).median;
-    double ms = 1e3 * bench_limit_s(b, r, *read, memory);
+    double ms = 1e3 * limit_s(b, r, *read, memory);
     samples_free(&share);
     return each ? found : median_ms > 0 ? ms / median_ms : 0;
 }
@@ -206,8 +208,14 @@ static void put_stage(struct bench *b, struct json_writer *j, int stage)
     }
     jw_array(j, "samples_ms");
     for (size_t i = 0; i < r->time.n; i++)
-        jw_real(j, NULL, r->time.ms[i]);
+        jw_real(j, NULL, r->time.value[i]);
     jw_end(j);
+    if (r->read.n > 0) {
+        jw_array(j, "samples_read_gbs");
+        for (size_t i = 0; i < r->read.n; i++)
+            jw_real(j, NULL, r->read.value[i] * 1e-9);
+        jw_end(j);
+    }
     jw_end(j);
 }
 

@@ -240,7 +240,7 @@ int bench_prompt(struct bench *b, size_t n, char **text)
     return rc;
 }
 
-int bench_plan_text(struct bench *b, size_t n, struct iv_plan *plan)
+static int plan_text(struct bench *b, size_t n, struct iv_plan *plan)
 {
     struct iv_ask_options ask = iv_ask_options_default();
     ask.max_new_tokens = b->settings.max_new_tokens;
@@ -275,7 +275,7 @@ static int run_prefill(struct bench *b)
     double ms;
     int rc = bench_prompt(b, n, &prompt);
     if (rc == IV_OK)
-        rc = bench_plan_text(b, n, &plan);
+        rc = plan_text(b, n, &plan);
     ask.max_new_tokens = 1;
     for (int i = 0; i <= b->settings.repeat && rc == IV_OK; i++) {
         rc = bench_ask_text(b, prompt, &ask, &ms);
@@ -294,7 +294,7 @@ static int run_decode(struct bench *b)
 {
     struct bench_row *row = &b->row[BENCH_DECODE];
     struct iv_plan plan;
-    int rc = bench_plan_text(b, (size_t)b->settings.context, &plan);
+    int rc = plan_text(b, (size_t)b->settings.context, &plan);
     if (rc == IV_OK)
         rc = bench_decode(b, row);
     if (rc == IV_OK) {
@@ -310,7 +310,7 @@ static int run_sessions(struct bench *b)
     struct bench_row *row = &b->row[BENCH_SESSIONS];
     double n = b->settings.sessions;
     struct iv_plan plan;
-    int rc = bench_plan_text(b, (size_t)b->settings.context, &plan);
+    int rc = plan_text(b, (size_t)b->settings.context, &plan);
     if (rc == IV_OK)
         rc = bench_sessions(b, row);
     if (rc == IV_OK) {

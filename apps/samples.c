@@ -8,23 +8,23 @@
 
 #include "heap.h"
 
-bool samples_add(struct samples *s, double ms)
+bool samples_add(struct samples *s, double value)
 {
     if (s->n == s->cap) {
         size_t cap = s->cap ? 2 * s->cap : 16;
-        double *more = s->n < SAMPLES_MAX ? heap_realloc(s->ms, cap, sizeof *more) : NULL;
+        double *more = s->n < SAMPLES_MAX ? heap_realloc(s->value, cap, sizeof *more) : NULL;
         if (!more)
             return false;
-        s->ms = more;
+        s->value = more;
         s->cap = cap;
     }
-    s->ms[s->n++] = ms;
+    s->value[s->n++] = value;
     return true;
 }
 
 void samples_free(struct samples *s)
 {
-    heap_free(s->ms);
+    heap_free(s->value);
     *s = (struct samples){0};
 }
 
@@ -41,7 +41,7 @@ struct summary samples_summary(const struct samples *s)
     double *sorted = s->n > 0 ? heap_calloc(s->n, sizeof *sorted) : NULL;
     if (!sorted)
         return r;
-    memcpy(sorted, s->ms, s->n * sizeof *sorted);
+    memcpy(sorted, s->value, s->n * sizeof *sorted);
     qsort(sorted, s->n, sizeof *sorted, compare);
     r.min = sorted[0];
     r.max = sorted[s->n - 1];

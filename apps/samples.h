@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Times of repeated runs and what they come to.
+// Times or rates of repeated runs and what they come to.
 #ifndef IV_APPS_SAMPLES_H
 #define IV_APPS_SAMPLES_H
 
@@ -7,13 +7,13 @@
 #include <stddef.h>
 
 struct samples {
-    double *ms;
+    double *value;
     size_t n, cap;
 };
 
 // false when memory is short or there are SAMPLES_MAX already; the others stay.
 enum { SAMPLES_MAX = 1 << 20 };
-bool samples_add(struct samples *s, double ms);
+bool samples_add(struct samples *s, double value);
 void samples_free(struct samples *s);
 
 // All zero without samples; the deviation (of a sample: n - 1) is zero with one.

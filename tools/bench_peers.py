@@ -33,7 +33,7 @@ Peers run 4 of 39 vision blocks, and as PyTorch and in BF16 and IQ4_K --layers o
 fit in memory beside ours. Ours, and peers on a --gguf, run whole. A turn of peers is the sum of what was measured in
 that round: clips, prefill and steps; they get decoding the video, the Q-Former and what joins them for nothing.
 
-Peaks are measured before and after each run. A finished round is a line of --out; a run makes those that are missing up
+Peaks are measured before and after each run; decode of ours is held against what `ivchat bench` read between its steps. A finished round is a line of --out; a run makes those that are missing up
 to --rounds, with --within S none that would not end in S seconds, and exits with 3 if some are still missing. Another
 ivchat or other settings begin anew.
 """
@@ -281,8 +281,8 @@ def turn_int8(args):
     ours = Ours(args, "ivchat int8", args.gguf[0], "--dtype", "int8", "--video", str(args.video), new=args.new_turn, peaks=True,
                 warm=True)
     yield turn_work(args, title_of("turn-int8", args.gguf[0]), ours, [
-        Worker(args, "openvino-int8", "vision", "openvino-int8"), Ik(args, "ik", args.gguf[0]),
-        Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True)])
+        Worker(args, "openvino-int8", "vision", "openvino-int8"), Ik(args, "ik", args.gguf[0], new=args.new_turn // 3),
+        Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True, repeats=AS_LONG, new=args.new_turn)])
 
 
 def second(args):
@@ -310,9 +310,12 @@ def program(args):
         return hashlib.sha256(f.read()).hexdigest()[:12]
 
 
+METHOD = 2  # of measuring: rounds of another one are not continued
+
+
 def settings(args):
     keys = ("threads", "prompt", "context", "new", "new_turn", "layers", "sessions", "small", "ours")
-    return {k: getattr(args, k) for k in keys}
+    return {**{k: getattr(args, k) for k in keys}, "method": METHOD}
 
 
 def processor():

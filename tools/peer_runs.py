@@ -112,7 +112,7 @@ class Ours(Party):
             say("  %s read %.1f GB from the disk; once more" % (self.name, self.last_read / 1e9))
             out, self.note = output_of(command, self.args.patience)
             self.read_bytes()
-        keys = ("stage", "flop", "bytes", "share", "bound", "tokens_per_s", "peaks_before", "peaks_after")
+        keys = ("stage", "flop", "bytes", "share", "bound", "tokens_per_s", "read_gbs", "peaks_before", "peaks_after")
         told = json.loads(out)["stages"]
         self.detail = [{**{k: s.get(k) for k in keys}, "read_bytes": self.last_read} for s in told]
         ms = {s["stage"]: s["median_ms"] for s in told}

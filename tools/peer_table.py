@@ -61,13 +61,14 @@ def peak(run, name):
 
 
 def rate(r, name, stage):
-    """(rate, its share of the peak around the run), or (None, None). The work is that of ours."""
+    """(rate, its share of the peak around the run), or (None, None). The work is that of ours. Steps of ours have their share from
+    what was read between them."""
     run, counted = r["runs"][name], detail(r, stage)
     amount = counted.get("bytes" if r["peak"] == "read_gbs" else "flop")
     if not r["peak"] or not amount or stage not in parts(r, name):
         return None, None
     value = amount / run["ms"][stage] * 1e-6
-    if name == ours_of(r) and stage == "decode" and counted.get("share"):  # reading was measured between the steps
+    if name == ours_of(r) and stage == "decode" and counted.get("share"):
         return value, counted["share"]
     return value, value / peak(run, r["peak"])
 

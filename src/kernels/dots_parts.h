@@ -37,9 +37,10 @@ struct dots_bytes {
 };
 
 struct dots_wide {
-    int8_t high[DOTS_WIDE]; // byte 64 j + 4 lane + i: input 4 j + i of the lane's
-    uint8_t low[DOTS_WIDE /
-                2]; // byte 64 j + 4 lane + i: inputs 8 j + i, in its lower half, and 8 j + 4 + i
+    // byte 64 j + 4 lane + i: input 4 j + i of the lane's
+    int8_t high[DOTS_WIDE];
+    // byte 64 j + 4 lane + i: in its lower half input 8 j + i, in its upper 8 j + 4 + i
+    uint8_t low[DOTS_WIDE / 2];
     // -128 * sum of the levels, for levels of weights that are stored 128 too large
     int32_t base[DOTS_LANES];
 };

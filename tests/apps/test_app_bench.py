@@ -39,6 +39,10 @@ def sane(stage, measured):
         good = good and near(stage["share"], stage["limit_ms"] / stage["median_ms"])
     else:
         good = good and stage["limit_ms"] is None and stage["bound"] is None and stage["share"] is None
+    if measured and stage["stage"] == "decode":  # the median of the steps' shares
+        reads = stage["samples_read_gbs"]
+        good = good and len(reads) == len(ms) and near(stage["read_gbs"], statistics.median(reads))
+        good = good and stage["bytes"] / max(reads) / max(ms) <= 1e6 * stage["share"] <= stage["bytes"] / min(reads) / min(ms)
     return good and ("peaks_before" in stage) == ("read_gbs" in stage) == measured
 
 

@@ -288,11 +288,11 @@ static struct expected expect(const struct task *a, size_t r, size_t o)
 static void check_task(struct task *a)
 {
     struct guarded want = guarded_new(a->m * a->n * sizeof(float), sizeof(float));
-    struct expected *all_expected = malloc(a->m * a->n * sizeof *all_expected);
-    if (!all_expected)
+    struct expected *expected = calloc(a->m * a->n + 1, sizeof *expected);
+    if (!expected)
         abort();
     for (size_t c = 0; c < a->m * a->n; c++) // most of the work, and the same for every tier
-        all_expected[c] = expect(a, c / a->n, c % a->n);
+        expected[c] = expect(a, c / a->n, c % a->n);
     for (size_t i = 0; i < all.n; i++) {
         if (!is_new(i))
             continue;
@@ -309,7 +309,7 @@ static void check_task(struct task *a)
             else
                 all.k[0].dots.few(&all.k[0].dots, &j);
             for (size_t c = 0; c < a->m * a->n; c++) {
-                struct expected e = all_expected[c];
+                struct expected e = expected[c];
                 double start = (double)(c % a->n) * 0.25, got = (double)((float *)y.data)[c];
                 double gate = (6 + 2 * sqrt((double)a->k)) * EPS * (e.size + 4 * start) * (add + 1);
                 double plain = (double)((float *)want.data)[c];
@@ -327,7 +327,7 @@ static void check_task(struct task *a)
         assert_true(guarded_intact(&y) && guarded_intact(&a->w) && guarded_intact(&a->px));
         guarded_free(&y);
     }
-    free(all_expected);
+    free(expected);
     guarded_free(&want);
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """tools/bench_peers.py: what it makes of measured rounds, how it goes on with a file of them, and what it refuses; ivchat
 and its peers are made up, nothing is measured."""
+import argparse
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ import tap  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import peer_cpu  # noqa: E402
+import peer_runs  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.join(ROOT, "tools", "bench_peers.py")
@@ -100,6 +102,31 @@ def multiplied(report):
     report.ok(abs(ms["prefill"] - (1.342 + 100 * (32 - 0.8077))) < 0.3, "a prompt, but for what the last layer leaves out", ms)
 
 
+LLAMA_BENCH = """#!{python}
+import json, sys
+n = int(sys.argv[sys.argv.index("-r") + 1])
+new = int(sys.argv[sys.argv.index("-n") + 1])
+rows = [{{"n_prompt": 322, "n_gen": 0, "samples_ns": [9000000000] + [5000000000] * (n - 1)}},
+        {{"n_prompt": 0, "n_gen": new, "samples_ns": [new * 1000000 * (100 + 30 * i) for i in range(n)]}}]
+print("made up", json.dumps(rows))
+"""
+
+
+def repeated(report, folder):
+    """Of ik's prompts the median, of its steps the mean; so many of them as were asked for."""
+    build = os.path.join(folder, "ik", "build", "bin")
+    os.makedirs(build)
+    fake = os.path.join(build, "llama-bench")
+    with open(fake, "w", encoding="utf-8") as f:
+        f.write(LLAMA_BENCH.format(python=sys.executable))
+    os.chmod(fake, os.stat(fake).st_mode | stat.S_IXUSR)
+    args = argparse.Namespace(env=folder, layers=4, small=False, new=16, threads=2, prompt=322, patience=60)
+    ms = peer_runs.Ik(args, "ik", "whole.gguf").once(["prefill", "decode"])
+    report.ok(ms == {"prefill": 5000, "decode": 130}, "three prompts and runs of steps", ms)
+    ms = peer_runs.Ik(args, "ik", "whole.gguf", repeats=5, new=100).once(["decode"])
+    report.ok(ms == {"decode": 160}, "more of them", ms)
+
+
 def going_on(report, folder):
     """A second call makes only what is missing."""
     fake, out = os.path.join(folder, "ivchat"), os.path.join(folder, "rounds")
@@ -131,6 +158,7 @@ def main():
     multiplied(report)
     with tempfile.TemporaryDirectory() as folder:
         tables(report, os.path.join(folder, "r"))
+        repeated(report, folder)
         going_on(report, folder)
     for args, text in ((["run"], "--env"), (["run", "--env", "x"], "--model"), (["install"], "--env"), (["files", "--env", "x"], "--model"),
                        (["run", "--env", "x", "--model", "y", "--only", "viison"], "no work viison"),

@@ -274,22 +274,22 @@ static void reading_is_told(void **state)
     (void)state;
     for (int threads = 0; threads <= 3; threads += 3) {
         struct iv_error e;
-        iv_reader *r;
-        assert_int_equal(iv_reader_open("ref", threads, &r, &e), IV_OK);
-        double first = iv_reader_rate(r), second = iv_reader_rate(r);
+        iv_read_probe *r;
+        assert_int_equal(iv_read_probe_open("ref", threads, &r, &e), IV_OK);
+        double first = iv_read_probe_rate(r), second = iv_read_probe_rate(r);
         assert_true(first > 1e6 && first < 1e13);
         assert_true(second > 1e6 && second < 1e13);
-        iv_reader_close(r);
+        iv_read_probe_close(r);
     }
     struct iv_error e;
-    iv_reader *r;
-    assert_int_equal(iv_reader_open("mmx", 0, &r, &e), IV_ERR_USAGE);
+    iv_read_probe *r;
+    assert_int_equal(iv_read_probe_open("mmx", 0, &r, &e), IV_ERR_USAGE);
     assert_non_null(strstr(e.message, "mmx"));
     assert_null(r);
-    assert_int_equal(iv_reader_open(NULL, -1, &r, &e), IV_ERR_USAGE);
+    assert_int_equal(iv_read_probe_open(NULL, -1, &r, &e), IV_ERR_USAGE);
     assert_non_null(strstr(e.message, "-1"));
     assert_null(r);
-    iv_reader_close(r);
+    iv_read_probe_close(r);
 }
 
 int main(void)
