@@ -5,8 +5,7 @@
   tests/run_tests.py [--list] [--jobs N] [--fuzz-seconds N] [--soak MINUTES] [PHASE...]
 
 A phase configures and builds one CMake preset, then runs the programs that ctest knows there (labels:
-the folder under tests/, "threads", "house"). Phases are tested one after another; what the next ones need is built
-meanwhile, at the lowest priority, by the processors' idle moments. Single tests are counted, not programs (tap.py). What
+the folder under tests/, "threads", "house"). Single tests are counted, not programs (tap.py). What
 could not be built or run at all counts as failed; what this machine cannot do counts as skipped, with
 the reason. Exit status 1 when anything failed, when nothing ran, or, with CI=true in the environment,
 when a test was skipped for want of the golden data beside the checkout.
@@ -33,25 +32,13 @@ BUILD_LOG_LINES = 60
 
 
 class Phase:
-    """Results of one phase while it runs. Lines of a phase that is built before its turn are held until then."""
+    """Results of one phase while it runs."""
 
     def __init__(self, name, options):
         self.name = name
         self.options = options
         self.results = []
         self.seconds = 0.0
-        self.held = None
-
-    def say(self, line):
-        if self.held is None:
-            print(line, flush=True)
-        else:
-            self.held.append(line)
-
-    def say_held(self):
-        lines, self.held = self.held, None
-        for line in lines:
-            self.say(line)
 
     def total(self, what):
         return sum(getattr(r, what) for r in self.results)
@@ -63,11 +50,12 @@ class Phase:
             line += ", %d FAILED" % result.failed
         if result.skipped:
             line += ", %d skipped" % result.skipped
-        self.say("%s  %.1f s" % (line, result.seconds))
+        print("%s  %.1f s" % (line, result.seconds), flush=True)
         for test, text in result.failures:
-            self.say("    FAILED %s" % test)
+            print("    FAILED %s" % test)
             for row in text.splitlines():
-                self.say("      " + row)
+                print("      " + row)
+        sys.stdout.flush()
 
     def note_fail(self, name, text):
         result = tap.Result(name)
@@ -78,7 +66,7 @@ class Phase:
         result = tap.Result(name)
         result.skip(name, reason)
         self.add(result)
-        self.say("    SKIP " + reason)
+        print("    SKIP " + reason)
 
 
 def capture(command, **kwargs):
@@ -102,7 +90,7 @@ def build(phase, preset, targets=(), options=()):
             told = [line for line in log.splitlines() if not re.match(r"\[\d+/\d+\] ", line)]
             phase.note_fail("%s %s" % (what, preset), "\n".join(told[-BUILD_LOG_LINES:]))
             return False
-    phase.say("  built preset %s in %.0f s" % (preset, time.monotonic() - start))
+    print("  built preset %s in %.0f s" % (preset, time.monotonic() - start), flush=True)
     return True
 
 
@@ -168,19 +156,14 @@ def shortened(tests, options):
             for name, command, *rest in tests]
 
 
-# A phase is a generator: what stands before its yield is done ahead of its turn, what follows has its turn alone.
-
-
 def release(phase):
     if build(phase, "release"):
-        yield
         run_programs(phase, "build", listed("build"))
 
 
 def sanitize(phase):
     if not build(phase, "debug"):
         return
-    yield
     tests = [t for t in listed("build-debug") if "house" not in t[2]]
     end = time.monotonic() + 60 * phase.options.soak
     while True:
@@ -191,7 +174,6 @@ def sanitize(phase):
 
 def threads(phase):
     if build(phase, "tsan", ["tests_threads"]):
-        yield
         tests = [t for t in listed("build-tsan") if "threads" in t[2]]
         if tests:
             run_programs(phase, "build-tsan", tests, slower=10)
@@ -204,12 +186,10 @@ def script(phase, name, path, *args):
 
 
 def lint(phase):
-    yield
     script(phase, "lint", "tools/lint.py", "--tap")
 
 
 def headers(phase):
-    yield
     script(phase, "headers", "tests/house/headers.py")
 
 
@@ -233,7 +213,6 @@ def fuzz(phase):
         return
     if not build(phase, "fuzz"):
         return
-    yield
     seconds = phase.options.fuzz_seconds
     tests = [(name, command, labels, seconds + 120, env)
              for name, command, labels, _, env in listed("build-fuzz")]
@@ -252,7 +231,6 @@ def aarch64(phase):
         phase.note_skip("aarch64", "no ARM libraries: " + (log.strip() or "?").split("\n")[-1])
         return
     if build(phase, "aarch64"):
-        yield
         tests = [t for t in listed("build-aarch64") if t[2] & {"unit", "check", "tiny"}]
         run_programs(phase, "build-aarch64", shortened(tests, SLOW_CPU), slower=10)
 
@@ -266,7 +244,6 @@ def baseline(phase):
         phase.note_skip("baseline", "qemu-x86_64 is not installed")
         return
     if build(phase, "release"):
-        yield
         tests = [t for t in listed("build") if "check" in t[2]]
         run_programs(phase, "build", shortened(tests, SLOW_CPU), prefix=["qemu-x86_64", "-cpu", "Westmere"], slower=10)
 
@@ -276,7 +253,6 @@ def onednn(phase):
     if platform.machine() != "x86_64" or not os.path.exists("/usr/include/oneapi/dnnl/dnnl.h"):
         phase.note_skip("onednn", "oneDNN is not installed")
     elif build_variant(phase, "onednn", ["check_product", "check_tiers"]):
-        yield
         tests = [t for t in listed("build-onednn") if t[0] in ("check_product", "check_tiers")]
         run_programs(phase, "build-onednn", tests)
 
@@ -298,19 +274,13 @@ def cuda(phase):
     """The build for NVIDIA GPUs, on one if there is one; then its kernels on the CPU, emulated."""
     # without a GPU the kernels are compiled for each of their paths, and not again for what GPUs may follow
     preset, folder = ("cuda", "build-cuda") if os.path.exists("/dev/nvidiactl") else ("cuda-check", "build-cuda-check")
-    built = emulated = False
     if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
         phase.note_skip("cuda", "nvcc is not installed")
-    else:
-        built = build_variant(phase, preset, ["ivchat_app", *GPU_TESTS, *GPU_BENCHES])
+    elif build_variant(phase, preset, ["ivchat_app", *GPU_TESTS, *GPU_BENCHES]):
+        run_programs(phase, folder, cuda_tests(folder, "test_cuda_absent"))
     if not shutil.which("c++"):
         phase.note_skip("cuda-emulated", "c++ is not installed")
-    else:
-        emulated = build_variant(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS])
-    yield
-    if built:
-        run_programs(phase, folder, cuda_tests(folder, "test_cuda_absent"))
-    if emulated:
+    elif build_variant(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS]):
         tests = cuda_tests("build-cuda-emulated", "test_cuda_emulated")
         run_programs(phase, "build-cuda-emulated", shortened(tests, SLOW_GPU))
 
@@ -377,32 +347,6 @@ def report(phases):
     return 1 if bad else 0
 
 
-def run_phases(phases, steps_of):
-    """Each phase in its turn; the first steps of those behind it meanwhile, one by one."""
-    # a thread's policy is its own, and that of the compilers it starts: a processor that runs these counts as idle
-    ahead = concurrent.futures.ThreadPoolExecutor(1, initializer=os.sched_setscheduler,
-                                                  initargs=(0, os.SCHED_IDLE, os.sched_param(0)))
-    waiting = []
-    for phase in phases:
-        phase.held = []
-        steps = steps_of[phase.name](phase)
-        waiting.append((phase, steps, ahead.submit(next, steps, None)))
-    try:
-        for phase, steps, built in waiting:
-            print("== " + phase.name, flush=True)
-            start = time.monotonic()
-            concurrent.futures.wait([built])
-            phase.say_held()
-            try:
-                built.result()
-                next(steps, None)
-            except (OSError, RuntimeError, ValueError, KeyError) as error:
-                phase.note_fail(phase.name, "%s: %s" % (type(error).__name__, error))
-            phase.seconds = time.monotonic() - start
-    finally:
-        ahead.shutdown(cancel_futures=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("phase", nargs="*", help="one of %s; none = all" % ", ".join(PHASES))
@@ -420,8 +364,17 @@ def main():
     unknown = [p for p in options.phase if p not in PHASES]
     if unknown:
         parser.error("no phase %s; there are %s" % (unknown[0], ", ".join(PHASES)))
-    phases = [Phase(name, options) for name in options.phase or PHASES]
-    run_phases(phases, PHASES)
+    phases = []
+    for name in options.phase or PHASES:
+        phase = Phase(name, options)
+        phases.append(phase)
+        print("== " + name, flush=True)
+        start = time.monotonic()
+        try:
+            PHASES[name](phase)
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            phase.note_fail(name, "%s: %s" % (type(error).__name__, error))
+        phase.seconds = time.monotonic() - start
     return report(phases)
 
 

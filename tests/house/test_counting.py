@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import run_tests  # noqa: E402
@@ -65,37 +64,6 @@ def result(passed=0, failures=(), skips=()):
     return r
 
 
-def in_turn():
-    """Phases and what is printed when one fails while it is tested, one while it is built."""
-    told = threading.Event()
-
-    def late(_):
-        yield
-        told.wait(60)  # the next one has been built
-        raise ValueError("no tests")
-
-    def good(phase):
-        phase.say("  built good")
-        told.set()
-        yield
-        phase.add(result(1))
-
-    def lacking(phase):
-        phase.note_skip("lacking", "no tool")
-        return
-        yield
-
-    def early(_):
-        raise RuntimeError("no compiler")
-        yield
-
-    phases = [run_tests.Phase(f.__name__, None) for f in (late, good, lacking, early)]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        run_tests.run_phases(phases, {f.__name__: f for f in (late, good, lacking, early)})
-    return phases, said.getvalue()
-
-
 def ci_run(makefile):
     with tempfile.TemporaryDirectory() as top:
         os.makedirs(os.path.join(top, ".ci"))
@@ -138,13 +106,6 @@ def main():
              "3 passed, 0 failed, 1 skipped")):
         got, said = summary(results, env)
         report.ok(got == status and said.splitlines()[-1] == last, "summary: " + name, said)
-
-    phases, said = in_turn()
-    report.ok([p.name for p in phases if p.total("failed")] == ["late", "early"] and phases[1].total("passed") == 1 and
-              phases[2].total("skipped") == 1, "phases: what fails before its turn is counted, and stops no other", said)
-    heads = [line for line in said.splitlines() if line.startswith("==") or line.startswith("  built")]
-    report.ok(heads == ["== late", "== good", "  built good", "== lacking", "== early"],
-              "phases: what is done ahead is told in its turn", said)
 
     for name, makefile, status, last in (
             ("success", "test:\n\t@echo '5 passed, 0 failed, 1 skipped'\n", 0, "5 passed, 0 failed, 1 skipped"),
