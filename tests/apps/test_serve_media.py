@@ -111,7 +111,8 @@ with Server("--media-path", ROOT, "-v", *LITTLE, dtype="bf16") as s:
         r = s.chat(video("data:video/mp4;base64," + text), ASK)
         tap.ok(r.status == (415 if text == "Q U J D" else 400), "base64 %r" % text, r)
     big = plain_video("wide.y4m", 1, 2000, 2)
-    tap.ok(s.chat(video(data_url(big)), ASK).status == 200, "2000 x 2")
+    for grid in ("1x1", "2x1"):  # 2x1 is the server's default elsewhere
+        tap.ok(s.chat(video(data_url(big)), ASK, mm_processor_kwargs={"fix_ratio": grid}).status == 200, "2000 x 2 as " + grid)
 
     # ---- decoders that die
     slow = plain_video("slow.y4m", 60, 640, 480)
