@@ -514,7 +514,7 @@ IV_API int iv_peaks_measure(const char *cpu, int n_threads, struct iv_peaks *out
 typedef struct iv_read_probe iv_read_probe;
 IV_API int iv_read_probe_open(const char *cpu, int n_threads, iv_read_probe **out,
                               struct iv_error *e);
-/* Bytes a second, the best of three passes over that memory (together 30 ms at 50 GB/s), which leave nothing else in
+/* Bytes a second, the median of three passes over that memory (together 30 ms at 50 GB/s), which leave nothing else in
  * the caches. One thread at a time. */
 IV_API double iv_read_probe_rate(iv_read_probe *r);
 IV_API void iv_read_probe_close(iv_read_probe *r); /* NULL is allowed */

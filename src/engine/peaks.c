@@ -70,13 +70,14 @@ static int compare(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static double median_rate(struct pool *pool, struct peak_run *r)
+// Of n runs, at most RUNS.
+static double median_rate(struct pool *pool, struct peak_run *r, size_t n)
 {
     double rate[RUNS];
-    for (int i = 0; i < RUNS; i++)
+    for (size_t i = 0; i < n; i++)
         rate[i] = run_once(pool, r);
-    qsort(rate, RUNS, sizeof *rate, compare);
-    return rate[RUNS / 2];
+    qsort(rate, n, sizeof *rate, compare);
+    return rate[n / 2];
 }
 
 // 0 = no such instruction
@@ -93,7 +94,7 @@ static double work_rate(struct pool *pool, struct peak_run *r, double (*work)(si
             break;
         }
     }
-    return median_rate(pool, r);
+    return median_rate(pool, r, RUNS);
 }
 
 static void touch_task(void *ctx, size_t task, unsigned thread)
@@ -174,12 +175,7 @@ int iv_read_probe_open(const char *cpu, int n_threads, iv_read_probe **out, stru
 
 double iv_read_probe_rate(iv_read_probe *r)
 {
-    double best = 0; // whatever else ran beside one of them makes it slower, never faster
-    for (int i = 0; i < PASSES; i++) {
-        double rate = run_once(r->pool, &r->run);
-        best = rate > best ? rate : best;
-    }
-    return best;
+    return median_rate(r->pool, &r->run, PASSES);
 }
 
 void iv_read_probe_close(iv_read_probe *r)
@@ -200,7 +196,7 @@ int iv_peaks_measure(const char *cpu, int n_threads, struct iv_peaks *out, struc
     if (rc == 0) {
         out->cpu = cpu_tier_name(r->tier);
         out->n_threads = (int)r->run.threads;
-        out->read_bytes = median_rate(r->pool, &r->run);
+        out->read_bytes = median_rate(r->pool, &r->run, RUNS);
         release(&r->run);
         out->f32_ops = work_rate(r->pool, &r->run, r->kernels.f32);
         out->bf16_ops = work_rate(r->pool, &r->run, r->kernels.bf16);
