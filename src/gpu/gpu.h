@@ -80,7 +80,7 @@ struct gpu_memory {
 void gpu_get_memory(struct gpu *g, struct gpu_memory *out);
 // Bytes of weights.
 size_t gpu_memory_weights(const size_t bytes[GPU_MEM_N]);
-// Bytes free on the device.
+// Bytes free on the device, those included that this process keeps in CUDA's pool without using them.
 size_t gpu_free_bytes(const struct gpu *g);
 // GPU_MEM_STREAMS of one stream, which it keeps; pinned memory of the host for n streams and weights on their way.
 size_t gpu_stream_bytes(void);
