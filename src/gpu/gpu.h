@@ -80,8 +80,14 @@ struct gpu_memory {
 };
 // What g has taken; of a gpu of gpu_open_plan: what another one would have taken for the same calls.
 void gpu_get_memory(struct gpu *g, struct gpu_memory *out);
-// Bytes of weights.
-size_t gpu_memory_weights(const size_t bytes[GPU_MEM_N]);
+// Bytes of weights: of their kinds, which are the first.
+static inline size_t gpu_memory_weights(const size_t bytes[GPU_MEM_WEIGHTS])
+{
+    size_t sum = 0;
+    for (unsigned i = 0; i < GPU_MEM_WEIGHTS; i++)
+        sum += bytes[i];
+    return sum;
+}
 // Bytes free on the device, those included that this process keeps in CUDA's pool without using them.
 size_t gpu_free_bytes(const struct gpu *g);
 // GPU_MEM_STREAMS of one stream, which it keeps; pinned memory of the host for n streams and weights on their way.
