@@ -178,8 +178,8 @@ int engine_place_weights(iv_engine *g, struct err *e)
     struct gpu_memory memory;
     double start = clock_ms();
     int rc;
-    if (!g->gpu ||
-        (g->plan_only && g->gpu_must)) // planned for it though it may be too small, or not be there
+    // by name a plan is for the GPU though it be too small, or not there
+    if (!g->gpu || (g->plan_only && g->gpu_must))
         return 0;
     TRY(engine_check_room(g, e));
     if (g->plan_only)
