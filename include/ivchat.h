@@ -107,8 +107,8 @@ struct iv_engine_options {
     const char *cpu;
     int n_threads;       /* 0 = every core this process may use */
     bool tokenizer_only; /* read no weights: only iv_tokenize and iv_detokenize work */
-    /* iv_plan and what reads no weights: a GPU asked for by name need not be there, and nothing is brought to one; no
-     * media is encoded, no session opened */
+    /* for iv_plan and what else computes no answer (texts, iv_engine_verify, which reads every weight): a GPU asked for
+     * by name need not be there, and nothing is brought to one; no media is encoded, no session opened */
     bool plan_only;
     bool profile; /* note where the time goes, for iv_engine_profile; on the CPU only */
     /* MiB of visual rows and of idle conversations' keys and values (KV) that the engine keeps between
@@ -453,14 +453,16 @@ struct iv_gpu_plan {
     enum iv_gpu_plan_kind kind;
     const char *device;    /* "cuda:0 (NVIDIA H200)"; the engine's */
     const char *reason;    /* why the device is not there; the engine's, NULL if it is */
-    uint64_t weight_bytes; /* all of the following */
-    uint64_t
-        plain_bytes; /* layers in bf16 or f32, LoRA merged where the layers are the language model's in bf16 */
+    uint64_t weight_bytes; /* the sum of the next eight */
+    /* layers in bf16 or f32. LoRA is merged into the language model's where they are computed in bf16; where it is not,
+     * its matrix B lies in the rows of these */
+    uint64_t plain_bytes;
     uint64_t q8_0_bytes, q6_k_bytes, q4_k_bytes, q4_0_bytes; /* layers in blocks */
-    uint64_t lora_bytes;                                     /* LoRA beside layers */
-    uint64_t vector_bytes, table_bytes;                      /* biases and norms; rows to look up */
-    uint64_t kv_bytes;                                       /* of this conversation */
-    uint64_t work_bytes;                                     /* scratch of the largest forward */
+    uint64_t lora_bytes;   /* matrix A of LoRA that is not merged */
+    uint64_t vector_bytes; /* biases, norms, small tables of positions */
+    uint64_t table_bytes;  /* rows to look up */
+    uint64_t kv_bytes;     /* of this conversation */
+    uint64_t work_bytes;   /* scratch of the largest forward */
     uint64_t stream_bytes; /* cuBLASLt's workspace and small buffers of each stream */
     uint64_t
         load_bytes; /* most at one time while weights are brought: those so far, and staging of a layer */

@@ -74,7 +74,8 @@ int engine_check_device(const char *device, bool plan_only, struct err *e);
 // weights NULL = plain (gpu.h). The model's configuration is known by then.
 int engine_open_device(iv_engine *engine, const char *device, const char *weights, struct err *e);
 // Brings every weight to the GPU, if there is one, so that the first question does not wait for them. ERR_LIMIT when
-// the device has too little memory for them and a question about a clip; with "auto" the CPU computes then.
+// the device has too little memory for them and a question about a clip; with "auto" the CPU computes then. An engine
+// for plans brings none: with "auto" it plans for what would compute, else for what was asked for.
 int engine_place_weights(iv_engine *engine, struct err *e);
 // The forward passes as a stream that places weights sees them: shapes without memory.
 int engine_name_weights(const iv_engine *engine, struct ops *o, struct err *e);

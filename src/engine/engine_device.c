@@ -111,6 +111,7 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         return 0;
     }
     g->gpu_options = opt;
+    g->gpu_must = must;
     rc = gpu_open(&opt, &g->gpu, e);
     if (rc != 0 && must && g->plan_only)
         return plan_without(g, &opt, e);
@@ -122,7 +123,6 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         e->code = 0;
         return 0;
     }
-    g->gpu_must = must;
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
     // in bf16 LoRA and LayerScale are in the weights, which has other bits than beside them
@@ -178,9 +178,12 @@ int engine_place_weights(iv_engine *g, struct err *e)
     struct gpu_memory memory;
     double start = clock_ms();
     int rc;
-    if (!g->gpu || g->plan_only)
+    // by name a plan is for the GPU though it be too small, or not there
+    if (!g->gpu || (g->plan_only && g->gpu_must))
         return 0;
     TRY(engine_check_room(g, e));
+    if (g->plan_only)
+        return 0;
     TRY(ops_open_gpu_plan(g->gpu, &opt, true, &o, e));
     TRY(engine_name_weights(g, o, e));
     gpu_get_memory(g->gpu, &memory);

@@ -57,13 +57,15 @@ void gpu_get_info(const struct gpu *g, struct gpu_info *out);
 
 // What device memory is taken for. What the driver takes for itself (its context, recorded steps, rounding) is in none.
 enum gpu_memory_kind {
-    GPU_MEM_PLAIN, // layers in bf16 or f32, LoRA merged where the layer's weights are bf16
-    GPU_MEM_Q8_0,  // layers in blocks
+    // layers in bf16 or f32. LoRA is merged into the language model's where g computes in bf16 and weights are plain;
+    // where it is not merged its B is part of their rows
+    GPU_MEM_PLAIN,
+    GPU_MEM_Q8_0, // layers in blocks
     GPU_MEM_Q6_K,
     GPU_MEM_Q4_K,
     GPU_MEM_Q4_0,
-    GPU_MEM_LORA,                      // beside layers in f32
-    GPU_MEM_VECTORS,                   // biases, norms, position tables: f32
+    GPU_MEM_LORA,                      // A of LoRA that is not merged
+    GPU_MEM_VECTORS,                   // biases (in f32 and bf16), norms, small tables of positions
     GPU_MEM_TABLES,                    // rows to look up
     GPU_MEM_WEIGHTS,                   // so many kinds are weights
     GPU_MEM_LOADING = GPU_MEM_WEIGHTS, // while a layer is merged or quantised
@@ -76,18 +78,25 @@ struct gpu_memory {
     size_t used[GPU_MEM_N], peak[GPU_MEM_N]; // bytes now, and most at one time
     size_t used_all, peak_all;
 };
-// Of a gpu of gpu_open_plan: what another one would have taken for the same calls.
+// What g has taken; of a gpu of gpu_open_plan: what another one would have taken for the same calls.
 void gpu_get_memory(struct gpu *g, struct gpu_memory *out);
-// Bytes of weights.
-size_t gpu_memory_weights(const size_t bytes[GPU_MEM_N]);
-// Bytes free on the device.
+// Bytes of weights: of their kinds, which are the first.
+static inline size_t gpu_memory_weights(const size_t bytes[GPU_MEM_WEIGHTS])
+{
+    size_t sum = 0;
+    for (unsigned i = 0; i < GPU_MEM_WEIGHTS; i++)
+        sum += bytes[i];
+    return sum;
+}
+// Bytes free on the device, those included that this process keeps in CUDA's pool without using them.
 size_t gpu_free_bytes(const struct gpu *g);
 // GPU_MEM_STREAMS of one stream, which it keeps; pinned memory of the host for n streams and weights on their way.
 size_t gpu_stream_bytes(void);
 size_t gpu_pinned_bytes(size_t n_stream);
 
-// A gpu without a device, which counts: only gpu_get_memory, ops_open_gpu_plan and gpu_close may meet it. Works where
-// there is no driver. ERR_FAIL when the build knows no GPUs.
+// A gpu without a device, which counts: only gpu_get_memory, gpu_get_info and gpu_free_bytes (both tell of nothing: no
+// name, 0 bytes), ops_open_gpu_plan and gpu_close may meet it. Works where there is no driver. ERR_FAIL when the build
+// knows no GPUs.
 int gpu_open_plan(const struct gpu_options *opt, struct gpu **out, struct err *e);
 
 // A stream of work on g, with an empty arena of device memory. Activations between products are bf16 in

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Owns the texts of --device and --gpu-weights, and what a sum of weights is. Easy to get wrong: it is part of every build, those without CUDA too,
-// and "cuda:" without digits, or more than four, is refused, not read as 0.
+// Owns the texts of --device and --gpu-weights. Easy to get wrong: it is part of every build, those without CUDA too, and
+// "cuda:" without digits, or more than four, is refused, not read as 0.
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -29,14 +29,6 @@ static const char *const weights_names[GPU_WEIGHTS_N] = {"plain", "q8_0", "q4_0"
 const char *gpu_weights_name(enum gpu_weights w)
 {
     return weights_names[w];
-}
-
-size_t gpu_memory_weights(const size_t bytes[GPU_MEM_N])
-{
-    size_t sum = 0;
-    for (unsigned i = 0; i < GPU_MEM_WEIGHTS; i++)
-        sum += bytes[i];
-    return sum;
 }
 
 bool gpu_weights_from_name(const char *name, enum gpu_weights *out)

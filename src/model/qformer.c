@@ -199,7 +199,8 @@ static struct part part_take(struct ops *o, struct mat x, size_t clip, size_t fr
 
 static void part_return(struct ops *o, const struct part *p)
 {
-    op_copy(o, p->place, p->copy);
+    if (p->copy.rows > 0)
+        op_copy(o, p->place, p->copy);
 }
 
 // x and vision: of n_clip clips.

@@ -92,7 +92,6 @@ tap.ok(plan["peak_bytes"] >= plan["weight_bytes"] > 0 and plan["kv_bytes"] > 0 a
        "--plan: memory and time", plan)
 more = json.loads(run("info", "-m", model, "--plan", "--json", "--num-frames", "16").out)["plan"]
 tap.ok(more["vision_flop"] > 1.9 * plan["vision_flop"], "--plan: twice the frames, twice the work", more)
-# SPEC 3.7: 1920x1080 with hd_num 6 has 2x3 tiles and the global view
 tap.ok("gpu" not in json.loads(run("info", "-m", model, "--plan", "--json", "--device", "cpu").out)["plan"],
        "--plan --device cpu: nothing of a GPU")
 r = run("info", "-m", model, "--plan", "--json", "--device", "cuda:0")
@@ -102,6 +101,7 @@ tap.ok(gpu.get("kind") in ("device", "estimate", "unknown") and (gpu["kind"] == 
        "--plan --device cuda:0: with or without a GPU, and with a build that knows none", r)
 r = run("info", "-m", model, "--plan", "--device", "cuda:0")
 tap.ok(r.code == 0 and "GPU memory" in r.out and (gpu.get("kind") != "unknown" or "cannot be told" in r.out), "and as text", r)
+# SPEC 3.7: 1920x1080 with hd_num 6 has 2x3 tiles and the global view
 r = run("info", "-m", model, "--plan", "--json", "--padding", "--size", "1920x1080")
 tap.ok(r.code == 0 and json.loads(r.out)["plan"]["clips"] == 7, "--plan --padding --size 1920x1080: 7 clips", r)
 r = run("info", "-m", model, "--plan", "--json", "--padding", "--hd-num", "4", "--video", clip)

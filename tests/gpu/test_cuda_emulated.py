@@ -75,6 +75,12 @@ def check_memory(tap, folder):
     auto = with_memory(folder, need - 1)
     tap.ok(auto.code == 0 and "on cpu" in auto.err and "too little memory" in auto.err and auto.out,
            "--device auto takes the processor and says why", auto)
+    for left, kind in ((need - 1, None), (need, "device")):
+        plan = run("info", "-m", folder, "--plan", "--json", "--device", "auto", env={"EMULATE_MEMORY": str(left)})
+        told = json.loads(plan.out)["plan"] if plan.code == 0 else {}
+        tap.ok(plan.code == 0 and told.get("gpu", {}).get("kind") == kind and
+               ("too little memory" in plan.err and "running on the CPU" in plan.err) == (kind is None),
+               "info --plan --device auto, %s: of what would compute" % ("as much as is needed" if kind else "one byte too little"), plan)
     plan = run("info", "-m", folder, "--plan", "--json", "-q", "--device", "cuda:0", env={"EMULATE_MEMORY": "1000000"})
     gpu = json.loads(plan.out)["plan"].get("gpu", {}) if plan.code == 0 else {}
     tap.ok(gpu.get("kind") == "device" and gpu["free_bytes"] == gpu["memory_bytes"] == 1000000 < gpu["peak_bytes"] and

@@ -226,6 +226,28 @@ static void embed(struct fixture *f, size_t rows, size_t cols, size_t k)
         assert_true((double)got[i] == values[i]);
 }
 
+// Three rows in the middle of each group of five, copied out side by side and back into others' place.
+static void groups(struct fixture *f, size_t n_group, size_t cols, size_t k)
+{
+    enum { GROUP = 5, FROM = 1, N = 3 };
+    float *x, *z;
+    struct mat from = fixture_mat(f, n_group * GROUP, cols, 0, &x);
+    struct mat part = fixture_mat(f, n_group * N, cols, 0, NULL);
+    struct mat back = fixture_mat(f, n_group * GROUP, cols, 0, &z);
+    (void)k;
+    op_copy(f->ops, mat_groups(part, N, 0, N), mat_groups(from, GROUP, FROM, N));
+    const float *got = fixture_get(f, part);
+    for (size_t r = 0; r < n_group * N; r++)
+        assert_memory_equal(got + r * cols, x + (r / N * GROUP + FROM + r % N) * cols,
+                            cols * sizeof *got);
+    op_copy(f->ops, mat_groups(back, GROUP, FROM, N), mat_groups(part, N, 0, N));
+    got = fixture_get(f, back);
+    for (size_t r = 0; r < n_group * GROUP; r++) {
+        bool inside = r % GROUP >= FROM && r % GROUP < FROM + N;
+        assert_memory_equal(got + r * cols, (inside ? x : z) + r * cols, cols * sizeof *got);
+    }
+}
+
 static void elementwise(void **state)
 {
     (void)state;
@@ -247,6 +269,7 @@ static void copies(void **state)
 {
     (void)state;
     each_tier(copy);
+    each_tier(groups);
 }
 
 static void embeddings(void **state)

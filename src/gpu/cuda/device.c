@@ -117,6 +117,14 @@ fail:
     return rc;
 }
 
+// What the device's pool keeps and nobody uses goes back to the driver: the pool is the process's and outlives g.
+static void trim_pool(const struct gpu *g)
+{
+    cudaMemPool_t pool;
+    if (cudaDeviceGetDefaultMemPool(&pool, g->index) == cudaSuccess)
+        (void)cudaMemPoolTrimTo(pool, 0);
+}
+
 void gpu_close(struct gpu *g)
 {
     if (!g)
@@ -126,6 +134,8 @@ void gpu_close(struct gpu *g)
     streams_free(g);
     placed_free(g);
     product_free(g);
+    if (g->info.memory_bytes > 0) // never of a gpu that only plans
+        trim_pool(g);
     for (int i = 0; i < 2; i++)
         if (g->stage_done[i])
             (void)cudaEventDestroy(g->stage_done[i]);
@@ -153,11 +163,24 @@ size_t gpu_pinned_bytes(size_t n_stream)
     return 2 * (size_t)STAGE_BYTES + n_stream * RING_BYTES;
 }
 
+// Bytes that the device's pool keeps though nobody uses them: taken from the driver, but free for what this process asks
+// for next (cudaMalloc has them released when it would fail).
+static size_t kept_by_pool(const struct gpu *g)
+{
+    cudaMemPool_t pool;
+    uint64_t reserved = 0, used = 0;
+    if (cudaDeviceGetDefaultMemPool(&pool, g->index) != cudaSuccess ||
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used) != cudaSuccess ||
+        cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved) != cudaSuccess)
+        return 0;
+    return reserved > used ? (size_t)(reserved - used) : 0;
+}
+
 size_t gpu_free_bytes(const struct gpu *g)
 {
     size_t left = 0, all = 0;
     if (g->plans || cudaSetDevice(g->index) != cudaSuccess ||
         cudaMemGetInfo(&left, &all) != cudaSuccess)
         return 0;
-    return left;
+    return left + kept_by_pool(g);
 }

@@ -3,8 +3,11 @@
 // nothing, and what it counts is what another one will have taken: the same calls, the same sizes.
 //
 // Easy to get wrong: what is given back is counted with the bytes it was taken with.
-#include "base/size.h"
 #include "gpu/cuda/device.h"
+
+#include <assert.h>
+
+#include "base/size.h"
 
 // The driver refuses requests of no bytes.
 static size_t asked(size_t bytes)
@@ -56,6 +59,7 @@ void device_give(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, void *p
 cudaError_t device_take_async(struct gpu *g, enum gpu_memory_kind kind, size_t bytes,
                               cudaStream_t stream, void **out)
 {
+    assert(!g->plans);
     *out = NULL;
     cudaError_t s = cudaMallocAsync(out, asked(bytes), stream);
     if (s == cudaSuccess)

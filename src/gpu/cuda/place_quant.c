@@ -72,13 +72,24 @@ fail:
     return rc;
 }
 
+// With n rows, k inputs and LoRA's rank r.
+enum slab_part {
+    SLAB_W,         // f32 [n, k]
+    SLAB_RAW,       // bf16 [n, k]: rows of a bf16 layer as they are
+    SLAB_BLOCKS,    // the rows quantised
+    SLAB_WORKSPACE, // of the product B A
+    SLAB_B,         // f32 [n, r]
+    SLAB_A,         // f32 [k, r]
+    SLAB_PARTS
+};
+
 // Rows of a layer, some at a time: f32, plus LoRA, blocks, planes.
-enum { SLAB_PARTS = 6 };
 struct slab {
-    void *w, *b, *a, *blocks, *workspace; // f32 [rows, k], f32 [rows, r], f32 [k, r]
-    void *raw;                            // rows of a bf16 layer as they are
     size_t rows;
-    size_t bytes[SLAB_PARTS]; // of w, raw, blocks, workspace, b, a; 0 = not taken
+    struct {
+        void *p;
+        size_t bytes; // 0 = not taken
+    } part[SLAB_PARTS];
 };
 
 // Rows [from, from + m) of l, with LoRA merged in, into s->w.
@@ -86,27 +97,28 @@ static int merged_rows(struct gpu *g, const struct linear *l, size_t from, size_
                        const struct slab *s, struct err *e)
 {
     int rc;
-    size_t k = l->w.dim[1], r = s->a ? l->lora_a.dim[0] : 0;
+    size_t k = l->w.dim[1], r = s->part[SLAB_A].p ? l->lora_a.dim[0] : 0;
+    void *f32 = s->part[SLAB_W].p, *raw = s->part[SLAB_RAW].p;
     struct tensor rows = l->w, b = l->lora_b;
     rows.data = (const char *)l->w.data + from * k * dtype_bytes(l->w.dtype);
-    if (s->raw) { // half as many bytes on their way, and nothing to convert on the host
-        TRY(place_rows(g, &rows, m, k, s->raw, k * 2, DT_BF16, e));
+    if (raw) { // half as many bytes on their way, and nothing to convert on the host
+        TRY(place_rows(g, &rows, m, k, raw, k * 2, DT_BF16, e));
         int status =
-            cuda_copy((struct cuda_view){s->w, false, (int)m, (int)k, (int64_t)k},
-                      (struct cuda_view){s->raw, true, (int)m, (int)k, (int64_t)k}, g->copies);
+            cuda_copy((struct cuda_view){f32, false, (int)m, (int)k, (int64_t)k},
+                      (struct cuda_view){raw, true, (int)m, (int)k, (int64_t)k}, g->copies);
         if (status != 0)
             TRY(cuda_error(e, ERR_FAIL, g, l->w.name, (cudaError_t)status));
     } else {
-        TRY(place_rows(g, &rows, m, k, s->w, k * sizeof(float), DT_F32, e));
+        TRY(place_rows(g, &rows, m, k, f32, k * sizeof(float), DT_F32, e));
     }
     if (r == 0)
         return 0;
     b.data = (const char *)b.data + from * r * dtype_bytes(b.dtype);
-    TRY(place_rows(g, &b, m, r, s->b, r * sizeof(float), DT_F32, e));
+    TRY(place_rows(g, &b, m, r, s->part[SLAB_B].p, r * sizeof(float), DT_F32, e));
     TRY(device_product(g,
-                       &(struct device_product){.y = {s->w, false, (int)m, (int)k, (int64_t)k},
-                                                .x = s->b,
-                                                .w = s->a,
+                       &(struct device_product){.y = {f32, false, (int)m, (int)k, (int64_t)k},
+                                                .x = s->part[SLAB_B].p,
+                                                .w = s->part[SLAB_A].p,
                                                 .m = m,
                                                 .n = k,
                                                 .k = r,
@@ -114,7 +126,7 @@ static int merged_rows(struct gpu *g, const struct linear *l, size_t from, size_
                                                 .w_stride = r,
                                                 .alpha = l->lora_scale,
                                                 .add = true,
-                                                .workspace = s->workspace},
+                                                .workspace = s->part[SLAB_WORKSPACE].p},
                        g->copies, e));
 fail:
     return rc;
@@ -128,10 +140,11 @@ static int quantise_rows(struct gpu *g, const struct linear *l, struct cuda_quan
     for (size_t from = 0; from < n; from += s->rows) {
         size_t m = min_size(s->rows, n - from);
         TRY(merged_rows(g, l, from, m, s, e));
-        struct cuda_view f32 = {s->w, false, (int)m, (int)k, (int64_t)k};
-        int status = cuda_quant_pack(s->blocks, part.type, f32, g->copies);
+        struct cuda_view f32 = {s->part[SLAB_W].p, false, (int)m, (int)k, (int64_t)k};
+        int status = cuda_quant_pack(s->part[SLAB_BLOCKS].p, part.type, f32, g->copies);
         if (status == 0)
-            status = cuda_quant_repack(&part, s->blocks, (int)(first + from), (int)m, g->copies);
+            status = cuda_quant_repack(&part, s->part[SLAB_BLOCKS].p, (int)(first + from), (int)m,
+                                       g->copies);
         if (status != 0)
             TRY(cuda_error(e, ERR_FAIL, g, l->w.name, (cudaError_t)status));
         TRY(place_finish(g, e));
@@ -148,31 +161,29 @@ static int slab_init(struct gpu *g, const struct linear *l, size_t block, size_t
     int rc;
     size_t n = l->w.dim[0], k = l->w.dim[1];
     *s = (struct slab){.rows = min_size(n, max_size(SLAB_BYTES / (k * sizeof(float)), 1))};
-    size_t want[SLAB_PARTS] = {s->rows * k * sizeof(float),
-                               l->w.dtype == DT_BF16 ? s->rows * k * 2 : 0,
-                               s->rows * (k / block) * block_bytes};
-    void **const part[SLAB_PARTS] = {&s->w, &s->raw, &s->blocks, &s->workspace, &s->b, &s->a};
+    size_t want[SLAB_PARTS] = {[SLAB_W] = s->rows * k * sizeof(float),
+                               [SLAB_RAW] = l->w.dtype == DT_BF16 ? s->rows * k * 2 : 0,
+                               [SLAB_BLOCKS] = s->rows * (k / block) * block_bytes};
     if (tensor_present(&l->lora_a)) {
-        want[3] = PRODUCT_WORKSPACE;
-        want[4] = s->rows * l->lora_a.dim[0] * sizeof(float);
-        want[5] = l->lora_a.dim[0] * k * sizeof(float);
+        want[SLAB_WORKSPACE] = PRODUCT_WORKSPACE;
+        want[SLAB_B] = s->rows * l->lora_a.dim[0] * sizeof(float);
+        want[SLAB_A] = l->lora_a.dim[0] * k * sizeof(float);
     }
     for (size_t i = 0; i < SLAB_PARTS; i++)
         if (want[i] > 0) {
-            TRY(place_alloc(g, GPU_MEM_LOADING, want[i], l->w.name, part[i], e));
-            s->bytes[i] = want[i];
+            TRY(place_alloc(g, GPU_MEM_LOADING, want[i], l->w.name, &s->part[i].p, e));
+            s->part[i].bytes = want[i];
         }
-    if (want[5] > 0 && !g->plans)
-        TRY(place_transposed(g, &l->lora_a, s->a, e));
+    if (s->part[SLAB_A].p)
+        TRY(place_transposed(g, &l->lora_a, s->part[SLAB_A].p, e));
 fail:
     return rc;
 }
 
 static void slab_free(struct gpu *g, struct slab *s)
 {
-    void *const part[SLAB_PARTS] = {s->w, s->raw, s->blocks, s->workspace, s->b, s->a};
     for (size_t i = 0; i < SLAB_PARTS; i++)
-        device_give(g, GPU_MEM_LOADING, s->bytes[i], part[i]);
+        device_give(g, GPU_MEM_LOADING, s->part[i].bytes, s->part[i].p);
 }
 
 static int quantise_layer(struct gpu *g, const struct linear *l, struct cuda_quant_weight part,
@@ -198,7 +209,7 @@ int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride,
     for (size_t from = 0; from < n && !g->plans; from += s.rows) {
         size_t m = min_size(s.rows, n - from);
         TRY(merged_rows(g, l, from, m, &s, e));
-        struct cuda_view f32 = {s.w, false, (int)m, (int)k, (int64_t)k};
+        struct cuda_view f32 = {s.part[SLAB_W].p, false, (int)m, (int)k, (int64_t)k};
         struct cuda_view to = {(char *)dst + from * stride, true, (int)m, (int)k,
                                (int64_t)(stride / 2)};
         int status = cuda_copy(to, f32, g->copies);
