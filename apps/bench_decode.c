@@ -19,10 +19,10 @@ enum { GROUP = 2 }; // steps between two looks at the memory
 struct steps {
     struct bench_row *row;
     iv_read_probe *probe; // NULL = nobody wants to know
-    double last;       // ms, when the token before came; 0 = there is none
-    double rate;       // in front of the group
-    size_t n;          // steps of it
-    bool count, full;  // full: no memory for more times
+    double last;          // ms, when the token before came; 0 = there is none
+    double rate;          // in front of the group
+    size_t n;             // steps of it
+    bool count, full;     // full: no memory for more times
 };
 
 static void look(struct steps *s)
