@@ -33,9 +33,9 @@ Peers run 4 of 39 vision blocks, and as PyTorch and in BF16 and IQ4_K --layers o
 fit in memory beside ours. Ours, and peers on a --gguf, run whole. A turn of peers is the sum of what was measured in
 that round: clips, prefill and steps; they get decoding the video, the Q-Former and what joins them for nothing.
 
-Peaks are measured before and after each run; decode of ours is held against what `ivchat bench` read between its steps. A finished round is a line of --out; a run makes those that are missing up
-to --rounds, with --within S none that would not end in S seconds, and exits with 3 if some are still missing. Another
-ivchat or other settings begin anew.
+Peaks are measured before and after each run; decode of ours is held against what `ivchat bench` read between its steps. A
+finished round is a line of --out; a run makes those that are missing up to --rounds, with --within S none that would not end
+in S seconds, and exits with 3 if some are still missing. Another ivchat or other settings begin anew.
 """
 import argparse
 import datetime

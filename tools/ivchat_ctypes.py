@@ -108,8 +108,8 @@ def result(text, structs):
         return structs[plain.group(1)]
     if pointer:
         return ctypes.POINTER(structs[pointer.group(1)])
-    return {"int": ctypes.c_int, "double": ctypes.c_double, "void": None, "const char *": ctypes.c_char_p, "size_t": ctypes.c_size_t,
-            "bool": ctypes.c_bool}[text]
+    return {"int": ctypes.c_int, "double": ctypes.c_double, "bool": ctypes.c_bool, "size_t": ctypes.c_size_t,
+            "const char *": ctypes.c_char_p, "void": None}[text]
 
 
 class Library:
