@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -102,6 +103,16 @@ static bool has_amx_bf16(void)
     return false;
 }
 #endif
+
+size_t cpu_l1_bytes(void)
+{
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    long bytes = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+    return bytes > 0 ? (size_t)bytes : 0;
+#else
+    return 0;
+#endif
+}
 
 bool cpu_tier_built(enum cpu_tier t)
 {

@@ -16,10 +16,11 @@
 
 enum {
     DOTS_INPUTS = LANES * CELL_INPUTS,
-    DOTS_LINE = 64,        // bytes of a cache line
-    DOTS_AHEAD = 6 << 10,  // bytes asked for ahead of one row of x, which stays in L1 with them
-    DOTS_ROWS_AHEAD = 4,   // rows of W asked for ahead of several ...
-    DOTS_APART_AHEAD = 16, // ... and where they lie apart
+    DOTS_LINE = 64,       // bytes of a cache line
+    DOTS_AHEAD = 6 << 10, // bytes asked for ahead of one row of x, which stays in L1 with them ...
+    DOTS_AHEAD_L2 = 8 << 10, // ... and where L1 has no room for them
+    DOTS_ROWS_AHEAD = 4,     // rows of W asked for ahead of several ...
+    DOTS_APART_AHEAD = 16,   // ... and where they lie apart
     DOTS_IN_ORDER = CELL_INPUTS > 1 && LANES * 4 >= DOTS_LINE,
 };
 
@@ -108,7 +109,8 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
 }
 
 // sums[i] of one row of x and row i of W, i < n <= 4, one after the other.
-ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum dtype t, bool round)
+ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum dtype t, bool round,
+                                 bool ask_l2)
 {
     lanes sum[4] = {lanes_zero(), lanes_zero(), lanes_zero(), lanes_zero()};
     size_t step = DOTS_INPUTS * (t == DT_F32 ? 4 : 2);
@@ -119,7 +121,10 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
         for (size_t i = 0; i < full; i += DOTS_INPUTS, w += step, x += LANES * sizeof(float)) {
             s = cells_fma(s, lanes_load(x), cells_weights(w, t, round));
             for (size_t line = 0; line < step; line += DOTS_LINE)
-                __builtin_prefetch((const void *)((uintptr_t)w + DOTS_AHEAD + line), 0, 3);
+                if (ask_l2)
+                    dots_prefetch(w, DOTS_AHEAD_L2 + line);
+                else
+                    dots_prefetch_l1(w, DOTS_AHEAD + line);
         }
         if (tail != 0)
             s = cells_fma(s, lanes_load(x), cells_weights_n(w, t, round, tail));
@@ -156,8 +161,10 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
         for (size_t i = 0; i < 4; i++)
             a.w[i] = (const uint8_t *)j->w + (o + min_size(i, n - 1)) * row_bytes;
         float sums[KERNEL_FEW_ROWS][4];
-        if (in_order)
-            dots_in_order(&a, sums[0], n, t, round);
+        if (in_order && p->ask_l2)
+            dots_in_order(&a, sums[0], n, t, round, true);
+        else if (in_order)
+            dots_in_order(&a, sums[0], n, t, round, false);
         for (size_t r = in_order ? 1 : 0; r < j->m;) {
             size_t left = j->m - r;
             a.x = (const uint8_t *)j->x + r * a.x_stride;

@@ -7,11 +7,12 @@
 #include "kernels/tiers.h"
 
 enum {
-    LINE = 64,    // bytes of a cache line
-    X_ROUND = 32, // elements: prepared rows end on a multiple, so that readers need no tail
+    LINE = 64,          // bytes of a cache line
+    L1_ROOM = 48 << 10, // bytes that hold a row of x and the weights that come next
+    X_ROUND = 32,       // elements: prepared rows end on a multiple, so that readers need no tail
 };
 
-void kernels_init(struct kernels *k, unsigned tiers)
+static void set_tiers(struct kernels *k, unsigned tiers)
 {
     kernels_set_ref(k);
 #if defined(__x86_64__)
@@ -47,6 +48,13 @@ void kernels_init(struct kernels *k, unsigned tiers)
 #else
     (void)tiers;
 #endif
+}
+
+void kernels_init(struct kernels *k, unsigned tiers)
+{
+    size_t l1 = cpu_l1_bytes();
+    set_tiers(k, tiers);
+    k->bf16.ask_l2 = k->f32.ask_l2 = k->dots.ask_l2 = l1 > 0 && l1 < L1_ROOM;
 }
 
 void kernels_set_ref(struct kernels *k)

@@ -272,11 +272,14 @@ static void same_bits(void **state)
                               few ? 1201 : 2401}; // more than are packed at a time
             struct task t = task_new(&r, s, types[rng_next(&r) % 3], round, DATA_RANDOM);
             for (size_t q = 1; q < all.n; q++) { // ref sums one by one
-                const struct product_kernels *p = round ? &all.k[q].bf16 : &all.k[q].f32;
+                struct product_kernels kernels = round ? all.k[q].bf16 : all.k[q].f32,
+                                       *p = &kernels;
                 struct answer whole;
                 run(p, &t, few, true, false, &whole);
                 for (size_t m = 1; m <= s.m; m += short_run ? 3 : few || m < 13 ? 1 : 9)
                     check_part(p, &t, few, &whole, rng_next(&r) % (s.m - m + 1), m, 0, s.n);
+                p->ask_l2 = !p->ask_l2; // wherever the weights of one row are asked for
+                check_part(p, &t, few, &whole, rng_next(&r) % s.m, 1, 0, s.n);
                 static const size_t odd[] = {1, 2, 65, 129, 257}; // one output, alone or left over
                 const size_t n_any = short_run ? 3 : 12, n_odd = short_run ? 4 : 5;
                 for (size_t i = 0; i < n_any + n_odd; i++) {

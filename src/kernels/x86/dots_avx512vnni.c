@@ -27,7 +27,8 @@ enum {
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
-    AHEAD = 10 << 10,        // bytes of W asked for ahead of one row of x
+    AHEAD_L1 = 10 << 10,     // bytes of W asked for ahead of one row of x ...
+    AHEAD_L2 = 12 << 10,     // ... and where L1 has no room for them
     FAR = 32 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
     RUN_WIDE = DOTS_RUN / DOTS_WIDE,
@@ -290,7 +291,8 @@ struct piece {
 };
 
 // sum[row of x] += the products of a piece; with R == 2 also sum[8 + row] of the next row of W.
-ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const struct piece *p)
+ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool ask_l2,
+                        const struct piece *p)
 {
     const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
     const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
@@ -354,8 +356,11 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, const s
         size_t end = dots_in_bytes(t) ? n_step : min_size(i + RUN_WIDE, n_step);
         for (; i < end; i++) {
             struct levels l, k;
-            if (M == 1) {
-                bring_l1(w, AHEAD, bytes); // one row reads W from end to end: straight into L1
+            if (M == 1) { // one row reads W from end to end
+                if (ask_l2)
+                    bring_l2(w, AHEAD_L2, bytes);
+                else
+                    bring_l1(w, AHEAD_L1, bytes);
                 if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
                     bring_l2(w, FAR, 1);
             } else {
@@ -420,8 +425,8 @@ ALWAYS_INLINE __m512 sum_each(const float *at, size_t apart)
 }
 
 // Outputs [o, o + n), n <= GROUP.
-ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_t x_row, size_t o,
-                         size_t n)
+ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_job *j,
+                         size_t x_row, size_t o, size_t n)
 {
     _Alignas(64) float sum[GROUP][KERNEL_FEW_ROWS][LANES];
     const size_t row_bytes = dtype_span(t, j->w_stride);
@@ -442,7 +447,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
         p.step = (const float *)(const void *)(x + dots_steps_at(j->k)) + i / DOTS_RUN * DOTS_LANES;
         for (size_t c = 0; c < n; c += (size_t)R) {
             p.w_row = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
-            dots(sum[c], t, M, R, &p);
+            dots(sum[c], t, M, R, ask_l2, &p);
             p.w += (size_t)R * row_bytes;
             p.far += (size_t)R * dtype_span(t, p.n);
         }
@@ -458,7 +463,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, const struct product_job *j, size_
     }
 }
 
-ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M,
+ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M, bool ask_l2,
                             const struct product_job *j)
 {
     const size_t row_bytes = dtype_span(t, j->w_stride);
@@ -467,32 +472,35 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
     for (size_t o = 0; M > 1 && o < min_size(rows, j->n); o++)
         bring_l2((const uint8_t *)j->w, o * row_bytes, dtype_span(t, j->k));
     for (size_t o = 0; o < j->n; o += rows)
-        group(t, M, j, product_x_stride(p, j->k), o, min_size(rows, j->n - o));
+        group(t, M, ask_l2, j, product_x_stride(p, j->k), o, min_size(rows, j->n - o));
 }
 
 // A function for each type and number of rows: in one for all the compiler spills levels, and takes four times as long.
-#define FEW(type, M)                                                                               \
-    static __attribute__((noinline)) void few_##type##_##M(const struct product_kernels *p,        \
-                                                           const struct product_job *j)            \
+#define FEW(type, M, name, ask_l2)                                                                 \
+    static __attribute__((noinline)) void few_##type##_##name(const struct product_kernels *p,     \
+                                                              const struct product_job *j)         \
     {                                                                                              \
-        few_rows(p, DT_##type, M, j);                                                              \
+        few_rows(p, DT_##type, M, ask_l2, j);                                                      \
     }
 #define TYPE(type)                                                                                 \
-    FEW(type, 1)                                                                                   \
-    FEW(type, 2)                                                                                   \
-    FEW(type, 3)                                                                                   \
-    FEW(type, 4)                                                                                   \
-    FEW(type, 5)                                                                                   \
-    FEW(type, 6)                                                                                   \
-    FEW(type, 7)                                                                                   \
-    FEW(type, 8)                                                                                   \
+    FEW(type, 1, 1, false)                                                                         \
+    FEW(type, 1, 1_l2, true)                                                                       \
+    FEW(type, 2, 2, false)                                                                         \
+    FEW(type, 3, 3, false)                                                                         \
+    FEW(type, 4, 4, false)                                                                         \
+    FEW(type, 5, 5, false)                                                                         \
+    FEW(type, 6, 6, false)                                                                         \
+    FEW(type, 7, 7, false)                                                                         \
+    FEW(type, 8, 8, false)                                                                         \
     static void few_##type(const struct product_kernels *p, const struct product_job *j)           \
     {                                                                                              \
         static void (*const of[KERNEL_FEW_ROWS])(const struct product_kernels *,                   \
                                                  const struct product_job *) = {                   \
             few_##type##_1, few_##type##_2, few_##type##_3, few_##type##_4,                        \
             few_##type##_5, few_##type##_6, few_##type##_7, few_##type##_8};                       \
-        if (j->m > 0)                                                                              \
+        if (j->m == 1 && p->ask_l2)                                                                \
+            few_##type##_1_l2(p, j);                                                               \
+        else if (j->m > 0)                                                                         \
             of[j->m - 1](p, j);                                                                    \
     }
 
