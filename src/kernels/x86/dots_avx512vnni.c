@@ -28,7 +28,8 @@ enum {
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
     AHEAD_L1 = 10 << 10,     // bytes of W asked for ahead of one row of x ...
-    AHEAD_L2 = 12 << 10,     // ... and where L1 has no room for them
+    AHEAD_L2 = 12 << 10,     // ... and into L2 where L1 has no room for them ...
+    AHEAD_NEAR = 2 << 10,    // ... but for these
     FAR = 32 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
     RUN_WIDE = DOTS_RUN / DOTS_WIDE,
@@ -357,10 +358,9 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
         for (; i < end; i++) {
             struct levels l, k;
             if (M == 1) { // one row reads W from end to end
+                bring_l1(w, ask_l2 ? AHEAD_NEAR : AHEAD_L1, bytes);
                 if (ask_l2)
                     bring_l2(w, AHEAD_L2, bytes);
-                else
-                    bring_l1(w, AHEAD_L1, bytes);
                 if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
                     bring_l2(w, FAR, 1);
             } else {
