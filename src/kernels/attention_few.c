@@ -54,6 +54,7 @@ static void few_rows(const struct product_kernels *p, const struct attention_job
             .m = m,
             .n = n,
             .d = j->d,
+            .ask_l2 = p->ask_l2,
         };
         if (dtype_is_block(mix.v_type)) {
             mix.v = attention_unpack(p, j, u, mix.v, j->v_stride, j->v_type, n);

@@ -8,7 +8,7 @@
 //
 // Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up
 // (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do not, as keys
-// of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1.
+// of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1 if that has room.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 
@@ -30,7 +30,7 @@ struct dots {
     const uint8_t *w[4];
     size_t k;
     size_t ahead; // bytes from a weight row to one that is asked for; 0 = no prefetch
-    bool apart;   // rows of W do not lie one behind the other
+    bool into_l1; // it goes there, not into L2
 };
 
 // Into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
@@ -77,7 +77,7 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
     for (size_t i = 0; i < full; i += DOTS_INPUTS) {
         DOTS_STEP(cells_weights(w0, t, round), cells_weights(w1, t, round),
                   cells_weights(w2, t, round), cells_weights(w3, t, round));
-        if (a->ahead != 0 && a->apart) {
+        if (a->ahead != 0 && a->into_l1) {
             dots_prefetch_l1(w0, a->ahead);
             dots_prefetch_l1(w1, a->ahead);
             dots_prefetch_l1(w2, a->ahead);
@@ -151,11 +151,12 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
 {
     size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
     struct dots a = {.x = j->x, .x_stride = product_x_stride(p, j->k), .k = j->k};
-    a.apart = j->w_stride != j->k;
-    bool in_order = DOTS_IN_ORDER && j->m == 1 && !a.apart;
-    size_t ahead = (a.apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
+    bool apart = j->w_stride != j->k; // rows do not lie one behind the other
+    bool in_order = DOTS_IN_ORDER && j->m == 1 && !apart;
+    a.into_l1 = apart && !p->ask_l2;
+    size_t ahead = (apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
     // what is asked for stays inside W: of a group's four rows the last is three behind the first
-    size_t asking = a.apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
+    size_t asking = apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
     for (size_t o = 0; o < j->n; o += 4) {
         size_t n = min_size(4, j->n - o);
         for (size_t i = 0; i < 4; i++)

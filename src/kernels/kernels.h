@@ -118,6 +118,7 @@ struct mix_job {
     size_t v_stride;
     enum dtype v_type; // F32, BF16 or F16
     size_t m, n, d;
+    bool ask_l2; // as in struct product_kernels
 };
 
 // The kernels that multiply, for one precision of the products. f32: inputs as they are. bf16: both

@@ -106,7 +106,10 @@ ALWAYS_INLINE void mix_body(const struct mix_job *j, size_t r0, size_t c0, size_
     for (size_t i = 0; i < j->n; i++, v += j->v_stride * elem) {
         lanes v0 = C == 1 ? weight_lanes_n(v, t, round, n) : weight_lanes(v, t, round);
         lanes v1 = C > 1 ? weight_lanes(v + LANES * elem, t, round) : lanes_zero();
-        __builtin_prefetch((const void *)((uintptr_t)v + (i < turn ? ahead : back)), 0, 3);
+        if (j->ask_l2)
+            __builtin_prefetch((const void *)((uintptr_t)v + (i < turn ? ahead : back)), 0, 2);
+        else
+            __builtin_prefetch((const void *)((uintptr_t)v + (i < turn ? ahead : back)), 0, 3);
         MIX_ROW(0);
         MIX_ROW(1);
         MIX_ROW(2);
