@@ -3,14 +3,17 @@
 // give to the bit (dots_parts.h). Weights count as they are stored; all that is rounded is x.
 //
 // Easy to get wrong: a level is rounded from value * (most / max), not from value / step, which differ in the last
-// bit of f32; `high` is rounded down, whatever the sign, so `low` is in [0, 15].
+// bit of f32.
 #include "kernels/dots_parts.h"
 #include "kernels/tiers.h"
 
 #include "base/size.h"
 #include "tensor/blocks.h"
 
-enum { EACH = 16 }; // inputs that lie together
+enum {
+    EACH = 16,   // inputs that lie together
+    VECTOR = 64, // bytes
+};
 
 // Adding and taking away 1.5 * 2^23 leaves the nearest integer, ties to even.
 static int32_t level(float v, struct dots_scale s)
@@ -19,9 +22,10 @@ static int32_t level(float v, struct dots_scale s)
     return s.inverse != 0 ? (int32_t)(v * s.inverse + magic - magic) : 0;
 }
 
-// Inputs [i, i + EACH) of x [k], zeros behind its end; returns the bits of the largest of them and `top`.
-static uint32_t inputs_at(float v[EACH], const float *x, size_t k, size_t i, uint32_t top)
+// Inputs [i, i + EACH) of x [k], zeros behind its end; returns the bits of the largest of them.
+static uint32_t inputs_at(float v[EACH], const float *x, size_t k, size_t i)
 {
+    uint32_t top = 0;
     for (size_t q = 0; q < EACH; q++) {
         uint32_t u;
         v[q] = i + q < k ? x[i + q] : 0;
@@ -32,53 +36,42 @@ static uint32_t inputs_at(float v[EACH], const float *x, size_t k, size_t i, uin
     return top;
 }
 
-static void prepare_bytes(struct dots_bytes *to, const float *x, size_t k, size_t from)
+// Levels of EACH inputs from x[from] on, four together and those fours `apart` bytes apart; returns their sum.
+static int32_t levels_at(int8_t *to, size_t apart, float *step, const float *x, size_t k,
+                         size_t from)
 {
-    for (size_t g = 0; g < DOTS_LANES; g++) {
+    float v[EACH];
+    struct dots_scale s = dots_scale_of(inputs_at(v, x, k, from), DOTS_TOP);
+    int32_t all = 0;
+    for (size_t i = 0; i < EACH; i++) {
+        int32_t q = level(v[i], s);
+        to[i / 4 * apart + i % 4] = (int8_t)q;
+        all += q;
+    }
+    *step = s.step;
+    return all;
+}
+
+static void prepare_part(struct dots_part *to, const float *x, size_t k, size_t from)
+{
+    for (size_t g = 0; g < DOTS_LANES; g++, from += 2 * EACH) {
         size_t l = dots_lane(g);
         float sum[2];
         for (size_t h = 0; h < 2; h++) {
-            float v[EACH];
-            uint32_t top = inputs_at(v, x, k, from + 2 * EACH * g + EACH * h, 0);
-            struct dots_scale s = dots_scale_of(top, DOTS_TOP);
-            int32_t all = 0;
-            for (size_t i = 0; i < EACH; i++) {
-                int32_t q = level(v[i], s);
-                to->level[(4 * h + i / 4) * 64 + 4 * l + i % 4] = (int8_t)q;
-                all += q;
-            }
-            to->step[h][l] = s.step;
-            sum[h] = s.step * (float)all;
+            int8_t *level = to->level + 4 * h * VECTOR + 4 * l;
+            float *step = &to->step[h][l];
+            int32_t all = levels_at(level, VECTOR, step, x, k, from + EACH * h);
+            sum[h] = *step * (float)all;
         }
         to->sum[l] = sum[0] + sum[1];
     }
 }
 
-// A run of them and its steps.
-static void prepare_wide(struct dots_wide *to, float *step, const float *x, size_t k, size_t from)
+static void prepare_half(struct dots_half *to, const float *x, size_t k, size_t from)
 {
-    enum { N = DOTS_RUN / DOTS_WIDE };
-    for (size_t lane = 0; lane < DOTS_LANES; lane++) {
-        size_t l = dots_lane_wide(lane);
-        float v[N][EACH];
-        uint32_t top = 0;
-        for (size_t b = 0; b < N; b++)
-            top = inputs_at(v[b], x, k, from + DOTS_WIDE * b + EACH * lane, top);
-        struct dots_scale s = dots_scale_of(top, DOTS_TOP_WIDE);
-        step[l] = s.step;
-        for (size_t b = 0; b < N; b++) {
-            int32_t all = 0;
-            for (size_t i = 0; i < EACH; i++) {
-                int32_t q = level(v[b][i], s);
-                int32_t high = (q + 2048) / 16 - 128; // rounded down
-                to[b].high[i / 4 * 64 + 4 * l + i % 4] = (int8_t)high;
-                uint8_t *pair = &to[b].low[i / 8 * 64 + 4 * l + i % 4];
-                unsigned low = (unsigned)(q - 16 * high);
-                *pair = (uint8_t)(i % 8 < 4 ? low : *pair | low << 4);
-                all += q;
-            }
-            to[b].base[l] = -128 * all;
-        }
+    for (size_t i = 0; i < DOTS_LANES; i++, from += EACH) {
+        size_t l = dots_lane_half(i);
+        to->base[l] = -128 * levels_at(to->level + 4 * l, VECTOR, &to->step[l], x, k, from);
     }
 }
 
@@ -88,33 +81,30 @@ static void prepare_ref(const struct product_kernels *p, void *dst, const float 
     size_t bytes = product_x_stride(p, k);
     for (size_t r = 0; r < m; r++, x += x_stride) {
         uint8_t *row = (uint8_t *)dst + r * bytes;
-        struct dots_bytes *narrow = (struct dots_bytes *)(void *)row;
-        struct dots_wide *wide = (struct dots_wide *)(void *)(row + dots_wide_at(k));
-        float *step = (float *)(void *)(row + dots_steps_at(k));
+        struct dots_part *part = (struct dots_part *)(void *)row;
+        struct dots_half *half = (struct dots_half *)(void *)(row + dots_halves_at(k));
         memset(row, 0, bytes);
-        for (size_t i = 0; i < round_up(k, DOTS_RUN); i += DOTS_BYTES)
-            prepare_bytes(narrow++, x, k, i);
-        for (size_t i = 0; i < k; i += DOTS_RUN, wide += DOTS_RUN / DOTS_WIDE, step += DOTS_LANES)
-            prepare_wide(wide, step, x, k, i);
+        for (size_t i = 0; i < k; i += DOTS_PART) {
+            prepare_part(part++, x, k, i);
+            prepare_half(half++, x, k, i);
+            prepare_half(half++, x, k, i + DOTS_HALF);
+        }
     }
 }
 
 // Input i of a prepared row of k.
-static double value_at(const void *row, size_t k, size_t i, bool bytes)
+static double value_at(const void *row, size_t k, size_t i, bool parts)
 {
-    if (bytes) {
-        const struct dots_bytes *x = (const struct dots_bytes *)row + i / DOTS_BYTES;
-        size_t l = dots_lane(i % DOTS_BYTES / 32), h = i % 32 / EACH;
-        size_t at = (4 * h + i % EACH / 4) * 64 + 4 * l + i % 4;
-        return (double)x->step[h][l] * x->level[at];
+    size_t j = i % EACH / 4, byte = i % 4;
+    if (parts) {
+        const struct dots_part *x = (const struct dots_part *)row + i / DOTS_PART;
+        size_t l = dots_lane(i % DOTS_PART / 32), h = i % 32 / EACH;
+        return (double)x->step[h][l] * x->level[(4 * h + j) * VECTOR + 4 * l + byte];
     }
-    const uint8_t *at_wide = (const uint8_t *)row + dots_wide_at(k);
-    const uint8_t *at_steps = (const uint8_t *)row + dots_steps_at(k);
-    const struct dots_wide *x = (const struct dots_wide *)(const void *)at_wide + i / DOTS_WIDE;
-    const float *step = (const float *)(const void *)at_steps + i / DOTS_RUN * DOTS_LANES;
-    size_t l = dots_lane_wide(i % DOTS_WIDE / EACH), at = i % EACH / 4 * 64 + 4 * l + i % 4;
-    int low = x->low[i % EACH / 8 * 64 + 4 * l + i % 4] >> (i % 8 < 4 ? 0 : 4) & 0x0f;
-    return (double)step[l] * (16 * x->high[at] + low);
+    const void *halves = (const uint8_t *)row + dots_halves_at(k);
+    const struct dots_half *x = (const struct dots_half *)halves + i / DOTS_HALF;
+    size_t l = dots_lane_half(i % DOTS_HALF / EACH);
+    return (double)x->step[l] * x->level[j * VECTOR + 4 * l + byte];
 }
 
 static void few_ref(const struct product_kernels *p, const struct product_job *j)
@@ -131,7 +121,7 @@ static void few_ref(const struct product_kernels *p, const struct product_job *j
             for (size_t i = 0; i < j->k; i += block, row += block_bytes) {
                 dtype_to_f32(w, row, j->w_type, block);
                 for (size_t q = 0; q < block; q++)
-                    sum += (double)w[q] * value_at(x, j->k, i + q, dots_in_bytes(j->w_type));
+                    sum += (double)w[q] * value_at(x, j->k, i + q, dots_by_parts(j->w_type));
             }
             float *y = &j->y[r * j->y_stride + o];
             *y = (float)(j->add ? (double)*y + sum : sum);
@@ -141,8 +131,8 @@ static void few_ref(const struct product_kernels *p, const struct product_job *j
 
 void dots_set_ref(struct product_kernels *p)
 {
-    p->x_elem = DOTS_RUN_BYTES;
-    p->x_block = DOTS_RUN;
+    p->x_elem = DOTS_PART_BYTES;
+    p->x_block = DOTS_PART;
     p->panel = 1;
     p->prepare = prepare_ref;
     p->few = few_ref;

@@ -44,33 +44,25 @@ static void same_floats(const float *got, const float *want, size_t n, enum cpu_
                      (double)got[i], (double)want[i]);
 }
 
-static const struct dots_bytes *bytes_of(const void *row)
+static const struct dots_half *halves_of(const void *row, size_t k)
 {
-    return row;
-}
-
-static const struct dots_wide *wide_of(const void *row, size_t k)
-{
-    return (const void *)((const char *)row + dots_wide_at(k));
-}
-
-static const float *steps_of(const void *row, size_t k)
-{
-    return (const void *)((const char *)row + dots_steps_at(k));
+    return (const void *)((const char *)row + dots_halves_at(k));
 }
 
 static void same_row(const void *got, const void *want, enum cpu_tier tier, size_t k)
 {
-    size_t runs = div_up(k, DOTS_RUN);
-    for (size_t b = 0; b < DOTS_RUN / DOTS_BYTES * runs; b++) {
-        const struct dots_bytes *g = bytes_of(got) + b, *w = bytes_of(want) + b;
+    const struct dots_part *g = got, *w = want;
+    const struct dots_half *gh = halves_of(got, k), *wh = halves_of(want, k);
+    for (size_t i = 0; i < k; i += DOTS_PART, g++, w++) {
         same_levels(g->level, w->level, sizeof g->level, tier, k);
         same_floats(g->step[0], w->step[0], 2 * DOTS_LANES, tier, k);
         same_floats(g->sum, w->sum, DOTS_LANES, tier, k);
+        for (int h = 0; h < 2; h++, gh++, wh++) {
+            same_levels(gh->level, wh->level, sizeof gh->level, tier, k);
+            same_floats(gh->step, wh->step, DOTS_LANES, tier, k);
+            assert_memory_equal(gh->base, wh->base, sizeof gh->base);
+        }
     }
-    same_levels(wide_of(got, k), wide_of(want, k),
-                DOTS_RUN / DOTS_WIDE * runs * sizeof(struct dots_wide), tier, k);
-    same_floats(steps_of(got, k), steps_of(want, k), DOTS_LANES * runs, tier, k);
 }
 
 static void same_rows(const struct guarded *x, size_t m, size_t k)
@@ -94,11 +86,12 @@ static void prepared_rows(void **state)
 {
     (void)state;
     struct rng r = {31};
-    static const size_t WHOLE[] = {DOTS_RUN - 1, DOTS_RUN, DOTS_RUN + 1, 2 * DOTS_RUN, 4096, 14336};
+    static const size_t WHOLE[] = {DOTS_PART - 1, DOTS_PART, DOTS_PART + 1,
+                                   2 * DOTS_PART, 4096,      14336};
     size_t n_whole = sizeof WHOLE / sizeof WHOLE[0], tail = 0;
-    for (size_t at = 0; tail < 2 * DOTS_RUN + 20; at++, tail += at <= n_whole ? 0
-                                                                : tail < 600  ? 1
-                                                                              : 7)
+    for (size_t at = 0; tail < 2 * DOTS_PART + 20; at++, tail += at <= n_whole ? 0
+                                                                 : tail < 600  ? 1
+                                                                               : 7)
         for (int d = 0; d < DATA_N; d++) {
             size_t k = at < n_whole ? WHOLE[at] : tail, m = 1 + k % 3;
             struct guarded x = guarded_new(m * k * sizeof(float), sizeof(float));
@@ -106,7 +99,7 @@ static void prepared_rows(void **state)
             data_fill(&r, (enum data)d, v, m * k);
             same_rows(&x, m, k);
             for (size_t i = 0; i < m * k; i += 3) // ties between two levels
-                v[i] = (float)((int)(rng_next(&r) % 4065) - 2032) + 0.5f * (float)(i % 2);
+                v[i] = (float)((int)(rng_next(&r) % 255) - 127) + 0.5f * (float)(i % 2);
             same_rows(&x, m, k);
             if (k > 0) {
                 v[rng_next(&r) % (m * k)] = d % 3 == 0 ? NAN : d % 3 == 1 ? INFINITY : -INFINITY;
@@ -118,59 +111,48 @@ static void prepared_rows(void **state)
 
 // The definition on its own: what levels stand for is the value, within half a step and what three roundings of f32
 // make of the largest level.
-#define NEAR(top) (0.5 + 3 * EPS * (top))
+#define NEAR (0.5 + 3 * EPS * DOTS_TOP)
 
-static float largest(const float *x, size_t n, float most)
+static float largest(const float *x, size_t n)
 {
+    float most = 0;
     for (size_t i = 0; i < n; i++) // (gcc 12 for arm64 does not survive a largest double of floats)
         most = fmaxf(most, fabsf(x[i]));
     return most;
 }
 
-static void step_is_near(double step, float most, double top)
+// Sixteen inputs that share a step, which are those at x, four by four; returns the sum of their levels.
+static int levels_near(const int8_t *level, float step, const float *x)
 {
-    assert_true(fabs(step - (double)most / top) <= 2 * EPS * step);
+    int sum = 0;
+    assert_true(fabs((double)step - (double)largest(x, 16) / DOTS_TOP) <= 2 * EPS * (double)step);
+    for (size_t i = 0; i < 16; i++) {
+        int q = level[64 * (i / 4) + i % 4];
+        assert_true(fabs((double)x[i] - (double)step * q) <= NEAR * (double)step);
+        sum += q;
+    }
+    return sum;
 }
 
 // Inputs 32 g .. 32 g + 31, which are those at x.
-static void bytes_are_near(const struct dots_bytes *b, size_t g, const float *x)
+static void part_is_near(const struct dots_part *b, size_t g, const float *x)
 {
     size_t l = dots_lane(g);
     double sum = 0, size = 0;
-    for (size_t h = 0; h < 2; h++, x += 16) {
-        double step = (double)b->step[h][l];
-        step_is_near(step, largest(x, 16, 0), 127);
-        for (size_t i = 0; i < 16; i++) {
-            int level = b->level[64 * (4 * h + i / 4) + 4 * l + i % 4];
-            assert_true(fabs((double)x[i] - step * level) <= NEAR(127) * step);
-            sum += step * level;
-            size += step * abs(level);
-        }
+    for (size_t h = 0; h < 2; h++) {
+        float step = b->step[h][l];
+        double part = (double)step * levels_near(b->level + 256 * h + 4 * l, step, x + 16 * h);
+        sum += part;
+        size += fabs(part);
     }
     assert_true(fabs(sum - (double)b->sum[l]) <= 3 * EPS * size);
 }
 
-// Inputs 16 i .. 16 i + 15 of the four blocks of a run at x.
-static void wide_are_near(const struct dots_wide *b, const float *steps, size_t lane,
-                          const float *x)
+// Inputs 16 i .. 16 i + 15, which are those at x.
+static void half_is_near(const struct dots_half *b, size_t i, const float *x)
 {
-    size_t l = dots_lane_wide(lane);
-    double step = (double)steps[l];
-    float most = 0;
-    for (size_t at = 16 * lane; at < DOTS_RUN; at += DOTS_WIDE)
-        most = largest(x + at, 16, most);
-    step_is_near(step, most, 2032);
-    for (size_t at = 16 * lane; at < DOTS_RUN; at += DOTS_WIDE, b++) {
-        int32_t base = 0;
-        for (size_t i = 0; i < 16; i++) {
-            size_t byte = i / 4 * 64 + 4 * l + i % 4;
-            int low = b->low[i / 8 * 64 + 4 * l + i % 4] >> (i / 4 % 2 * 4) & 0x0f;
-            int level = 16 * b->high[byte] + low;
-            assert_true(fabs((double)x[at + i] - step * level) <= NEAR(2032) * step);
-            base -= 128 * level;
-        }
-        assert_int_equal(base, b->base[l]);
-    }
+    size_t l = dots_lane_half(i);
+    assert_int_equal(b->base[l], -128 * levels_near(b->level + 4 * l, b->step[l], x));
 }
 
 static void levels_are_near(void **state)
@@ -178,15 +160,15 @@ static void levels_are_near(void **state)
     (void)state;
     struct rng r = {32};
     const struct product_kernels *p = &all.k[0].dots;
-    for (int run = 0; run < 200; run++) {
-        float x[DOTS_RUN];
-        _Alignas(64) uint8_t row[DOTS_RUN_BYTES + 64];
-        data_fill(&r, DATA_RANDOM, x, DOTS_RUN);
-        p->prepare(p, row, x, DOTS_RUN, 1, DOTS_RUN);
-        for (size_t g = 0; g < DOTS_RUN / 32; g++)
-            bytes_are_near(bytes_of(row) + g / 16, g % 16, x + 32 * g);
-        for (size_t l = 0; l < DOTS_LANES; l++)
-            wide_are_near(wide_of(row, DOTS_RUN), steps_of(row, DOTS_RUN), l, x);
+    for (int run = 0; run < 400; run++) {
+        float x[DOTS_PART];
+        _Alignas(64) uint8_t row[DOTS_PART_BYTES + 64];
+        data_fill(&r, DATA_RANDOM, x, DOTS_PART);
+        p->prepare(p, row, x, DOTS_PART, 1, DOTS_PART);
+        for (size_t g = 0; g < DOTS_LANES; g++)
+            part_is_near((const void *)row, g, x + 32 * g);
+        for (size_t i = 0; i < 2 * DOTS_LANES; i++)
+            half_is_near(halves_of(row, DOTS_PART) + i / DOTS_LANES, i % DOTS_LANES, x + 16 * i);
     }
 }
 
@@ -249,23 +231,10 @@ struct expected {
     double value, rounding, size;
 };
 
-// The largest of the inputs that share a step with inputs i .. i + 15.
-static double top_of(const struct task *a, const float *x, size_t i)
-{
-    float top = 0;
-    if (dots_in_bytes(a->t))
-        return (double)largest(x + i, 16, top);
-    for (size_t at = i / DOTS_RUN * DOTS_RUN + i % DOTS_WIDE;
-         at < a->k && at / DOTS_RUN == i / DOTS_RUN; at += DOTS_WIDE)
-        top = largest(x + at, 16, top);
-    return (double)top;
-}
-
 static struct expected expect(const struct task *a, size_t r, size_t o)
 {
     struct expected e = {0};
     const float *x = (const float *)a->x.data + r * a->k, *w = a->plain + o * a->k;
-    const double half = dots_in_bytes(a->t) ? NEAR(127) / 127 : NEAR(2032) / 2032;
     size_t block = dtype_block(a->t);
     for (size_t b = 0; b < a->k; b += block) {
         double most = 0;
@@ -278,7 +247,7 @@ static struct expected expect(const struct task *a, size_t r, size_t o)
                 top = fmax(top, fabs((double)x[i]));
                 weights += fabs((double)w[i]);
             }
-            e.rounding += half * top_of(a, x, l) * weights;
+            e.rounding += NEAR / DOTS_TOP * top * weights;
             e.size += 16 * top * most;
         }
     }

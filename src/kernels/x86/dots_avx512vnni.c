@@ -5,13 +5,13 @@
 //   t[lane]    = sum of weight levels times x levels, an integer                    vpdpbusd
 //   sum[lane] += scale[lane] * sum of step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
-// Against Q6_K and Q8_0 x has 12 bits, two sums of bytes; against the coarser types 8. One row of x reads W from end
-// to end. With several, 32 or 16 rows of W go through a stretch of x that stays in L1, before the next stretch; their
-// sums wait in between. The order of the sum is the same for one row as for eight.
+// Against Q6_K and Q8_0 t begins with x's base, and weights have none.
+//
+// One row of x reads W from end to end. With several, 32 or 16 rows of W go through a stretch of x that stays in L1,
+// before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle, while moves, sums
-// and conversions have units of their own. So both halves of a lane share the multiplication by the weights' scale, and
-// the steps of 12 bits come in once in a run of 1024 inputs.
+// and conversions have units of their own. So both halves of a lane share the multiplication by the weights' scale.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -22,7 +22,7 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 14,       // inputs of all rows that stay in L1, in 8 bits; half as many in 12
+    STRETCH = 1 << 14,       // inputs of all rows that stay in L1
     GROUP = 32,              // outputs that share a stretch ...
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
     EACH = 16,               // of those whose sums are stored together
@@ -32,7 +32,6 @@ enum {
     AHEAD_NEAR = 2 << 10,    // ... but for these
     FAR = 32 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
-    RUN_WIDE = DOTS_RUN / DOTS_WIDE,
     MAX_STEP = 16 * sizeof(struct block_q5_0), // of all types
 };
 
@@ -42,22 +41,23 @@ enum {
 static struct dots_steps {
     __m512 step, inverse;
     __mmask16 none;
-} steps_of(__m512i top, float most)
+} steps_of(__m512i top)
 {
     __mmask16 bad = _mm512_cmpge_epu32_mask(top, _mm512_set1_epi32(0x7f800000));
     __mmask16 none = bad | _mm512_cmplt_epu32_mask(top, _mm512_set1_epi32(17 << 23));
-    const __m512 size = _mm512_castsi512_ps(top), all = _mm512_set1_ps(most);
+    const __m512 size = _mm512_castsi512_ps(top), all = _mm512_set1_ps(DOTS_TOP);
     __m512 step = _mm512_maskz_div_ps((__mmask16)~none, size, all);
     return (struct dots_steps){_mm512_mask_mov_ps(step, bad, _mm512_set1_ps(NAN)),
                                _mm512_maskz_div_ps((__mmask16)~none, all, size), none};
 }
 
 // Sixteen inputs from `from` + `gap` * i on into lane at(i) of the vectors, zeros behind the k of x; returns the bits of
-// the largest in each lane, or of top.
+// the largest in each lane.
 ALWAYS_INLINE __m512i load_lanes(__m512 v[DOTS_LANES], size_t (*at)(size_t), const float *x,
-                                 size_t k, size_t from, size_t gap, __m512i top)
+                                 size_t k, size_t from, size_t gap)
 {
     const __m512i unsign = _mm512_set1_epi32(0x7fffffff);
+    __m512i top = _mm512_setzero_si512();
 #pragma GCC unroll 16
     for (size_t i = 0; i < DOTS_LANES; i++) {
         size_t first = min_size(from + gap * i, k);
@@ -82,25 +82,31 @@ ALWAYS_INLINE __m512i put_byte(__m512i bytes, __m512i q, unsigned at)
     return _mm512_or_si512(bytes, _mm512_slli_epi32(q, 8 * at));
 }
 
-static void prepare_bytes(struct dots_bytes *to, const float *x, size_t k, size_t from)
+// Levels of sixteen inputs in each lane, in four vectors; returns their sums.
+ALWAYS_INLINE __m512i levels_to(int8_t *to, const __m512 v[DOTS_LANES], struct dots_steps s)
+{
+    __m512i all = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; j++) {
+        __m512i levels = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (unsigned b = 0; b < 4; b++) {
+            __m512i q = level(v[4 * j + b], s);
+            all = _mm512_add_epi32(all, q);
+            levels = put_byte(levels, q, b);
+        }
+        _mm512_store_si512(to + j * VECTOR, levels);
+    }
+    return all;
+}
+
+static void prepare_part(struct dots_part *to, const float *x, size_t k, size_t from)
 {
     __m512 sum = _mm512_setzero_ps();
     for (size_t h = 0; h < 2; h++) {
         __m512 v[DOTS_LANES];
-        __m512i top = load_lanes(v, dots_lane, x, k, from + 16 * h, 32, _mm512_setzero_si512());
-        struct dots_steps s = steps_of(top, DOTS_TOP);
-        __m512i all = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (size_t j = 0; j < 4; j++) {
-            __m512i levels = _mm512_setzero_si512();
-#pragma GCC unroll 4
-            for (unsigned b = 0; b < 4; b++) {
-                __m512i q = level(v[4 * j + b], s);
-                all = _mm512_add_epi32(all, q);
-                levels = put_byte(levels, q, b);
-            }
-            _mm512_store_si512(to->level + (4 * h + j) * VECTOR, levels);
-        }
+        struct dots_steps s = steps_of(load_lanes(v, dots_lane, x, k, from + 16 * h, 32));
+        __m512i all = levels_to(to->level + 4 * h * VECTOR, v, s);
         _mm512_store_ps(to->step[h], s.step);
         __m512 part = _mm512_mul_ps(s.step, _mm512_cvtepi32_ps(all));
         sum = h == 0 ? part : _mm512_add_ps(sum, part);
@@ -108,51 +114,30 @@ static void prepare_bytes(struct dots_bytes *to, const float *x, size_t k, size_
     _mm512_store_ps(to->sum, sum);
 }
 
-static void prepare_wide(struct dots_wide *to, float *step, const float *x, size_t k, size_t from)
+static void prepare_half(struct dots_half *to, const float *x, size_t k, size_t from)
 {
-    __m512 v[RUN_WIDE][DOTS_LANES];
-    __m512i top = _mm512_setzero_si512();
-    for (size_t b = 0; b < RUN_WIDE; b++)
-        top = load_lanes(v[b], dots_lane_wide, x, k, from + b * DOTS_WIDE, 16, top);
-    struct dots_steps s = steps_of(top, DOTS_TOP_WIDE);
-    _mm512_store_ps(step, s.step);
-    for (size_t b = 0; b < RUN_WIDE; b++, to++) {
-        __m512i all = _mm512_setzero_si512(), pair = all;
-#pragma GCC unroll 4
-        for (size_t j = 0; j < 4; j++) {
-            __m512i high = _mm512_setzero_si512(), low = high;
-#pragma GCC unroll 4
-            for (unsigned i = 0; i < 4; i++) {
-                __m512i q = level(v[b][4 * j + i], s);
-                all = _mm512_add_epi32(all, q);
-                low = put_byte(low, _mm512_and_si512(q, _mm512_set1_epi32(0x0f)), i);
-                high = put_byte(high, _mm512_srai_epi32(q, 4), i);
-            }
-            _mm512_store_si512(to->high + j * VECTOR, high);
-            pair = j % 2 == 0 ? low : _mm512_or_si512(pair, _mm512_slli_epi32(low, 4));
-            if (j % 2 == 1)
-                _mm512_store_si512(to->low + j / 2 * VECTOR, pair);
-        }
-        _mm512_store_si512(to->base,
-                           _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
-    }
+    __m512 v[DOTS_LANES];
+    struct dots_steps s = steps_of(load_lanes(v, dots_lane_half, x, k, from, 16));
+    __m512i all = levels_to(to->level, v, s);
+    _mm512_store_ps(to->step, s.step);
+    _mm512_store_si512(to->base,
+                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
 }
 
 static void prepare(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
                     size_t m, size_t k)
 {
-    size_t bytes = product_x_stride(p, k), end = dots_steps_at(k);
+    size_t bytes = product_x_stride(p, k);
     for (size_t r = 0; r < m; r++, x += x_stride) {
         uint8_t *row = (uint8_t *)dst + r * bytes;
-        struct dots_bytes *narrow = (struct dots_bytes *)(void *)row;
-        struct dots_wide *wide = (struct dots_wide *)(void *)(row + dots_wide_at(k));
-        float *step = (float *)(void *)(row + end);
-        for (size_t i = 0; i < k; i += DOTS_RUN, wide += RUN_WIDE, step += DOTS_LANES) {
-            prepare_bytes(narrow++, x, k, i);
-            prepare_bytes(narrow++, x, k, i + DOTS_BYTES);
-            prepare_wide(wide, step, x, k, i);
+        struct dots_part *part = (struct dots_part *)(void *)row;
+        struct dots_half *half = (struct dots_half *)(void *)(row + dots_halves_at(k));
+        for (size_t i = 0; i < k; i += DOTS_PART) {
+            prepare_part(part++, x, k, i);
+            prepare_half(half++, x, k, i);
+            prepare_half(half++, x, k, i + DOTS_HALF);
         }
-        memset(step, 0, bytes - (size_t)((uint8_t *)step - row));
+        memset(half, 0, bytes - (size_t)((uint8_t *)half - row));
     }
 }
 
@@ -172,47 +157,30 @@ ALWAYS_INLINE __m512i dot_first(__m512i w, __m512i x)
     return sum;
 }
 
-// 256 levels of x, or parts of them.
-struct part {
-    __m512i v0, v1, v2, v3;
-};
-
-ALWAYS_INLINE struct part bytes_of(const int8_t *x)
-{
-    return (struct part){_mm512_load_si512(x), _mm512_load_si512(x + VECTOR),
-                         _mm512_load_si512(x + 2 * VECTOR), _mm512_load_si512(x + 3 * VECTOR)};
-}
-
-ALWAYS_INLINE struct part nibbles_of(const uint8_t *x)
-{
-    const __m512i low = _mm512_set1_epi8(0x0f);
-    const __m512i a = _mm512_load_si512(x), b = _mm512_load_si512(x + VECTOR);
-    return (struct part){_mm512_and_si512(a, low), _mm512_and_si512(_mm512_srli_epi32(a, 4), low),
-                         _mm512_and_si512(b, low), _mm512_and_si512(_mm512_srli_epi32(b, 4), low)};
-}
-
-// d += part of x times four vectors of l, e the same with k.
-#define PARTS(d, e, start, inputs, a, b, c, z)                                                     \
+// t, u = 256 levels of x times vectors a, b, c, z of l and of k, on from what `start` makes of t and u.
+#define DOTS(start, t, u, x, a, b, c, z)                                                           \
     do {                                                                                           \
-        const struct part p = inputs;                                                              \
-        d = start(d, l->a, p.v0), e = R > 1 ? start(e, k->a, p.v0) : e;                            \
-        d = dot_add(d, l->b, p.v1), e = R > 1 ? dot_add(e, k->b, p.v1) : e;                        \
-        d = dot_add(d, l->c, p.v2), e = R > 1 ? dot_add(e, k->c, p.v2) : e;                        \
-        d = dot_add(d, l->z, p.v3), e = R > 1 ? dot_add(e, k->z, p.v3) : e;                        \
+        const __m512i x0 = _mm512_load_si512(x), x1 = _mm512_load_si512((x) + VECTOR);             \
+        const __m512i x2 = _mm512_load_si512((x) + 2 * VECTOR);                                    \
+        const __m512i x3 = _mm512_load_si512((x) + 3 * VECTOR);                                    \
+        t = start(t, l->a, x0), u = R > 1 ? start(u, k->a, x0) : u;                                \
+        t = dot_add(t, l->b, x1), u = R > 1 ? dot_add(u, k->b, x1) : u;                            \
+        t = dot_add(t, l->c, x2), u = R > 1 ? dot_add(u, k->c, x2) : u;                            \
+        t = dot_add(t, l->z, x3), u = R > 1 ? dot_add(u, k->z, x3) : u;                            \
     } while (0)
-#define FIRST(d, v, x) dot_first(v, x)
+#define FIRST(t, v, x) dot_first(v, x)
 
-// Adds 512 weights of R rows of W times those of x to a and b.
-ALWAYS_INLINE void step_bytes_dots(int R, const struct levels *l, const struct levels *k,
-                                   const struct dots_bytes *x, __m512 *a, __m512 *b)
+// Adds a part of R rows of W times that of x to a and b.
+ALWAYS_INLINE void part_dots(int R, const struct levels *l, const struct levels *k,
+                             const struct dots_part *x, __m512 *a, __m512 *b)
 {
     __m512i d = _mm512_setzero_si512(), e = d;
-    PARTS(d, e, FIRST, bytes_of(x->level), v0, v1, v2, v3);
+    DOTS(FIRST, d, e, x->level, v0, v1, v2, v3);
     __m512 step = _mm512_load_ps(x->step[0]);
     __m512 u = _mm512_mul_ps(_mm512_cvtepi32_ps(d), step), v = u;
     if (R > 1)
         v = _mm512_mul_ps(_mm512_cvtepi32_ps(e), step);
-    PARTS(d, e, FIRST, bytes_of(x->level + 4 * VECTOR), v4, v5, v6, v7);
+    DOTS(FIRST, d, e, x->level + 4 * VECTOR, v4, v5, v6, v7);
     step = _mm512_load_ps(x->step[1]);
     u = _mm512_fmadd_ps(_mm512_cvtepi32_ps(d), step, u);
     const __m512 sum = _mm512_load_ps(x->sum);
@@ -223,40 +191,19 @@ ALWAYS_INLINE void step_bytes_dots(int R, const struct levels *l, const struct l
     }
 }
 
-// The same of 256 weights of two rows of W and wide levels, without their step.
-ALWAYS_INLINE void step_wide_dots(const struct levels *l, const struct levels *k,
-                                  const struct dots_wide *x, __m512 *a, __m512 *b)
+// The same of a half.
+ALWAYS_INLINE void half_dots(int R, const struct levels *l, const struct levels *k,
+                             const struct dots_half *x, __m512 *a, __m512 *b)
 {
-    enum { R = 2 };
-    __m512i d = _mm512_load_si512(x->base), e = d, high_d = d, high_e = d;
-    PARTS(high_d, high_e, FIRST, bytes_of(x->high), v0, v1, v2, v3);
-    PARTS(d, e, dot_add, nibbles_of(x->low), v0, v1, v2, v3);
-    d = _mm512_add_epi32(_mm512_slli_epi32(high_d, 4), d);
-    e = _mm512_add_epi32(_mm512_slli_epi32(high_e, 4), e);
-    *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
-    *b = _mm512_fmadd_ps(k->scale, _mm512_cvtepi32_ps(e), *b);
+    __m512i d = _mm512_load_si512(x->base), e = d;
+    DOTS(dot_add, d, e, x->level, v0, v1, v2, v3);
+    const __m512 step = _mm512_load_ps(x->step);
+    *a = _mm512_fmadd_ps(l->scale, _mm512_mul_ps(_mm512_cvtepi32_ps(d), step), *a);
+    if (R > 1)
+        *b = _mm512_fmadd_ps(k->scale, _mm512_mul_ps(_mm512_cvtepi32_ps(e), step), *b);
 }
 #undef FIRST
-#undef PARTS
-
-// 256 weights, as what they are above -128, times part of x.
-ALWAYS_INLINE __m512i whole_dots(const struct levels *l, struct part p)
-{
-    const __m512i half = _mm512_set1_epi8((char)128);
-    __m512i less = dot_first(half, p.v0), d = dot_first(l->v0, p.v0);
-    less = dot_add(less, half, p.v1), d = dot_add(d, l->v1, p.v1);
-    less = dot_add(less, half, p.v2), d = dot_add(d, l->v2, p.v2);
-    less = dot_add(less, half, p.v3), d = dot_add(d, l->v3, p.v3);
-    return _mm512_sub_epi32(d, less);
-}
-
-// The same of one row of W, without x->base, which L1 does not have to keep beside W then. The same integers.
-ALWAYS_INLINE void step_wide_dot(const struct levels *l, const struct dots_wide *x, __m512 *a)
-{
-    __m512i high = whole_dots(l, bytes_of(x->high)), low = whole_dots(l, nibbles_of(x->low));
-    __m512i d = _mm512_add_epi32(_mm512_slli_epi32(high, 4), low);
-    *a = _mm512_fmadd_ps(l->scale, _mm512_cvtepi32_ps(d), *a);
-}
+#undef DOTS
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
@@ -287,7 +234,6 @@ struct piece {
     size_t w_row;
     const uint8_t *far; // what to bring to L2 meanwhile, as many bytes as this is
     const uint8_t *x;
-    const float *step; // of the wide levels, rows x_row bytes apart
     size_t x_row, n;
 };
 
@@ -296,9 +242,9 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
                         const struct piece *p)
 {
     const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
+    const size_t x_step = dots_by_parts(t) ? sizeof(struct dots_part) : sizeof(struct dots_half);
     const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
-    const size_t x_step = dots_in_bytes(t) ? sizeof(struct dots_bytes) : sizeof(struct dots_wide);
-    const bool held = !dots_in_bytes(t) || M <= 2; // sums in registers; else those are for levels
+    const bool held = M <= 2; // sums in registers; else those are for levels
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
         rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
@@ -329,69 +275,50 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
         if (R > 1)                                                                                 \
             _mm512_store_ps(sum[8 + r], b[r]);                                                     \
     }
-#define ADD_RUN(r, x)                                                                              \
-    if (M > r) {                                                                                   \
-        const __m512 by = _mm512_load_ps((const void *)((const uint8_t *)step + r * x_row));       \
-        _mm512_store_ps(sum[r], _mm512_fmadd_ps(a[r], by, _mm512_load_ps(sum[r])));                \
-        if (R > 1)                                                                                 \
-            _mm512_store_ps(sum[8 + r], _mm512_fmadd_ps(b[r], by, _mm512_load_ps(sum[8 + r])));    \
-    }
 #define DOT(r, x)                                                                                  \
     if (M > r) {                                                                                   \
         if (!held)                                                                                 \
             LOAD(r, x)                                                                             \
-        if (dots_in_bytes(t))                                                                      \
-            step_bytes_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                           \
-        else if (R == 1)                                                                           \
-            step_wide_dot(&l, (const void *)(x), &a[r]);                                           \
+        if (dots_by_parts(t))                                                                      \
+            part_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                                 \
         else                                                                                       \
-            step_wide_dots(&l, &k, (const void *)(x), &a[r], &b[r]);                               \
+            half_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                                 \
         if (!held)                                                                                 \
             STORE(r, x)                                                                            \
     }
-    const float *step = p->step;
     ROWS(ZERO);
-    if (held && dots_in_bytes(t))
+    if (held)
         ROWS(LOAD);
-    for (size_t i = 0; i < n_step;) {
-        size_t end = dots_in_bytes(t) ? n_step : min_size(i + RUN_WIDE, n_step);
-        for (; i < end; i++) {
-            struct levels l, k;
-            if (M == 1) { // one row reads W from end to end
-                bring_l1(w, ask_l2 ? AHEAD_NEAR : AHEAD_L1, bytes);
-                if (ask_l2)
-                    bring_l2(w, AHEAD_L2, bytes);
-                if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
-                    bring_l2(w, FAR, 1);
-            } else {
-                bring_l2(far, 0, (size_t)R * bytes);
-                bring_l1(w, 2 * w_row, bytes);
-                bring_l1(w + w_row, 2 * w_row, bytes);
-                far += (size_t)R * bytes;
-            }
-            if (i == whole) {
-                w = last[0];
-                w_row = sizeof last[0];
-            }
-            levels_of(&l, t, w);
-            if (R > 1)
-                levels_of(&k, t, w + w_row);
-            ROWS(DOT);
-            w += bytes;
-            x += x_step;
-            x3 += x_step;
-            x6 += x_step;
+    for (size_t i = 0; i < n_step; i++) {
+        struct levels l, k;
+        if (M == 1) { // one row reads W from end to end
+            bring_l1(w, ask_l2 ? AHEAD_NEAR : AHEAD_L1, bytes);
+            if (ask_l2)
+                bring_l2(w, AHEAD_L2, bytes);
+            if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
+                bring_l2(w, FAR, 1);
+        } else {
+            bring_l2(far, 0, (size_t)R * bytes);
+            bring_l1(w, 2 * w_row, bytes);
+            bring_l1(w + w_row, 2 * w_row, bytes);
+            far += (size_t)R * bytes;
         }
-        if (!dots_in_bytes(t)) {
-            ROWS(ADD_RUN);
-            ROWS(ZERO);
-            step += DOTS_LANES;
+        if (i == whole) {
+            w = last[0];
+            w_row = sizeof last[0];
         }
+        levels_of(&l, t, w);
+        if (R > 1)
+            levels_of(&k, t, w + w_row);
+        ROWS(DOT);
+        w += bytes;
+        x += x_step;
+        x3 += x_step;
+        x6 += x_step;
     }
-    if (held && dots_in_bytes(t))
+    if (held)
         ROWS(STORE);
 #undef DOT
-#undef ADD_RUN
 #undef STORE
 #undef LOAD
 #undef ZERO
@@ -430,8 +357,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
 {
     _Alignas(64) float sum[GROUP][KERNEL_FEW_ROWS][LANES];
     const size_t row_bytes = dtype_span(t, j->w_stride);
-    const size_t fits = (dots_in_bytes(t) ? 1 : 2) * (size_t)M;
-    const size_t stretch = M > 1 ? STRETCH / fits / DOTS_RUN * DOTS_RUN : j->k;
+    const size_t stretch = M > 1 ? STRETCH / (size_t)M / DOTS_PART * DOTS_PART : j->k;
     const int R = M > 1 ? 2 : 1;
     struct piece p = {.x_row = x_row};
     for (size_t c = 0; c < GROUP; c++)
@@ -442,9 +368,9 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
         const uint8_t *x = j->x;
         p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
         p.n = min_size(stretch, j->k - i);
-        p.x = dots_in_bytes(t) ? x + i / DOTS_BYTES * sizeof(struct dots_bytes)
-                               : x + dots_wide_at(j->k) + i / DOTS_WIDE * sizeof(struct dots_wide);
-        p.step = (const float *)(const void *)(x + dots_steps_at(j->k)) + i / DOTS_RUN * DOTS_LANES;
+        p.x = dots_by_parts(t)
+                  ? x + i / DOTS_PART * sizeof(struct dots_part)
+                  : x + dots_halves_at(j->k) + i / DOTS_HALF * sizeof(struct dots_half);
         for (size_t c = 0; c < n; c += (size_t)R) {
             p.w_row = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
             dots(sum[c], t, M, R, ask_l2, &p);

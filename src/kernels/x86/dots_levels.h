@@ -2,12 +2,12 @@
 // Weights in blocks as unsigned bytes for vpdpbusd, in the order of the inputs of dots_parts.h. A lane's weights share a
 // scale, so scales are one vector for all.
 //
-//   w = scale * level - base              types that meet inputs of 8 bits: 512 at a time in eight vectors
-//   w = scale * (level - 128)             Q6_K, Q8_0: 256 in four vectors
+//   w = scale * level - base              types of 4 and 5 bits: 512 at a time, a part, in eight vectors
+//   w = scale * (level - 128)             Q6_K, Q8_0: 256, a half, in four vectors
 //
 // Q4_K leaves the nibble of a byte's high half where it is: it counts 16 times as much, which its lane's scale takes back.
 //
-// Lane 4 q + i, q and i of two bits (dots_lane, dots_lane_wide): of 512 weights those from 32 (8 i0 + 2 q + i1) on; of
+// Lane 4 q + i, q and i of two bits (dots_lane, dots_lane_half): of 512 weights those from 32 (8 i0 + 2 q + i1) on; of
 // 256 those from 16 (8 i0 + 4 i1 + q) on. On Zen 5 fixed moves inside the quarters q are four a cycle, those
 // between them and byte shuffles two, of which products take one away.
 //
@@ -25,8 +25,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 struct levels {
-    __m512i v0, v1, v2, v3, v4, v5, v6,
-        v7; // the last four of 512 weights only: each lane's upper 16
+    __m512i v0, v1, v2, v3, v4, v5, v6, v7; // the last four of a part only: each lane's upper 16
     __m512 scale, base;
 };
 
@@ -54,7 +53,7 @@ ALWAYS_INLINE size_t block_bytes(enum dtype t)
 // Weights that are unpacked together, and their bytes.
 ALWAYS_INLINE size_t step_inputs(enum dtype t)
 {
-    return dots_in_bytes(t) ? DOTS_BYTES : DOTS_WIDE;
+    return dots_by_parts(t) ? DOTS_PART : DOTS_HALF;
 }
 
 ALWAYS_INLINE size_t step_bytes(enum dtype t)
