@@ -258,7 +258,7 @@ def onednn(phase):
 
 
 GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_gpu_memory", "check_late_step", "check_linear",
-              "check_qformer_clips"]
+              "check_qformer_clips", "check_several_gpus"]
 GPU_TESTS = [*GPU_CHECKS, "test_batch_threads"]
 GPU_BENCHES = ["bench_first", "bench_linear", "bench_model", "bench_product"]
 

@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/config_parts.h"
+#include "model/heads.h"
 
 static const struct vit_config vit_release = {
     .d_model = 1408, .n_head = 16, .n_layer = 39, .image_size = 224, .patch = 14};
@@ -64,6 +65,7 @@ static int vit_parse(struct vit_config *c, size_t *n_frame, const struct section
     int rc;
     double ratio = vit_mlp_ratio, last = -2;
     size_t depth = VIT_DEPTH, tubelet = 1;
+    const struct heads_keys heads = {s->file, s->path, .width = "d_model", .n_head = "num_heads"};
     *c = vit_release;
     TRY(vit_width(s, &c->d_model, e));
     TRY(section_size(s, "depth", 1, CONFIG_LAYER_MAX, &depth, e));
@@ -80,10 +82,9 @@ static int vit_parse(struct vit_config *c, size_t *n_frame, const struct section
     TRY(section_want_bool(s, "sep_image_video_pos_embed", true, e));
     TRY(section_want_bool(s, "vit_add_ln", true, e));
     TRY(section_want_bool(s, "x_vis_only", true, e));
-    TRY(section_divides(s, "d_model", c->d_model, "num_heads", c->n_head, e));
+    TRY(heads_of_width(&heads, c->d_model, c->n_head, HEADS_SIZE_LEAST, &c->d_head, e));
     TRY(section_divides(s, "img_size", c->image_size, "patch_size", c->patch, e));
     c->n_layer = (size_t)((double)depth + last + 1); // from 1: last >= -depth
-    c->d_head = c->d_model / c->n_head;
     c->d_ffn = (size_t)((double)c->d_model * ratio);
     if (c->d_ffn < 1 || c->d_ffn > CONFIG_FFN_MAX)
         return err_set(e, ERR_MODEL,
@@ -99,7 +100,9 @@ static int qformer_parse(struct qformer_config *c, const struct section *bridge,
                          const struct section *s, size_t d_vit, struct err *e)
 {
     int rc;
-    size_t width = d_vit;
+    size_t width = d_vit, d_head;
+    const struct heads_keys heads = {s->file, s->path, .width = "hidden_size",
+                                     .n_head = "num_attention_heads"};
     *c = qformer_release;
     TRY(section_want_str(bridge, "name", "qformer", e));
     TRY(section_size(bridge, "num_query_token", 1, CONFIG_QUERY_MAX, &c->n_query_base, e));
@@ -119,7 +122,7 @@ static int qformer_parse(struct qformer_config *c, const struct section *bridge,
         return err_set(e, ERR_MODEL,
                        "%s: %s: encoder_width %zu, the vision encoder's d_model is %zu", s->file,
                        s->path, width, d_vit);
-    TRY(section_divides(s, "hidden_size", c->d_model, "num_attention_heads", c->n_head, e));
+    TRY(heads_of_width(&heads, c->d_model, c->n_head, HEADS_SIZE_LEAST, &d_head, e));
     c->n_query = c->n_query_base + c->n_query_extra;
     c->n_vocab += 1; // [DEC]
 fail:

@@ -11,6 +11,9 @@
 
 #include "model/config_parts.h"
 #include "model/gguf_names.h"
+#include "model/heads.h"
+
+enum { VOCAB_LEAST = 3 }; // ids 0, 1, 2: unknown, begin, end
 
 struct keys {
     const struct gguf_file *f;
@@ -82,21 +85,27 @@ static int heads(struct llm_config *c, struct keys *k, struct err *e)
 {
     int rc;
     size_t rope, value;
+    bool stated = gguf_find(k->f, key(k, "attention.key_length")) != NULL;
+    const struct heads_keys names = {k->f->path,
+                                     k->prefix,
+                                     .width = "embedding_length",
+                                     .n_head = "attention.head_count",
+                                     .n_kv = "attention.head_count_kv",
+                                     .d_head = "attention.key_length"};
     TRY(get_size(k, "attention.head_count", 1, CONFIG_HEAD_MAX, &c->n_head, e));
     c->n_kv = c->n_head;
     TRY(gguf_get_size(k->f, key(k, "attention.head_count_kv"), false, 1, CONFIG_HEAD_MAX, &c->n_kv,
                       e));
-    c->d_head = c->d_model / c->n_head;
-    TRY(gguf_get_size(k->f, key(k, "attention.key_length"), false, 4, CONFIG_WIDTH_MAX, &c->d_head,
+    if (!stated)
+        TRY(heads_of_width(&names, c->d_model, c->n_head, HEADS_ROTARY_LEAST, &c->d_head, e));
+    TRY(gguf_get_size(k->f, key(k, "attention.key_length"), false, 1, CONFIG_WIDTH_MAX, &c->d_head,
                       e));
+    TRY(heads_of_size(&names, c->d_head, HEADS_ROTARY_LEAST, e));
+    TRY(heads_of_groups(&names, c->n_head, c->n_kv, c->d_head, CONFIG_WIDTH_MAX, e));
     rope = value = c->d_head;
     TRY(gguf_get_size(k->f, key(k, "attention.value_length"), false, c->d_head, c->d_head, &value,
                       e));
     TRY(gguf_get_size(k->f, key(k, "rope.dimension_count"), false, c->d_head, c->d_head, &rope, e));
-    if (c->d_head < 4 || c->d_head % 2 != 0 || c->n_head % c->n_kv != 0 ||
-        c->n_head * c->d_head > CONFIG_WIDTH_MAX)
-        return err_set(e, ERR_MODEL, "%s: %zu heads of %zu on %zu key heads cannot be", k->f->path,
-                       c->n_head, c->d_head, c->n_kv);
 fail:
     return rc;
 }
@@ -153,10 +162,11 @@ static int language_config(struct llm_config *c, const struct gguf_file *f, stru
     TRY(refuse_scaling(&k, e));
     TRY(gguf_get_array(f, "tokenizer.ggml.tokens", true, GGUF_STRING, &tokens, e));
     c->n_vocab = tokens->n;
-    TRY(gguf_get_size(f, key(&k, "vocab_size"), false, 1, CONFIG_VOCAB_MAX, &c->n_vocab, e));
-    if (c->n_vocab < 3 || c->n_vocab > CONFIG_VOCAB_MAX)
-        return err_set(e, ERR_MODEL, "%s: a vocabulary of %zu, 3 to %d are accepted", f->path,
-                       c->n_vocab, CONFIG_VOCAB_MAX);
+    TRY(gguf_get_size(f, key(&k, "vocab_size"), false, VOCAB_LEAST, CONFIG_VOCAB_MAX, &c->n_vocab,
+                      e));
+    if (c->n_vocab < VOCAB_LEAST || c->n_vocab > CONFIG_VOCAB_MAX)
+        return err_set(e, ERR_MODEL, "%s: a vocabulary of %zu, %d to %d are accepted", f->path,
+                       c->n_vocab, VOCAB_LEAST, CONFIG_VOCAB_MAX);
     TRY(gguf_get_size(f, "tokenizer.ggml.bos_token_id", false, 0, c->n_vocab - 1, &bos, e));
     c->bos = (int32_t)bos;
     c->eos[0] = 2;
@@ -175,16 +185,20 @@ fail:
 static int vit_keys(struct vit_config *c, struct keys *k, struct err *e)
 {
     int rc;
+    const struct heads_keys names = {k->f->path, k->prefix, .width = "vision.embedding_length",
+                                     .n_head = "vision.head_count"};
     TRY(get_size(k, "vision.embedding_length", 1, CONFIG_WIDTH_MAX, &c->d_model, e));
     TRY(get_size(k, "vision.head_count", 1, CONFIG_HEAD_MAX, &c->n_head, e));
     TRY(get_size(k, "vision.feed_forward_length", 1, CONFIG_FFN_MAX, &c->d_ffn, e));
     TRY(get_size(k, "vision.block_count", 1, CONFIG_LAYER_MAX, &c->n_layer, e));
     TRY(get_size(k, "vision.image_size", 224, 224, &c->image_size, e));
     TRY(get_size(k, "vision.patch_size", 4, 224, &c->patch, e));
-    if (c->d_model % c->n_head != 0 || c->image_size % c->patch != 0)
-        return err_set(e, ERR_MODEL, "%s: %zu heads of width %zu, patches of %zu on %zu cannot be",
-                       k->f->path, c->n_head, c->d_model, c->patch, c->image_size);
-    c->d_head = c->d_model / c->n_head;
+    TRY(heads_of_width(&names, c->d_model, c->n_head, HEADS_SIZE_LEAST, &c->d_head, e));
+    if (c->image_size % c->patch != 0)
+        return err_set(e, ERR_MODEL,
+                       "%s: %s.vision.image_size %zu is not divisible by "
+                       "vision.patch_size %zu",
+                       k->f->path, k->prefix, c->image_size, c->patch);
     c->n_patch = (c->image_size / c->patch) * (c->image_size / c->patch);
 fail:
     return rc;
@@ -193,6 +207,9 @@ fail:
 static int qformer_keys(struct qformer_config *c, struct keys *k, struct err *e)
 {
     int rc;
+    size_t d_head;
+    const struct heads_keys names = {k->f->path, k->prefix, .width = "qformer.embedding_length",
+                                     .n_head = "qformer.head_count"};
     TRY(get_size(k, "qformer.embedding_length", 1, CONFIG_WIDTH_MAX, &c->d_model, e));
     TRY(get_size(k, "qformer.head_count", 1, CONFIG_HEAD_MAX, &c->n_head, e));
     TRY(get_size(k, "qformer.feed_forward_length", 1, CONFIG_FFN_MAX, &c->d_ffn, e));
@@ -203,9 +220,7 @@ static int qformer_keys(struct qformer_config *c, struct keys *k, struct err *e)
     TRY(get_size(k, "qformer.vocab_size", 2, CONFIG_VOCAB_MAX, &c->n_vocab, e));
     TRY(get_size(k, "qformer.context_length", 1, CONFIG_CTX_MAX, &c->n_pos, e));
     TRY(get_eps(k, "qformer.layer_norm_epsilon", &c->eps, e));
-    if (c->d_model % c->n_head != 0)
-        return err_set(e, ERR_MODEL, "%s: %zu heads of width %zu cannot be", k->f->path, c->n_head,
-                       c->d_model);
+    TRY(heads_of_width(&names, c->d_model, c->n_head, HEADS_SIZE_LEAST, &d_head, e));
     c->n_query = c->n_query_base + c->n_query_extra;
 fail:
     return rc;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "model/config_parts.h"
+#include "model/heads.h"
 
 // What the base model's own config.json says.
 struct llm_base {
@@ -191,7 +192,14 @@ fail:
 static int llm_sizes(struct llm_config *c, const struct section *s, struct err *e)
 {
     int rc;
-    bool heads = section_has(s, "hidden_size") || section_has(s, "num_attention_heads");
+    bool follows = (section_has(s, "hidden_size") || section_has(s, "num_attention_heads")) &&
+                   !section_has(s, "head_dim");
+    const struct heads_keys heads = {s->file,
+                                     s->path,
+                                     .width = "hidden_size",
+                                     .n_head = "num_attention_heads",
+                                     .n_kv = "num_key_value_heads",
+                                     .d_head = "head_dim"};
     TRY(section_size(s, "hidden_size", 1, CONFIG_WIDTH_MAX, &c->d_model, e));
     TRY(section_size(s, "num_hidden_layers", 1, CONFIG_LAYER_MAX, &c->n_layer, e));
     TRY(section_size(s, "num_attention_heads", 1, CONFIG_HEAD_MAX, &c->n_head, e));
@@ -199,18 +207,11 @@ static int llm_sizes(struct llm_config *c, const struct section *s, struct err *
     TRY(section_size(s, "intermediate_size", 1, CONFIG_FFN_MAX, &c->d_ffn, e));
     TRY(section_size(s, "vocab_size", 1, CONFIG_VOCAB_MAX, &c->n_vocab, e));
     TRY(section_size(s, "max_position_embeddings", 1, CONFIG_CTX_MAX, &c->n_ctx_max, e));
-    if (heads && !section_has(s, "head_dim")) {
-        TRY(section_divides(s, "hidden_size", c->d_model, "num_attention_heads", c->n_head, e));
-        c->d_head = c->d_model / c->n_head;
-    }
+    if (follows)
+        TRY(heads_of_width(&heads, c->d_model, c->n_head, HEADS_ROTARY_LEAST, &c->d_head, e));
     TRY(section_size(s, "head_dim", 1, CONFIG_WIDTH_MAX, &c->d_head, e));
-    if (c->d_head < 4 || c->d_head % 2 != 0) // rotary halves; NTK divides by d_head - 2
-        return err_set(e, ERR_MODEL, "%s: %s: head_dim %zu, expected an even number from 4",
-                       s->file, s->path, c->d_head);
-    TRY(section_divides(s, "num_attention_heads", c->n_head, "num_key_value_heads", c->n_kv, e));
-    if (c->n_head * c->d_head > CONFIG_WIDTH_MAX)
-        return err_set(e, ERR_MODEL, "%s: %s: num_attention_heads %zu x head_dim %zu exceeds %d",
-                       s->file, s->path, c->n_head, c->d_head, CONFIG_WIDTH_MAX);
+    TRY(heads_of_size(&heads, c->d_head, HEADS_ROTARY_LEAST, e));
+    TRY(heads_of_groups(&heads, c->n_head, c->n_kv, c->d_head, CONFIG_WIDTH_MAX, e));
 fail:
     return rc;
 }

@@ -16,6 +16,7 @@
 #include "ops/backend.h"
 
 static_assert((int)OPS_FEW_ROWS == (int)KERNEL_FEW_ROWS, "ops.h and kernels.h agree");
+static_assert((int)OPS_HEAD_MAX == (int)KERNEL_HEAD_MAX, "ops.h and kernels.h agree");
 
 // ---- mats
 
@@ -598,7 +599,7 @@ static void check_attention(const struct ops *o, struct mat y, const struct atte
 {
     assert(same_shape(y, a->q) && is_act(o, y) && is_act(o, a->q));
     assert(y.cols == a->n_head * a->d_head && a->n_kv > 0 && a->n_head % a->n_kv == 0);
-    assert(a->d_head % 2 == 0 && a->d_head <= KERNEL_HEAD_MAX);
+    assert(a->d_head % 2 == 0 && a->d_head <= OPS_HEAD_MAX);
     assert(same_shape(a->k, a->v) && a->k.cols == a->n_kv * a->d_head);
     assert(is_cache(a->k) && is_cache(a->v));
     assert(!a->levels || !a->causal);
@@ -628,6 +629,7 @@ void op_cache_attention(struct ops *o, struct mat y, const struct cache_attentio
     assert(same_shape(y, a->q) && is_act(o, y) && is_act(o, a->q) && is_act(o, a->k));
     assert(same_shape(a->k, a->v) && a->q.rows == a->k.rows && a->rope.rows == a->q.rows);
     assert(a->n_kv > 0 && a->n_head % a->n_kv == 0 && a->k.cols == a->n_kv * a->d_head);
+    assert(a->d_head % 2 == 0 && a->d_head <= OPS_HEAD_MAX);
     if (idle(o, y))
         return;
     for (size_t i = 0; i < a->n_span; i++) {

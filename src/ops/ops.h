@@ -32,6 +32,8 @@ enum {
     OPS_FEW_ROWS =
         8, // on the CPU: up to this many rows a linear layer uses the dot-product kernels
     OPS_STEP_ROWS = 64, // most rows of a decoding step
+    OPS_HEAD_MAX =
+        256, // largest head of op_attention and op_cache_attention, on every backend; sizes are even
 };
 
 // What products are computed in. BF16: weights and inputs rounded to bf16, sums in f32; everything

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // One GGUF file. Whatever it holds, it is refused with a message or gives tensors that lie inside
-// it: every byte of every tensor is read.
+// it: every byte of every tensor is read. Its values are taken for those of both files of a pair: a configuration
+// that is accepted must hold all that the rest of the program relies on.
 #define _GNU_SOURCE // memfd_create
 #include <stdint.h>
 #include <stdio.h>
@@ -9,17 +10,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "config_rules.h"
+#include "model/gguf_names.h"
 #include "weights/gguf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static volatile uint8_t sink; // so that reads are not optimised away
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 // The input as a file without touching a disk.
 static const char *input_file(const uint8_t *data, size_t n)
@@ -59,6 +56,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         size_t u;
         gguf_get_real(&f, key, true, -1e300, 1e300, &x, &e);
         gguf_get_size(&f, key, true, 0, SIZE_MAX, &u, &e);
+    }
+    struct model_config c;
+    if (gguf_config(&c, &f, &f, &e) == 0) {
+        require_llm(&c.llm);
+        require_vision(&c);
     }
     for (size_t i = 0; i < f.n_tensor; i++) {
         const struct tensor *t = &f.tensor[i];

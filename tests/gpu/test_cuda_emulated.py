@@ -90,6 +90,18 @@ def check_memory(tap, folder):
     tap.ok(text.code == 0 and "1.0 MiB free of 1.0 MiB, TOO LITTLE" in text.out, "as text", text)
 
 
+def check_devices(tap, folder):
+    """The second of two devices, and what is not there."""
+    two = {"EMULATE_DEVICES": "2"}
+    args = ["chat", "-m", folder, "--dtype", "f32", "--json", "-v", "-n", "2", "-p", "What?"]
+    first, second = (run(*args, "--device", d, env=two) for d in ("cuda:0", "cuda:1"))
+    tap.ok(ids(first) and ids(first) == ids(second) and "on cuda:1" in second.err, "the second of two devices", second)
+    auto, none = run(*args, env=two), run(*args, "--device", "cuda:2", env=two)
+    tap.ok(ids(auto) == ids(first) and "on cuda:0" in auto.err, "auto takes the first of two", auto)
+    tap.ok(none.code == 2 and 'device "cuda:2": cuda:2: this machine has 2 CUDA devices' in none.err and not none.out,
+           "a third is refused", none)
+
+
 def main():
     tap = Tap()
     folder = model("tiny-internlm")
@@ -120,6 +132,7 @@ def main():
     there = ask(folder, "cuda:0", *args)
     tap.ok(there.code == 2 and 'device "cuda:0": cache types f16 and bf16' in there.err, "cuda:0 with them is refused", there)
     check_memory(tap, folder)
+    check_devices(tap, folder)
     tap.done()
 
 

@@ -160,15 +160,15 @@ static void test_vision_keys(void **state)
     assert_int_equal(c.vit.d_ffn, 768);
     // 48/11 as a double is below 48/11: most products round up to the integer, some stay below it and
     // are truncated, as in the reference
-    static const size_t hidden[][2] = {{11, 48}, {55, 239}, {176, 768}, {704, 3072}};
+    static const size_t hidden[][3] = {{22, 1, 96}, {110, 1, 479}, {176, 1, 768}, {704, 4, 3072}};
     for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++) {
         char json[200];
         snprintf(json, sizeof json,
-                 MISTRAL(",\"vision_encoder\":{\"d_model\":%zu,\"num_heads\":1,"
+                 MISTRAL(",\"vision_encoder\":{\"d_model\":%zu,\"num_heads\":%zu,"
                          "\"mlp_ratio\":4.363636363636363}"),
-                 hidden[i][0]);
+                 hidden[i][0], hidden[i][1]);
         parse_good(&c, json, NULL);
-        assert_int_equal(c.vit.d_ffn, hidden[i][1]);
+        assert_int_equal(c.vit.d_ffn, hidden[i][2]);
     }
 }
 
@@ -314,8 +314,19 @@ static void test_malformed(void **state)
         {"vision_encoder", "\"x_vis_return_idx\":-1.5", "x_vis_return_idx is -1.5, expected an"},
         {"vision_encoder", "\"mlp_ratio\":0", "mlp_ratio is 0, expected a number"},
         {"vision_encoder", "\"mlp_ratio\":65", "mlp_ratio is 65, expected a number"},
-        {"vision_encoder", "\"d_model\":16,\"mlp_ratio\":0.01", "gives a hidden size of 0"},
-        {"vision_encoder", "\"d_model\":65536,\"mlp_ratio\":64", "gives a hidden size of 4194304"},
+        {"vision_encoder", "\"d_model\":32,\"mlp_ratio\":0.01", "gives a hidden size of 0"},
+        {"vision_encoder", "\"d_model\":65536,\"num_heads\":256,\"mlp_ratio\":64",
+         "gives a hidden size of 4194304"},
+        {"vision_encoder", "\"d_model\":16",
+         "model_config.vision_encoder.d_model 16 with num_heads 16 makes heads of 1 values, "
+         "expected "
+         "an even number from 2 to 256"},
+        {"vision_encoder", "\"d_model\":66,\"num_heads\":2",
+         "d_model 66 with num_heads 2 makes heads of 33 values, expected an even number from 2 to "
+         "256"},
+        {"vision_encoder", "\"d_model\":258,\"num_heads\":1",
+         "d_model 258 with num_heads 1 makes heads of 258 values"},
+        {"vision_encoder", "\"d_model\":8", "d_model 8 is not divisible by num_heads 16"},
         {"vision_encoder", "\"depth\":4,\"patch_size\":15",
          "img_size 224 is not divisible by patch_size 15"},
         {"vision_encoder", "\"depth\":4,\"patch_size\":2", "patch_size is 2, expected an integer"},
@@ -334,6 +345,11 @@ static void test_malformed(void **state)
         {"qformer_config", "\"hidden_act\":\"relu\"", "hidden_act is \"relu\", expected \"gelu\""},
         {"qformer_config", "\"hidden_size\":770",
          "hidden_size 770 is not divisible by num_attention_heads 12"},
+        {"qformer_config", "\"hidden_size\":36",
+         "model_config.qformer_config.hidden_size 36 with num_attention_heads 12 makes heads of 3 "
+         "values, expected an even number from 2 to 256"},
+        {"qformer_config", "\"num_attention_heads\":2",
+         "hidden_size 768 with num_attention_heads 2 makes heads of 384 values"},
         {"qformer_config", "\"vocab_size\":0", "vocab_size is 0"},
         {"qformer_config", "\"layer_norm_eps\":0", "layer_norm_eps is 0, expected a number from"},
         {"qformer_config", "\"cross_attention_freq\":0", "cross_attention_freq is 0"},
@@ -350,11 +366,20 @@ static void test_malformed(void **state)
          "num_attention_heads 32 is not divisible by num_key_value_heads 5"},
         {"llm_config", "\"num_key_value_heads\":64",
          "num_attention_heads 32 is not divisible by num_key_value_heads 64"},
-        {"llm_config", "\"head_dim\":127", "head_dim 127, expected an even number from 4"},
-        {"llm_config", "\"head_dim\":2", "head_dim 2, expected an even number from 4"},
-        {"llm_config", "\"hidden_size\":96", "head_dim 3, expected an even number from 4"},
-        {"llm_config", "\"num_attention_heads\":1024,\"head_dim\":65536",
-         "num_attention_heads 1024 x head_dim 65536 exceeds 65536"},
+        {"llm_config", "\"head_dim\":127",
+         "model_config.llm_config.head_dim is 127, expected an even number from 4 to 256"},
+        {"llm_config", "\"head_dim\":2", "head_dim is 2, expected an even number from 4 to 256"},
+        {"llm_config", "\"head_dim\":258",
+         "head_dim is 258, expected an even number from 4 to 256"},
+        {"llm_config", "\"hidden_size\":96",
+         "hidden_size 96 with num_attention_heads 32 makes heads of 3 values, expected an even "
+         "number "
+         "from 4 to 256"},
+        {"llm_config", "\"hidden_size\":64", "makes heads of 2 values"},
+        {"llm_config", "\"num_attention_heads\":8",
+         "hidden_size 4096 with num_attention_heads 8 makes heads of 512 values"},
+        {"llm_config", "\"num_attention_heads\":1024,\"head_dim\":256",
+         "num_attention_heads 1024 with heads of 256 values exceeds 65536"},
         {"llm_config", "\"vocab_size\":4194305", "vocab_size is 4194305"},
         {"llm_config", "\"vocab_size\":2", "vocab_size 2 leaves no place for the end id 2"},
         {"llm_config", "\"vocab_size\":1", "bos_token_id 1 is not below vocab_size 1"},
@@ -404,6 +429,28 @@ static void test_malformed(void **state)
         assert_int_equal(strncmp(e.msg, "config.json: ", 13), 0);
         assert_memory_equal(&c, &zero, sizeof c);
     }
+}
+
+// The limits themselves are taken.
+static void test_head_limits(void **state)
+{
+    struct model_config c;
+    (void)state;
+    parse_good(&c,
+               MISTRAL(",\"vision_encoder\":{\"d_model\":256,\"num_heads\":1},"
+                       "\"qformer_config\":{\"hidden_size\":512,\"num_attention_heads\":2},"
+                       "\"llm_config\":{\"head_dim\":256}"),
+               NULL);
+    assert_int_equal(c.vit.d_head, 256);
+    assert_int_equal(c.qformer.d_model / c.qformer.n_head, 256);
+    assert_int_equal(c.llm.d_head, 256);
+    parse_good(&c,
+               MISTRAL(",\"vision_encoder\":{\"d_model\":32},"
+                       "\"qformer_config\":{\"hidden_size\":24},\"llm_config\":{\"head_dim\":4}"),
+               NULL);
+    assert_int_equal(c.vit.d_head, 2);
+    assert_int_equal(c.qformer.d_model / c.qformer.n_head, 2);
+    assert_int_equal(c.llm.d_head, 4);
 }
 
 // The largest sizes that pass must not overflow any product of two with an element size.
@@ -617,19 +664,13 @@ static void test_golden_internlm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_vision_keys),
-        cmocka_unit_test(test_llm_keys),
-        cmocka_unit_test(test_qformer_keys),
-        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_largest),
-        cmocka_unit_test(test_variants),
-        cmocka_unit_test(test_load),
-        cmocka_unit_test(test_allocation_failure),
-        cmocka_unit_test(test_release),
-        cmocka_unit_test(test_golden_hd),
-        cmocka_unit_test(test_golden_internlm),
+        cmocka_unit_test(test_defaults),           cmocka_unit_test(test_names),
+        cmocka_unit_test(test_vision_keys),        cmocka_unit_test(test_llm_keys),
+        cmocka_unit_test(test_qformer_keys),       cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_head_limits),        cmocka_unit_test(test_largest),
+        cmocka_unit_test(test_variants),           cmocka_unit_test(test_load),
+        cmocka_unit_test(test_allocation_failure), cmocka_unit_test(test_release),
+        cmocka_unit_test(test_golden_hd),          cmocka_unit_test(test_golden_internlm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

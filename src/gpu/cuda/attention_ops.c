@@ -3,6 +3,8 @@
 #include "base/size.h"
 #include "gpu/cuda/stream.h"
 
+_Static_assert((int)OPS_HEAD_MAX == (int)CUDA_HEAD_MAX, "ops.h and device_kernels.h agree");
+
 static bool is_tensor_core_case(const struct cuda_attention *a)
 {
     const struct cuda_view *m[] = {&a->y, &a->q, &a->k, &a->v};

@@ -13,6 +13,12 @@ int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, c
     return err_set(e, code, "cuda:%d: %s: %s", g->index, what, cudaGetErrorString(status));
 }
 
+void device_enter(const struct gpu *g)
+{
+    if (!g->plans)
+        (void)cudaSetDevice(g->index); // what is called next fails then
+}
+
 bool gpu_is_built(void)
 {
     return true;
@@ -130,7 +136,7 @@ void gpu_close(struct gpu *g)
     if (!g)
         return;
     if (g->info.memory_bytes > 0)
-        (void)cudaSetDevice(g->index);
+        device_enter(g);
     streams_free(g);
     placed_free(g);
     product_free(g);

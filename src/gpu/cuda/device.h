@@ -75,6 +75,10 @@ struct gpu {
     struct gpu_memory memory;
 };
 
+// Makes g's device the calling thread's current one; nothing where g plans. A thread has the first device at first, and
+// whoever ran on it since (another engine, the caller's own CUDA code in a callback) may have left another one: so every
+// op does it, and whatever else is given a stream, memory or the handle.
+void device_enter(const struct gpu *g);
 // Names the call and CUDA's reason. Returns code.
 int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, cudaError_t status);
 

@@ -33,6 +33,7 @@ void profile_mark(struct ops *o, const char *fmt, ...)
 
 void ops_gpu_profile_start(struct ops *o)
 {
+    device_enter(stream_of(o)->gpu);
     stream_of(o)->profile = mem_calloc(1, sizeof *stream_of(o)->profile);
     profile_mark(o, "start");
 }

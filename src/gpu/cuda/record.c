@@ -65,6 +65,7 @@ void cuda_step_end(struct ops *o)
     cudaGraph_t graph = NULL;
     if (!s->recording)
         return;
+    device_enter(s->gpu);
     s->recording = false;
     s->given_ids = NULL;
     s->given_pos = NULL;

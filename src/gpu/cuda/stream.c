@@ -15,11 +15,15 @@
 
 enum { ALIGN = 256, MANY_ROWS = 24576 };
 
+// Every op comes through here before it asks the runtime for anything.
 static bool goes_on(struct ops *o)
 {
     if (o->status.code == 0 && hooks_abort(&o->hooks))
         ops_fail(o, ERR_ABORT, "stopped on request");
-    return o->status.code == 0;
+    if (o->status.code != 0)
+        return false;
+    device_enter(stream_of(o)->gpu); // behind the callback
+    return true;
 }
 
 bool stream_runs(struct ops *o)
@@ -136,7 +140,7 @@ static int reserve(struct ops *o, size_t bytes, struct err *e)
     struct stream *s = stream_of(o);
     if (s->is_virtual || (bytes > 0 && bytes <= s->cap))
         return 0;
-    (void)cudaSetDevice(s->gpu->index);
+    device_enter(s->gpu);
     device_give_async(s->gpu, GPU_MEM_SCRATCH, s->cap, s->stream, s->arena);
     s->arena = NULL;
     s->cap = s->used = 0;
@@ -200,7 +204,7 @@ static void clear(struct ops *o)
     struct stream *s = stream_of(o);
     if (s->is_virtual)
         return;
-    (void)cudaSetDevice(s->gpu->index);
+    device_enter(s->gpu);
     (void)cudaStreamSynchronize(s->stream);
     s->ring_used = 0;
     s->input = (struct input_made){0};
@@ -211,7 +215,7 @@ static void wait(struct ops *o)
     struct stream *s = stream_of(o);
     if (s->is_virtual)
         return;
-    (void)cudaSetDevice(s->gpu->index);
+    device_enter(s->gpu);
     stream_wait(o);
 }
 
@@ -221,7 +225,7 @@ static void *hold(struct ops *o, size_t bytes)
     void *p = NULL;
     if (s->is_virtual)
         return NULL;
-    (void)cudaSetDevice(s->gpu->index);
+    device_enter(s->gpu);
     if (device_take_async(s->gpu, GPU_MEM_HELD, bytes, s->stream, &p) != cudaSuccess) {
         (void)cudaGetLastError();
         return NULL;
@@ -233,7 +237,7 @@ static void *hold(struct ops *o, size_t bytes)
 static void release(struct ops *o, void *data, size_t bytes)
 {
     struct stream *s = stream_of(o);
-    (void)cudaSetDevice(s->gpu->index);
+    device_enter(s->gpu);
     device_give_async(s->gpu, GPU_MEM_HELD, bytes, s->stream, data); // behind the ops under way
 }
 
@@ -394,7 +398,7 @@ static void close_stream(struct ops *o)
 {
     struct stream *s = stream_of(o);
     if (!s->is_virtual) {
-        (void)cudaSetDevice(s->gpu->index);
+        device_enter(s->gpu);
         device_give_async(s->gpu, GPU_MEM_SCRATCH, s->cap, s->stream, s->arena);
         (void)cudaStreamSynchronize(s->stream);
         cuda_steps_free(s);
@@ -487,8 +491,6 @@ int ops_open_gpu_plan(struct gpu *g, const struct ops_options *opt, bool place, 
         return err_set(e, ERR_LIMIT, "planner: out of memory");
     s->is_virtual = true;
     s->place = place;
-    if (place && !g->plans)
-        (void)cudaSetDevice(g->index);
     *out = &s->ops;
     return 0;
 }

@@ -7,10 +7,15 @@
 //
 // Threads may share the device: one piece of work runs at a time, under one lock. With EMULATE_LAZY=1 a stream's work
 // runs only when somebody waits for that stream, so that whoever reads on another stream what was not waited for
-// finds it undone. EMULATE_MEMORY=N: the device has N bytes, and refuses what is beyond them.
+// finds it undone. EMULATE_MEMORY=N: a device has N bytes, and refuses what is beyond them.
+//
+// EMULATE_DEVICES=N: so many devices, each with its memory, and a current one for each thread, the first at first. What
+// a stream or a handle is given while its device is not the current one is refused, copies too, which a real
+// runtime would take; and only the memory of the device that works can be touched: a fault, a message, exit status 3.
 #undef _FORTIFY_SOURCE // its longjmp wants one stack
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -21,6 +26,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "emulate.hpp"
@@ -29,6 +35,7 @@ uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
 enum { LANES = 32, MAX_THREADS = 1024, STACK = 256 << 10, PAGE = 4096, MAX_SHARED = 227 << 10 };
+enum { MAX_DEVICES = 8, NO_DEVICE = -1 };
 
 struct meeting { // of the lanes of one mask; kept at its lowest lane
     unsigned mask, arrived, yes, generation;
@@ -58,6 +65,7 @@ static int n_yes, last_yes, last_all;
 static const std::function<void()> *job;
 static jmp_buf scheduler;
 static thread_local cudaError_t last_error;
+static thread_local int current_device;
 static std::recursive_mutex one_at_a_time; // guards everything here
 typedef std::lock_guard<std::recursive_mutex> guard;
 static char *dynamic_shared;
@@ -67,6 +75,13 @@ int emulate_major(void)
 {
     const char *major = getenv("EMULATE_MAJOR");
     return major ? atoi(major) : 8;
+}
+
+static int n_device(void)
+{
+    const char *text = getenv("EMULATE_DEVICES");
+    int n = text ? atoi(text) : 1;
+    return n < 1 ? 1 : n > MAX_DEVICES ? MAX_DEVICES : n;
 }
 
 void emulate_fail(const char *what)
@@ -225,7 +240,7 @@ static void run_block(bool descending)
     }
 }
 
-static cudaError_t new_block(void **p, size_t n, bool counted);
+static cudaError_t new_block(void **p, size_t n, int device);
 
 void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread)
 {
@@ -235,7 +250,7 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
         last_error = shared > MAX_SHARED ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration;
         return;
     }
-    if (shared && new_block((void **)&dynamic_shared, shared, false) != cudaSuccess)
+    if (shared && new_block((void **)&dynamic_shared, shared, NO_DEVICE) != cudaSuccess)
         emulate_fail("no memory for shared memory");
     gridDim = grid;
     blockDim = block;
@@ -260,9 +275,51 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
 struct memory_block {
     char *base;
     size_t mapped, bytes;
+    int device; // NO_DEVICE: shared memory, which anyone may touch
 };
 static std::map<void *, memory_block> blocks;
-static size_t in_use; // bytes of blocks
+static size_t in_use[MAX_DEVICES]; // bytes of blocks
+static int working = NO_DEVICE; // the device whose memory can be touched, where there are several
+
+static void protect(const memory_block *b)
+{
+    bool open = b->device == NO_DEVICE || b->device == working;
+    if (mprotect(b->base, b->mapped - PAGE, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
+        emulate_fail("memory that cannot be protected");
+}
+
+// A fault: says so if it is another device's memory.
+static void fault(int number, siginfo_t *info, void *context)
+{
+    const char *at = (const char *)info->si_addr;
+    (void)context;
+    for (const auto &b : blocks)
+        if (at >= b.second.base && at < b.second.base + b.second.mapped - PAGE) {
+            char text[96];
+            snprintf(text, sizeof text, "memory of cuda:%d touched by work of cuda:%d",
+                     b.second.device, working);
+            emulate_fail(text);
+        }
+    signal(number, SIG_DFL); // and again
+}
+
+// From here on device d works. Under one_at_a_time.
+static void work_on(int d)
+{
+    static bool watching;
+    if (n_device() == 1 || d == working)
+        return;
+    if (!watching) {
+        struct sigaction a = {};
+        a.sa_sigaction = fault;
+        a.sa_flags = SA_SIGINFO;
+        sigaction(SIGSEGV, &a, NULL);
+        watching = true;
+    }
+    working = d;
+    for (const auto &b : blocks)
+        protect(&b.second);
+}
 
 static size_t device_bytes(void)
 {
@@ -270,14 +327,15 @@ static size_t device_bytes(void)
     return bytes ? (size_t)strtoull(bytes, NULL, 10) : (size_t)16 << 30;
 }
 
-// counted: of the device's memory, else shared memory.
-static cudaError_t new_block(void **p, size_t n, bool counted)
+// Of the device's memory; NO_DEVICE: shared memory.
+static cudaError_t new_block(void **p, size_t n, int device)
 {
     guard g(one_at_a_time);
     size_t used = (n + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE * PAGE;
+    bool counted = device != NO_DEVICE;
     size_t bytes = counted ? used : 0;
     *p = NULL;
-    if (bytes > device_bytes() || in_use > device_bytes() - bytes)
+    if (counted && (bytes > device_bytes() || in_use[device] > device_bytes() - bytes))
         return last_error = cudaErrorMemoryAllocation;
     char *base = (char *)mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -287,21 +345,27 @@ static cudaError_t new_block(void **p, size_t n, bool counted)
         return last_error = cudaErrorMemoryAllocation;
     memset(base, 0xff, pages);
     *p = base + pages - used;
-    blocks[*p] = {base, pages + PAGE, bytes};
-    in_use += bytes;
+    memory_block b = {base, pages + PAGE, bytes, device};
+    if (counted)
+        in_use[device] += bytes;
+    if (counted && n_device() > 1)
+        protect(&b);
+    blocks[*p] = b;
     return cudaSuccess;
 }
 
 cudaError_t emulate_malloc(void **p, size_t n)
 {
-    return new_block(p, n, true);
+    return new_block(p, n, current_device);
 }
 
 struct emulate_graph {
+    int device;
     std::vector<std::function<void()>> work;
 };
 
 struct CUstream_st {
+    int device;
     std::deque<std::function<void()>> waiting;
     emulate_graph *recording; // under way
 };
@@ -312,21 +376,55 @@ static bool is_lazy(void)
     return lazy && *lazy == '1';
 }
 
-void emulate_submit(const void *stream, std::function<void()> work)
+// Whichever device is current.
+static void submit(CUstream_st *s, std::function<void()> work)
 {
     guard g(one_at_a_time);
-    CUstream_st *s = (CUstream_st *)const_cast<void *>(stream);
-    if (s && s->recording)
+    if (s && s->recording) {
         s->recording->work.push_back(std::move(work));
-    else if (s && is_lazy())
+    } else if (s && is_lazy()) {
         s->waiting.push_back(std::move(work));
-    else
+    } else {
+        work_on(s ? s->device : current_device);
         work();
+    }
+}
+
+cudaError_t emulate_submit(const void *stream, std::function<void()> work)
+{
+    CUstream_st *s = (CUstream_st *)const_cast<void *>(stream);
+    if (s && s->device != current_device)
+        return last_error = cudaErrorInvalidResourceHandle;
+    submit(s, std::move(work));
+    return cudaSuccess;
+}
+
+// Dynamic shared memory that a kernel has been allowed, on each device.
+static std::map<std::pair<const void *, int>, size_t> allowed_shared;
+
+void emulate_allow_shared(const void *kernel, size_t bytes)
+{
+    guard g(one_at_a_time);
+    allowed_shared[{kernel, current_device}] = bytes;
+}
+
+bool emulate_shared_allowed(const void *kernel, size_t bytes)
+{
+    guard g(one_at_a_time);
+    auto at = allowed_shared.find({kernel, current_device});
+    return bytes <= 48 << 10 || (at != allowed_shared.end() && bytes <= at->second);
+}
+
+cudaError_t emulate_launch_error(cudaError_t e)
+{
+    return last_error = e;
 }
 
 static cudaError_t finish(cudaStream_t s)
 {
     guard g(one_at_a_time);
+    if (s)
+        work_on(s->device);
     while (s && !s->waiting.empty()) {
         s->waiting.front()();
         s->waiting.pop_front();
@@ -352,26 +450,30 @@ cudaError_t cudaFree(void *p)
     if (at == blocks.end())
         return last_error = cudaErrorInvalidValue;
     munmap(at->second.base, at->second.mapped);
-    in_use -= at->second.bytes;
+    if (at->second.device != NO_DEVICE)
+        in_use[at->second.device] -= at->second.bytes;
     blocks.erase(at);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemset(void *p, int value, size_t n)
 {
+    guard g(one_at_a_time);
+    work_on(current_device);
     memset(p, value, n);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void *p, int value, size_t n, cudaStream_t s)
 {
-    emulate_submit(s, [=] { memset(p, value, n); });
-    return cudaSuccess;
+    return emulate_submit(s, [=] { memset(p, value, n); });
 }
 
 cudaError_t cudaMemcpy(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind)
 {
+    guard g(one_at_a_time);
     (void)kind;
+    work_on(current_device);
     memmove(dst, src, n);
     return cudaSuccess;
 }
@@ -380,34 +482,36 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcp
                             cudaStream_t s)
 {
     (void)kind;
-    emulate_submit(s, [=] { memmove(dst, src, n); });
-    return cudaSuccess;
+    return emulate_submit(s, [=] { memmove(dst, src, n); });
 }
 
 // ---- the rest of the runtime
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    *n = 1;
+    *n = n_device();
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int *device)
 {
-    *device = 0;
+    *device = current_device;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-    return device == 0 ? cudaSuccess : cudaErrorInvalidValue;
+    if (device < 0 || device >= n_device())
+        return last_error = cudaErrorInvalidDevice;
+    current_device = device;
+    return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 {
     *p = cudaDeviceProp();
-    if (device != 0)
-        return cudaErrorInvalidValue;
+    if (device < 0 || device >= n_device())
+        return cudaErrorInvalidDevice;
     strcpy(p->name, "emulated");
     p->major = 8;
     p->multiProcessorCount = 4;
@@ -417,7 +521,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device)
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr a, int device)
 {
-    (void)device;
+    if (device < 0 || device >= n_device())
+        return last_error = cudaErrorInvalidDevice;
     *value = a == cudaDevAttrMaxSharedMemoryPerBlock        ? 48 << 10
              : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? MAX_SHARED
              : a == cudaDevAttrMultiProcessorCount          ? 4
@@ -434,6 +539,7 @@ cudaError_t cudaDeviceSynchronize(void)
 cudaError_t cudaStreamCreate(cudaStream_t *s)
 {
     *s = new CUstream_st();
+    (*s)->device = current_device;
     return cudaSuccess;
 }
 
@@ -454,11 +560,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 struct emulate_event {
     struct timespec at;
     cudaStream_t stream;
+    int device;
 };
 
 cudaError_t cudaEventCreate(cudaEvent_t *e)
 {
     *e = new emulate_event();
+    (*e)->device = current_device;
     return cudaSuccess;
 }
 
@@ -470,6 +578,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
+    if (e->device != (s ? s->device : current_device))
+        return last_error = cudaErrorInvalidResourceHandle;
     e->stream = s;
     clock_gettime(CLOCK_MONOTONIC, &e->at);
     return cudaSuccess;
@@ -503,7 +613,8 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
 {
     guard g(one_at_a_time);
     *all = device_bytes();
-    *left = *all - (in_use < *all ? in_use : *all);
+    size_t taken = in_use[current_device];
+    *left = *all - (taken < *all ? taken : *all);
     return cudaSuccess;
 }
 
@@ -518,21 +629,19 @@ cudaError_t emulate_host_alloc(void **p, size_t n, unsigned flags)
 cudaError_t emulate_malloc_async(void **p, size_t n, cudaStream_t s) __asm__("cudaMallocAsync");
 cudaError_t emulate_malloc_async(void **p, size_t n, cudaStream_t s)
 {
-    (void)s;
-    return emulate_malloc(p, n);
+    return new_block(p, n, s ? s->device : current_device);
 }
 
 cudaError_t cudaFreeAsync(void *p, cudaStream_t s)
 {
-    emulate_submit(s, [=] { cudaFree(p); });
+    submit(s, [=] { cudaFree(p); });
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *p, int device)
 {
-    (void)device;
     *p = NULL;
-    return cudaSuccess;
+    return device >= 0 && device < n_device() ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t p, enum cudaMemPoolAttr a, void *value)
@@ -565,21 +674,19 @@ cudaError_t cudaMemcpy2DAsync(void *dst, size_t dst_pitch, const void *src, size
                               size_t width, size_t height, enum cudaMemcpyKind kind, cudaStream_t s)
 {
     (void)kind;
-    emulate_submit(s, [=] {
+    return emulate_submit(s, [=] {
         for (size_t i = 0; i < height; i++)
             memmove((char *)dst + i * dst_pitch, (const char *)src + i * src_pitch, width);
     });
-    return cudaSuccess;
 }
 
 cudaError_t cudaMemset2DAsync(void *p, size_t pitch, int value, size_t width, size_t height,
                               cudaStream_t s)
 {
-    emulate_submit(s, [=] {
+    return emulate_submit(s, [=] {
         for (size_t i = 0; i < height; i++)
             memset((char *)p + i * pitch, value, width);
     });
-    return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode)
@@ -588,6 +695,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mo
     if (!s || s->recording)
         return last_error = cudaErrorStreamCaptureUnsupported;
     s->recording = new emulate_graph();
+    s->recording->device = s->device;
     return cudaSuccess;
 }
 
@@ -607,9 +715,12 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned lon
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
 {
-    for (const auto &work : e->work)
-        emulate_submit(s, work);
-    return cudaSuccess;
+    cudaError_t status = e->device == (s ? s->device : current_device)
+                             ? cudaSuccess
+                             : last_error = cudaErrorInvalidResourceHandle;
+    for (size_t i = 0; i < e->work.size() && status == cudaSuccess; i++)
+        status = emulate_submit(s, e->work[i]);
+    return status;
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t g)
@@ -643,10 +754,12 @@ const char *cudaGetErrorName(cudaError_t e)
 
 const char *cudaGetErrorString(cudaError_t e)
 {
-    return e == cudaSuccess                     ? "no error"
-           : e == cudaErrorInvalidValue         ? "invalid argument"
-           : e == cudaErrorMemoryAllocation     ? "out of memory"
-           : e == cudaErrorInvalidConfiguration ? "invalid configuration argument"
-                                                : "no device";
+    return e == cudaSuccess                      ? "no error"
+           : e == cudaErrorInvalidValue          ? "invalid argument"
+           : e == cudaErrorMemoryAllocation      ? "out of memory"
+           : e == cudaErrorInvalidConfiguration  ? "invalid configuration argument"
+           : e == cudaErrorInvalidDevice         ? "invalid device ordinal"
+           : e == cudaErrorInvalidResourceHandle ? "invalid resource handle"
+                                                 : "no device";
 }
 }

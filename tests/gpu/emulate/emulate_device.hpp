@@ -84,8 +84,11 @@ uint64_t emulate_exchange(unsigned mask, uint64_t value, int from, bool yes, uns
 [[noreturn]] void emulate_fail(const char *what);
 cudaError_t emulate_launch_error(cudaError_t e);
 // Work of a stream (cudaStream_t): done at once, or when somebody waits for the stream (EMULATE_LAZY=1), or kept for
-// the graph that is being recorded.
-void emulate_submit(const void *stream, std::function<void()> work);
+// the graph that is being recorded. Refused where the stream is not of the current device.
+cudaError_t emulate_submit(const void *stream, std::function<void()> work);
+// Dynamic shared memory beyond 48 KiB is allowed kernel by kernel and device by device.
+void emulate_allow_shared(const void *kernel, size_t bytes);
+bool emulate_shared_allowed(const void *kernel, size_t bytes);
 
 template <class K> struct emulate_launcher {
     K kernel;
@@ -131,6 +134,8 @@ struct cudaLaunchConfig_t {
 template <class... P, class... A>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(P...), A... a)
 {
+    if (!emulate_shared_allowed((const void *)kernel, c->dynamicSmemBytes))
+        return emulate_launch_error(cudaErrorInvalidValue);
     emulate_submit(c->stream, [g = c->gridDim, b = c->blockDim, s = c->dynamicSmemBytes, kernel, a...] {
         emulate_run(g, b, s, [&] { kernel(a...); });
     });
@@ -146,7 +151,8 @@ template <class T> cudaError_t cudaMalloc(T **p, size_t n)
 
 template <class K> cudaError_t cudaFuncSetAttribute(K *kernel, cudaFuncAttribute a, int value)
 {
-    (void)kernel, (void)a, (void)value;
+    if (a == cudaFuncAttributeMaxDynamicSharedMemorySize)
+        emulate_allow_shared((const void *)kernel, (size_t)value);
     return cudaSuccess;
 }
 

@@ -10,6 +10,9 @@ extern "C" {
 #include "gpu/cuda/lt.h"
 }
 
+struct emulate_lt {
+    int device; // where it was made, and where it serves
+};
 struct emulate_lt_desc {
     bool transposed, biased, gelu;
     const void *bias;
@@ -43,6 +46,12 @@ static float gelu_tanh(float x)
     return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
+static bool is_current(const emulate_lt *h)
+{
+    int device = -1;
+    return cudaGetDevice(&device) == cudaSuccess && h->device == device;
+}
+
 static bool aligned(const void *p, const emulate_lt_layout *l)
 {
     int64_t elem = l->type == CUDA_R_16BF ? 2 : 4;
@@ -53,13 +62,14 @@ extern "C" {
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *h)
 {
-    *h = NULL;
+    *h = new emulate_lt();
+    cudaGetDevice(&(*h)->device);
     return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t h)
 {
-    (void)h;
+    delete h;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -139,7 +149,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
                                               cublasLtMatmulPreference_t p, int wanted,
                                               cublasLtMatmulHeuristicResult_t *result, int *found)
 {
-    (void)h, (void)p, (void)c, (void)wanted;
+    (void)p, (void)c, (void)wanted;
+    *found = 0;
+    if (!is_current(h))
+        return CUBLAS_STATUS_INVALID_VALUE;
     bool sound = d->transposed && a->rows == b->rows && y->rows == a->cols && y->cols == b->cols &&
                  a->type == b->type && (!d->biased || (d->bias && d->bias_type == y->type));
     *found = sound;
@@ -169,12 +182,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
                               const cublasLtMatmulAlgo_t *algo, void *workspace, size_t bytes,
                               cudaStream_t stream)
 {
-    (void)h, (void)c, (void)lc, (void)algo, (void)workspace, (void)bytes;
+    (void)c, (void)lc, (void)algo, (void)workspace, (void)bytes;
+    if (!is_current(h))
+        return CUBLAS_STATUS_INVALID_VALUE;
     if (!aligned(a, la) || !aligned(b, lb) || !aligned(y, ly))
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly,
-                    scale = *(const float *)alpha,
-                    keep = *(const float *)beta, a, b, y] {
+    cudaError_t status = emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly,
+                                                 scale = *(const float *)alpha,
+                                                 keep = *(const float *)beta, a, b, y] {
         std::vector<float> w(wa.rows), x(xb.rows * xb.cols);
         for (uint64_t r = 0; r < xb.cols; r++)
             for (uint64_t k = 0; k < xb.rows; k++)
@@ -195,7 +210,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
             }
         }
     });
-    return CUBLAS_STATUS_SUCCESS;
+    return status == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 int lt_open(struct lt *lt, struct err *e)

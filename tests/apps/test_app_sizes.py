@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Models whose numbers agree with their tensors but not with what the program computes: heads of an odd size, heads
+beyond the limit, as a checkpoint and as a GGUF pair. `info`, `info --plan` and `chat` refuse them with exit code 3,
+the file's key, its value and the limit; heads as large as the limit go through."""
+import json
+import os
+import shutil
+import struct
+
+from program import ROOT, Tap, make_image, path, run
+
+FIXTURE = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
+IMAGE = make_image()
+tap = Tap()
+
+
+def reshaped(shape, name, size):
+    """A tensor's shape with other heads in the language model, or other widths of the vision parts."""
+    shape = list(shape)
+    if "heads" in size and "self_attn" in name:
+        at = {"q_proj": (0, size["heads"]), "k_proj": (0, 1), "v_proj": (0, 1), "o_proj": (1, size["heads"])}
+        axis, n = next(v for k, v in at.items() if k in name)
+        if name.endswith(("_proj.weight", "base_layer.weight", "lora_B.default.weight" if axis == 0 else "lora_A.default.weight")):
+            shape[axis] = n * size["head_dim"]
+    return shape
+
+
+def checkpoint(name, size, **sections):
+    """The fixture with other numbers in config.json and tensors to match, all zero."""
+    folder = path(name)
+    os.makedirs(folder)
+    for file in ("tokenizer.json", "vocab.txt"):
+        shutil.copy(os.path.join(FIXTURE, file), folder)
+    with open(os.path.join(FIXTURE, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    for section, values in sections.items():
+        config["model_config"][section].update(values)
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    with open(os.path.join(FIXTURE, "model.safetensors"), "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    at = 0
+    for tensor, entry in header.items():
+        if tensor == "__metadata__":
+            continue
+        n = {"F32": 4, "BF16": 2, "F16": 2, "I64": 8}[entry["dtype"]]
+        entry["shape"] = reshaped(entry["shape"], tensor, size)
+        for d in entry["shape"]:
+            n *= d
+        entry["data_offsets"] = [at, at + n]
+        at += n
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(folder, "model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        f.truncate(8 + len(text) + at)
+    return folder
+
+
+def everywhere(model):
+    """What the program does with it, each time on a fresh process."""
+    return [run("info", "-m", model), run("info", "-m", model, "--plan"),
+            run("chat", "-m", model, "--device", "cpu", "-t", "1", "-n", "2", "-q", "-p", "What?"),
+            run("chat", "-m", model, "--device", "cpu", "-t", "1", "-n", "2", "-q", "--image", IMAGE, "-p", "What?")]
+
+
+def refused(name, model, text):
+    results = everywhere(model)
+    tap.ok(all(r.code == 3 and text in r.err and not r.out for r in results), "refused: " + name, "\n".join(map(str, results)))
+
+
+def accepted(name, model):
+    results = everywhere(model)
+    tap.ok(all(r.code == 0 for r in results), "accepted: " + name, "\n".join(map(str, results)))
+
+
+LANGUAGE = {"num_attention_heads": 2, "num_key_value_heads": 1}
+for head, text in ((512, "config.json: model_config.llm_config.head_dim is 512, expected an even number from 4 to 256"),
+                   (258, "head_dim is 258, expected"), (256, None), (4, None)):
+    made = checkpoint("llm-%d" % head, {"heads": 2, "head_dim": head}, llm_config={**LANGUAGE, "head_dim": head})
+    if text:
+        refused("a language model with heads of %d" % head, made, text)
+    else:
+        accepted("a language model with heads of %d" % head, made)
+refused("a video transformer with heads of 1", checkpoint("vit-1", {}, vision_encoder={"num_heads": 32}),
+        "config.json: model_config.vision_encoder.d_model 32 with num_heads 32 makes heads of 1 values, "
+        "expected an even number from 2 to 256")
+accepted("a video transformer with heads of 2", checkpoint("vit-2", {}, vision_encoder={"num_heads": 16}))
+refused("a Q-Former with heads of 1", checkpoint("qformer-1", {}, qformer_config={"num_attention_heads": 32}),
+        "config.json: model_config.qformer_config.hidden_size 32 with num_attention_heads 32 makes heads of 1 values, "
+        "expected an even number from 2 to 256")
+accepted("a Q-Former with heads of 2", checkpoint("qformer-2", {}, qformer_config={"num_attention_heads": 16}))
+
+# ---- a GGUF pair, one number changed
+DST = path("pair")
+done = run("quantize", FIXTURE, DST, "--type", "BF16", "-q")
+tap.ok(done.code == 0, "a pair of files", done)
+NAMES = ("tiny-model-BF16.gguf", "mmproj-tiny-model-BF16.gguf")
+
+
+def pair(name, file, key, value):
+    folder = path("pair-" + name)
+    shutil.copytree(DST, folder)
+    target = os.path.join(folder, file)
+    with open(target, "rb") as f:
+        data = f.read()
+    found = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", 4)  # u32
+    at = data.index(found) + len(found)
+    with open(target, "wb") as f:
+        f.write(data[:at] + struct.pack("<I", value) + data[at + 4:])
+    return os.path.join(folder, NAMES[0])
+
+
+refused("a pair with heads of 512", pair("key", NAMES[0], "llama.attention.key_length", 512),
+        NAMES[0] + ": llama.attention.key_length is 512, expected an even number from 4 to 256")
+refused("a pair whose video transformer has heads of 1", pair("vision", NAMES[1], "ivchat.vision.head_count", 32),
+        NAMES[1] + ": ivchat.vision.embedding_length 32 with vision.head_count 32 makes heads of 1 values, "
+        "expected an even number from 2 to 256")
+refused("a pair whose Q-Former has heads of 1", pair("qformer", NAMES[1], "ivchat.qformer.head_count", 32),
+        NAMES[1] + ": ivchat.qformer.embedding_length 32 with qformer.head_count 32 makes heads of 1 values, "
+        "expected an even number from 2 to 256")
+tap.done()
