@@ -143,7 +143,7 @@ void gpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double
         "rotary table");
 }
 
-void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
+static void rope(struct ops *o, struct mat x, size_t n_head, struct mat table, bool pairs)
 {
     if (!stream_runs(o))
         return;
@@ -151,8 +151,19 @@ void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
                           .table = table.data,
                           .rows = (int)x.rows,
                           .n_head = (int)n_head,
-                          .d_head = (int)table.cols};
+                          .d_head = (int)table.cols,
+                          .pairs = pairs};
     stream_check(o, cuda_rope(&r, stream_of(o)->stream), "rotary positions");
+}
+
+void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    rope(o, x, n_head, table, false);
+}
+
+void gpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    rope(o, x, n_head, table, true);
 }
 
 void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids)
