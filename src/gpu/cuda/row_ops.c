@@ -170,7 +170,7 @@ void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const in
 {
     struct stream *s = stream_of(o);
     size_t mark = ops_mark(o);
-    struct cuda_view rows = {0};
+    struct placed_rows rows = {0};
     struct err e = {0};
     bool in_step = s->recording && ids == s->given_ids;
     int32_t *device_ids = ids && !in_step ? ops_push_n(o, y.rows, sizeof *ids) : NULL;
@@ -179,9 +179,11 @@ void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const in
     if (!s->is_virtual && o->status.code == 0) {
         if (device_ids)
             stream_put(o, device_ids, ids, y.rows * sizeof *ids);
-        stream_check(
-            o, cuda_embed(view_of(y), rows, in_step ? s->parts.step_ids : device_ids, s->stream),
-            "embedding");
+        const int32_t *of = in_step ? s->parts.step_ids : device_ids;
+        stream_check(o,
+                     rows.blocks.planes ? cuda_quant_embed(view_of(y), &rows.blocks, of, s->stream)
+                                        : cuda_embed(view_of(y), rows.view, of, s->stream),
+                     "embedding");
     }
     ops_pop(o, mark);
 }
