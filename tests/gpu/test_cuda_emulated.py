@@ -27,10 +27,10 @@ def ask(folder, device, *args):
     return run("chat", "-m", folder, "--device", device, "--json", "-v", *args)
 
 
-def features(folder, device, dtype):
-    """The video transformer's rows of an image; None when the program failed."""
+def features(folder, device, dtype, stage="vit"):
+    """The rows of an image behind the video transformer, or another stage; None when the program failed."""
     out = path("%s-%s.npy" % (dtype, device.replace(":", "")))
-    result = run("embed", "-m", folder, "--device", device, "--dtype", dtype, "--image", make_image(), "-q", "--stage", "vit",
+    result = run("embed", "-m", folder, "--device", device, "--dtype", dtype, "--image", make_image(), "-q", "--stage", stage,
                  "-o", out)
     return read_npy(out)[1] if result.code == 0 else None
 
@@ -121,11 +121,10 @@ def check_gguf(tap):
                "%s\n%s" % (here, there))
         far = distance(logits(file, "cuda:0", "bf16"), logits(file, "cpu", "f32"))
         tap.ok(far <= most, "%s in bf16: %.4f beside f32 on the processor" % (name, far), far)
-    args = ["--dtype", "f32", "-n", "3", "--image", make_image(), "-p", "What is it?"]
-    here, there = ask(pair, "cpu", *args), ask(pair, "cuda:0", *args)
-    tap.ok(ids(here) and ids(here) == ids(there), "an image, Q8_0: the ids of the processor", "%s\n%s" % (here, there))
-    far = distance(features(pair, "cuda:0", "bf16"), features(pair, "cpu", "f32"))
-    tap.ok(far <= 0.02, "the video transformer from Q8_0: %.4f beside f32 on the processor" % far, far)
+    # measured 0.0013 and 0.0042, the processor's bf16 0.0017 and 0.0039
+    for stage, most in (("vit", 0.004), ("projected", 0.012)):
+        far = distance(features(pair, "cuda:0", "bf16", stage), features(pair, "cpu", "f32", stage))
+        tap.ok(far <= most, "an image, Q8_0, %s: %.4f beside f32 on the processor" % (stage, far), far)
     args = ["--gpu-weights", "q4_0", "--dtype", "bf16", "-n", "2", "-p", "What?"]
     there = ask(pair, "cuda:0", *args)
     tap.ok(there.code == 2 and not there.out and 'gpu weights "q4_0": tiny-model-Q8_0.gguf is quantised already' in there.err,
