@@ -100,6 +100,23 @@ fail:
     return rc;
 }
 
+// Of a quantised model, which comes as it is or, in f32, unpacked.
+static int find_fitting_blocks(const iv_engine *g, size_t room, char *text, size_t cap,
+                               struct err *e)
+{
+    struct device_plan p = {0};
+    int rc = 0;
+    if (g->compute == COMPUTE_BF16) {
+        snprintf(text, cap, "a model of fewer bits needs less");
+        return 0;
+    }
+    TRY(plan_other(g, GPU_WEIGHTS_PLAIN, &p, e));
+    snprintf(text, cap, "dtype bf16 needs %zu%s", p.peak,
+             p.peak <= room ? " and would fit" : " and would not fit");
+fail:
+    return rc;
+}
+
 // What fits into `room`, for a message: the first, and so the most exact, that takes less than what was asked for.
 static int find_fitting(const iv_engine *g, size_t room, char *text, size_t cap, struct err *e)
 {
@@ -108,6 +125,8 @@ static int find_fitting(const iv_engine *g, size_t room, char *text, size_t cap,
     struct device_plan p;
     size_t least = SIZE_MAX;
     int rc = 0;
+    if (engine_in_blocks(g))
+        return find_fitting_blocks(g, room, text, cap, e);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         TRY(plan_other(g, order[i], &p, e));
         least = min_size(least, p.peak);
@@ -127,19 +146,23 @@ int engine_check_room(const iv_engine *g, struct err *e)
 {
     struct device_turn turn = small_turn(g);
     struct device_plan p;
-    char fitting[128];
+    char weights[64], fitting[128];
     size_t room = engine_device_room(g);
     int rc;
     TRY(engine_device_plan(g, &turn, &p, e));
     if (p.peak <= room)
         return 0;
     TRY(find_fitting(g, room, fitting, sizeof fitting, e));
-    rc = err_set(
-        e, ERR_LIMIT,
-        "%s: too little memory: %s weights in %s and a question about a clip need %zu bytes, "
-        "%zu are free; %s",
-        g->device, gpu_weights_name(g->gpu_options.weights),
-        g->compute == COMPUTE_BF16 ? "bf16" : "f32", p.peak, room, fitting);
+    if (!engine_in_blocks(g))
+        snprintf(weights, sizeof weights, "%s weights in %s",
+                 gpu_weights_name(g->gpu_options.weights),
+                 g->compute == COMPUTE_BF16 ? "bf16" : "f32");
+    else
+        snprintf(weights, sizeof weights, "quantised weights %s",
+                 g->compute == COMPUTE_BF16 ? "as they are" : "unpacked to f32");
+    rc = err_set(e, ERR_LIMIT,
+                 "%s: too little memory: %s and a question%s need %zu bytes, %zu are free; %s",
+                 g->device, weights, turn.n_clip > 0 ? " about a clip" : "", p.peak, room, fitting);
 fail:
     return rc;
 }

@@ -309,10 +309,9 @@ static int open_cache(iv_engine *g, const struct iv_engine_options *o, struct er
 // Of a model whose matrices can be quantised. A GPU's inputs are not to be seen.
 static int open_observer(iv_engine *g, struct err *e)
 {
-    if (g->cpu_only || g->tokenizer_only)
+    if (g->gguf || g->tokenizer_only)
         return err_set(e, ERR_MODEL, "%s: an importance matrix is of an unquantised model's folder",
                        g->name);
-    g->cpu_only = true;
     return observer_open(&g->observer, e);
 }
 
@@ -351,8 +350,8 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     TRY(pool_open((unsigned)opt->n_threads, &g->pool, &e));
     TRY(identity_open(&g->identity, &e));
     TRY(open_cache(g, opt, &e));
-    g->cpu_only = is_gguf(folder);
-    if (g->cpu_only)
+    g->gguf = is_gguf(folder);
+    if (g->gguf)
         TRY(open_gguf(g, folder, opt->mmproj, &e));
     else if (opt->mmproj)
         TRY(err_set(&e, ERR_USAGE, "mmproj %s: only a language model's .gguf file takes one",

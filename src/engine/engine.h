@@ -37,7 +37,7 @@ struct iv_engine {
     struct kernels kernels;
     enum compute compute;
     struct kv_types kv_types;
-    bool cpu_only;                  // the model is one that the GPU's ops do not know: GGUF
+    bool gguf;                      // the model is of GGUF files
     struct op_profile *profile;     // NULL = off
     struct gpu *gpu;                // NULL = everything runs on the CPU
     struct gpu_options gpu_options; // of gpu
@@ -71,12 +71,14 @@ int engine_open_plan(const iv_engine *engine, const struct hooks *hooks, struct 
 // ERR_USAGE when `device` is no device's name or (but for plans) not to be had here. Before anything else is opened.
 int engine_check_device(const char *device, bool plan_only, struct err *e);
 // Opens the GPU that `device` asks for; with "auto" none is no failure. Before weights are there.
-// weights NULL = plain (gpu.h). The model's configuration is known by then.
+// weights NULL = plain (gpu.h). The model is bound by then, or tokenizer_only.
 int engine_open_device(iv_engine *engine, const char *device, const char *weights, struct err *e);
 // Brings every weight to the GPU, if there is one, so that the first question does not wait for them. ERR_LIMIT when
 // the device has too little memory for them and a question about a clip; with "auto" the CPU computes then. An engine
 // for plans brings none: with "auto" it plans for what would compute, else for what was asked for.
 int engine_place_weights(iv_engine *engine, struct err *e);
+// Whether any of the language model's weights are in blocks: then none can be quantised on their way to a GPU.
+bool engine_in_blocks(const iv_engine *engine);
 // The forward passes as a stream that places weights sees them: shapes without memory.
 int engine_name_weights(const iv_engine *engine, struct ops *o, struct err *e);
 // ERR_USAGE when the engine was opened for less than computing.

@@ -65,6 +65,15 @@ static int plan_without(iv_engine *g, const struct gpu_options *opt, struct err 
     return 0;
 }
 
+bool engine_in_blocks(const iv_engine *g)
+{
+    const struct model *m = &g->model;
+    bool blocks = false;
+    for (size_t i = m->n_order_vision; i < m->n_order; i++)
+        blocks = blocks || dtype_is_block(m->order[i]->dtype);
+    return blocks;
+}
+
 int engine_open_device(iv_engine *g, const char *device, const char *weights, struct err *e)
 {
     struct gpu_options opt = {.compute = g->compute,
@@ -83,6 +92,10 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
+    if (opt.weights != GPU_WEIGHTS_PLAIN && engine_in_blocks(g))
+        return err_set(e, ERR_USAGE,
+                       "gpu weights \"%s\": %s is quantised already; \"plain\" takes it as it is",
+                       weights, g->name);
     if (g->compute == COMPUTE_INT8 && must)
         return err_set(e, ERR_USAGE,
                        "device \"%s\": dtype int8 runs on the CPU; use bf16 or f32 on a GPU",
@@ -92,10 +105,11 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
             log_line(&g->hooks, LOG_INFO, "dtype int8: running on the CPU");
         return 0;
     }
-    if (g->cpu_only && must)
-        return err_set(e, ERR_USAGE, "device \"%s\": %s on the CPU in this version", device,
-                       g->observer ? "an importance matrix is gathered" : "GGUF models run");
-    if (g->cpu_only)
+    if (g->observer && must)
+        return err_set(e, ERR_USAGE,
+                       "device \"%s\": an importance matrix is gathered on the CPU in this version",
+                       device);
+    if (g->observer)
         return 0;
     struct kv_types own = kv_types_of(g->compute);
     if (g->kv_types.k != own.k || g->kv_types.v != own.v) {
@@ -133,20 +147,16 @@ fail:
     return rc;
 }
 
-int engine_name_weights(const iv_engine *g, struct ops *o, struct err *e)
+// The video transformer, the Q-Former and its projection.
+static void name_vision(const struct model *m, struct ops *o)
 {
-    const struct model *m = &g->model;
     const struct vit_config *v = &m->vit.c;
     static const struct hooks none = {0};
     static const int32_t ids[1] = {0};
-    static const uint32_t pos[1] = {0};
     size_t n_tok = vit_tokens(v, 1);
     struct mat x = {.rows = n_tok, .cols = v->d_model, .stride = v->d_model};
     struct mat queries = ops_mat(o, m->qformer.c.n_query, m->qformer.c.d_model);
     struct mat rows = ops_mat(o, m->qformer.c.n_query, m->llm.c.d_model);
-    struct kv_layer *layer = mem_calloc(m->llm.c.n_layer, sizeof *layer);
-    if (!layer)
-        return err_set(e, ERR_LIMIT, "weights: out of memory");
     const struct tensor *position = vit_stored_position(&m->vit, m->vit.n_frame_pos);
     if (position) { // of a clip of many frames; that of one frame is named below
         struct mat clip = {.cols = v->d_model, .stride = v->d_model};
@@ -159,6 +169,18 @@ int engine_name_weights(const iv_engine *g, struct ops *o, struct err *e)
         &(struct qformer_input){.vision = x, .n_clip = 1, .text = ids, .n_text = 1, .hooks = &none},
         queries);
     qformer_project(o, &m->qformer, queries, rows);
+}
+
+int engine_name_weights(const iv_engine *g, struct ops *o, struct err *e)
+{
+    const struct model *m = &g->model;
+    static const int32_t ids[1] = {0};
+    static const uint32_t pos[1] = {0};
+    struct kv_layer *layer = mem_calloc(m->llm.c.n_layer, sizeof *layer);
+    if (!layer)
+        return err_set(e, ERR_LIMIT, "weights: out of memory");
+    if (!g->config.text_only)
+        name_vision(m, o);
     for (size_t l = 0; l < m->llm.c.n_layer; l++)
         layer[l] = kv_shape(&m->llm.c, g->kv_types, 1);
     struct kv kv = {.ops = o, .layer = layer, .n_layer = m->llm.c.n_layer, .cap = 1};

@@ -15,8 +15,9 @@ enum { GPU_NONE = -1 };
 // *must is true when nothing else will do ("auto" takes what there is). ERR_USAGE for other texts.
 int gpu_parse(const char *text, int *index, bool *must, struct err *e);
 
-// How the language model's linear layers lie on the device: as they are computed in, or quantised when they are
-// brought there (LoRA merged in f32 first), in the block formats of GGUF files. Q4_K_M is llama.cpp's mixture:
+// How the language model's linear layers lie on the device: plain, as they are computed in, or quantised when they are
+// brought there (LoRA merged in f32 first), in the block formats of GGUF files. What is in such blocks already stays so
+// where it is computed in bf16 and has kernels, and is never quantised again. Q4_K_M is llama.cpp's mixture:
 // Q6_K for the head and for part of the value and down projections.
 enum gpu_weights {
     GPU_WEIGHTS_PLAIN,
@@ -42,7 +43,7 @@ struct gpu_info {
 struct gpu_options {
     int index;
     enum compute compute;
-    enum gpu_weights weights; // other than PLAIN only with COMPUTE_BF16
+    enum gpu_weights weights; // other than PLAIN only with COMPUTE_BF16, no layer in blocks
     size_t n_layer;           // of the language model, for Q4_K_M
     struct pool *pool;
     const struct kernels *kernels;
@@ -60,15 +61,15 @@ enum gpu_memory_kind {
     // layers in bf16 or f32. LoRA is merged into the language model's where g computes in bf16 and weights are plain;
     // where it is not merged its B is part of their rows
     GPU_MEM_PLAIN,
-    GPU_MEM_Q8_0, // layers in blocks
+    GPU_MEM_Q8_0, // layers in blocks, own or made
     GPU_MEM_Q6_K,
     GPU_MEM_Q4_K,
     GPU_MEM_Q4_0,
     GPU_MEM_LORA,                      // A of LoRA that is not merged
     GPU_MEM_VECTORS,                   // biases (in f32 and bf16), norms, small tables of positions
-    GPU_MEM_TABLES,                    // rows to look up
+    GPU_MEM_TABLES,                    // rows to look up, plain or in blocks
     GPU_MEM_WEIGHTS,                   // so many kinds are weights
-    GPU_MEM_LOADING = GPU_MEM_WEIGHTS, // while a layer is merged or quantised
+    GPU_MEM_LOADING = GPU_MEM_WEIGHTS, // while a layer is merged, quantised or repacked
     GPU_MEM_STREAMS,                   // of every stream: cuBLASLt's workspace and small buffers
     GPU_MEM_SCRATCH,                   // arenas
     GPU_MEM_HELD,                      // keys and values

@@ -472,7 +472,7 @@ void op_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
 
 void op_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
 {
-    assert(is_f32(x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
+    assert(is_act(o, x) && is_f32(table) && x.rows == table.rows && x.cols == n_head * table.cols);
     if (!idle(o, x))
         o->backend->rope_pairs(o, x, n_head, table);
 }

@@ -164,6 +164,32 @@ static void check_unpack(enum cuda_quant t, int n_out, int k, int pad, bool is_b
     weight_free(&w);
 }
 
+// Rows by number, some twice; with by_id false the first ones.
+static void check_embed(enum cuda_quant t, int n_out, int k, int pad, bool is_bf16, bool by_id)
+{
+    enum { ROWS = 5 };
+    struct weight w = weight_new(t, n_out, k);
+    struct matrix out = matrix_new(is_bf16, ROWS, k, 0, k + pad);
+    int32_t ids[ROWS], *device_ids = device_new(sizeof ids);
+    int wrong = 0;
+    for (int r = 0; r < ROWS; r++)
+        ids[r] = by_id ? (r * 5 + 2) % n_out : r;
+    send(device_ids, ids, sizeof ids);
+    cuda_must(cuda_quant_embed(out.view, &w.w, by_id ? device_ids : NULL, NULL), "embed");
+    matrix_fetch(&out);
+    for (int r = 0; r < ROWS; r++)
+        for (int c = 0; c < k; c++) {
+            double want = (double)decode_at(t, w.blocks, k, ids[r], c);
+            wrong += matrix_get(&out, r, c) != (is_bf16 ? bf16_rounded(want) : want);
+        }
+    report(wrong == 0 && matrix_trespass(&out) == 0, "%s rows of %d x %d %s, pad %d, %s",
+           type_names[t], n_out, k, by_id ? "by number" : "in order", pad,
+           is_bf16 ? "bf16" : "f32");
+    cudaFree(device_ids);
+    matrix_free(&out);
+    weight_free(&w);
+}
+
 // ---- the input
 
 struct quantised {
@@ -467,6 +493,7 @@ static void check_tiny(void)
     for (int t = 0; t < N_TYPE; t++) {
         enum cuda_quant type = (enum cuda_quant)t;
         check_unpack(type, 2, 768, 8, t % 2);
+        check_embed(type, 7, 256, 0, t % 2, true);
         check_pack(type, 2, 768, 8, t % 2, 0.1);
         for (int rows = 1; rows <= 8; rows *= 2)
             check_linear(type, 13, 1280, rows,
@@ -490,6 +517,8 @@ static void check_type(enum cuda_quant t, bool few)
         check_unpack(t, 7, block, 0, i);
         check_unpack(t, 6, 768, 8, i);
         check_unpack(t, 5, 1280, 3, i);
+        check_embed(t, 7, block, 8, i, true);
+        check_embed(t, 9, 768, 1, i, i);
         check_pack(t, 3, block, 0, i, 0.1);
         check_pack(t, 5, 768, 8, i, 30);
         check_pack(t, 9, 1280, 1, i, 1e-3);

@@ -317,7 +317,7 @@ static void check_few_all(void)
 
 // cuda_attention_step leaves in y and the caches what cuda_rope and cuda_attention_few do, bit for bit, whatever
 // n_k_max is; with the slow form (no turn) they are the same calls.
-static void check_step(struct few_shape s, bool fast)
+static void check_step(struct few_shape s, bool fast, bool pairs)
 {
     enum { STEP, PARTS, N };
     int kv = s.n_kv * s.d, cols = s.n_head * s.d, same = 1, canary = 1;
@@ -357,6 +357,7 @@ static void check_step(struct few_shape s, bool fast)
                               .n_head = s.n_head,
                               .n_kv = s.n_kv,
                               .d_head = s.d,
+                              .pairs = pairs,
                               .cache_bf16 = s.cache_bf16,
                               .pos = device_pos,
                               .cache = &rows[f]};
@@ -388,9 +389,9 @@ static void check_step(struct few_shape s, bool fast)
         }
     if (turn)
         canary &= turns_free(turn);
-    snprintf(what, sizeof what, "step rows %d heads %d/%d of %d cache %s rows %s pos %u.. %s",
+    snprintf(what, sizeof what, "step rows %d heads %d/%d of %d cache %s rows %s pos %u.. %s%s",
              s.n_row, s.n_head, s.n_kv, s.d, s.cache_bf16 ? "bf16" : "f32",
-             s.q_bf16 ? "bf16" : "f32", pos[0], fast ? "fast" : "slow");
+             s.q_bf16 ? "bf16" : "f32", pos[0], fast ? "fast" : "slow", pairs ? ", pairs" : "");
     snprintf(why, sizeof why, "%s%s", same ? "" : "bits ", canary ? "" : "canary");
     report(same && canary, what, why);
     for (int f = 0; f < N; f++) {
@@ -414,15 +415,18 @@ static void check_step_all(void)
         {64, 2, 1, 64, 70, true, true, {69, 0, 10, 64}},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        check_step(shapes[i], true);
-    check_step(shapes[2], false);
-    check_step((struct few_shape){2, 4, 2, 64, 90, false, false, {89, 3}}, true);
+        check_step(shapes[i], true, false);
+    check_step(shapes[2], false, false);
+    check_step((struct few_shape){2, 4, 2, 64, 90, false, false, {89, 3}}, true, false);
+    for (size_t i = 2; i < 6; i++)
+        check_step(shapes[i], true, true);
+    check_step(shapes[4], false, true);
 }
 
 enum rope_cache { NO_CACHE, ONE_CACHE, CACHES, ONLY_Q };
 
 static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool cache_bf16,
-                       enum rope_cache kind)
+                       enum rope_cache kind, bool pairs)
 {
     int half = d / 2, kv = n_kv * d, cap = 40, good = 1, good_table = 1, canary = 1;
     float inv[CUDA_HEAD_MAX / 2];
@@ -470,6 +474,7 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
                           .n_head = n_head,
                           .n_kv = n_kv,
                           .d_head = d,
+                          .pairs = pairs,
                           .cache_bf16 = cache_bf16,
                           .pos = device_pos};
     if (kind != ONLY_Q) {
@@ -489,11 +494,14 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
         for (int h = 0; h < n_head + 2 * n_kv; h++)
             for (int j = 0; j < d; j++) {
                 int64_t at = i * m.v.stride + h * d;
+                int turn = pairs ? j / 2 : j % half;
+                bool first = pairs ? j % 2 == 0 : j < half;
                 double x = (double)get(before.host, is_bf16, at + j);
-                double other = (double)get(before.host, is_bf16, at + (j + half) % d);
-                double cosine = (double)((float *)table.host)[i * d + j % half];
-                double sine = (double)((float *)table.host)[i * d + half + j % half];
-                double want = j < half ? x * cosine - other * sine : x * cosine + other * sine;
+                double other =
+                    (double)get(before.host, is_bf16, at + (pairs ? j ^ 1 : (j + half) % d));
+                double cosine = (double)((float *)table.host)[i * d + turn];
+                double sine = (double)((float *)table.host)[i * d + half + turn];
+                double want = first ? x * cosine - other * sine : x * cosine + other * sine;
                 double gate = ldexp(fabs(x * cosine) + fabs(other * sine), -22) +
                               (is_bf16 ? ldexp(fabs(want), -8) : 0);
                 if (h >= n_head + n_kv || (kind == ONLY_Q && h >= n_head)) {
@@ -522,8 +530,9 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
                 canary &= written[i / bytes] || ((uint8_t *)one->host)[i] == CANARY;
             release(one);
         }
-    snprintf(what, sizeof what, "rope rows %d heads %d/%d of %d %s cache %s form %d", rows, n_head,
-             n_kv, d, is_bf16 ? "bf16" : "f32", cache_bf16 ? "bf16" : "f32", (int)kind);
+    snprintf(what, sizeof what, "rope rows %d heads %d/%d of %d %s cache %s form %d%s", rows,
+             n_head, n_kv, d, is_bf16 ? "bf16" : "f32", cache_bf16 ? "bf16" : "f32", (int)kind,
+             pairs ? ", pairs" : "");
     snprintf(why, sizeof why, "%s%s%s", good ? "" : "values ", good_table ? "" : "table ",
              canary ? "" : "canary");
     report(good && good_table && canary, what, why);
@@ -536,13 +545,15 @@ static void check_rope(int rows, int n_head, int n_kv, int d, bool is_bf16, bool
 
 static void check_rope_all(void)
 {
-    check_rope(5, 4, 2, 128, true, true, ONE_CACHE);
-    check_rope(5, 4, 2, 128, false, true, CACHES);
-    check_rope(37, 2, 1, 64, true, false, ONE_CACHE);
-    check_rope(37, 2, 1, 64, false, false, CACHES);
-    check_rope(3, 3, 3, 24, false, false, NO_CACHE);
-    check_rope(3, 3, 3, 24, true, true, ONLY_Q);
-    check_rope(1, 32, 8, 128, true, true, CACHES);
+    for (int pairs = 0; pairs < 2; pairs++) {
+        check_rope(5, 4, 2, 128, true, true, ONE_CACHE, pairs);
+        check_rope(5, 4, 2, 128, false, true, CACHES, pairs);
+        check_rope(37, 2, 1, 64, true, false, ONE_CACHE, pairs);
+        check_rope(37, 2, 1, 64, false, false, CACHES, pairs);
+        check_rope(3, 3, 3, 24, false, false, NO_CACHE, pairs);
+        check_rope(3, 3, 3, 24, true, true, ONLY_Q, pairs);
+        check_rope(1, 32, 8, 128, true, true, CACHES, pairs);
+    }
 }
 
 static void check_tiny(int major)
@@ -567,11 +578,11 @@ static void check_tiny(int major)
     check_many("plain", cuda_attention_plain, many[4], ALL_F32, 0);
     for (size_t i = 0; i < sizeof few / sizeof *few; i++)
         check_few(few[i]);
-    check_step(few[0], true);
-    check_step(few[1], true);
-    check_step(few[3], true);
-    check_rope(3, 4, 2, 128, true, true, CACHES);
-    check_rope(3, 2, 1, 64, false, false, ONE_CACHE);
+    check_step(few[0], true, false);
+    check_step(few[1], true, true);
+    check_step(few[3], true, false);
+    check_rope(3, 4, 2, 128, true, true, CACHES, true);
+    check_rope(3, 2, 1, 64, false, false, ONE_CACHE, false);
 }
 
 int main(int argc, char **argv)

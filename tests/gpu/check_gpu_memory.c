@@ -4,10 +4,12 @@
 //   - a turn about clips: streams and scratch the same bytes, keys and values too, the whole peak at most what was planned
 //     and less by no more than the matrix of a cache that is there twice where a cache grows;
 //   - where the device is emulated: what is counted is what the runtime has handed out, but for its rounding to 16 bytes.
-// The models are the test's own and the one that ships with ivchat, whose layers are wide enough for super-blocks.
+// The models are the test's own and the one that ships with ivchat, whose layers are wide enough for super-blocks; and
+// GGUF files made of both, with the vision part and without.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "device_matrix.h"
 #include "engine/engine.h"
@@ -15,6 +17,12 @@
 
 static const char tiny[] = TEST_ROOT "/fixtures/tiny-model";
 static const char small[] = TEST_ROOT "/../models/ivchat-small";
+
+// A pair of GGUF files, made in `folder`.
+struct pair {
+    char folder[32];
+    struct iv_quantize_result files;
+};
 
 enum { CLIPS = 2, FRAMES = 2, SIDE = 224, BLOCKS_MOST = 4096 };
 
@@ -39,6 +47,37 @@ static iv_engine *open_engine(const struct setting *s, bool plan_only)
         exit(report_end());
     }
     return g;
+}
+
+static void pair_make(struct pair *p, const char *source, const char *type, const char *rule)
+{
+    struct iv_quantize_options o = iv_quantize_options_default();
+    struct iv_error e;
+    o.type = type;
+    o.vision_type = rule ? type : NULL;
+    o.tensor_type = &rule;
+    o.n_tensor_type = rule ? 1 : 0;
+    o.n_threads = 2;
+    snprintf(p->folder, sizeof p->folder, "/tmp/gpu-memory-XXXXXX");
+    if (!mkdtemp(p->folder) || iv_quantize(source, p->folder, &o, &p->files, &e) != IV_OK) {
+        report(false, "%s of %s: %s", type, source, e.message);
+        exit(report_end());
+    }
+}
+
+static void pair_delete(struct pair *p)
+{
+    unlink(p->files.language);
+    unlink(p->files.vision);
+    rmdir(p->folder);
+    iv_quantize_result_free(&p->files);
+}
+
+// Of GGUF files their name, which has the type.
+static const char *label(const struct setting *s)
+{
+    const char *slash = strrchr(s->model, '/');
+    return strstr(s->model, ".gguf") ? slash + 1 : s->weights;
 }
 
 static struct gpu_memory memory_of(const iv_engine *g)
@@ -85,21 +124,21 @@ static void check_weights(const struct setting *s, const char *must)
                            p.q4_0_bytes,  p.lora_bytes, p.vector_bytes, p.table_bytes};
     struct iv_gpu_plan again = plan_of(g, false, 16, &ask);
     report(p.kind == IV_GPU_PLAN_DEVICE && before == 0 && memcmp(have, m.used, sizeof have) == 0,
-           "%s, %s: %zu bytes of weights, each type as planned", s->dtype, s->weights,
+           "%s, %s: %zu bytes of weights, each type as planned", s->dtype, label(s),
            gpu_memory_weights(m.used));
     report(p.weight_bytes == m.used_all && p.load_bytes == m.peak_all &&
                m.used[GPU_MEM_LOADING] == 0,
-           "%s, %s: all of them, and %zu at the peak of loading", s->dtype, s->weights, m.peak_all);
+           "%s, %s: all of them, and %zu at the peak of loading", s->dtype, label(s), m.peak_all);
     report(again.weight_bytes == p.weight_bytes && again.peak_bytes == p.peak_bytes &&
                (!is_emulated(g) || again.free_bytes <= p.free_bytes) &&
                p.free_bytes <= p.memory_bytes,
-           "%s, %s: the same plan with the weights there", s->dtype, s->weights);
+           "%s, %s: the same plan with the weights there", s->dtype, label(s));
     bool there = (strstr(must, "Q4_K") ? p.q4_k_bytes > 0 : true) &&
                  (strstr(must, "Q6_K") ? p.q6_k_bytes > 0 : true) &&
                  (strstr(must, "Q8_0") ? p.q8_0_bytes > 0 : true) &&
                  (strstr(must, "Q4_0") ? p.q4_0_bytes > 0 : true) &&
                  (!strcmp(must, "LoRA beside") ? p.lora_bytes > 0 : true) && p.plain_bytes > 0;
-    report(there, "%s, %s: with %s", s->dtype, s->weights, must);
+    report(there, "%s, %s: with %s", s->dtype, label(s), must);
     iv_engine_close(g);
 }
 
@@ -140,7 +179,7 @@ static void check_turn(const struct setting *s, bool media, int num_beams, int m
     ask.num_beams = num_beams;
     ask.max_new_tokens = max_new;
     ask.ignore_eos = true;
-    snprintf(what, sizeof what, "%s, %s, %s, %d beam%s, %d tokens", s->dtype, s->weights,
+    snprintf(what, sizeof what, "%s, %s, %s, %d beam%s, %d tokens", s->dtype, label(s),
              media ? "clips" : "text", num_beams, num_beams == 1 ? "" : "s", max_new);
     iv_engine *g = open_engine(s, false);
     iv_media *m = media ? noise(g) : NULL;
@@ -171,6 +210,29 @@ static void check_turn(const struct setting *s, bool media, int num_beams, int m
     iv_engine_close(g);
 }
 
+// A pair that `quantize` writes, as it is in the file.
+static void check_pair(const char *source, const char *dtype, const char *type, const char *rule,
+                       const char *must)
+{
+    struct pair p;
+    pair_make(&p, source, type, rule);
+    check_weights(&(struct setting){p.files.language, dtype, "plain"}, must);
+    pair_delete(&p);
+}
+
+// Turns with a pair, about clips and, without its vision file, in text.
+static void check_pair_turns(void)
+{
+    struct pair p;
+    pair_make(&p, tiny, "Q8_0", "attn_v|ffn_up|fc1=Q5_0");
+    struct setting s = {p.files.language, "bf16", "plain"};
+    check_turn(&s, true, 1, 4);
+    unlink(p.files.vision);
+    check_turn(&s, false, 2, 4);
+    check_weights(&s, "Q8_0");
+    pair_delete(&p);
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -187,5 +249,13 @@ int main(void)
     check_turn(&(struct setting){tiny, "bf16", "q8_0"}, false, 1, 4);
     check_turn(&(struct setting){tiny, "bf16", "plain"}, false, 2, 4);
     check_turn(&(struct setting){tiny, "bf16", "plain"}, false, 1, 330);
+    check_pair(small, "bf16", "Q4_K_M", NULL, "Q4_K, Q6_K and Q8_0");
+    check_pair(small, "bf16", "Q6_K", NULL, "Q6_K and Q8_0");
+    check_pair(tiny, "bf16", "Q8_0", NULL, "Q8_0");
+    check_pair(tiny, "bf16", "Q4_0", "token_embd|attn_k=Q5_0", "Q4_0");
+    check_pair(tiny, "bf16", "F16", NULL, "plain ones");
+    check_pair(tiny, "bf16", "BF16", NULL, "plain ones");
+    check_pair(tiny, "f32", "Q4_0", NULL, "plain ones");
+    check_pair_turns();
     return report_end();
 }

@@ -73,6 +73,7 @@ static void attend_step(struct ops *o, struct mat y, const struct cache_attentio
                               .n_head = (int)a->n_head,
                               .n_kv = (int)a->n_kv,
                               .d_head = (int)a->d_head,
+                              .pairs = a->pairs,
                               .cache_bf16 = bf16,
                               .pos = positions(s, 0),
                               .cache = &rows};
@@ -108,6 +109,7 @@ static void attend_span(struct ops *o, struct mat y, const struct cache_attentio
                           .n_head = (int)a->n_head,
                           .n_kv = (int)a->n_kv,
                           .d_head = (int)a->d_head,
+                          .pairs = a->pairs,
                           .cache_bf16 = c->k.dtype == DT_BF16,
                           .pos = positions(s, c->first_row),
                           .cache_k = c->k.data,

@@ -37,6 +37,7 @@ struct step {
     struct cuda_cache_rows c;
     struct cuda_view k, v; // of the new row; k.data NULL: it is in the cache already, and q is rotated
     const float *table;
+    bool pairs;  // rotary pairs are neighbours
     float *part; // [n_row, blocks of heads, n_part, heads * (d_head + 4)]: values, then (maximum, sum) of each head
     int n_part, group, heads;
 };
@@ -103,22 +104,48 @@ __device__ inline float high_f32(uint32_t pair)
     return __uint_as_float(pair & 0xffff0000u);
 }
 
+// Four rotary pairs from the j-th on, x their first elements and y their second ones.
+__device__ inline void rotate_four(const struct step *p, int row, int j, float *x, float *y)
+{
+    const float *t = p->table + (int64_t)row * p->a.d_head + j;
+    float4 c = *(const float4 *)t, s = *(const float4 *)(t + p->a.d_head / 2);
+    rotate_pair(&x[0], &y[0], c.x, s.x);
+    rotate_pair(&x[1], &y[1], c.y, s.y);
+    rotate_pair(&x[2], &y[2], c.z, s.z);
+    rotate_pair(&x[3], &y[3], c.w, s.w);
+}
+
+// Columns 2 j .. 2 j + 7 of a row of q, k or v, which are four pairs of neighbours: as row_bring.
+__device__ inline void pairs_bring(const struct step *p, const __nv_bfloat16 *from, int row, int j, bool rotates,
+                                   uint4 *to, __nv_bfloat16 *cache)
+{
+    uint4 v = *(const uint4 *)(from + 2 * j);
+    if (rotates) {
+        float x[4] = {low_f32(v.x), low_f32(v.y), low_f32(v.z), low_f32(v.w)};
+        float y[4] = {high_f32(v.x), high_f32(v.y), high_f32(v.z), high_f32(v.w)};
+        rotate_four(p, row, j, x, y);
+        v = make_uint4(pack_bf16(x[0], y[0]), pack_bf16(x[1], y[1]), pack_bf16(x[2], y[2]), pack_bf16(x[3], y[3]));
+    }
+    to[j / 4] = v;
+    if (cache)
+        *(uint4 *)(cache + 2 * j) = v;
+}
+
 // Four columns of a row of q, k or v and their partners half a head on: rotated, to shared memory and, when `cache`
 // is not NULL, there.
 __device__ inline void row_bring(const struct step *p, const __nv_bfloat16 *from, int row, int j, bool rotates,
                                  uint4 *to, __nv_bfloat16 *cache)
 {
     int half = p->a.d_head / 2;
+    if (p->pairs) {
+        pairs_bring(p, from, row, j, rotates, to, cache);
+        return;
+    }
     uint2 lo = *(const uint2 *)(from + j), hi = *(const uint2 *)(from + j + half);
     if (rotates) {
-        const float *t = p->table + (int64_t)row * p->a.d_head + j;
-        float4 c = *(const float4 *)t, s = *(const float4 *)(t + half);
         float x[4] = {low_f32(lo.x), high_f32(lo.x), low_f32(lo.y), high_f32(lo.y)};
         float y[4] = {low_f32(hi.x), high_f32(hi.x), low_f32(hi.y), high_f32(hi.y)};
-        rotate_pair(&x[0], &y[0], c.x, s.x);
-        rotate_pair(&x[1], &y[1], c.y, s.y);
-        rotate_pair(&x[2], &y[2], c.z, s.z);
-        rotate_pair(&x[3], &y[3], c.w, s.w);
+        rotate_four(p, row, j, x, y);
         lo = make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
         hi = make_uint2(pack_bf16(y[0], y[1]), pack_bf16(y[2], y[3]));
     }
@@ -398,6 +425,7 @@ int attention_step(const struct cuda_attention_few *a, const struct cuda_rope *r
     p.k = r ? r->k : none;
     p.v = r ? r->v : none;
     p.table = r ? r->table : NULL;
+    p.pairs = r && r->pairs;
     p.part = (float *)a->scratch;
     p.n_part = parts_of(a->n_k_max);
     p.group = a->n_head / a->n_kv;

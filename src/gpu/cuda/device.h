@@ -108,11 +108,19 @@ struct placed_linear {
     float lora_scale;
     const void *scale; // data of the LayerScale that is in w and bias, or NULL
 
-    // Quantised: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
+    // In blocks: w, lora_a are NULL, n_lora is 0, k_out is d_in, and part [n_part] holds the rows.
     struct cuda_quant_weight part[PLACED_PARTS];
     size_t n_part;
 };
-// Whether g keeps w quantised.
+// Rows to look up: plain, or in blocks.
+struct placed_rows {
+    struct cuda_view view;
+    struct cuda_quant_weight blocks; // planes NULL: they are in view
+};
+// Whether t goes to g in the blocks that it has: where g computes in bf16 and there are kernels for them. What else is in
+// blocks becomes bf16 or f32 on its way.
+bool place_stored(const struct gpu *g, const struct tensor *t, enum cuda_quant *type);
+// Whether g keeps w in blocks, its own or such as it is quantised to.
 bool place_quantised(const struct gpu *g, const struct linear *w);
 // Whether g merges w's LoRA into bf16 weights.
 bool place_merges(const struct gpu *g, const struct linear *w);
@@ -123,18 +131,21 @@ int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
                   const struct tensor *scale, const struct placed_linear **out, struct err *e);
 // A vector as f32.
 int place_vector(struct gpu *g, const struct tensor *t, const float **out, struct err *e);
-// A matrix of rows to look up: bf16 stays bf16, all else becomes f32.
-int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_view *out,
+// A matrix of rows to look up: bf16 stays bf16, blocks as place_stored says, all else becomes f32.
+int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct placed_rows *out,
                 struct err *e);
 void placed_free(struct gpu *g);
 
-// place_quant.c: w's layers into p->part. scratch of its own; synchronous.
+// place_quant.c: w's layers, place_quantised, into p->part. scratch of its own; synchronous.
 int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                    struct placed_linear *p, struct err *e);
+// Rows of t, place_stored, as rows [first, first + rows) of part. As quantise_group.
+int place_blocks(struct gpu *g, const struct tensor *t, size_t rows, struct cuda_quant_weight part,
+                 size_t first, struct err *e);
 // W + lora_scale B A of l as bf16 rows [n_out, stride] at dst.
 int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride, struct err *e);
 // What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
-// (F32 or BF16), dst_stride bytes apart. Where g plans nothing is copied.
+// (F32, BF16 or t's own), dst_stride bytes apart. Where g plans nothing is copied.
 int place_alloc(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, const char *name,
                 void **out, struct err *e);
 int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,

@@ -170,14 +170,15 @@ int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_ro
 
 // ---- rope.cu
 
-// Rows i < rows of q and k rotated in place (split halves: element j of a head pairs with j + d_head/2) by
-// table f32 [rows, d_head] (cos first half, sin second half). When cache is not NULL row i of k (rotated)
+// Rows i < rows of q and k rotated in place by table f32 [rows, d_head] (cos first half, sin second half): element j of a
+// head with j + d_head/2, or, with `pairs`, 2 j with 2 j + 1; the bits do not depend on where they lie. When cache is not NULL row i of k (rotated)
 // and v is also stored as row pos[i] of cache->k/v[span[i]] (span NULL: i), in the cache's type.
 struct cuda_rope {
     struct cuda_view q, k,
         v; // q [rows, n_head d_head], k and v [rows, n_kv d_head]; k, v data may be NULL
     const float *table;
     int rows, n_head, n_kv, d_head;
+    bool pairs;
     bool cache_bf16;
     const uint32_t *pos;     // device [rows]; only with a cache
     void *cache_k, *cache_v; // one sequence's caches for all rows; or NULL and

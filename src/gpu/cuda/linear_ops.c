@@ -241,7 +241,16 @@ static void prepare(struct ops *o, const struct linear_input *in, const float *n
     }
 }
 
-// y (+)= rows * w by quantised weights: few rows from the blocks, many from bf16 made of them.
+// Of outputs from `first` on, as y's type wants it; NULL = none.
+static const void *bias_for(const struct placed_linear *w, struct mat y, size_t first)
+{
+    if (!w->bias)
+        return NULL;
+    return y.dtype == DT_BF16 ? (const char *)w->bias_bf16 + 2 * first
+                              : (const void *)(w->bias + first);
+}
+
+// y (+)= rows * w by weights in blocks: few rows from the blocks, many from bf16 made of them.
 static void multiply_quantised(struct ops *o, struct mat y, const struct run *r, bool add,
                                const float *scale)
 {
@@ -273,7 +282,8 @@ static void multiply_quantised(struct ops *o, struct mat y, const struct run *r,
                                                 .w_stride = r->w->k_out,
                                                 .is_bf16 = true,
                                                 .alpha = 1.0f,
-                                                .add = add});
+                                                .add = add,
+                                                .bias = bias_for(r->w, to, first)});
         }
         first += n;
     }
@@ -296,8 +306,7 @@ static struct device_product many_product(struct mat y, const struct run *r, boo
                                    .is_bf16 = r->rows.dtype == DT_BF16,
                                    .alpha = 1.0f,
                                    .add = add,
-                                   .bias =
-                                       y.dtype == DT_BF16 ? w->bias_bf16 : (const void *)w->bias};
+                                   .bias = bias_for(w, y, 0)};
 }
 
 // y (+)= rows * w of few rows
@@ -364,8 +373,9 @@ static void multiply_gelu(struct ops *o, struct mat y, const struct run *r,
     stream_check(o, cuda_gelu(view_of(y), stream_of(o)->stream), "GELU");
 }
 
-void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
-                 const struct linear *const *w, size_t n_w)
+// Layers that all are in blocks, or none.
+static void alike_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                          const struct linear *const *w, size_t n_w)
 {
     size_t mark = ops_mark(o);
     struct run r;
@@ -378,6 +388,23 @@ void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
             multiply(o, y, &r, false, NULL, in);
     }
     ops_pop(o, mark);
+}
+
+void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
+                 const struct linear *const *w, size_t n_w)
+{
+    const struct gpu *g = stream_of(o)->gpu;
+    struct linear_input some = *in;
+    for (size_t i = 0, end, first = 0, n; i < n_w; i = end, first += n) {
+        bool blocks = place_quantised(g, w[i]);
+        for (end = i, n = 0; end < n_w && place_quantised(g, w[end]) == blocks; end++)
+            n += linear_outputs(w[end]);
+        if (end - i < n_w) { // who reads y next reads all of it
+            some.next_norm = NULL;
+            some.next_silu = false;
+        }
+        alike_linears(o, mat_cols(y, first, n), &some, w + i, end - i);
+    }
 }
 
 void gpu_linear(struct ops *o, struct mat y, struct mat x, const struct linear *w)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Linear layers quantised on their way to the device: W + lora_scale B A in f32, then blocks, then planes. The
-// formats and their kernels: quant_kernels.h.
+// Weights in blocks on the device. Those of a GGUF file come as they are there, blocks to planes; plain linear layers are
+// quantised on their way: W + lora_scale B A in f32, then blocks, then planes. The formats and their kernels:
+// quant_kernels.h.
 #include <stdio.h>
 #include <string.h>
 
@@ -8,12 +9,36 @@
 #include "base/size.h"
 #include "gpu/cuda/device.h"
 
-enum { SLAB_BYTES = 64 << 20 }; // of f32 rows at a time
+enum { SLAB_BYTES = 64 << 20 }; // of f32 rows, or of a file's blocks, at a time
 
 static const char LANGUAGE[] = "lm.";
 
+bool place_stored(const struct gpu *g, const struct tensor *t, enum cuda_quant *type)
+{
+    switch (t->dtype) {
+    case DT_Q8_0:
+        *type = CUDA_QUANT_Q8_0;
+        break;
+    case DT_Q4_0:
+        *type = CUDA_QUANT_Q4_0;
+        break;
+    case DT_Q4_K:
+        *type = CUDA_QUANT_Q4_K;
+        break;
+    case DT_Q6_K:
+        *type = CUDA_QUANT_Q6_K;
+        break;
+    default:
+        return false;
+    }
+    return g->compute == COMPUTE_BF16 && t->rank == 2;
+}
+
 bool place_quantised(const struct gpu *g, const struct linear *w)
 {
+    enum cuda_quant stored;
+    if (place_stored(g, &w->w, &stored))
+        return true;
     return g->weights != GPU_WEIGHTS_PLAIN && g->compute == COMPUTE_BF16 && w->w.rank == 2 &&
            w->w.dim[1] % 32 == 0 && w->w.name && !strncmp(w->w.name, LANGUAGE, sizeof LANGUAGE - 1);
 }
@@ -38,6 +63,8 @@ static enum cuda_quant choose(const struct gpu *g, const struct tensor *w)
                                                          [GPU_WEIGHTS_Q4_K_M] = CUDA_QUANT_Q4_K,
                                                          [GPU_WEIGHTS_Q6_K] = CUDA_QUANT_Q6_K};
     enum cuda_quant t = whole[g->weights];
+    if (place_stored(g, w, &t))
+        return t;
     const char *layers = strstr(w->name, ".layers.");
     size_t layer = 0;
     if (layers)
@@ -100,7 +127,7 @@ static int merged_rows(struct gpu *g, const struct linear *l, size_t from, size_
     size_t k = l->w.dim[1], r = s->part[SLAB_A].p ? l->lora_a.dim[0] : 0;
     void *f32 = s->part[SLAB_W].p, *raw = s->part[SLAB_RAW].p;
     struct tensor rows = l->w, b = l->lora_b;
-    rows.data = (const char *)l->w.data + from * k * dtype_bytes(l->w.dtype);
+    rows.data = (const char *)l->w.data + dtype_span(l->w.dtype, from * k);
     if (raw) { // half as many bytes on their way, and nothing to convert on the host
         TRY(place_rows(g, &rows, m, k, raw, k * 2, DT_BF16, e));
         int status =
@@ -222,6 +249,29 @@ fail:
     return rc;
 }
 
+int place_blocks(struct gpu *g, const struct tensor *t, size_t rows, struct cuda_quant_weight part,
+                 size_t first, struct err *e)
+{
+    int rc;
+    size_t row_bytes = dtype_span(t->dtype, (size_t)part.k);
+    size_t step = min_size(rows, max_size(SLAB_BYTES / row_bytes, 1)), bytes = step * row_bytes;
+    struct tensor raw = {.dtype = DT_U8, .rank = 2, .name = t->name}; // bytes as they are
+    void *slab = NULL;
+    TRY(place_alloc(g, GPU_MEM_LOADING, bytes, t->name, &slab, e));
+    for (size_t from = 0; from < rows && !g->plans; from += step) {
+        size_t m = min_size(step, rows - from);
+        raw.data = (const char *)t->data + from * row_bytes;
+        TRY(place_rows(g, &raw, m, row_bytes, slab, row_bytes, DT_U8, e));
+        int status = cuda_quant_repack(&part, slab, (int)(first + from), (int)m, g->copies);
+        if (status != 0)
+            TRY(cuda_error(e, ERR_FAIL, g, t->name, (cudaError_t)status));
+    }
+    TRY(place_finish(g, e));
+fail:
+    device_give(g, GPU_MEM_LOADING, bytes, slab);
+    return rc;
+}
+
 int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                    struct placed_linear *p, struct err *e)
 {
@@ -241,7 +291,10 @@ int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                         &part->planes, e));
         p->n_part++;
         for (; i < end; i++) {
-            TRY(quantise_layer(g, w[i], *part, first, e));
+            if (dtype_is_block(w[i]->w.dtype))
+                TRY(place_blocks(g, &w[i]->w, w[i]->w.dim[0], *part, first, e));
+            else
+                TRY(quantise_layer(g, w[i], *part, first, e));
             first += w[i]->w.dim[0];
         }
     }

@@ -20,8 +20,9 @@ struct placed {
     const void *key;
     size_t n_w;
     struct placed_linear linear;
-    void *data; // of vectors and tables
-    bool ready; // false = an earlier try failed
+    void *data;                      // of vectors and plain tables
+    struct cuda_quant_weight blocks; // of other tables
+    bool ready;                      // false = an earlier try failed
 };
 
 struct placed_table {
@@ -113,19 +114,23 @@ struct convert_job {
     const struct gpu *g;
     const char *src; // rows without gaps
     size_t rows, cols;
-    enum dtype from, to; // to: F32 or BF16
+    enum dtype from, to; // to: F32, BF16 or from
     const float *scale;  // [rows], a factor of each row, or NULL
     char *dst;
 };
 
-// n values, each times scale.
+// n values, whole blocks, each times scale.
 static void convert(const struct convert_job *j, const char *src, char *dst, size_t n, float scale)
 {
     const struct kernels *k = j->g->kernels;
     float part[2048];
     for (size_t done = 0, m; done < n; done += m) {
         m = min_size(n - done, sizeof part / sizeof part[0]);
-        k->to_f32(part, src + done * dtype_bytes(j->from), j->from, m);
+        const char *at = src + dtype_span(j->from, done);
+        if (dtype_is_block(j->from))
+            k->f32.unpack(part, at, j->from, m);
+        else
+            k->to_f32(part, at, j->from, m);
         for (size_t i = 0; j->scale && i < m; i++)
             part[i] *= scale;
         k->from_f32(dst + done * dtype_bytes(j->to), j->to, part, m);
@@ -137,11 +142,11 @@ static void convert_task(void *ctx, size_t task, unsigned thread)
     const struct convert_job *j = ctx;
     size_t first = task * ROW_CHUNK, rows = min_size(ROW_CHUNK, j->rows - first);
     size_t n = rows * j->cols;
-    const char *src = j->src + first * j->cols * dtype_bytes(j->from);
+    const char *src = j->src + dtype_span(j->from, first * j->cols);
     char *dst = j->dst + first * j->cols * dtype_bytes(j->to);
     (void)thread;
     for (size_t r = 0; j->scale && r < rows; r++)
-        convert(j, src + r * j->cols * dtype_bytes(j->from), dst + r * j->cols * dtype_bytes(j->to),
+        convert(j, src + dtype_span(j->from, r * j->cols), dst + r * j->cols * dtype_bytes(j->to),
                 j->cols, j->scale[first + r]);
     if (j->scale)
         return;
@@ -167,7 +172,7 @@ static int place_scaled(struct gpu *g, const struct tensor *t, const float *scal
         size_t n = min_size(step, rows - from);
         char *stage = g->stage + half * (size_t)STAGE_BYTES;
         struct convert_job j = {.g = g,
-                                .src = (const char *)t->data + from * cols * dtype_bytes(t->dtype),
+                                .src = (const char *)t->data + dtype_span(t->dtype, from * cols),
                                 .rows = n,
                                 .cols = cols,
                                 .from = t->dtype,
@@ -359,14 +364,42 @@ int place_vector(struct gpu *g, const struct tensor *t, const float **out, struc
     return rc;
 }
 
-int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct cuda_view *out,
+static int place_block_table(struct gpu *g, const struct tensor *t, enum cuda_quant type,
+                             size_t rows, size_t cols, struct cuda_quant_weight *out, struct err *e)
+{
+    int rc = 0;
+    pthread_mutex_lock(&g->lock);
+    struct placed *p = find(g, PLACED_TABLE, t->data, 1);
+    if (!p) {
+        TRY(add(g, PLACED_TABLE, t->data, 1, &p, e));
+        p->blocks = (struct cuda_quant_weight){.type = type, .n_out = (int)rows, .k = (int)cols};
+        TRY(place_alloc(g, GPU_MEM_TABLES, cuda_quant_bytes(type, (int)rows, (int)cols), t->name,
+                        &p->blocks.planes, e));
+        TRY(place_blocks(g, t, rows, p->blocks, 0, e));
+        p->ready = true;
+    }
+    if (!p->ready)
+        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, t->name));
+    *out = p->blocks;
+fail:
+    pthread_mutex_unlock(&g->lock);
+    return rc;
+}
+
+int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct placed_rows *out,
                 struct err *e)
 {
-    enum dtype to = t->dtype == DT_BF16 ? DT_BF16 : DT_F32;
+    // of blocks that have no kernel a product, too, would read bf16
+    bool rounds = dtype_is_block(t->dtype) && g->compute == COMPUTE_BF16;
+    enum dtype to = t->dtype == DT_BF16 || rounds ? DT_BF16 : DT_F32;
+    enum cuda_quant type;
     size_t rows = tensor_count(t) / cols;
     void *data = NULL;
+    *out = (struct placed_rows){0};
+    if (place_stored(g, t, &type))
+        return place_block_table(g, t, type, rows, cols, &out->blocks, e);
     int rc = place_plain(g, PLACED_TABLE, t, rows, cols, to, &data, e);
-    *out = (struct cuda_view){data, to == DT_BF16, (int)rows, (int)cols, (int64_t)cols};
+    out->view = (struct cuda_view){data, to == DT_BF16, (int)rows, (int)cols, (int64_t)cols};
     return rc;
 }
 
@@ -380,6 +413,7 @@ static void placed_release(const struct placed *p)
     (void)cudaFree(p->linear.bias);
     (void)cudaFree(p->linear.bias_bf16);
     (void)cudaFree(p->data);
+    (void)cudaFree(p->blocks.planes);
 }
 
 void placed_free(struct gpu *g)

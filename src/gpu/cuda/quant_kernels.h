@@ -52,6 +52,9 @@ int cuda_quant_repack(const struct cuda_quant_weight *w, const void *blocks, int
 // out [out.rows, k] = rows from `first` on: the format's f32 value, rounded once if out is bf16.
 int cuda_quant_unpack(struct cuda_view out, const struct cuda_quant_weight *w, int first,
                       void *stream);
+// out [out.rows, k] = rows ids[i] (device; NULL: row i), as cuda_quant_unpack has them.
+int cuda_quant_embed(struct cuda_view out, const struct cuda_quant_weight *w, const int32_t *ids,
+                     void *stream);
 
 // ---- quant_pack.cu
 

@@ -146,16 +146,16 @@ int cuda_quant_repack(const struct cuda_quant_weight *w, const void *blocks, int
 // Roundings as in the formats' own f32 arithmetic: d s first, then times q, then minus dmin m.
 template <int T>
 __global__ void __launch_bounds__(THREADS)
-    unpack(struct cuda_view out, struct quant_planes p, int64_t first, int per_row)
+    unpack(struct cuda_view out, struct quant_planes p, int64_t first, const int32_t *ids, int per_row)
 {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= (int64_t)out.rows * per_row)
         return;
-    int64_t row = i / per_row;
+    int64_t row = i / per_row, from = first + (ids ? ids[row] : row);
     int c = (int)(i % per_row) * 8; // column
     constexpr int UNIT = T == CUDA_QUANT_Q8_0 ? 16 : QUANT_BLOCK;
     int u = c / UNIT, word = c % UNIT / 4;
-    struct quant_unit o = quant_open<T>(quant_load<T>(p, first + row, u), u);
+    struct quant_unit o = quant_open<T>(quant_load<T>(p, from, u), u);
     unsigned w0 = 0, w1 = 0;
 #pragma unroll
     for (int j = 0; j < UNIT / 4; j += 2)
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-int cuda_quant_unpack(struct cuda_view out, const struct cuda_quant_weight *w, int first,
-                      void *stream)
+static int unpack_rows(struct cuda_view out, const struct cuda_quant_weight *w, int first, const int32_t *ids,
+                       void *stream)
 {
     struct quant_planes p = quant_planes_of(w->type, w->n_out, w->k, w->planes);
     int per_row = w->k / 8;
@@ -199,6 +199,18 @@ int cuda_quant_unpack(struct cuda_view out, const struct cuda_quant_weight *w, i
                   : w->type == CUDA_QUANT_Q4_K ? unpack<CUDA_QUANT_Q4_K>
                                                : unpack<CUDA_QUANT_Q6_K>;
     kernel<<<blocks_of((int64_t)out.rows * per_row), THREADS, 0, (cudaStream_t)stream>>>(
-        out, p, first, per_row);
+        out, p, first, ids, per_row);
     return (int)cudaGetLastError();
+}
+
+int cuda_quant_unpack(struct cuda_view out, const struct cuda_quant_weight *w, int first,
+                      void *stream)
+{
+    return unpack_rows(out, w, first, NULL, stream);
+}
+
+int cuda_quant_embed(struct cuda_view out, const struct cuda_quant_weight *w, const int32_t *ids,
+                     void *stream)
+{
+    return unpack_rows(out, w, 0, ids, stream);
 }

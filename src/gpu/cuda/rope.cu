@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Rotary positions, and the append of keys and values to their caches, in one launch: a thread per pair of
-// elements (j, j + d/2) of a head of q, k or v. Split halves, as in InternLM2's rotate_half.
+// elements of a head of q, k or v: (j, j + d/2), split halves as in InternLM2's rotate_half, or (2 j, 2 j + 1) where the
+// rows of a GGUF file have the halves interleaved.
 #include "gpu/cuda/machine.cuh"
 #include "gpu/cuda/rotate.cuh"
 
@@ -11,11 +12,11 @@ struct rope {
     struct cuda_cache_rows c; // only when a.cache
 };
 
-// Stores the pair of elements at and at + half of p.
-__device__ inline void store_pair(void *p, bool is_bf16, int64_t at, int half, float lo, float hi)
+// Stores the pair of elements at and at + apart of p.
+__device__ inline void store_pair(void *p, bool is_bf16, int64_t at, int apart, float lo, float hi)
 {
     store_f32(p, is_bf16, at, lo);
-    store_f32(p, is_bf16, at + half, hi);
+    store_f32(p, is_bf16, at + apart, hi);
 }
 
 // As a value of m's type: what is cached is what the matrix has.
@@ -29,6 +30,7 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(const __grid_constant__ s
 {
     int half = p.a.d_head / 2, row = blockIdx.x, i = blockIdx.y * THREADS + threadIdx.x;
     int head = i / half, j = i % half;
+    int first = p.a.pairs ? 2 * j : j, apart = p.a.pairs ? 1 : half;
     void *cache_k = p.a.cache ? (void *)p.c.k[row] : p.a.cache_k;
     void *cache_v = p.a.cache ? (void *)p.c.v[row] : p.a.cache_v;
     const float *t = p.a.table + (int64_t)row * p.a.d_head;
@@ -47,18 +49,18 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(const __grid_constant__ s
     }
     if (!m->data)
         return;
-    int64_t at = row * m->stride + head * p.a.d_head + j;
-    float lo = load_f32(m->data, m->is_bf16, at), hi = load_f32(m->data, m->is_bf16, at + half);
+    int64_t at = row * m->stride + head * p.a.d_head + first;
+    float lo = load_f32(m->data, m->is_bf16, at), hi = load_f32(m->data, m->is_bf16, at + apart);
     if (!is_v) {
         rotate_pair(&lo, &hi, cosine, sine);
         lo = rounded(m->is_bf16, lo);
         hi = rounded(m->is_bf16, hi);
-        store_pair(m->data, m->is_bf16, at, half, lo, hi);
+        store_pair(m->data, m->is_bf16, at, apart, lo, hi);
     }
     if (m == &p.a.q || !cache_k)
         return;
-    int64_t to = ((int64_t)p.a.pos[row] * p.a.n_kv + head) * p.a.d_head + j;
-    store_pair(is_v ? cache_v : cache_k, p.a.cache_bf16, to, half, lo, hi);
+    int64_t to = ((int64_t)p.a.pos[row] * p.a.n_kv + head) * p.a.d_head + first;
+    store_pair(is_v ? cache_v : cache_k, p.a.cache_bf16, to, apart, lo, hi);
 }
 
 int cuda_rope(const struct cuda_rope *a, void *stream)

@@ -143,7 +143,7 @@ void gpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double
         "rotary table");
 }
 
-void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
+static void rope(struct ops *o, struct mat x, size_t n_head, struct mat table, bool pairs)
 {
     if (!stream_runs(o))
         return;
@@ -151,15 +151,26 @@ void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
                           .table = table.data,
                           .rows = (int)x.rows,
                           .n_head = (int)n_head,
-                          .d_head = (int)table.cols};
+                          .d_head = (int)table.cols,
+                          .pairs = pairs};
     stream_check(o, cuda_rope(&r, stream_of(o)->stream), "rotary positions");
+}
+
+void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    rope(o, x, n_head, table, false);
+}
+
+void gpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table)
+{
+    rope(o, x, n_head, table, true);
 }
 
 void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids)
 {
     struct stream *s = stream_of(o);
     size_t mark = ops_mark(o);
-    struct cuda_view rows = {0};
+    struct placed_rows rows = {0};
     struct err e = {0};
     bool in_step = s->recording && ids == s->given_ids;
     int32_t *device_ids = ids && !in_step ? ops_push_n(o, y.rows, sizeof *ids) : NULL;
@@ -168,9 +179,11 @@ void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const in
     if (!s->is_virtual && o->status.code == 0) {
         if (device_ids)
             stream_put(o, device_ids, ids, y.rows * sizeof *ids);
-        stream_check(
-            o, cuda_embed(view_of(y), rows, in_step ? s->parts.step_ids : device_ids, s->stream),
-            "embedding");
+        const int32_t *of = in_step ? s->parts.step_ids : device_ids;
+        stream_check(o,
+                     rows.blocks.planes ? cuda_quant_embed(view_of(y), &rows.blocks, of, s->stream)
+                                        : cuda_embed(view_of(y), rows.view, of, s->stream),
+                     "embedding");
     }
     ops_pop(o, mark);
 }

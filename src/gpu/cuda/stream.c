@@ -436,6 +436,7 @@ static const struct backend gpu_backend = {
     .silu_mul = gpu_silu_mul,
     .rope_table = gpu_rope_table,
     .rope = gpu_rope,
+    .rope_pairs = gpu_rope_pairs,
     .embed = gpu_embed,
     .patch_embed = gpu_patch_embed,
     .split_wqkv = gpu_split_wqkv,

@@ -109,6 +109,7 @@ void gpu_gelu(struct ops *o, struct mat x);
 void gpu_silu_mul(struct ops *o, struct mat gate, struct mat up);
 void gpu_rope_table(struct ops *o, struct mat table, const uint32_t *pos, double theta);
 void gpu_rope(struct ops *o, struct mat x, size_t n_head, struct mat table);
+void gpu_rope_pairs(struct ops *o, struct mat x, size_t n_head, struct mat table);
 void gpu_embed(struct ops *o, struct mat y, const struct tensor *table, const int32_t *ids);
 void gpu_split_wqkv(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
                     size_t d_head);
