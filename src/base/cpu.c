@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// CPU tiers: cpuid says what the processor decodes, xgetbv which registers the system saves on a task
+// The first-level cache, and CPU tiers: cpuid says what the processor decodes, xgetbv which registers the system saves on a task
 // switch; a tier needs both. (Intel SDM vol. 1, 13.3 and 14.3, 15.2; AMD64 APM vol. 3, appendix E.)
 //
 // Easy to get wrong: a hypervisor or a kernel option may leave the AVX-512 cpuid bits set and the

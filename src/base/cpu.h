@@ -30,7 +30,7 @@ unsigned cpu_usual(unsigned have);
 bool cpu_tier_built(enum cpu_tier t);
 // The tiers of `have` that `top` builds on, and `top`; ref alone for CPU_REF and on another architecture.
 unsigned cpu_mask(unsigned have, enum cpu_tier top);
-// Bytes of a core's first-level data cache; 0 = unknown.
+// Bytes of a core's first-level data cache; 0 = unknown, as always where the C library does not tell (musl).
 size_t cpu_l1_bytes(void);
 // The best tier of a set.
 enum cpu_tier cpu_best(unsigned tiers);

@@ -41,7 +41,7 @@ static int32_t levels_at(int8_t *to, size_t apart, float *step, const float *x, 
                          size_t from)
 {
     float v[EACH];
-    struct dots_scale s = dots_scale_of(inputs_at(v, x, k, from), DOTS_TOP);
+    struct dots_scale s = dots_scale_of(inputs_at(v, x, k, from));
     int32_t all = 0;
     for (size_t i = 0; i < EACH; i++) {
         int32_t q = level(v[i], s);

@@ -63,9 +63,9 @@ struct dots_scale {
     float inverse; // 0: all levels are 0, whatever the values
 };
 
-// From the bits of the largest |x|, which gets level `most`. Steps below 2^-125 are left out: no step and no inverse
+// From the bits of the largest |x|, which gets level DOTS_TOP. Steps below 2^-117 are left out: no step and no inverse
 // leaves the range of f32.
-static inline struct dots_scale dots_scale_of(uint32_t top, float most)
+static inline struct dots_scale dots_scale_of(uint32_t top)
 {
     const uint32_t infinite = 0x7f800000, small = 17u << 23; // 2^-110
     if (top >= infinite)
@@ -74,7 +74,7 @@ static inline struct dots_scale dots_scale_of(uint32_t top, float most)
         return (struct dots_scale){0};
     float size;
     memcpy(&size, &top, sizeof size);
-    return (struct dots_scale){size / most, most / size};
+    return (struct dots_scale){size / DOTS_TOP, DOTS_TOP / size};
 }
 
 // Whether weights of that type meet parts, else halves.

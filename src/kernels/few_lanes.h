@@ -7,8 +7,9 @@
 // weight rows are read at once; behind the last row the last one is read again and its sums dropped.
 //
 // Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up
-// (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do not, as keys
-// of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1 if that has room.
+// (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do not, as
+// keys of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1 if
+// that has room.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 

@@ -138,8 +138,8 @@ struct product_kernels {
     bool steps;           // int8
     bool repacks;         // `many` lays out x too at each call: few and square jobs
     bool for_blocks;      // int8, dots: weights in blocks are faster this way than in bf16
-    bool
-        ask_l2; // `few` asks for weights ahead of one row of x into L2, since L1 is too small for both
+    // What one row of x, or one head's rows of keys and values, meet next is asked for in L2 (few, mix): L1 is too small.
+    bool ask_l2;
 
     // dst = x [m, k] in the form that few and many read: row r at byte r * product_x_stride(p, k),
     // 64-byte aligned, zeros behind the last element. dst is 64-byte aligned.

@@ -51,17 +51,16 @@ static struct dots_steps {
                                _mm512_maskz_div_ps((__mmask16)~none, all, size), none};
 }
 
-// Sixteen inputs from `from` + `gap` * i on into lane at(i) of the vectors, zeros behind the k of x; returns the bits of
+// Sixteen inputs from `from` + 32 i on into lane dots_lane(i) of the vectors, zeros behind the k of x; returns the bits of
 // the largest in each lane.
-ALWAYS_INLINE __m512i load_lanes(__m512 v[DOTS_LANES], size_t (*at)(size_t), const float *x,
-                                 size_t k, size_t from, size_t gap)
+ALWAYS_INLINE __m512i load_lanes(__m512 v[DOTS_LANES], const float *x, size_t k, size_t from)
 {
     const __m512i unsign = _mm512_set1_epi32(0x7fffffff);
     __m512i top = _mm512_setzero_si512();
 #pragma GCC unroll 16
     for (size_t i = 0; i < DOTS_LANES; i++) {
-        size_t first = min_size(from + gap * i, k);
-        v[at(i)] = lanes_load_n(x + first, min_size(LANES, k - first));
+        size_t first = min_size(from + 32 * i, k);
+        v[dots_lane(i)] = lanes_load_n(x + first, min_size(LANES, k - first));
     }
     lanes_transpose(v);
 #pragma GCC unroll 16
@@ -82,46 +81,56 @@ ALWAYS_INLINE __m512i put_byte(__m512i bytes, __m512i q, unsigned at)
     return _mm512_or_si512(bytes, _mm512_slli_epi32(q, 8 * at));
 }
 
-// Levels of sixteen inputs in each lane, in four vectors; returns their sums.
-ALWAYS_INLINE __m512i levels_to(int8_t *to, const __m512 v[DOTS_LANES], struct dots_steps s)
-{
-    __m512i all = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (size_t j = 0; j < 4; j++) {
-        __m512i levels = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (unsigned b = 0; b < 4; b++) {
-            __m512i q = level(v[4 * j + b], s);
-            all = _mm512_add_epi32(all, q);
-            levels = put_byte(levels, q, b);
-        }
-        _mm512_store_si512(to + j * VECTOR, levels);
-    }
-    return all;
-}
+// Sixteen inputs in each lane.
+struct sixteens {
+    __m512i level[4]; // as they are stored
+    __m512i sum;      // of the levels
+    __m512 step;
+};
 
-static void prepare_part(struct dots_part *to, const float *x, size_t k, size_t from)
-{
-    __m512 sum = _mm512_setzero_ps();
-    for (size_t h = 0; h < 2; h++) {
-        __m512 v[DOTS_LANES];
-        struct dots_steps s = steps_of(load_lanes(v, dots_lane, x, k, from + 16 * h, 32));
-        __m512i all = levels_to(to->level + 4 * h * VECTOR, v, s);
-        _mm512_store_ps(to->step[h], s.step);
-        __m512 part = _mm512_mul_ps(s.step, _mm512_cvtepi32_ps(all));
-        sum = h == 0 ? part : _mm512_add_ps(sum, part);
-    }
-    _mm512_store_ps(to->sum, sum);
-}
-
-static void prepare_half(struct dots_half *to, const float *x, size_t k, size_t from)
+ALWAYS_INLINE struct sixteens sixteens_of(const float *x, size_t k, size_t from)
 {
     __m512 v[DOTS_LANES];
-    struct dots_steps s = steps_of(load_lanes(v, dots_lane_half, x, k, from, 16));
-    __m512i all = levels_to(to->level, v, s);
-    _mm512_store_ps(to->step, s.step);
-    _mm512_store_si512(to->base,
-                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), all), 7));
+    struct dots_steps s = steps_of(load_lanes(v, x, k, from));
+    struct sixteens a = {.sum = _mm512_setzero_si512(), .step = s.step};
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; j++) {
+        a.level[j] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < 4; i++) {
+            __m512i q = level(v[4 * j + i], s);
+            a.sum = _mm512_add_epi32(a.sum, q);
+            a.level[j] = put_byte(a.level[j], q, i);
+        }
+    }
+    return a;
+}
+
+// A part and, in other lanes, its two halves.
+static void prepare_part(struct dots_part *to, struct dots_half half[2], const float *x, size_t k,
+                         size_t from)
+{
+    const struct sixteens a = sixteens_of(x, k, from), c = sixteens_of(x, k, from + 16);
+    __m512 sum = _mm512_mul_ps(a.step, _mm512_cvtepi32_ps(a.sum));
+    __m512 more = _mm512_mul_ps(c.step, _mm512_cvtepi32_ps(c.sum));
+    for (size_t j = 0; j < 4; j++) {
+        _mm512_store_si512(to->level + j * VECTOR, a.level[j]);
+        _mm512_store_si512(to->level + (4 + j) * VECTOR, c.level[j]);
+    }
+    _mm512_store_ps(to->step[0], a.step);
+    _mm512_store_ps(to->step[1], c.step);
+    _mm512_store_ps(to->sum, _mm512_add_ps(sum, more));
+    // where the inputs of lane dots_lane_half(i) are: lane dots_lane(8 h + i / 2) of a or, i odd, c
+    __m512i at = _mm512_setr_epi32(0, 8, 4, 12, 16, 24, 20, 28, 2, 10, 6, 14, 18, 26, 22, 30);
+    for (size_t h = 0; h < 2; h++, at = _mm512_add_epi32(at, _mm512_set1_epi32(1))) {
+        for (size_t j = 0; j < 4; j++)
+            _mm512_store_si512(half[h].level + j * VECTOR,
+                               _mm512_permutex2var_epi32(a.level[j], at, c.level[j]));
+        __m512i all = _mm512_permutex2var_epi32(a.sum, at, c.sum);
+        _mm512_store_ps(half[h].step, _mm512_permutex2var_ps(a.step, at, c.step));
+        _mm512_store_si512(half[h].base,
+                           _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(all, 7)));
+    }
 }
 
 static void prepare(const struct product_kernels *p, void *dst, const float *x, size_t x_stride,
@@ -132,11 +141,8 @@ static void prepare(const struct product_kernels *p, void *dst, const float *x, 
         uint8_t *row = (uint8_t *)dst + r * bytes;
         struct dots_part *part = (struct dots_part *)(void *)row;
         struct dots_half *half = (struct dots_half *)(void *)(row + dots_halves_at(k));
-        for (size_t i = 0; i < k; i += DOTS_PART) {
-            prepare_part(part++, x, k, i);
-            prepare_half(half++, x, k, i);
-            prepare_half(half++, x, k, i + DOTS_HALF);
-        }
+        for (size_t i = 0; i < k; i += DOTS_PART, half += 2)
+            prepare_part(part++, half, x, k, i);
         memset(half, 0, bytes - (size_t)((uint8_t *)half - row));
     }
 }
@@ -232,7 +238,8 @@ ALWAYS_INLINE void rest_of(uint8_t *to, enum dtype t, const uint8_t *w, size_t n
 struct piece {
     const uint8_t *w;
     size_t w_row;
-    const uint8_t *far; // what to bring to L2 meanwhile, as many bytes as this is
+    uintptr_t
+        far; // what to bring to L2 meanwhile, as many bytes as this is; perhaps behind W's end
     const uint8_t *x;
     size_t x_row, n;
 };
@@ -248,7 +255,8 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
         rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
-    const uint8_t *w = p->w, *far = p->far, *x = p->x;
+    const uint8_t *w = p->w, *x = p->x;
+    uintptr_t far = p->far;
     const uint8_t *x3 = M > 3 ? x + 3 * x_row : x, *x6 = M > 6 ? x + 6 * x_row : x;
     size_t w_row = p->w_row;
     __m512 a[KERNEL_FEW_ROWS], b[KERNEL_FEW_ROWS];
@@ -298,7 +306,7 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
             if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
                 bring_l2(w, FAR, 1);
         } else {
-            bring_l2(far, 0, (size_t)R * bytes);
+            bring_l2((const uint8_t *)far, 0, (size_t)R * bytes);
             bring_l1(w, 2 * w_row, bytes);
             bring_l1(w + w_row, 2 * w_row, bytes);
             far += (size_t)R * bytes;
@@ -363,7 +371,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
     for (size_t c = 0; c < GROUP; c++)
         for (size_t r = 0; r < (size_t)M; r++)
             _mm512_store_ps(sum[c][r], _mm512_setzero_ps());
-    p.far = (const uint8_t *)j->w + (o + n) * row_bytes; // the next group, in order
+    p.far = (uintptr_t)j->w + (o + n) * row_bytes; // the next group, in order
     for (size_t i = 0; i < j->k; i += stretch) {
         const uint8_t *x = j->x;
         p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
