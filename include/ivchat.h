@@ -58,7 +58,8 @@ struct iv_error {
 enum iv_log_level { IV_LOG_ERROR, IV_LOG_WARN, IV_LOG_INFO, IV_LOG_DEBUG };
 
 /* log, progress and stage are called on the thread that called the library; abort also on worker threads
- * and often: let it read an atomic flag. Any member may be NULL. */
+ * and often: let it read an atomic flag; of an engine on a GPU it may be asked where CUDA forbids its thread nearly
+ * all: nothing of a GPU, by this library or by itself, may be called in it. Any member may be NULL. */
 struct iv_callbacks {
     void *user;
     void (*log)(void *user, enum iv_log_level level, const char *line);

@@ -15,6 +15,7 @@ static bool fits(size_t d_head, size_t least)
 int heads_of_width(const struct heads_keys *k, size_t width, size_t n_head, size_t least,
                    size_t *d_head, struct err *e)
 {
+    *d_head = 0;
     if (width % n_head != 0)
         return err_set(e, ERR_MODEL, "%s: %s.%s %zu is not divisible by %s %zu", k->file,
                        k->section, k->width, width, k->n_head, n_head);

@@ -16,7 +16,7 @@ tap = Tap()
 
 
 def reshaped(shape, name, size):
-    """A tensor's shape with other heads in the language model, or other widths of the vision parts."""
+    """A tensor's shape with other heads in the language model, where size names them."""
     shape = list(shape)
     if "heads" in size and "self_attn" in name:
         at = {"q_proj": (0, size["heads"]), "k_proj": (0, 1), "v_proj": (0, 1), "o_proj": (1, size["heads"])}

@@ -52,7 +52,7 @@ static iv_engine *open_engine(const struct setting *s, bool plan_only)
 static void pair_make(struct pair *p, const char *source, const char *type, const char *rule)
 {
     struct iv_quantize_options o = iv_quantize_options_default();
-    struct iv_error e;
+    struct iv_error e = {.message = "no folder for it"};
     o.type = type;
     o.vision_type = rule ? type : NULL;
     o.tensor_type = &rule;

@@ -4,16 +4,21 @@
 #define IV_TESTS_CONFIG_RULES_H
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/config.h"
 #include "ops/ops.h"
 
-static inline void require(int holds)
+#define require(holds) require_named(holds, #holds, __func__)
+
+static inline void require_named(int holds, const char *rule, const char *where)
 {
-    if (!holds)
-        abort();
+    if (holds)
+        return;
+    fprintf(stderr, "%s: broken: %s\n", where, rule);
+    abort();
 }
 
 static inline void require_head(size_t d_head, size_t least)
@@ -39,6 +44,7 @@ static inline void require_llm(const struct llm_config *c)
     require(memchr(c->base_name, 0, sizeof c->base_name) != NULL);
 }
 
+// Both vision parts, and what no part has: the frames of a clip and the variant.
 static inline void require_vision(const struct model_config *c)
 {
     const struct vit_config *v = &c->vit;

@@ -15,8 +15,9 @@ int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, c
 
 void device_enter(const struct gpu *g)
 {
+    // worked when g was opened; if it fails now, the last device stays current, of which g's streams take no kernels
     if (!g->plans)
-        (void)cudaSetDevice(g->index); // what is called next fails then
+        (void)cudaSetDevice(g->index);
 }
 
 bool gpu_is_built(void)

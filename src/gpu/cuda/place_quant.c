@@ -15,23 +15,24 @@ static const char LANGUAGE[] = "lm.";
 
 bool place_stored(const struct gpu *g, const struct tensor *t, enum cuda_quant *type)
 {
+    if (g->compute != COMPUTE_BF16 || t->rank != 2)
+        return false;
     switch (t->dtype) {
     case DT_Q8_0:
         *type = CUDA_QUANT_Q8_0;
-        break;
+        return true;
     case DT_Q4_0:
         *type = CUDA_QUANT_Q4_0;
-        break;
+        return true;
     case DT_Q4_K:
         *type = CUDA_QUANT_Q4_K;
-        break;
+        return true;
     case DT_Q6_K:
         *type = CUDA_QUANT_Q6_K;
-        break;
+        return true;
     default:
         return false;
     }
-    return g->compute == COMPUTE_BF16 && t->rank == 2;
 }
 
 bool place_quantised(const struct gpu *g, const struct linear *w)

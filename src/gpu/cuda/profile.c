@@ -46,6 +46,7 @@ size_t ops_gpu_profile_stop(struct ops *o, struct gpu_time *out, size_t cap)
     s->profile = NULL;
     if (!p)
         return 0;
+    device_enter(s->gpu);
     (void)cudaStreamSynchronize(s->stream);
     for (size_t i = 1; i < p->n; i++) {
         float ms = 0;

@@ -279,6 +279,7 @@ struct memory_block {
 };
 static std::map<void *, memory_block> blocks;
 static size_t in_use[MAX_DEVICES]; // bytes of blocks
+static struct sigaction before; // what a fault led to, until devices were watched
 static int working = NO_DEVICE; // the device whose memory can be touched, where there are several
 
 static void protect(const memory_block *b)
@@ -288,11 +289,10 @@ static void protect(const memory_block *b)
         emulate_fail("memory that cannot be protected");
 }
 
-// A fault: says so if it is another device's memory.
+// A fault: says so if it is another device's memory; any other is whose it was before, AddressSanitizer's perhaps.
 static void fault(int number, siginfo_t *info, void *context)
 {
     const char *at = (const char *)info->si_addr;
-    (void)context;
     for (const auto &b : blocks)
         if (at >= b.second.base && at < b.second.base + b.second.mapped - PAGE) {
             char text[96];
@@ -300,7 +300,12 @@ static void fault(int number, siginfo_t *info, void *context)
                      b.second.device, working);
             emulate_fail(text);
         }
-    signal(number, SIG_DFL); // and again
+    if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(number, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(number);
+    else
+        signal(number, SIG_DFL); // and again
 }
 
 // From here on device d works. Under one_at_a_time.
@@ -311,8 +316,9 @@ static void work_on(int d)
         return;
     if (!watching) {
         struct sigaction a = {};
+        sigaction(SIGSEGV, NULL, &before);
         a.sa_sigaction = fault;
-        a.sa_flags = SA_SIGINFO;
+        a.sa_flags = SA_SIGINFO | (before.sa_flags & SA_ONSTACK);
         sigaction(SIGSEGV, &a, NULL);
         watching = true;
     }

@@ -86,7 +86,8 @@ cudaError_t emulate_launch_error(cudaError_t e);
 // Work of a stream (cudaStream_t): done at once, or when somebody waits for the stream (EMULATE_LAZY=1), or kept for
 // the graph that is being recorded. Refused where the stream is not of the current device.
 cudaError_t emulate_submit(const void *stream, std::function<void()> work);
-// Dynamic shared memory beyond 48 KiB is allowed kernel by kernel and device by device.
+// Dynamic shared memory beyond 48 KiB is allowed kernel by kernel and device by device. Only cudaLaunchKernelEx is held
+// to it: what <<< >>> launches comes here without its kernel's address.
 void emulate_allow_shared(const void *kernel, size_t bytes);
 bool emulate_shared_allowed(const void *kernel, size_t bytes);
 
