@@ -104,7 +104,7 @@ static const struct option running_rows[] = {
      "where to compute; auto = a GPU if the program was built for one and there is one"},
     {"gpu-weights", NULL, 0, OPTION_CHOICE, FIELD(gpu_weights), "TYPE",
      "plain|q8_0|q6_k|q4_k_m|q4_0", "plain", NULL,
-     "quantise the language model's layers on their way to the GPU; a quantised GGUF model is plain: it stays as it is"},
+     "quantise the language model's layers on their way to the GPU; a quantised GGUF model takes only plain on a GPU"},
     {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16|int8", "bf16", NULL,
      "precision of products; int8: of those of prompts and video, on the CPU"},
     {"cache-type-k", NULL, 0, OPTION_CHOICE, FIELD(cache_type_k), "TYPE", "f32|bf16|f16|q8_0", NULL,

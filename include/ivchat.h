@@ -96,9 +96,10 @@ struct iv_engine_options {
     const char *variant; /* "8b", "hd", "f16", "internlm"; NULL = from the model */
     const char *device; /* "cpu", "cuda", "cuda:N" or "auto" (a GPU if there is one); NULL = auto */
     const char *dtype;  /* precision of products: "f32", "bf16", "int8"; NULL = bf16 */
-    /* how the language model's layers lie in a GPU's memory: "plain", as the model has them, or quantised when they are
-     * brought there, "q8_0", "q6_k", "q4_k_m", "q4_0" (dtype bf16 only; IV_ERR_USAGE where they are quantised already);
-     * NULL = plain. No effect on the CPU. */
+    /* how the language model's layers lie in a GPU's memory: "plain", in dtype, but in bf16 a .gguf file's Q8_0, Q6_K,
+     * Q4_K and Q4_0 as they are there; or quantised when they are brought there, "q8_0", "q6_k", "q4_k_m", "q4_0", which
+     * is IV_ERR_USAGE without dtype bf16, and, where a GPU can be used or is asked for by name, of a language model that
+     * is quantised already; NULL = plain. No effect on the CPU. */
     const char *gpu_weights;
     /* how keys and values of conversations are stored: "f32", "bf16", "f16" or "q8_0" (8.5 bits a value; only
      * with heads of a multiple of 32 values); NULL = as dtype, the only choice on a GPU */
@@ -459,8 +460,8 @@ struct iv_gpu_plan {
     /* layers in bf16 or f32. LoRA is merged into the language model's where they are computed in bf16; where it is not,
      * its matrix B lies in the rows of these */
     uint64_t plain_bytes;
-    uint64_t q8_0_bytes, q6_k_bytes, q4_k_bytes,
-        q4_0_bytes;        /* layers in blocks, the file's or quantised */
+    /* layers in blocks, the file's or quantised */
+    uint64_t q8_0_bytes, q6_k_bytes, q4_k_bytes, q4_0_bytes;
     uint64_t lora_bytes;   /* matrix A of LoRA that is not merged */
     uint64_t vector_bytes; /* biases, norms, small tables of positions */
     uint64_t table_bytes;  /* rows to look up */

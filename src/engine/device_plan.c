@@ -100,14 +100,31 @@ fail:
     return rc;
 }
 
-// Of a quantised model, which comes as it is or, in f32, unpacked.
-static int find_fitting_blocks(const iv_engine *g, size_t room, char *text, size_t cap,
-                               struct err *e)
+// Whether most of the language model's layers in blocks would be unpacked: in f32 all are, in bf16 those of types without
+// kernels. Tables of rows to look up do not count.
+static int plan_unpacked(const iv_engine *g, bool *out, struct err *e)
+{
+    iv_engine text = *g;
+    struct device_plan p = {0};
+    int rc;
+    text.config.text_only = true;
+    TRY(plan_weights(&text, &p, e));
+    const size_t *w = p.weights;
+    *out = w[GPU_MEM_PLAIN] > w[GPU_MEM_Q8_0] + w[GPU_MEM_Q6_K] + w[GPU_MEM_Q4_K] + w[GPU_MEM_Q4_0];
+fail:
+    return rc;
+}
+
+// Of a quantised model, which comes as it is or unpacked.
+static int find_fitting_blocks(const iv_engine *g, bool unpacked, size_t room, char *text,
+                               size_t cap, struct err *e)
 {
     struct device_plan p = {0};
     int rc = 0;
     if (g->compute == COMPUTE_BF16) {
-        snprintf(text, cap, "a model of fewer bits needs less");
+        snprintf(text, cap, "%s",
+                 unpacked ? "Q8_0, Q6_K, Q4_K and Q4_0 are not unpacked and need less"
+                          : "a model of fewer bits needs less");
         return 0;
     }
     TRY(plan_other(g, GPU_WEIGHTS_PLAIN, &p, e));
@@ -117,7 +134,8 @@ fail:
     return rc;
 }
 
-// What fits into `room`, for a message: the first, and so the most exact, that takes less than what was asked for.
+// What fits into `room`, for a message: the first, and so the most exact, that takes less than what was asked for. Of a
+// model that is not quantised.
 static int find_fitting(const iv_engine *g, size_t room, char *text, size_t cap, struct err *e)
 {
     static const enum gpu_weights order[] = {GPU_WEIGHTS_PLAIN, GPU_WEIGHTS_Q8_0, GPU_WEIGHTS_Q6_K,
@@ -125,8 +143,6 @@ static int find_fitting(const iv_engine *g, size_t room, char *text, size_t cap,
     struct device_plan p;
     size_t least = SIZE_MAX;
     int rc = 0;
-    if (engine_in_blocks(g))
-        return find_fitting_blocks(g, room, text, cap, e);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         TRY(plan_other(g, order[i], &p, e));
         least = min_size(least, p.peak);
@@ -147,19 +163,23 @@ int engine_check_room(const iv_engine *g, struct err *e)
     struct device_turn turn = small_turn(g);
     struct device_plan p;
     char weights[64], fitting[128];
+    bool unpacked = false;
     size_t room = engine_device_room(g);
     int rc;
     TRY(engine_device_plan(g, &turn, &p, e));
     if (p.peak <= room)
         return 0;
-    TRY(find_fitting(g, room, fitting, sizeof fitting, e));
-    if (!engine_in_blocks(g))
+    const char *type = g->compute == COMPUTE_BF16 ? "bf16" : "f32";
+    if (!engine_in_blocks(g)) {
+        TRY(find_fitting(g, room, fitting, sizeof fitting, e));
         snprintf(weights, sizeof weights, "%s weights in %s",
-                 gpu_weights_name(g->gpu_options.weights),
-                 g->compute == COMPUTE_BF16 ? "bf16" : "f32");
-    else
-        snprintf(weights, sizeof weights, "quantised weights %s",
-                 g->compute == COMPUTE_BF16 ? "as they are" : "unpacked to f32");
+                 gpu_weights_name(g->gpu_options.weights), type);
+    } else {
+        TRY(plan_unpacked(g, &unpacked, e));
+        TRY(find_fitting_blocks(g, unpacked, room, fitting, sizeof fitting, e));
+        snprintf(weights, sizeof weights, "quantised weights %s%s",
+                 unpacked ? "unpacked to " : "as they are", unpacked ? type : "");
+    }
     rc = err_set(e, ERR_LIMIT,
                  "%s: too little memory: %s and a question%s need %zu bytes, %zu are free; %s",
                  g->device, weights, turn.n_clip > 0 ? " about a clip" : "", p.peak, room, fitting);

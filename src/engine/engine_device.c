@@ -74,6 +74,16 @@ bool engine_in_blocks(const iv_engine *g)
     return blocks;
 }
 
+// For a GPU that computes; the processor takes no notice of w.
+static int check_weights(const iv_engine *g, enum gpu_weights w, struct err *e)
+{
+    if (w == GPU_WEIGHTS_PLAIN || !engine_in_blocks(g))
+        return 0;
+    return err_set(e, ERR_USAGE,
+                   "gpu weights \"%s\": %s is quantised already; use \"plain\" with it",
+                   gpu_weights_name(w), g->name);
+}
+
 int engine_open_device(iv_engine *g, const char *device, const char *weights, struct err *e)
 {
     struct gpu_options opt = {.compute = g->compute,
@@ -92,10 +102,8 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         TRY(err_set(e, ERR_USAGE, "gpu weights \"%s\": only with dtype bf16", weights));
     if (opt.index == GPU_NONE || g->tokenizer_only)
         return 0;
-    if (opt.weights != GPU_WEIGHTS_PLAIN && engine_in_blocks(g))
-        return err_set(e, ERR_USAGE,
-                       "gpu weights \"%s\": %s is quantised already; \"plain\" takes it as it is",
-                       weights, g->name);
+    if (must)
+        TRY(check_weights(g, opt.weights, e));
     if (g->compute == COMPUTE_INT8 && must)
         return err_set(e, ERR_USAGE,
                        "device \"%s\": dtype int8 runs on the CPU; use bf16 or f32 on a GPU",
@@ -137,6 +145,7 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         e->code = 0;
         return 0;
     }
+    TRY(check_weights(g, opt.weights, e));
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
     // in bf16 LoRA and LayerScale are in the weights, which has other bits than beside them

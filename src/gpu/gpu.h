@@ -16,9 +16,9 @@ enum { GPU_NONE = -1 };
 int gpu_parse(const char *text, int *index, bool *must, struct err *e);
 
 // How the language model's linear layers lie on the device: plain, as they are computed in, or quantised when they are
-// brought there (LoRA merged in f32 first), in the block formats of GGUF files. What is in such blocks already stays so
-// where it is computed in bf16 and has kernels, and is never quantised again. Q4_K_M is llama.cpp's mixture:
-// Q6_K for the head and for part of the value and down projections.
+// brought there (LoRA merged in f32 first), in the block formats of GGUF files. A layer of a file that is in one of
+// these formats stays so where it is computed in bf16, whatever this says; of other block formats it is unpacked.
+// Q4_K_M is llama.cpp's mixture: Q6_K for the head and for part of the value and down projections.
 enum gpu_weights {
     GPU_WEIGHTS_PLAIN,
     GPU_WEIGHTS_Q8_0,
@@ -43,7 +43,7 @@ struct gpu_info {
 struct gpu_options {
     int index;
     enum compute compute;
-    enum gpu_weights weights; // other than PLAIN only with COMPUTE_BF16, no layer in blocks
+    enum gpu_weights weights; // other than PLAIN only with COMPUTE_BF16
     size_t n_layer;           // of the language model, for Q4_K_M
     struct pool *pool;
     const struct kernels *kernels;

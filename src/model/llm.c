@@ -6,8 +6,8 @@
 //   h += down(silu(gate(n)) * up(n))                   n = rms(h)
 //   logits = head(rms(h))
 //
-// Easy to get wrong: RoPE rotates split halves, not interleaved pairs; InternLM2 packs wqkv per key head
-// (4 queries, key, value), not [Q|K|V]; LoRA also sits on Mistral's head.
+// Easy to get wrong: RoPE rotates split halves, or interleaved pairs where the config says `pairs`;
+// InternLM2 packs wqkv per key head (4 queries, key, value), not [Q|K|V]; LoRA also sits on Mistral's head.
 #include "model/llm.h"
 
 #include <math.h>

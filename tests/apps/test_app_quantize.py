@@ -27,6 +27,11 @@ told = json.loads(r.out) if r.code == 0 else {}
 tap.ok(r.code == 0 and names() == ["mmproj-tiny-model-Q8_0.gguf", "tiny-model-Q8_0.gguf"], "two files", r)
 tap.ok(told.get("type") == "Q8_0" and all(os.path.getsize(told[k]["path"]) == told[k]["bytes"] for k in ("language", "vision")),
        "--json tells paths and bytes", r)
+if not os.path.exists("/dev/nvidiactl"):
+    ask = ["chat", "-m", told["language"]["path"], "-p", "What?", "-n", "4", "-v"]
+    plain, auto = run(*ask, "--device", "cpu"), run(*ask, "--device", "auto", "--gpu-weights", "q4_0")
+    tap.ok(plain.code == 0 and (auto.code, auto.out) == (0, plain.out) and " on cpu " in auto.err,
+           "--gpu-weights is nothing to the processor, of a quantised model too", auto)
 r = run("quantize", MODEL, DST)
 tap.ok(r.code == 0 and r.out.splitlines() == [os.path.join(DST, n) for n in ("tiny-model-Q4_K_M.gguf", "mmproj-tiny-model-Q4_K_M.gguf")]
        and "became" in r.err, "the default type is Q4_K_M; paths on standard output", r)

@@ -138,6 +138,8 @@ static void check_weights(const struct setting *s, const char *must)
                  (strstr(must, "Q8_0") ? p.q8_0_bytes > 0 : true) &&
                  (strstr(must, "Q4_0") ? p.q4_0_bytes > 0 : true) &&
                  (!strcmp(must, "LoRA beside") ? p.lora_bytes > 0 : true) && p.plain_bytes > 0;
+    if (!strcmp(must, "plain ones"))
+        there = there && p.q8_0_bytes + p.q6_k_bytes + p.q4_k_bytes + p.q4_0_bytes == 0;
     report(there, "%s, %s: with %s", s->dtype, label(s), must);
     iv_engine_close(g);
 }

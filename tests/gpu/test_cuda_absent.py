@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """A program built with CUDA on a machine that has no GPU: it starts, --device auto runs on the CPU and says why, and
---device cuda:0 is refused, but for plans. Skipped where there is a GPU."""
+--device cuda:0 is refused, but for plans; and --gpu-weights, which a quantised model does not take on a GPU, is nothing
+there. Skipped where there is a GPU."""
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.environ.setdefault("IVCHAT", os.path.join(ROOT, "build-cuda", "ivchat"))
 sys.path.insert(0, os.path.join(ROOT, "tests", "apps"))
-from program import NO_MODEL, Tap, model, run  # noqa: E402
+from program import NO_MODEL, Tap, model, path, run  # noqa: E402
 
 
 def main():
@@ -28,6 +29,11 @@ def main():
     asked = run(*args, "--device", "cuda:0")
     tap.ok(asked.code == 2 and "cuda:0" in asked.err and "no CUDA device" in asked.err and not asked.out,
            "--device cuda:0 is refused with the reason", asked)
+    made = run("quantize", os.path.join(ROOT, "tests", "fixtures", "tiny-model"), path("blocks"), "--type", "Q8_0", "-q")
+    args = ["chat", "-m", made.out.splitlines()[0], "-n", "1", "-p", "What?", "-v", "--gpu-weights", "q4_0"]
+    auto, asked = run(*args, "--device", "auto"), run(*args, "--device", "cuda:0")
+    tap.ok(auto.code == 0 and " on cpu " in auto.err, "--gpu-weights with a quantised model, --device auto: the CPU", auto)
+    tap.ok(asked.code == 2 and not asked.out, "and --device cuda:0 is refused", asked)
     plan = run("info", "-m", folder, "--plan", "--json", "-q", "--device", "cuda:0")
     gpu = json.loads(plan.out)["plan"].get("gpu", {}) if plan.code == 0 else {}
     tap.ok(gpu.get("kind") == "estimate" and "no CUDA device" in gpu["reason"] and gpu["peak_bytes"] > gpu["weight_bytes"] > 0 and

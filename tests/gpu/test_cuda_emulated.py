@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """`ivchat chat --device cuda:0` of a build with emulated kernels (preset cuda-emulated) against `--device cpu` of the
-same program: the same token ids in text, and media and quantised weights go through; GGUF files of every type; a device with too little
+same program: the same token ids in text, and media and quantised weights go through; GGUF files of the common types; a device with too little
 memory. Small, because the emulation is slow; the kernels themselves are held to their tolerances by the check programs beside this file."""
 import json
 import os
@@ -114,7 +114,7 @@ def quantized(source, folder, *args):
 
 
 def check_gguf(tap):
-    """Files of every type that `quantize` writes, one of llama.cpp's, and mixtures."""
+    """Files in Q8_0, Q4_0, F16, BF16 and Q4_K_M that `quantize` writes, and one of llama.cpp's in Q4_1. (check_gpu_blocks has every type.)"""
     pair = quantized(TINY, "gguf-8", "--type", "Q8_0")
     text = quantized(TINY, "gguf-16", "--type", "BF16")
     os.remove(os.path.join(os.path.dirname(text), "mmproj-" + os.path.basename(text)))
@@ -152,6 +152,8 @@ def check_gguf_memory(tap, pair, text):
              r"a model of fewer bits needs less", []),
             ("in f32", pair, r"quantised weights unpacked to f32 and a question about a clip need (\d+) bytes, 1000000 are free; "
              r"dtype bf16 needs \d+ and would not fit", ["--dtype", "f32"]),
+            ("a type without kernels", Q4_1, r"quantised weights unpacked to bf16 and a question need (\d+) bytes, 1000000 are free; "
+             r"Q8_0, Q6_K, Q4_K and Q4_0 are not unpacked and need less", []),
             ("text only", text, r"plain weights in bf16 and a question need (\d+) bytes, 1000000 are free", [])):
         none = with_memory(file, 1000000, "--device", "cuda:0", *args)
         found = re.search(device, none.err)

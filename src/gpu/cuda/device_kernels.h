@@ -171,8 +171,9 @@ int cuda_attention_step(const struct cuda_attention_few *a, const struct cuda_ro
 // ---- rope.cu
 
 // Rows i < rows of q and k rotated in place by table f32 [rows, d_head] (cos first half, sin second half): element j of a
-// head with j + d_head/2, or, with `pairs`, 2 j with 2 j + 1; the bits do not depend on where they lie. When cache is not NULL row i of k (rotated)
-// and v is also stored as row pos[i] of cache->k/v[span[i]] (span NULL: i), in the cache's type.
+// head with j + d_head/2, or, with `pairs`, 2 j with 2 j + 1; the bits do not depend on where they lie. When cache is
+// not NULL row i of k (rotated) and v is also stored as row pos[i] of cache->k/v[span[i]] (span NULL: i), in the cache's
+// type.
 struct cuda_rope {
     struct cuda_view q, k,
         v; // q [rows, n_head d_head], k and v [rows, n_kv d_head]; k, v data may be NULL

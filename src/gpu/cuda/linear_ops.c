@@ -5,7 +5,8 @@
 //   y = that times [W | B | 0]^T + b                     one product with LoRA in it
 //
 // Up to CUDA_FEW_ROWS rows the product is one pass over the weights by our own kernel, more go through
-// cuBLASLt; the two round differently, so the choice hangs on the rows of the op alone.
+// cuBLASLt; the two round differently, so the choice hangs on the rows of the op and on the layer alone: few rows meet
+// layers in blocks as int8, but not those that are fine, which are unpacked whatever the rows.
 //
 // A product of one row whose reader is known leaves its result as that one reads it (input_room), and the reader takes
 // it if nothing was launched since (input_ready): RMSNorm's factor is then applied behind the product. Easy to get wrong:
@@ -89,7 +90,8 @@ static bool begin(struct ops *o, const struct linear_input *in, const struct lin
     bool quantised = place_quantised(s->gpu, w[0]);
     size_t k = quantised ? linear_inputs(w[0]) : product_columns(s->gpu, w, n_w);
     enum dtype t = s->traits.act;
-    *r = (struct run){.few = t == DT_BF16 && in->x.rows <= CUDA_FEW_ROWS, .quantised = quantised};
+    bool few = t == DT_BF16 && in->x.rows <= CUDA_FEW_ROWS && !(quantised && w[0]->fine);
+    *r = (struct run){.few = few, .quantised = quantised};
     if (quantised && r->few)
         return begin_quantised(o, in, w, n_w, r);
     if (quantised)
@@ -373,7 +375,7 @@ static void multiply_gelu(struct ops *o, struct mat y, const struct run *r,
     stream_check(o, cuda_gelu(view_of(y), stream_of(o)->stream), "GELU");
 }
 
-// Layers that all are in blocks, or none.
+// Layers that all are in blocks, and of these all fine or none, or none in blocks.
 static void alike_linears(struct ops *o, struct mat y, const struct linear_input *in,
                           const struct linear *const *w, size_t n_w)
 {
@@ -390,14 +392,19 @@ static void alike_linears(struct ops *o, struct mat y, const struct linear_input
     ops_pop(o, mark);
 }
 
+static bool alike(const struct gpu *g, const struct linear *a, const struct linear *b)
+{
+    bool blocks = place_quantised(g, a);
+    return place_quantised(g, b) == blocks && (!blocks || a->fine == b->fine);
+}
+
 void gpu_linears(struct ops *o, struct mat y, const struct linear_input *in,
                  const struct linear *const *w, size_t n_w)
 {
     const struct gpu *g = stream_of(o)->gpu;
     struct linear_input some = *in;
     for (size_t i = 0, end, first = 0, n; i < n_w; i = end, first += n) {
-        bool blocks = place_quantised(g, w[i]);
-        for (end = i, n = 0; end < n_w && place_quantised(g, w[end]) == blocks; end++)
+        for (end = i, n = 0; end < n_w && alike(g, w[i], w[end]); end++)
             n += linear_outputs(w[end]);
         if (end - i < n_w) { // who reads y next reads all of it
             some.next_norm = NULL;

@@ -292,7 +292,8 @@ int quantise_group(struct gpu *g, const struct linear *const *w, size_t n_w,
                         &part->planes, e));
         p->n_part++;
         for (; i < end; i++) {
-            if (dtype_is_block(w[i]->w.dtype))
+            enum cuda_quant stored;
+            if (place_stored(g, &w[i]->w, &stored))
                 TRY(place_blocks(g, &w[i]->w, w[i]->w.dim[0], *part, first, e));
             else
                 TRY(quantise_layer(g, w[i], *part, first, e));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Linear layers whose weights stay quantised, in the block formats of GGUF files. The rules of
-// device_kernels.h hold here too.
+// Weights that stay quantised, in block formats of GGUF files: linear layers of few rows, rows to look up, and both ways
+// between blocks and plain rows. The rules of device_kernels.h hold here too.
 //
 // Blocks as in a file (little endian, rows one after the other, no gaps; OFFSET SIZE MEANING):
 //   Q8_0: 32 elements, 34 bytes     Q4_0: 32 elements, 18 bytes
