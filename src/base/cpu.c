@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The first-level cache, and CPU tiers: cpuid says what the processor decodes, xgetbv which registers the system saves on a task
-// switch; a tier needs both. (Intel SDM vol. 1, 13.3 and 14.3, 15.2; AMD64 APM vol. 3, appendix E.)
+// CPU tiers: cpuid says what the processor decodes, xgetbv which registers the system saves on a task
+// switch; a tier needs both. And the first-level cache, of which the C library tells. (Intel SDM vol. 1, 13.3 and 14.3, 15.2; AMD64 APM vol. 3, appendix E.)
 //
 // Easy to get wrong: a hypervisor or a kernel option may leave the AVX-512 cpuid bits set and the
 // state unsaved, so the opmask and both zmm bits of xcr0 are asked for too; leaf 7 must be within the

@@ -251,7 +251,8 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
     const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
     const size_t x_step = dots_by_parts(t) ? sizeof(struct dots_part) : sizeof(struct dots_half);
     const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
-    const bool held = M <= 2; // sums in registers; else those are for levels
+    // sums in registers: beside the levels of parts there is room for no more, and halves gain nothing by it
+    const bool held = M <= 2;
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
         rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
