@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+// Copies of a mapped file's pages in large ones, and what memory there is for them.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/filemap.h"
+#include "base/large_pages.h"
+#include "base/mem_room.h"
+
+enum { PAGES = 4 };
+static const size_t BYTES = (size_t)(PAGES + 1) * LARGE_PAGE;
+
+static char folder[] = "/tmp/ivchat-large-XXXXXX";
+static char path[sizeof folder + 64];
+
+static const char *in_folder(const char *name)
+{
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return rmdir(folder);
+}
+
+static uint8_t byte_at(size_t i)
+{
+    return (uint8_t)(i * 2654435761u >> 13);
+}
+
+// A file of BYTES, mapped and, as far as this can be had, in the page cache in small pieces.
+static void map_file(struct filemap *m)
+{
+    const size_t small = 4096;
+    uint8_t bytes[4096];
+    FILE *f = fopen(in_folder("weights"), "wb");
+    assert_non_null(f);
+    assert_int_equal(setvbuf(f, NULL, _IONBF, 0), 0);
+    for (size_t at = 0; at < BYTES; at += small) {
+        for (size_t i = 0; i < small; i++)
+            bytes[i] = byte_at(at + i);
+        assert_int_equal(fwrite(bytes, 1, small, f), small);
+    }
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(filemap_open(m, path, ERR_MODEL, NULL), 0);
+}
+
+static const char *first_page(const struct filemap *m)
+{
+    return (const char *)m->data + (LARGE_PAGE - (uintptr_t)m->data % LARGE_PAGE) % LARGE_PAGE;
+}
+
+static void same_bytes(const struct filemap *m, size_t from, size_t end)
+{
+    for (size_t i = from; i < end; i++)
+        if (m->data[i] != byte_at(i))
+            fail_msg("byte %zu", i);
+}
+
+static void need_large_pages(void)
+{
+    if (large_pages_offered())
+        return;
+    print_message("this system offers no large pages\n");
+    skip();
+}
+
+static void a_copy_has_the_same_bytes_and_outlives_the_file(void **state)
+{
+    struct filemap m;
+    bool wanting[PAGES];
+    (void)state;
+    need_large_pages();
+    map_file(&m);
+    const char *first = first_page(&m);
+    size_t from = (size_t)(first - (const char *)m.data), end = from + 3 * (size_t)LARGE_PAGE;
+    large_pages_wanting(first, 3, wanting);
+    assert_true(wanting[0] && wanting[1] && wanting[2]);
+    if (large_pages_copy(first, 1) != LARGE_PAGES_COPIED ||
+        large_pages_copy(first + LARGE_PAGE, 2) != LARGE_PAGES_COPIED) {
+        filemap_close(&m);
+        unlink(path);
+        print_message("no large page is free\n");
+        skip();
+    }
+    same_bytes(&m, 0, BYTES);
+    large_pages_wanting(first, 3, wanting); // they are in memory, as large as can be
+    assert_false(wanting[0] || wanting[1] || wanting[2]);
+    assert_int_equal(truncate(path, 0), 0); // what is still the file's cannot be read any more
+    same_bytes(&m, from, end);
+    filemap_close(&m);
+    unlink(path);
+}
+
+// Without memory, or room for it, nothing changes.
+static void no_memory_no_copy(void **state)
+{
+    struct filemap m;
+    struct rlimit old, tight;
+    (void)state;
+    need_large_pages();
+    map_file(&m);
+    assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+    tight = (struct rlimit){.rlim_cur = LARGE_PAGE, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+    enum large_pages_result r = large_pages_copy(first_page(&m), 1);
+    assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+    assert_int_equal(r, LARGE_PAGES_NONE);
+    same_bytes(&m, 0, BYTES);
+    filemap_close(&m);
+    unlink(path);
+}
+
+// What is not in memory is left to be read in large pieces when it is used.
+static void what_is_not_there_is_not_wanting(void **state)
+{
+    bool wanting[2] = {true, true};
+    (void)state;
+    char *p = mmap(NULL, 3 * (size_t)LARGE_PAGE, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(p != MAP_FAILED);
+    char *first = p + (LARGE_PAGE - (uintptr_t)p % LARGE_PAGE) % LARGE_PAGE;
+    size_t small = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = small; i < LARGE_PAGE; i += small) // all but the first
+        first[i] = 1;
+    large_pages_wanting(first, 2, wanting);
+    assert_false(wanting[0] || wanting[1]);
+    munmap(p, 3 * (size_t)LARGE_PAGE);
+}
+
+// ---- mem_room
+
+static void put(const char *name, const char *text)
+{
+    for (char *s = strchr(in_folder(name) + strlen(folder) + 1, '/'); s; s = strchr(s + 1, '/')) {
+        *s = 0;
+        (void)mkdir(path, 0700);
+        *s = '/';
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    fclose(f);
+}
+
+static uint64_t room(const char *groups)
+{
+    char meminfo[sizeof path], group[sizeof path], root[sizeof path];
+    put("groups", groups);
+    snprintf(meminfo, sizeof meminfo, "%s/meminfo", folder);
+    snprintf(group, sizeof group, "%s/groups", folder);
+    snprintf(root, sizeof root, "%s/fs", folder);
+    return mem_room_of(meminfo, group, root);
+}
+
+static void room_is_the_least_of_system_and_groups(void **state)
+{
+    static const char *const made[] = {"fs/a/b/memory.max",
+                                       "fs/a/memory.max",
+                                       "fs/a/memory.high",
+                                       "fs/a/memory.current",
+                                       "fs/a/memory.stat",
+                                       "fs/memory/j/memory.limit_in_bytes",
+                                       "fs/memory/j/memory.usage_in_bytes",
+                                       "fs/memory/j/memory.stat",
+                                       "meminfo",
+                                       "groups",
+                                       "fs/a/b",
+                                       "fs/a",
+                                       "fs/memory/j",
+                                       "fs/memory",
+                                       "fs"};
+    (void)state;
+    assert_int_equal(room("0::/a/b\n"), 0); // nothing is known
+    put("meminfo", "MemTotal: 9 kB\nMemAvailable:    1000 kB\nBuffers: 7 kB\n");
+    assert_int_equal(room("0::/a/b\n"), 1024000);
+    put("fs/a/b/memory.max", "max\n");
+    assert_int_equal(room("0::/a/b\n"), 1024000);
+    put("fs/a/memory.max", "500000\n"); // the parent's
+    put("fs/a/memory.current", "300000\n");
+    assert_int_equal(room("0::/a/b\n"), 200000);
+    // files that were read do not count, what is shared memory does
+    put("fs/a/memory.stat",
+        "anon 90000\nfile 210000\nshmem 10000\ninactive_file 150000\nactive_file 50000\n");
+    assert_int_equal(room("0::/a/b\n"), 400000);
+    put("fs/a/memory.high", "350000\n");
+    assert_int_equal(room("0::/a/b\n"), 250000);
+    put("fs/a/memory.current", "900000\n"); // above the limit
+    assert_int_equal(room("0::/a/b\n"), 0);
+    put("fs/memory/j/memory.limit_in_bytes", "9223372036854771712\n"); // version 1's "none"
+    assert_int_equal(room("3:cpu:/a\n2:memory:/j\n"), 1024000);
+    put("fs/memory/j/memory.limit_in_bytes", "800000\n");
+    put("fs/memory/j/memory.usage_in_bytes", "700000\n");
+    put("fs/memory/j/memory.stat",
+        "inactive_file 1\ntotal_inactive_file 100000\ntotal_active_file 100000\n");
+    assert_int_equal(room("3:cpu:/a\n2:memory:/j\n"), 300000);
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
+        (void)remove(in_folder(made[i]));
+}
+
+static void this_system_has_room(void **state)
+{
+    (void)state;
+    assert_true(mem_room() > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_copy_has_the_same_bytes_and_outlives_the_file),
+        cmocka_unit_test(no_memory_no_copy),
+        cmocka_unit_test(what_is_not_there_is_not_wanting),
+        cmocka_unit_test(room_is_the_least_of_system_and_groups),
+        cmocka_unit_test(this_system_has_room),
+    };
+    return cmocka_run_group_tests_name("large_pages", tests, make_folder, remove_folder);
+}
