@@ -81,7 +81,7 @@ static int check(struct bench *b)
 
 int bench_run(const struct verb *verb, const struct settings *s, struct console *con)
 {
-    struct bench b = {.work = {.verb = verb, .con = con}, .settings = *s};
+    struct bench b = {.work = {.verb = verb, .con = con, .lasting = true}, .settings = *s};
     b.work.s = &b.settings;
     b.settings.cache_mib = CACHE_MIB;
     int rc = check(&b);

@@ -22,6 +22,7 @@ int bench_profile(struct bench *b)
     iv_media *media = NULL;
     work_close(&b->work);
     b->settings.profile = true;
+    b->work.lasting = false; // as in a chat
     int rc = work_open(&b->work, false);
     p->before = b->peaks;
     if (rc == IV_OK)

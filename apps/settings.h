@@ -42,7 +42,7 @@ struct settings {
     struct text_list stop;
     bool allow_special, ignore_eos;
     // running
-    const char *device, *dtype, *cpu, *gpu_weights, *cache_type_k, *cache_type_v;
+    const char *device, *dtype, *cpu, *gpu_weights, *weights, *cache_type_k, *cache_type_v;
     int threads;
     uint64_t ctx, cache_mib, cache_dir_mib;
     const char *cache_dir, *save, *load;

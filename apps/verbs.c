@@ -105,6 +105,10 @@ static const struct option running_rows[] = {
     {"gpu-weights", NULL, 0, OPTION_CHOICE, FIELD(gpu_weights), "TYPE",
      "plain|q8_0|q6_k|q4_k_m|q4_0", "plain", NULL,
      "quantise the language model's layers on their way to the GPU; a quantised GGUF model takes only plain on a GPU"},
+    {"weights", NULL, 0, OPTION_CHOICE, FIELD(weights), "WHERE", "auto|mapped", NULL,
+     "auto for serve and bench, else mapped",
+     "where a CPU reads the language model's weights: as the files are mapped, or (auto) in a copy in large pages as "
+     "far as they lie in small ones and there is memory for it: decodes faster, takes seconds to open"},
     {"dtype", NULL, 0, OPTION_CHOICE, FIELD(dtype), "TYPE", "f32|bf16|int8", "bf16", NULL,
      "precision of products; int8: of those of prompts and video, on the CPU"},
     {"cache-type-k", NULL, 0, OPTION_CHOICE, FIELD(cache_type_k), "TYPE", "f32|bf16|f16|q8_0", NULL,

@@ -149,6 +149,7 @@ int work_open(struct work *w, bool tokenizer_only)
     o.mmproj = s->mmproj;
     o.device = s->device;
     o.gpu_weights = s->gpu_weights;
+    o.weights = s->weights ? s->weights : w->lasting ? "auto" : "mapped";
     o.dtype = s->dtype;
     o.cache_type_k = s->cache_type_k;
     o.cache_type_v = s->cache_type_v;

@@ -166,7 +166,7 @@ static int serve(struct work *w, struct server *s)
 
 int serve_run(const struct verb *verb, const struct settings *s, struct console *con)
 {
-    struct work w = {.verb = verb, .s = s, .con = con};
+    struct work w = {.verb = verb, .s = s, .con = con, .lasting = true};
     struct server server = {.s = s, .con = con, .files = {.fd = -1}};
     (void)signals_wake_fd(); // before any other thread
     int rc = serve(&w, &server);

@@ -19,6 +19,7 @@
 #include "engine/observer.h"
 #include "engine/prefixes.h"
 #include "engine/shipped.h"
+#include "engine/weights_copy.h"
 #include "hub/hubcache.h"
 #include "hub/repo_name.h"
 #include "hub/snapshot.h"
@@ -370,6 +371,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(open_observer(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
+    TRY(weights_copy(g, opt->weights, &e));
     if (opt->profile && g->gpu)
         TRY(err_set(&e, ERR_USAGE, "profile: only on the CPU; device cpu asks for it"));
     if (opt->profile)
