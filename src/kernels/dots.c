@@ -11,7 +11,8 @@
 #include "tensor/blocks.h"
 
 enum {
-    EACH = 16,   // inputs that lie together
+    SHARE = 32,  // inputs that share a step
+    EACH = 16,   // of those in a lane of a half
     VECTOR = 64, // bytes
 };
 
@@ -22,11 +23,11 @@ static int32_t level(float v, struct dots_scale s)
     return s.inverse != 0 ? (int32_t)(v * s.inverse + magic - magic) : 0;
 }
 
-// Inputs [i, i + EACH) of x [k], zeros behind its end; returns the bits of the largest of them.
-static uint32_t inputs_at(float v[EACH], const float *x, size_t k, size_t i)
+// Inputs [i, i + SHARE) of x [k], zeros behind its end; returns the bits of the largest of them.
+static uint32_t inputs_at(float v[SHARE], const float *x, size_t k, size_t i)
 {
     uint32_t top = 0;
-    for (size_t q = 0; q < EACH; q++) {
+    for (size_t q = 0; q < SHARE; q++) {
         uint32_t u;
         v[q] = i + q < k ? x[i + q] : 0;
         memcpy(&u, &v[q], sizeof u);
@@ -36,42 +37,43 @@ static uint32_t inputs_at(float v[EACH], const float *x, size_t k, size_t i)
     return top;
 }
 
-// Levels of EACH inputs from x[from] on, four together and those fours `apart` bytes apart; returns their sum.
-static int32_t levels_at(int8_t *to, size_t apart, float *step, const float *x, size_t k,
-                         size_t from)
+// Levels of the SHARE inputs from x[from] on, side by side; returns their step.
+static float levels_at(int8_t q[SHARE], const float *x, size_t k, size_t from)
 {
-    float v[EACH];
+    float v[SHARE];
     struct dots_scale s = dots_scale_of(inputs_at(v, x, k, from));
+    for (size_t i = 0; i < SHARE; i++)
+        q[i] = (int8_t)level(v[i], s);
+    return s.step;
+}
+
+// Puts n levels in their places, four together and those fours VECTOR bytes apart; returns their sum.
+static int32_t put_levels(int8_t *to, const int8_t *q, size_t n)
+{
     int32_t all = 0;
-    for (size_t i = 0; i < EACH; i++) {
-        int32_t q = level(v[i], s);
-        to[i / 4 * apart + i % 4] = (int8_t)q;
-        all += q;
+    for (size_t i = 0; i < n; i++) {
+        to[i / 4 * VECTOR + i % 4] = q[i];
+        all += q[i];
     }
-    *step = s.step;
     return all;
 }
 
-static void prepare_part(struct dots_part *to, const float *x, size_t k, size_t from)
+// A part and its two halves.
+static void prepare_part(struct dots_part *to, struct dots_half half[2], const float *x, size_t k,
+                         size_t from)
 {
-    for (size_t g = 0; g < DOTS_LANES; g++, from += 2 * EACH) {
+    for (size_t g = 0; g < DOTS_LANES; g++) {
+        int8_t q[SHARE];
         size_t l = dots_lane(g);
-        float sum[2];
-        for (size_t h = 0; h < 2; h++) {
-            int8_t *level = to->level + 4 * h * VECTOR + 4 * l;
-            float *step = &to->step[h][l];
-            int32_t all = levels_at(level, VECTOR, step, x, k, from + EACH * h);
-            sum[h] = *step * (float)all;
+        float step = levels_at(q, x, k, from + SHARE * g);
+        to->step[l] = step;
+        to->sum[l] = step * (float)put_levels(to->level + 4 * l, q, SHARE);
+        for (size_t i = 2 * g; i < 2 * g + 2; i++) {
+            struct dots_half *h = &half[i / DOTS_LANES];
+            l = dots_lane_half(i % DOTS_LANES);
+            h->step[l] = step;
+            h->base[l] = -128 * put_levels(h->level + 4 * l, q + i % 2 * EACH, EACH);
         }
-        to->sum[l] = sum[0] + sum[1];
-    }
-}
-
-static void prepare_half(struct dots_half *to, const float *x, size_t k, size_t from)
-{
-    for (size_t i = 0; i < DOTS_LANES; i++, from += EACH) {
-        size_t l = dots_lane_half(i);
-        to->base[l] = -128 * levels_at(to->level + 4 * l, VECTOR, &to->step[l], x, k, from);
     }
 }
 
@@ -84,27 +86,24 @@ static void prepare_ref(const struct product_kernels *p, void *dst, const float 
         struct dots_part *part = (struct dots_part *)(void *)row;
         struct dots_half *half = (struct dots_half *)(void *)(row + dots_halves_at(k));
         memset(row, 0, bytes);
-        for (size_t i = 0; i < k; i += DOTS_PART) {
-            prepare_part(part++, x, k, i);
-            prepare_half(half++, x, k, i);
-            prepare_half(half++, x, k, i + DOTS_HALF);
-        }
+        for (size_t i = 0; i < k; i += DOTS_PART, half += 2)
+            prepare_part(part++, half, x, k, i);
     }
 }
 
 // Input i of a prepared row of k.
 static double value_at(const void *row, size_t k, size_t i, bool parts)
 {
-    size_t j = i % EACH / 4, byte = i % 4;
+    size_t byte = i % 4;
     if (parts) {
         const struct dots_part *x = (const struct dots_part *)row + i / DOTS_PART;
-        size_t l = dots_lane(i % DOTS_PART / 32), h = i % 32 / EACH;
-        return (double)x->step[h][l] * x->level[(4 * h + j) * VECTOR + 4 * l + byte];
+        size_t l = dots_lane(i % DOTS_PART / 32);
+        return (double)x->step[l] * x->level[i % 32 / 4 * VECTOR + 4 * l + byte];
     }
     const void *halves = (const uint8_t *)row + dots_halves_at(k);
     const struct dots_half *x = (const struct dots_half *)halves + i / DOTS_HALF;
     size_t l = dots_lane_half(i % DOTS_HALF / EACH);
-    return (double)x->step[l] * x->level[j * VECTOR + 4 * l + byte];
+    return (double)x->step[l] * x->level[i % EACH / 4 * VECTOR + 4 * l + byte];
 }
 
 static void few_ref(const struct product_kernels *p, const struct product_job *j)

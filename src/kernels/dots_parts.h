@@ -3,7 +3,7 @@
 //
 //   x = step * level, rounded to nearest even, level in [-127, 127]
 //
-// 16 inputs share a step. (Steps are finer than those of Q8_0, whose 32 weights share one; in prompts 256 inputs do.)
+// 32 inputs share a step, as the weights of a block of Q8_0 do; in prompts 256 inputs do.
 //
 // A lane of a vector belongs to inputs whose weights share a scale: four of a dword's after the other, the rest in the
 // next vectors. Which lane that is lets weights come into theirs almost without moves between the quarters of a vector,
@@ -27,9 +27,9 @@ enum {
 };
 
 struct dots_part {
-    int8_t level[DOTS_PART];   // byte 64 (4 h + j) + 4 lane + i: input 16 h + 4 j + i of the lane's
-    float step[2][DOTS_LANES]; // of each h
-    float sum[DOTS_LANES];     // of what the levels stand for
+    int8_t level[DOTS_PART]; // byte 64 (4 h + j) + 4 lane + i: input 16 h + 4 j + i of the lane's
+    float step[DOTS_LANES];
+    float sum[DOTS_LANES]; // of what the levels stand for
 };
 
 struct dots_half {

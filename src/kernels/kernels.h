@@ -125,7 +125,7 @@ struct mix_job {
 // factors are rounded to bf16 (nearest even) and the sums are f32 (ref: double, then f32). int8: both
 // factors are levels; the sum of a block is an integer, the same in every tier, and joins the f32 sum of the
 // blocks with both steps. int8 has prepare and many, and attention where it is faster than in bf16; few is NULL.
-// dots: weights in blocks only, with their values as they are stored; x has levels of 8 bits with a step for every 16
+// dots: weights in blocks only, with their values as they are stored; x has levels of 8 bits with a step for every 32
 // inputs (kernels/dots_parts.h). prepare and few only.
 struct product_kernels {
     size_t x_elem;        // bytes of one element of a prepared row, or of x_block of them

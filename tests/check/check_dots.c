@@ -55,7 +55,7 @@ static void same_row(const void *got, const void *want, enum cpu_tier tier, size
     const struct dots_half *gh = halves_of(got, k), *wh = halves_of(want, k);
     for (size_t i = 0; i < k; i += DOTS_PART, g++, w++) {
         same_levels(g->level, w->level, sizeof g->level, tier, k);
-        same_floats(g->step[0], w->step[0], 2 * DOTS_LANES, tier, k);
+        same_floats(g->step, w->step, DOTS_LANES, tier, k);
         same_floats(g->sum, w->sum, DOTS_LANES, tier, k);
         for (int h = 0; h < 2; h++, gh++, wh++) {
             same_levels(gh->level, wh->level, sizeof gh->level, tier, k);
@@ -123,12 +123,11 @@ static float largest(const float *x, size_t n)
     return most;
 }
 
-// Sixteen inputs that share a step, which are those at x, four by four; returns the sum of their levels.
-static int levels_near(const int8_t *level, float step, const float *x)
+// n of the 32 inputs that share a step, those at x, four by four; returns the sum of their levels.
+static int levels_near(const int8_t *level, float step, const float *x, size_t n)
 {
     int sum = 0;
-    assert_true(fabs((double)step - (double)largest(x, 16) / DOTS_TOP) <= 2 * EPS * (double)step);
-    for (size_t i = 0; i < 16; i++) {
+    for (size_t i = 0; i < n; i++) {
         int q = level[64 * (i / 4) + i % 4];
         assert_true(fabs((double)x[i] - (double)step * q) <= NEAR * (double)step);
         sum += q;
@@ -136,25 +135,26 @@ static int levels_near(const int8_t *level, float step, const float *x)
     return sum;
 }
 
+static void step_is_near(float step, const float *x)
+{
+    assert_true(fabs((double)step - (double)largest(x, 32) / DOTS_TOP) <= 2 * EPS * (double)step);
+}
+
 // Inputs 32 g .. 32 g + 31, which are those at x.
 static void part_is_near(const struct dots_part *b, size_t g, const float *x)
 {
     size_t l = dots_lane(g);
-    double sum = 0, size = 0;
-    for (size_t h = 0; h < 2; h++) {
-        float step = b->step[h][l];
-        double part = (double)step * levels_near(b->level + 256 * h + 4 * l, step, x + 16 * h);
-        sum += part;
-        size += fabs(part);
-    }
-    assert_true(fabs(sum - (double)b->sum[l]) <= 3 * EPS * size);
+    step_is_near(b->step[l], x);
+    double sum = (double)b->step[l] * levels_near(b->level + 4 * l, b->step[l], x, 32);
+    assert_true(fabs(sum - (double)b->sum[l]) <= 2 * EPS * fabs(sum));
 }
 
-// Inputs 16 i .. 16 i + 15, which are those at x.
+// Inputs 16 i .. 16 i + 15 of those at x.
 static void half_is_near(const struct dots_half *b, size_t i, const float *x)
 {
-    size_t l = dots_lane_half(i);
-    assert_int_equal(b->base[l], -128 * levels_near(b->level + 4 * l, b->step[l], x));
+    size_t l = dots_lane_half(i % DOTS_LANES);
+    step_is_near(b->step[l], x + 32 * (i / 2));
+    assert_int_equal(b->base[l], -128 * levels_near(b->level + 4 * l, b->step[l], x + 16 * i, 16));
 }
 
 static void levels_are_near(void **state)
@@ -170,7 +170,7 @@ static void levels_are_near(void **state)
         for (size_t g = 0; g < DOTS_LANES; g++)
             part_is_near((const void *)row, g, x + 32 * g);
         for (size_t i = 0; i < 2 * DOTS_LANES; i++)
-            half_is_near(halves_of(row, DOTS_PART) + i / DOTS_LANES, i % DOTS_LANES, x + 16 * i);
+            half_is_near(halves_of(row, DOTS_PART) + i / DOTS_LANES, i, x);
     }
 }
 

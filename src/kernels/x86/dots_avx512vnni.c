@@ -85,14 +85,11 @@ ALWAYS_INLINE __m512i put_byte(__m512i bytes, __m512i q, unsigned at)
 struct sixteens {
     __m512i level[4]; // as they are stored
     __m512i sum;      // of the levels
-    __m512 step;
 };
 
-ALWAYS_INLINE struct sixteens sixteens_of(const float *x, size_t k, size_t from)
+ALWAYS_INLINE struct sixteens sixteens_of(const __m512 v[DOTS_LANES], struct dots_steps s)
 {
-    __m512 v[DOTS_LANES];
-    struct dots_steps s = steps_of(load_lanes(v, x, k, from));
-    struct sixteens a = {.sum = _mm512_setzero_si512(), .step = s.step};
+    struct sixteens a = {.sum = _mm512_setzero_si512()};
 #pragma GCC unroll 4
     for (size_t j = 0; j < 4; j++) {
         a.level[j] = _mm512_setzero_si512();
@@ -110,16 +107,17 @@ ALWAYS_INLINE struct sixteens sixteens_of(const float *x, size_t k, size_t from)
 static void prepare_part(struct dots_part *to, struct dots_half half[2], const float *x, size_t k,
                          size_t from)
 {
-    const struct sixteens a = sixteens_of(x, k, from), c = sixteens_of(x, k, from + 16);
-    __m512 sum = _mm512_mul_ps(a.step, _mm512_cvtepi32_ps(a.sum));
-    __m512 more = _mm512_mul_ps(c.step, _mm512_cvtepi32_ps(c.sum));
+    __m512 v[2][DOTS_LANES];
+    __m512i top = load_lanes(v[0], x, k, from);
+    const struct dots_steps s = steps_of(_mm512_max_epu32(top, load_lanes(v[1], x, k, from + 16)));
+    const struct sixteens a = sixteens_of(v[0], s), c = sixteens_of(v[1], s);
+    __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(a.sum, c.sum));
     for (size_t j = 0; j < 4; j++) {
         _mm512_store_si512(to->level + j * VECTOR, a.level[j]);
         _mm512_store_si512(to->level + (4 + j) * VECTOR, c.level[j]);
     }
-    _mm512_store_ps(to->step[0], a.step);
-    _mm512_store_ps(to->step[1], c.step);
-    _mm512_store_ps(to->sum, _mm512_add_ps(sum, more));
+    _mm512_store_ps(to->step, s.step);
+    _mm512_store_ps(to->sum, _mm512_mul_ps(s.step, sum));
     // where the inputs of lane dots_lane_half(i) are: lane dots_lane(8 h + i / 2) of a or, i odd, c
     __m512i at = _mm512_setr_epi32(0, 8, 4, 12, 16, 24, 20, 28, 2, 10, 6, 14, 18, 26, 22, 30);
     for (size_t h = 0; h < 2; h++, at = _mm512_add_epi32(at, _mm512_set1_epi32(1))) {
@@ -127,7 +125,7 @@ static void prepare_part(struct dots_part *to, struct dots_half half[2], const f
             _mm512_store_si512(half[h].level + j * VECTOR,
                                _mm512_permutex2var_epi32(a.level[j], at, c.level[j]));
         __m512i all = _mm512_permutex2var_epi32(a.sum, at, c.sum);
-        _mm512_store_ps(half[h].step, _mm512_permutex2var_ps(a.step, at, c.step));
+        _mm512_store_ps(half[h].step, _mm512_permutex2var_ps(s.step, at, s.step));
         _mm512_store_si512(half[h].base,
                            _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(all, 7)));
     }
@@ -156,60 +154,86 @@ ALWAYS_INLINE __m512i dot_add(__m512i sum, __m512i w, __m512i x)
     return sum;
 }
 
-ALWAYS_INLINE __m512i dot_first(__m512i w, __m512i x)
-{
-    __m512i sum;
-    __asm__("vpxord %0, %0, %0\n\tvpdpbusd %2, %1, %0" : "=&v"(sum) : "v"(w), "v"(x));
-    return sum;
-}
+// What R rows of W and X rows of x, one or two of each, give: four sums that do not wait for each other.
+struct sums {
+    __m512i d[2][2]; // [row of W][row of x]
+};
 
-// t, u = 256 levels of x times vectors a, b, c, z of l and of k, on from what `start` makes of t and u.
-#define DOTS(start, t, u, x, a, b, c, z)                                                           \
-    do {                                                                                           \
-        const __m512i x0 = _mm512_load_si512(x), x1 = _mm512_load_si512((x) + VECTOR);             \
-        const __m512i x2 = _mm512_load_si512((x) + 2 * VECTOR);                                    \
-        const __m512i x3 = _mm512_load_si512((x) + 3 * VECTOR);                                    \
-        t = start(t, l->a, x0), u = R > 1 ? start(u, k->a, x0) : u;                                \
-        t = dot_add(t, l->b, x1), u = R > 1 ? dot_add(u, k->b, x1) : u;                            \
-        t = dot_add(t, l->c, x2), u = R > 1 ? dot_add(u, k->c, x2) : u;                            \
-        t = dot_add(t, l->z, x3), u = R > 1 ? dot_add(u, k->z, x3) : u;                            \
-    } while (0)
-#define FIRST(t, v, x) dot_first(v, x)
-
-// Adds a part of R rows of W times that of x to a and b.
-ALWAYS_INLINE void part_dots(int R, const struct levels *l, const struct levels *k,
-                             const struct dots_part *x, __m512 *a, __m512 *b)
+// Adds a vector of levels of each row of W times one of each row of x.
+ALWAYS_INLINE void dots_add(int R, int X, struct sums *s, __m512i w0, __m512i w1, const int8_t *x0,
+                            const int8_t *x1)
 {
-    __m512i d = _mm512_setzero_si512(), e = d;
-    DOTS(FIRST, d, e, x->level, v0, v1, v2, v3);
-    __m512 step = _mm512_load_ps(x->step[0]);
-    __m512 u = _mm512_mul_ps(_mm512_cvtepi32_ps(d), step), v = u;
+    const __m512i a = _mm512_load_si512(x0);
+    s->d[0][0] = dot_add(s->d[0][0], w0, a);
     if (R > 1)
-        v = _mm512_mul_ps(_mm512_cvtepi32_ps(e), step);
-    DOTS(FIRST, d, e, x->level + 4 * VECTOR, v4, v5, v6, v7);
-    step = _mm512_load_ps(x->step[1]);
-    u = _mm512_fmadd_ps(_mm512_cvtepi32_ps(d), step, u);
-    const __m512 sum = _mm512_load_ps(x->sum);
-    *a = _mm512_fnmadd_ps(l->base, sum, _mm512_fmadd_ps(l->scale, u, *a));
-    if (R > 1) {
-        v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(e), step, v);
-        *b = _mm512_fnmadd_ps(k->base, sum, _mm512_fmadd_ps(k->scale, v, *b));
+        s->d[1][0] = dot_add(s->d[1][0], w1, a);
+    if (X > 1) {
+        const __m512i b = _mm512_load_si512(x1);
+        s->d[0][1] = dot_add(s->d[0][1], w0, b);
+        if (R > 1)
+            s->d[1][1] = dot_add(s->d[1][1], w1, b);
     }
 }
 
-// The same of a half.
-ALWAYS_INLINE void half_dots(int R, const struct levels *l, const struct levels *k,
-                             const struct dots_half *x, __m512 *a, __m512 *b)
+// The same of vectors 4 h .. 4 h + 3 of the levels.
+#define FOUR(s, x0, x1, h, a, b, c, z)                                                             \
+    do {                                                                                           \
+        dots_add(R, X, s, l->a, k->a, x0 + 4 * (h)*VECTOR, x1 + 4 * (h)*VECTOR);                   \
+        dots_add(R, X, s, l->b, k->b, x0 + (4 * (h) + 1) * VECTOR, x1 + (4 * (h) + 1) * VECTOR);   \
+        dots_add(R, X, s, l->c, k->c, x0 + (4 * (h) + 2) * VECTOR, x1 + (4 * (h) + 2) * VECTOR);   \
+        dots_add(R, X, s, l->z, k->z, x0 + (4 * (h) + 3) * VECTOR, x1 + (4 * (h) + 3) * VECTOR);   \
+    } while (0)
+
+ALWAYS_INLINE __m512 add_part(__m512 sum, const struct levels *l, __m512i d,
+                              const struct dots_part *x)
 {
-    __m512i d = _mm512_load_si512(x->base), e = d;
-    DOTS(dot_add, d, e, x->level, v0, v1, v2, v3);
-    const __m512 step = _mm512_load_ps(x->step);
-    *a = _mm512_fmadd_ps(l->scale, _mm512_mul_ps(_mm512_cvtepi32_ps(d), step), *a);
-    if (R > 1)
-        *b = _mm512_fmadd_ps(k->scale, _mm512_mul_ps(_mm512_cvtepi32_ps(e), step), *b);
+    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(d), _mm512_load_ps(x->step));
+    return _mm512_fnmadd_ps(l->base, _mm512_load_ps(x->sum), _mm512_fmadd_ps(l->scale, t, sum));
 }
-#undef FIRST
-#undef DOTS
+
+// Adds a part of R rows of W times that of X rows of x, x and y, to a and b: of each row of W those of x and y.
+ALWAYS_INLINE void part_dots(int R, int X, const struct levels *l, const struct levels *k,
+                             const struct dots_part *x, const struct dots_part *y, __m512 *a,
+                             __m512 *b)
+{
+    struct sums s;
+    s.d[0][0] = s.d[0][1] = s.d[1][0] = s.d[1][1] = _mm512_setzero_si512();
+    FOUR(&s, x->level, y->level, 0, v0, v1, v2, v3);
+    FOUR(&s, x->level, y->level, 1, v4, v5, v6, v7);
+    a[0] = add_part(a[0], l, s.d[0][0], x);
+    if (R > 1)
+        b[0] = add_part(b[0], k, s.d[1][0], x);
+    if (X > 1)
+        a[1] = add_part(a[1], l, s.d[0][1], y);
+    if (R > 1 && X > 1)
+        b[1] = add_part(b[1], k, s.d[1][1], y);
+}
+
+ALWAYS_INLINE __m512 add_half(__m512 sum, const struct levels *l, __m512i d,
+                              const struct dots_half *x)
+{
+    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(d), _mm512_load_ps(x->step));
+    return _mm512_fmadd_ps(l->scale, t, sum);
+}
+
+// The same of a half.
+ALWAYS_INLINE void half_dots(int R, int X, const struct levels *l, const struct levels *k,
+                             const struct dots_half *x, const struct dots_half *y, __m512 *a,
+                             __m512 *b)
+{
+    struct sums s;
+    s.d[0][0] = s.d[1][0] = _mm512_load_si512(x->base);
+    s.d[0][1] = s.d[1][1] = _mm512_load_si512(y->base);
+    FOUR(&s, x->level, y->level, 0, v0, v1, v2, v3);
+    a[0] = add_half(a[0], l, s.d[0][0], x);
+    if (R > 1)
+        b[0] = add_half(b[0], k, s.d[1][0], x);
+    if (X > 1)
+        a[1] = add_half(a[1], l, s.d[0][1], y);
+    if (R > 1 && X > 1)
+        b[1] = add_half(b[1], k, s.d[1][1], y);
+}
+#undef FOUR
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
@@ -284,16 +308,23 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
         if (R > 1)                                                                                 \
             _mm512_store_ps(sum[8 + r], b[r]);                                                     \
     }
-#define DOT(r, x)                                                                                  \
+// rows r and r + 1 of x, if there are both
+#define DOT(r, x, y)                                                                               \
     if (M > r) {                                                                                   \
-        if (!held)                                                                                 \
+        if (!held) {                                                                               \
             LOAD(r, x)                                                                             \
+            LOAD(r + 1, y)                                                                         \
+        }                                                                                          \
         if (dots_by_parts(t))                                                                      \
-            part_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                                 \
+            part_dots(R, M > r + 1 ? 2 : 1, &l, &k, (const void *)(x), (const void *)(y), &a[r],   \
+                      &b[r]);                                                                      \
         else                                                                                       \
-            half_dots(R, &l, &k, (const void *)(x), &a[r], &b[r]);                                 \
-        if (!held)                                                                                 \
+            half_dots(R, M > r + 1 ? 2 : 1, &l, &k, (const void *)(x), (const void *)(y), &a[r],   \
+                      &b[r]);                                                                      \
+        if (!held) {                                                                               \
             STORE(r, x)                                                                            \
+            STORE(r + 1, y)                                                                        \
+        }                                                                                          \
     }
     ROWS(ZERO);
     if (held)
@@ -319,7 +350,10 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
         levels_of(&l, t, w);
         if (R > 1)
             levels_of(&k, t, w + w_row);
-        ROWS(DOT);
+        DOT(0, x, x + x_row)
+        DOT(2, x + 2 * x_row, x3)
+        DOT(4, x3 + x_row, x3 + 2 * x_row)
+        DOT(6, x6, x6 + x_row)
         w += bytes;
         x += x_step;
         x3 += x_step;
