@@ -16,8 +16,7 @@ struct work {
     struct console *con;
     struct dump dump;
     bool plan_only; // set before work_open: the engine is for iv_plan only
-    bool
-        lasting; // set before work_open: there will be many answers, and seconds to open the engine
+    bool lasting;   // the same: there will be many answers
     iv_engine *engine;
     iv_media *media; // NULL = no --video and no --image
     double media_ms; // wall time of opening the media

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Copies are made elsewhere and moved into place (mremap), which takes a page table's entries along.
+// Copies are made elsewhere and moved into place (mremap), which takes a page table's entries along. Each is a mapping
+// of its own, of which a process may have some 65000.
 //
-// What is one page already is asked of /proc/self/pagemap (PAGEMAP_SCAN, Linux 6.7; kernel documentation:
-// admin-guide/mm/pagemap). Where that is not to be had, nothing counts as large, and every copy as it should be.
+// What is one page is asked of /proc/self/pagemap (PAGEMAP_SCAN; kernel documentation: admin-guide/mm/pagemap), what is
+// in the page cache of reads that must not wait (preadv2(2), RWF_NOWAIT): mincore(2) tells only those who may write.
 //
 // Easy to get wrong: moved or not, the pages belong to the file's mapping as far as munmap is concerned; MADV_DONTNEED
 // on a copy would zero it.
-#define _GNU_SOURCE // mremap, mincore
+#define _GNU_SOURCE // mremap, preadv2
 #include "base/large_pages.h"
 
 #include <fcntl.h>
@@ -16,7 +17,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+enum { LOOK = 64 << 10 }; // of so many bytes one is looked at: what is read ahead is no less
 
 // As linux/fs.h declares them, which is newer than the headers of many systems.
 struct scan_region {
@@ -29,37 +34,24 @@ struct scan {
 #define PAGEMAP_SCAN_CALL _IOWR('f', 16, struct scan)
 static const uint64_t SCAN_HUGE = 1 << 6;
 
-static int open_pagemap(void)
-{
-    return open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-}
-
-// Whether the page at p is mapped as one; `unknown` where the system does not tell.
-static bool is_large(int pagemap, const void *p, bool unknown)
+// 1 = the n_page pages at p are mapped as such, 0 = not, -1 = the system does not tell.
+static int are_large(const void *p, size_t n_page)
 {
     struct scan_region r = {0};
-    uint64_t from = (uintptr_t)p;
+    uint64_t from = (uintptr_t)p, end = from + n_page * LARGE_PAGE;
     struct scan s = {.size = sizeof s,
                      .start = from,
-                     .end = from + LARGE_PAGE,
+                     .end = end,
                      .vec = (uintptr_t)&r,
                      .vec_len = 1,
                      .mask = SCAN_HUGE,
                      .returned = SCAN_HUGE};
-    int n = pagemap < 0 ? -1 : ioctl(pagemap, PAGEMAP_SCAN_CALL, &s);
-    return n < 0 ? unknown : n == 1 && r.start == from && r.end == from + LARGE_PAGE;
-}
-
-static bool in_memory(const void *p, size_t page)
-{
-    unsigned char here[LARGE_PAGE / 4096];
-    size_t n = LARGE_PAGE / page;
-    if (n > sizeof here || mincore((void *)(uintptr_t)p, LARGE_PAGE, here) != 0)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!(here[i] & 1))
-            return false;
-    return true;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    long n = syscall(SYS_ioctl, fd, PAGEMAP_SCAN_CALL, &s);
+    close(fd);
+    return n < 0 ? -1 : n == 1 && r.start == from && r.end == end;
 }
 
 // What `name` of the system's settings holds; false when there is none.
@@ -77,40 +69,36 @@ static bool setting(const char *name, char *text, size_t size)
 
 bool large_pages_offered(void)
 {
+    static const char somewhere = 0;
+    const void *page = &somewhere - (uintptr_t)&somewhere % LARGE_PAGE;
     char size[32], enabled[64];
     return setting("hpage_pmd_size", size, sizeof size) && strtoul(size, NULL, 10) == LARGE_PAGE &&
-           setting("enabled", enabled, sizeof enabled) && !strstr(enabled, "[never]");
+           setting("enabled", enabled, sizeof enabled) && !strstr(enabled, "[never]") &&
+           are_large(page, 1) >= 0;
 }
 
-void large_pages_wanting(const void *p, size_t n_page, bool *wanting)
+bool large_page_wanting(const void *p, int fd, size_t at)
 {
-    int pagemap = open_pagemap();
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const char *at = p;
-    for (size_t i = 0; i < n_page; i++, at += LARGE_PAGE) {
-        wanting[i] = in_memory(at, page);
-        if (!wanting[i])
-            continue;
-        (void)*(const volatile char *)at; // maps it, as large as it can be
-        wanting[i] = !is_large(pagemap, at, false);
-    }
-    if (pagemap >= 0)
-        close(pagemap);
+    char byte;
+    struct iovec to = {&byte, 1};
+    for (size_t i = 0; i < LARGE_PAGE; i += LOOK)
+        if (preadv2(fd, &to, 1, (off_t)(at + i), RWF_NOWAIT) != 1)
+            return false;
+    (void)*(const volatile char *)p; // maps it, as large as it can be
+    return are_large(p, 1) == 0;
 }
 
 // Puts the copy at `from`, which is whole and read-only, in the place of p.
 static enum large_pages_result move(char *from, char *p, size_t bytes)
 {
-    unsigned char here[1];
-    int pagemap = open_pagemap();
-    bool large = is_large(pagemap, from, true);
-    if (pagemap >= 0)
-        close(pagemap);
-    if (!large)
+    if (are_large(from, bytes / LARGE_PAGE) != 1)
         return LARGE_PAGES_NONE;
     if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, p) != MAP_FAILED)
         return LARGE_PAGES_COPIED;
-    return mincore(p, 1, here) == 0 ? LARGE_PAGES_NONE : LARGE_PAGES_LOST;
+    // if the file's pages are gone already, the hole must not become anybody's
+    void *hole =
+        mmap(p, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    return hole == MAP_FAILED ? LARGE_PAGES_NONE : LARGE_PAGES_LOST;
 }
 
 enum large_pages_result large_pages_copy(const void *p, size_t n_page)
@@ -124,6 +112,7 @@ enum large_pages_result large_pages_copy(const void *p, size_t n_page)
     char *from = block + before;
     if (madvise(from, bytes, MADV_HUGEPAGE) == 0) {
         memcpy(from, p, bytes);
+        (void)madvise(from, bytes, MADV_DONTDUMP); // nor is the file's mapping in a core dump
         if (mprotect(from, bytes, PROT_READ) == 0)
             r = move(from, (char *)(uintptr_t)p, bytes);
     }

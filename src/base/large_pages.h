@@ -10,20 +10,19 @@
 
 enum { LARGE_PAGE = 2 << 20 };
 
-// Whether the system gives pages of that size to those who ask.
+// Whether the system gives pages of that size to those who ask, and tells which there are (Linux 6.7).
 bool large_pages_offered(void);
 
-// Which of the n_page pages from p on would gain by a copy: those that are in the page cache as a whole and not yet
-// mapped as one. p: in a file's mapping, a multiple of LARGE_PAGE. Reads a byte of each page that is in memory.
-// Files that this process may not write count as being in memory (mincore(2)).
-void large_pages_wanting(const void *p, size_t n_page, bool *wanting);
+// Whether the page at p would gain by a copy: it is in the page cache as a whole and not mapped as one. p: in the
+// mapping of the file that fd is of, a multiple of LARGE_PAGE; at: where in the file. Reads nothing from a disk.
+bool large_page_wanting(const void *p, int fd, size_t at);
 
 // Puts a copy of n_page pages in their place: the same bytes at the same addresses, read-only, no longer the file's.
 // Nobody reads there meanwhile; different pages may be copied by several threads.
 enum large_pages_result {
-    LARGE_PAGES_COPIED,
-    LARGE_PAGES_NONE, // there is no memory, or none in large pages: they are as they were
-    LARGE_PAGES_LOST // the system ran out of memory in the middle: there is nothing at those addresses any more
+    LARGE_PAGES_COPIED, // all of them are large
+    LARGE_PAGES_NONE,   // there is no memory, or none in large pages: they are as they were
+    LARGE_PAGES_LOST // the system ran out of memory in the middle: nothing can be read there any more
 };
 enum large_pages_result large_pages_copy(const void *p, size_t n_page);
 

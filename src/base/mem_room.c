@@ -6,12 +6,16 @@
 //   version 1   memory.limit_in_bytes          memory.usage_in_bytes   memory.stat: total_inactive_file, total_active_file
 //
 // Easy to get wrong: a group's usage counts the files it has read, mapped weights above all.
+#define _GNU_SOURCE // syscall
 #include "base/mem_room.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cgroup.h"
 
@@ -43,9 +47,13 @@ static double number_in(const char *dir, const char *name)
     return cgroup_line(dir, name, line) ? cgroup_number(&at) : 0;
 }
 
-static double lesser_limit(double a, double b)
+// What the file says, infinity for "max" and where there is none.
+static double limit_in(const char *dir, const char *name)
 {
-    return a == 0 || (b > 0 && b < a) ? b : a;
+    char line[CGROUP_LINE], *at = line;
+    if (!cgroup_line(dir, name, line) || line[strcspn(line, "0123456789")] == 0)
+        return INFINITY;
+    return cgroup_number(&at);
 }
 
 // The least room of all groups so far.
@@ -55,10 +63,10 @@ static void add_group(void *least, const char *dir, bool v2)
     static const char *const v1_files[] = {"total_inactive_file ", "total_active_file ", NULL};
     double *room = least, limit, used, files;
     char stat[CGROUP_LINE];
-    limit = v2 ? lesser_limit(number_in(dir, "memory.max"), number_in(dir, "memory.high"))
-               : number_in(dir, "memory.limit_in_bytes");
+    limit = v2 ? fmin(limit_in(dir, "memory.max"), limit_in(dir, "memory.high"))
+               : limit_in(dir, "memory.limit_in_bytes");
     int n = snprintf(stat, sizeof stat, "%s/memory.stat", dir);
-    if (limit == 0 || n < 0 || (size_t)n >= sizeof stat)
+    if (isinf(limit) || n < 0 || (size_t)n >= sizeof stat)
         return;
     used = number_in(dir, v2 ? "memory.current" : "memory.usage_in_bytes");
     sum_of(stat, v2 ? v2_files : v1_files, &files);
@@ -78,7 +86,21 @@ uint64_t mem_room_of(const char *meminfo, const char *proc_cgroup, const char *r
     return room < 0x1p63 ? (uint64_t)room : (uint64_t)1 << 63;
 }
 
+// Whether this thread's memory is to come from given nodes (numactl --membind; set_mempolicy(2), linux/mempolicy.h).
+static bool bound_to_nodes(void)
+{
+#ifdef SYS_get_mempolicy
+    enum { BIND = 2, MODES = 0xff };
+    int mode = 0;
+    return syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0) == 0 && (mode & MODES) == BIND;
+#else
+    return false;
+#endif
+}
+
 uint64_t mem_room(void)
 {
+    if (bound_to_nodes())
+        return 0;
     return mem_room_of("/proc/meminfo", "/proc/self/cgroup", "/sys/fs/cgroup");
 }

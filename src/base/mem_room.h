@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 // Bytes that can be taken before the system, or a control group this process is in, runs short; what the page cache
-// could give up counts as free. 0 = unknown.
+// could give up counts as free. 0 = none, or unknown, as where memory is to come from some NUMA nodes only.
 uint64_t mem_room(void);
 
 // The same of other files. meminfo: like /proc/meminfo; proc_cgroup: like /proc/self/cgroup; root: a directory like

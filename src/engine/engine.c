@@ -320,6 +320,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
 {
     struct err e = {0};
     unsigned tiers;
+    bool copied = false;
     const char *dir = opt->model;
     char shipped[SHIPPED_PATH], *folder = NULL;
     int rc;
@@ -337,6 +338,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     TRY(engine_check_device(opt->device, opt->plan_only, &e));
     TRY(choose_compute(opt->dtype, &g->compute, &e));
     TRY(choose_cache_types(g, opt, &e));
+    TRY(weights_copy_wanted(opt->weights, &copied, &e));
     TRY(engine_choose_tiers(opt->cpu, &tiers, &e));
     if (opt->n_threads < 0)
         TRY(err_set(&e, ERR_USAGE, "threads: %d", opt->n_threads));
@@ -371,7 +373,8 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(open_observer(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
-    TRY(weights_copy(g, opt->weights, &e));
+    if (copied)
+        TRY(weights_copy(g, &e));
     if (opt->profile && g->gpu)
         TRY(err_set(&e, ERR_USAGE, "profile: only on the CPU; device cpu asks for it"));
     if (opt->profile)

@@ -3,13 +3,15 @@
 // video transformer's products compute longer than they read.
 //
 // Easy to get wrong: tensors begin anywhere in a page, so stretches of neighbours are copied, with what little is
-// between them.
+// between them; but never what is outside of the file's mapping, which is anybody's.
 #include "engine/weights_copy.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/large_pages.h"
@@ -27,6 +29,20 @@ enum {
 };
 static const uint64_t SPARE = (uint64_t)2 << 30; // bytes that are left for everything else
 
+int weights_copy_wanted(const char *weights, bool *wanted, struct err *e)
+{
+    *wanted = weights && !strcmp(weights, "auto");
+    if (!weights || *wanted || !strcmp(weights, "mapped"))
+        return 0;
+    return err_set(e, ERR_USAGE, "weights \"%s\": expected auto or mapped", weights);
+}
+
+struct file {
+    const char *map;
+    size_t bytes;
+    int fd;
+};
+
 struct stretch {
     const char *from, *end;
 };
@@ -36,6 +52,18 @@ struct run {
     size_t n_page;
 };
 
+// Everything there is to copy, found file by file.
+struct copying {
+    iv_engine *engine;
+    struct stretch *stretch; // [n_order], of one file
+    struct run *run;         // [n_run]
+    size_t n_run, cap;
+    const struct run *slice;
+    _Atomic unsigned failed; // runs
+    _Atomic size_t n_page;
+    atomic_bool lost;
+};
+
 static int by_address(const void *a, const void *b)
 {
     uintptr_t x = (uintptr_t)((const struct stretch *)a)->from,
@@ -43,14 +71,15 @@ static int by_address(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// The language model's tensors in s, as far as a step reads them, neighbours as one; returns how many.
-static size_t stretches_of(const struct model *m, struct stretch *s)
+// The language model's tensors in that file, as far as a step reads them, neighbours as one; returns how many.
+static size_t stretches_of(const struct model *m, const struct file *f, struct stretch *s)
 {
     const char *table = m->llm.embed.data == m->llm.head.w.data ? NULL : m->llm.embed.data;
+    uintptr_t first = (uintptr_t)f->map, end = first + f->bytes;
     size_t n = 0, last = 0;
     for (size_t i = m->n_order_vision; i < m->n_order; i++) {
         const char *data = m->order[i]->data;
-        if (data != table)
+        if (data != table && (uintptr_t)data >= first && (uintptr_t)data < end)
             s[n++] = (struct stretch){data, data + m->order[i]->bytes};
     }
     qsort(s, n, sizeof *s, by_address);
@@ -71,49 +100,48 @@ static size_t pages_of(const struct stretch *s, const char **first)
     return bytes > before ? (bytes - before) / LARGE_PAGE : 0;
 }
 
-// Runs of the pages of s that would gain, to r; returns how many.
-static size_t runs_of(const struct stretch *s, struct run *r, bool *wanting)
+static bool add_page(struct copying *c, const char *p)
 {
-    const char *first;
-    size_t n = pages_of(s, &first), n_run = 0;
-    large_pages_wanting(first, n, wanting);
-    for (size_t i = 0; i < n; i++) {
-        struct run *last = n_run > 0 ? &r[n_run - 1] : NULL;
-        const char *p = first + i * LARGE_PAGE;
-        if (!wanting[i])
-            continue;
-        if (last && last->p + last->n_page * LARGE_PAGE == p && last->n_page < RUN_PAGES)
-            last->n_page++;
-        else
-            r[n_run++] = (struct run){p, 1};
+    struct run *last = c->n_run > 0 ? &c->run[c->n_run - 1] : NULL;
+    if (last && last->p + last->n_page * LARGE_PAGE == p && last->n_page < RUN_PAGES) {
+        last->n_page++;
+        return true;
     }
-    return n_run;
+    if (c->n_run == c->cap) {
+        size_t cap = max_size(64, 2 * c->cap);
+        struct run *r = mem_realloc(c->run, cap, sizeof *r);
+        if (!r)
+            return false;
+        c->run = r;
+        c->cap = cap;
+    }
+    c->run[c->n_run++] = (struct run){p, 1};
+    return true;
 }
 
-static uint64_t file_bytes(const struct weights *w)
+// Runs of the file's pages that would gain. Without memory for the list there are fewer.
+static int find_runs(struct copying *c, const struct file *f, struct err *e)
 {
-    uint64_t all = 0;
-    for (size_t i = 0; i < weights_file_count(w); i++) {
-        size_t bytes;
-        weights_file_at(w, i, &bytes);
-        all += bytes;
+    size_t n = stretches_of(&c->engine->model, f, c->stretch);
+    for (const struct stretch *s = c->stretch; s < c->stretch + n; s++) {
+        const char *p;
+        for (size_t left = pages_of(s, &p); left > 0; left--, p += LARGE_PAGE) {
+            if (hooks_abort(&c->engine->hooks))
+                return err_set(e, ERR_ABORT, "stopped while weights were looked through");
+            if (large_page_wanting(p, f->fd, (size_t)(p - f->map)) && !add_page(c, p))
+                return 0;
+        }
     }
-    return all;
+    return 0;
 }
-
-struct copying {
-    const struct run *run;
-    _Atomic unsigned failed; // runs
-    atomic_bool lost;
-    _Atomic size_t n_page;
-};
 
 static void copy_run(void *ctx, size_t i, unsigned thread)
 {
     struct copying *c = ctx;
-    const struct run *r = &c->run[i];
+    const struct run *r = &c->slice[i];
     (void)thread;
-    if (atomic_load_explicit(&c->failed, memory_order_relaxed) > FAILED_RUNS)
+    if (atomic_load_explicit(&c->failed, memory_order_relaxed) > FAILED_RUNS ||
+        hooks_abort(&c->engine->hooks))
         return;
     switch (large_pages_copy(r->p, r->n_page)) {
     case LARGE_PAGES_COPIED:
@@ -127,72 +155,78 @@ static void copy_run(void *ctx, size_t i, unsigned thread)
     }
 }
 
-static uint64_t pages_in(const struct run *r, size_t n)
+// Bytes of the runs from the i-th on.
+static uint64_t bytes_from(const struct copying *c, size_t i)
 {
     uint64_t pages = 0;
-    for (size_t i = 0; i < n; i++)
-        pages += r[i].n_page;
-    return pages;
+    for (; i < c->n_run; i++)
+        pages += c->run[i].n_page;
+    return pages * LARGE_PAGE;
 }
 
-static int copy_runs(iv_engine *g, const struct run *r, size_t n, struct err *e)
+static uint64_t bytes_of_files(const struct weights *w)
 {
-    uint64_t files = file_bytes(g->model.weights), wanting = pages_in(r, n) * LARGE_PAGE;
+    uint64_t all = 0;
+    for (size_t i = 0; i < weights_file_count(w); i++) {
+        size_t bytes;
+        weights_file_at(w, i, &bytes);
+        all += bytes;
+    }
+    return all;
+}
+
+static int copy_runs(struct copying *c, struct err *e)
+{
+    const struct hooks *hooks = &c->engine->hooks;
+    uint64_t files = bytes_of_files(c->engine->model.weights), wanting = bytes_from(c, 0);
     double start = clock_ms();
-    struct copying c = {0};
     if (wanting < (uint64_t)COPY_PAGES * LARGE_PAGE)
         return 0;
-    for (size_t i = 0; i < n && atomic_load(&c.failed) <= FAILED_RUNS; i += SLICE_RUNS) {
-        uint64_t left = pages_in(r + i, n - i) * LARGE_PAGE;
-        if (hooks_abort(&g->hooks))
-            return err_set(e, ERR_ABORT, "stopped while weights were copied");
-        if (mem_room() < left + files + SPARE)
+    for (size_t i = 0; i < c->n_run && atomic_load(&c->failed) <= FAILED_RUNS; i += SLICE_RUNS) {
+        if (mem_room() < bytes_from(c, i) + files + SPARE)
             break;
-        c.run = r + i;
-        pool_run(g->pool, copy_run, &c, min_size(SLICE_RUNS, n - i));
-        if (atomic_load(&c.lost))
+        c->slice = c->run + i;
+        pool_run(c->engine->pool, copy_run, c, min_size(SLICE_RUNS, c->n_run - i));
+        if (atomic_load(&c->lost))
             return err_set(e, ERR_LIMIT, "weights: out of memory while they were copied");
+        if (hooks_abort(hooks))
+            return err_set(e, ERR_ABORT, "stopped while weights were copied");
     }
-    log_line(&g->hooks, LOG_INFO,
+    log_line(hooks, LOG_INFO,
              "weights: %zu of %llu MiB of the language model copied to large pages in %.0f ms",
-             atomic_load(&c.n_page) * (LARGE_PAGE >> 20), (unsigned long long)(wanting >> 20),
+             atomic_load(&c->n_page) * (LARGE_PAGE >> 20), (unsigned long long)(wanting >> 20),
              clock_ms() - start);
     return 0;
 }
 
-static int copy_model(iv_engine *g, struct err *e)
+static int find_in_file(struct copying *c, size_t i, struct err *e)
 {
-    const struct model *m = &g->model;
-    struct stretch *s = mem_calloc(m->n_order, sizeof *s);
-    size_t n_stretch = s ? stretches_of(m, s) : 0, n_page = 0, most = 0, n_run = 0;
-    for (size_t i = 0; i < n_stretch; i++) {
-        const char *first;
-        size_t n = pages_of(&s[i], &first);
-        most = max_size(most, n);
-        n_page += n;
-    }
-    bool *wanting = mem_calloc(most, sizeof *wanting);
-    struct run *r = mem_calloc(n_page, sizeof *r);
-    int rc = 0;
-    if (!s || !wanting || !r)
-        rc = err_set(e, ERR_LIMIT, "weights: out of memory for %zu pages", n_page);
-    for (size_t i = 0; i < n_stretch && rc == 0; i++)
-        n_run += runs_of(&s[i], r + n_run, wanting);
-    if (rc == 0)
-        rc = copy_runs(g, r, n_run, e);
-    mem_free(r);
-    mem_free(wanting);
-    mem_free(s);
+    struct file f = {.map = weights_map_at(c->engine->model.weights, i)};
+    const char *path = weights_file_at(c->engine->model.weights, i, &f.bytes);
+    f.fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (f.fd < 0)
+        return 0;
+    int rc = find_runs(c, &f, e);
+    close(f.fd);
     return rc;
 }
 
-int weights_copy(iv_engine *g, const char *weights, struct err *e)
+int weights_copy(iv_engine *g, struct err *e)
 {
-    if (!weights || !strcmp(weights, "mapped"))
+    struct copying c = {.engine = g};
+    int rc = 0;
+    if (g->tokenizer_only || g->plan_only || g->gpu)
         return 0;
-    if (strcmp(weights, "auto") != 0)
-        return err_set(e, ERR_USAGE, "weights \"%s\": expected mapped or auto", weights);
-    if (g->tokenizer_only || g->plan_only || g->gpu || !large_pages_offered())
+    if (!large_pages_offered()) {
+        log_line(&g->hooks, LOG_INFO, "weights: no large pages are to be had, or are not told of");
         return 0;
-    return copy_model(g, e);
+    }
+    c.stretch = mem_calloc(g->model.n_order, sizeof *c.stretch);
+    for (size_t i = 0; c.stretch && i < weights_file_count(g->model.weights) && rc == 0; i++)
+        rc = find_in_file(&c, i, e);
+    if (rc == 0)
+        rc = copy_runs(&c, e);
+    mem_free(c.run);
+    mem_free(c.stretch);
+    return rc;
 }

@@ -450,3 +450,11 @@ const char *weights_file_at(const struct weights *w, size_t i, size_t *bytes)
         *bytes = w->shard[i].st.map.size + w->shard[i].gguf.map.size;
     return w->shard[i].path;
 }
+
+const void *weights_map_at(const struct weights *w, size_t i)
+{
+    if (i >= w->n_shard)
+        return NULL;
+    const struct shard *s = &w->shard[i];
+    return s->st.map.data ? s->st.map.data : s->gguf.map.data;
+}

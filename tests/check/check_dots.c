@@ -100,8 +100,9 @@ static void prepared_rows(void **state)
             same_rows(&x, m, k);
             for (size_t i = 0; i < m * k; i += 3) // ties between two levels
                 v[i] = (float)((int)(rng_next(&r) % 253) - 126) + 0.5f * (float)(i % 2);
-            for (size_t i = 0; i < m * k; i++) // in groups whose step is 1
-                v[i] = i % k % 16 == 0 ? 127.0f : v[i];
+            for (size_t i = 0; i < m * k;
+                 i++) // in groups whose step is 1, by their first or second half
+                v[i] = i % k % 64 == 0 || i % k % 64 == 48 ? 127.0f : v[i];
             same_rows(&x, m, k);
             if (k > 0) {
                 v[rng_next(&r) % (m * k)] = d % 3 == 0 ? NAN : d % 3 == 1 ? INFINITY : -INFINITY;
@@ -242,15 +243,15 @@ static struct expected expect(const struct task *a, size_t r, size_t o)
         double most = 0;
         for (size_t i = b; i < b + block; i++)
             most = fmax(most, fabs((double)w[i]));
-        for (size_t l = b; l < b + block; l += 16) {
+        for (size_t l = b; l < b + block; l += 32) {
             double top = 0, weights = 0;
-            for (size_t i = l; i < l + 16; i++) {
+            for (size_t i = l; i < l + 32; i++) {
                 e.value += (double)x[i] * (double)w[i];
                 top = fmax(top, fabs((double)x[i]));
                 weights += fabs((double)w[i]);
             }
             e.rounding += NEAR / DOTS_TOP * top * weights;
-            e.size += 16 * top * most;
+            e.size += 32 * top * most;
         }
     }
     return e;

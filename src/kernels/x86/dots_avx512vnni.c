@@ -3,15 +3,15 @@
 //
 //   levels of 512 or 256 weights, those of a lane with one scale (dots_levels.h)    once for up to 8 rows of x
 //   t[lane]    = sum of weight levels times x levels, an integer                    vpdpbusd
-//   sum[lane] += scale[lane] * sum of step[lane] * t[lane] - base[lane] * (sum of x in the lane)
+//   sum[lane] += scale[lane] * step[lane] * t[lane] - base[lane] * (sum of x in the lane)
 //
 // Against Q6_K and Q8_0 t begins with x's base, and weights have none.
 //
 // One row of x reads W from end to end. With several, 32 or 16 rows of W go through a stretch of x that stays in L1,
 // before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
 //
-// What counts with eight rows is how many instructions multiply, since two of those start in a cycle, while moves, sums
-// and conversions have units of their own. So both halves of a lane share the multiplication by the weights' scale.
+// What counts with eight rows is how many instructions multiply, since two of those start in a cycle (on Zen 4 one),
+// while moves, sums and conversions have units of their own. So a lane of 32 inputs has one step.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -223,7 +223,7 @@ ALWAYS_INLINE void half_dots(int R, int X, const struct levels *l, const struct 
 {
     struct sums s;
     s.d[0][0] = s.d[1][0] = _mm512_load_si512(x->base);
-    s.d[0][1] = s.d[1][1] = _mm512_load_si512(y->base);
+    s.d[0][1] = s.d[1][1] = X > 1 ? _mm512_load_si512(y->base) : s.d[0][0];
     FOUR(&s, x->level, y->level, 0, v0, v1, v2, v3);
     a[0] = add_half(a[0], l, s.d[0][0], x);
     if (R > 1)
@@ -309,18 +309,19 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
             _mm512_store_ps(sum[8 + r], b[r]);                                                     \
     }
 // rows r and r + 1 of x, if there are both
+// rows r and r + 1 of x, or the last of an odd number
 #define DOT(r, x, y)                                                                               \
     if (M > r) {                                                                                   \
+        const int X = M > r + 1 ? 2 : 1;                                                           \
+        const void *row = x, *next = M > r + 1 ? y : x;                                            \
         if (!held) {                                                                               \
             LOAD(r, x)                                                                             \
             LOAD(r + 1, y)                                                                         \
         }                                                                                          \
         if (dots_by_parts(t))                                                                      \
-            part_dots(R, M > r + 1 ? 2 : 1, &l, &k, (const void *)(x), (const void *)(y), &a[r],   \
-                      &b[r]);                                                                      \
+            part_dots(R, X, &l, R > 1 ? &k : &l, row, next, &a[r], &b[r]);                         \
         else                                                                                       \
-            half_dots(R, M > r + 1 ? 2 : 1, &l, &k, (const void *)(x), (const void *)(y), &a[r],   \
-                      &b[r]);                                                                      \
+            half_dots(R, X, &l, R > 1 ? &k : &l, row, next, &a[r], &b[r]);                         \
         if (!held) {                                                                               \
             STORE(r, x)                                                                            \
             STORE(r + 1, y)                                                                        \
