@@ -98,7 +98,7 @@ struct iv_engine_options {
     const char *dtype;  /* precision of products: "f32", "bf16", "int8"; NULL = bf16 */
     /* how the language model's layers lie in a GPU's memory: "plain", in dtype, but in bf16 a .gguf file's Q8_0, Q6_K,
      * Q4_K and Q4_0 as they are there; or quantised when they are brought there, "q8_0", "q6_k", "q4_k_m", "q4_0", which
-     * is IV_ERR_USAGE without dtype bf16, and, where a GPU can be used or is asked for by name, of a language model that
+     * is IV_ERR_USAGE without dtype bf16, and, where a GPU computes or is asked for by name, of a language model that
      * is quantised already; NULL = plain. No effect on the CPU. */
     const char *gpu_weights;
     /* how keys and values of conversations are stored: "f32", "bf16", "f16" or "q8_0" (8.5 bits a value; only

@@ -143,7 +143,23 @@ def check_gguf(tap):
            "--gpu-weights with a quantised model is refused", there)
     there = ask(text, "cuda:0", *args)
     tap.ok(there.code == 0 and ids(there), "and not with one that is not", there)
+    check_gpu_weights_auto(tap, pair)
     check_gguf_memory(tap, pair, text)
+
+
+def check_gpu_weights_auto(tap, pair):
+    """--gpu-weights of a quantised model where `auto` chooses: refused by a GPU that would compute, nothing to a processor."""
+    weights = ["--gpu-weights", "q4_0", "--dtype", "bf16"]
+    wants = 'gpu weights "q4_0": tiny-model-Q8_0.gguf is quantised already'
+    large = with_memory(pair, 1 << 30, *weights)
+    tap.ok(large.code == 2 and not large.out and wants in large.err, "--device auto, a GPU that is large enough: refused", large)
+    small, plain = with_memory(pair, 1000000, *weights), with_memory(pair, 1000000, "--dtype", "bf16")
+    tap.ok(small.code == 0 and small.out and small.out == plain.out and "on cpu" in small.err and "too little memory" in small.err and
+           wants not in small.err, "a GPU that is too small: the processor's answer", small)
+    named = with_memory(pair, 1000000, "--device", "cuda:0", *weights)
+    tap.ok(named.code == 2 and wants in named.err, "too small, but asked for by name: refused as such", named)
+    plans = [run("info", "-m", pair, "--plan", "-q", "--device", "auto", *weights, env={"EMULATE_MEMORY": str(n)}) for n in (1 << 30, 1000000)]
+    tap.ok([p.code for p in plans] == [2, 0] and wants in plans[0].err, "info --plan: the same of both", "\n".join(map(str, plans)))
 
 
 def check_gguf_memory(tap, pair, text):
