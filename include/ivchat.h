@@ -392,7 +392,8 @@ struct iv_ask_options {
     size_t n_stop;
     const char *answer_prefix; /* SPEC 6.1 answer_prompt; NULL = none */
     /* [n_forced] the answer, whatever the model would have chosen: `token` tells what it thought of each. Not with
-     * beams or stop texts; max_new_tokens has no effect, nor does the end of sequence end it earlier. NULL = none */
+     * beams or stop texts; max_new_tokens has no effect, nor does the end of sequence end it earlier. IV_ERR_USAGE for an
+     * id without a piece in the tokenizer. NULL = none */
     const int32_t *forced;
     size_t n_forced;
     void *user;
