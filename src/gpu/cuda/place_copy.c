@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Bytes of weights to the device. They pass through two halves of pinned memory: the pool converts rows into one
-// while the other is on its way.
+// while the other is on its way. A row may be larger than that: it goes in parts.
 #include <string.h>
 
 #include "base/mem.h"
@@ -10,6 +10,7 @@
 #include "kernels/kernels.h"
 
 enum { ROW_CHUNK = 64 };
+_Static_assert(STAGE_BYTES % (256 * sizeof(float)) == 0, "a part of a row is whole blocks");
 
 int place_alloc(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, const char *name,
                 void **out, struct err *e)
@@ -74,39 +75,54 @@ static void convert_task(void *ctx, size_t task, unsigned thread)
         convert(j, src, dst, n, 1.0f);
 }
 
+// What goes through half of the stage at a time: rows, or of a row that is larger a part.
+struct piece {
+    const char *src;
+    const float *scale;
+    char *dst;
+    size_t rows, cols;
+};
+
+static cudaError_t place_piece(struct gpu *g, const struct piece *p, size_t dst_stride,
+                               enum dtype from, enum dtype to, unsigned half)
+{
+    size_t bytes = p->cols * dtype_bytes(to);
+    struct convert_job j = {.g = g,
+                            .src = p->src,
+                            .rows = p->rows,
+                            .cols = p->cols,
+                            .from = from,
+                            .to = to,
+                            .scale = p->scale,
+                            .dst = g->stage + half * (size_t)STAGE_BYTES};
+    cudaError_t s = cudaEventSynchronize(g->stage_done[half]);
+    if (s != cudaSuccess)
+        return s;
+    pool_run(g->pool, convert_task, &j, div_up(p->rows, ROW_CHUNK));
+    s = p->rows == 1 || dst_stride == bytes
+            ? cudaMemcpyAsync(p->dst, j.dst, p->rows * bytes, cudaMemcpyHostToDevice, g->copies)
+            : cudaMemcpy2DAsync(p->dst, dst_stride, j.dst, bytes, bytes, p->rows,
+                                cudaMemcpyHostToDevice, g->copies);
+    return s == cudaSuccess ? cudaEventRecord(g->stage_done[half], g->copies) : s;
+}
+
 int place_scaled(struct gpu *g, const struct tensor *t, const float *scale, size_t rows,
                  size_t cols, char *dst, size_t dst_stride, enum dtype to, struct err *e)
 {
-    size_t row_bytes = cols * dtype_bytes(to), step = max_size(STAGE_BYTES / row_bytes, 1);
+    size_t most = STAGE_BYTES / dtype_bytes(to); // elements; whole blocks of any type
+    size_t width = min_size(cols, most), step = most / width, n_done = 0;
     cudaError_t s = cudaSuccess;
-    unsigned half = 0;
-    if (row_bytes > STAGE_BYTES)
-        return err_set(e, ERR_LIMIT, "%s: rows of %zu bytes", t->name, row_bytes);
     if (g->plans)
         return 0;
-    for (size_t from = 0; from < rows && s == cudaSuccess; from += step, half ^= 1) {
-        size_t n = min_size(step, rows - from);
-        char *stage = g->stage + half * (size_t)STAGE_BYTES;
-        struct convert_job j = {.g = g,
-                                .src = (const char *)t->data + dtype_span(t->dtype, from * cols),
-                                .rows = n,
-                                .cols = cols,
-                                .from = t->dtype,
-                                .to = to,
-                                .scale = scale ? scale + from : NULL,
-                                .dst = stage};
-        s = cudaEventSynchronize(g->stage_done[half]);
-        if (s != cudaSuccess)
-            break;
-        pool_run(g->pool, convert_task, &j, div_up(n, ROW_CHUNK));
-        s = dst_stride == row_bytes
-                ? cudaMemcpyAsync(dst + from * dst_stride, stage, n * row_bytes,
-                                  cudaMemcpyHostToDevice, g->copies)
-                : cudaMemcpy2DAsync(dst + from * dst_stride, dst_stride, stage, row_bytes,
-                                    row_bytes, n, cudaMemcpyHostToDevice, g->copies);
-        if (s == cudaSuccess)
-            s = cudaEventRecord(g->stage_done[half], g->copies);
-    }
+    for (size_t row = 0; row < rows; row += step)
+        for (size_t col = 0; col < cols && s == cudaSuccess; col += width) {
+            struct piece p = {.src = (const char *)t->data + dtype_span(t->dtype, row * cols + col),
+                              .scale = scale ? scale + row : NULL,
+                              .dst = dst + row * dst_stride + col * dtype_bytes(to),
+                              .rows = min_size(step, rows - row),
+                              .cols = min_size(width, cols - col)};
+            s = place_piece(g, &p, dst_stride, t->dtype, to, n_done++ % 2);
+        }
     return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, t->name, s);
 }
 
