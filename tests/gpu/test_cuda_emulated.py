@@ -102,6 +102,25 @@ def check_devices(tap, folder):
            "a third is refused", none)
 
 
+def check_beams_far(tap, folder):
+    """Beams, whose steps are recorded, at positions where dynamic NTK has another rotary base for each step; and before them."""
+    far = path("far")
+    os.makedirs(far)
+    for name in os.listdir(folder):
+        os.symlink(os.path.join(folder, name), os.path.join(far, name))
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config["model_config"]["llm_config"].update({"max_position_embeddings": 64, "rope_scaling": {"type": "dynamic", "factor": 8.0}})
+    os.remove(os.path.join(far, "config.json"))
+    with open(os.path.join(far, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    args = ["--dtype", "f32", "--num-beams", "2", "-n", "4", "--ctx", "512", "-p", "What happens? " * 40]
+    for name, where in (("near", folder), ("far", far)):
+        here, there = ask(where, "cpu", *args), ask(where, "cuda:0", *args)
+        tap.ok(ids(here) and ids(here) == ids(there) and "on cuda:0" in there.err, "two beams, %s: the ids of the processor" % name,
+               "%s\n%s" % (here, there))
+
+
 TINY = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
 SMALL = os.path.join(ROOT, "models", "ivchat-small")
 Q4_1 = os.path.join(ROOT, "tests", "fixtures", "llama_cpp", "tiny-model-Q4_1.gguf")
@@ -209,6 +228,7 @@ def main():
            "on cpu" in there.err, "--device auto with other cache types: on the processor, and -v says why", there)
     there = ask(folder, "cuda:0", *args)
     tap.ok(there.code == 2 and 'device "cuda:0": cache types f16 and bf16' in there.err, "cuda:0 with them is refused", there)
+    check_beams_far(tap, folder)
     check_memory(tap, folder)
     check_devices(tap, folder)
     check_gguf(tap)
