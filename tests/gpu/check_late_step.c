@@ -3,6 +3,7 @@
 //   - a sequence has the same bits alone and among others, whose steps have more launches;
 //   - the same bits when launches do not overlap, and when a step is recorded and replayed;
 //   - with other work between every two ops nothing is there for the next one, and the logits are near;
+//   - an error of one stream is not met again by another one's launches;
 //   - a recorded step keeps its rotary frequencies while a stream meets more bases than it has room for.
 // The gate of the last: the same sums rounded at other places, measured with these seeds 0.0154 of the logits' root mean
 // square.
@@ -295,6 +296,28 @@ static void check_bases(struct machine *c)
     ops_close(o);
 }
 
+// What the runtime remembers of a failure is not taken for a launch's own.
+static void check_error_left(struct machine *c)
+{
+    struct ops_options opt = {.kernels = &c->kernels, .compute = COMPUTE_BF16};
+    struct ops *o[2];
+    struct err e[3] = {{0}};
+    for (int i = 0; i < 2; i++) {
+        must(ops_open_gpu(c->gpu, &opt, &o[i], &e[i]), &e[i], "a stream");
+        must(ops_reserve(o[i], (size_t)1 << 20, &e[i]), &e[i], "scratch");
+    }
+    int invalid = (int)cudaSetDevice(1000000);
+    stream_check(o[0], invalid, "a test");
+    op_copy(o[1], ops_mat(o[1], 1, 8), ops_mat(o[1], 1, 8));
+    ops_wait(o[1]);
+    report(invalid && ops_status(o[0], &e[0]) == ERR_FAIL && ops_status(o[1], &e[1]) == 0,
+           "a stream's error stays its own%s%s", e[1].code ? ": " : "", e[1].msg);
+    cuda_error(&e[2], ERR_FAIL, c->gpu, "a test", cudaSetDevice(1000000));
+    report(cudaPeekAtLastError() == cudaSuccess, "and that of a call without one");
+    ops_close(o[0]);
+    ops_close(o[1]);
+}
+
 static void check_late(const struct llm *m)
 {
     static const size_t counts[] = {2, 3, 9, MOST_SEQ};
@@ -328,6 +351,7 @@ static void check_late(const struct llm *m)
     }
     free(alone);
     check_bases(&c);
+    check_error_left(&c);
     gpu_close(c.gpu);
 }
 
