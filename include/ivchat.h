@@ -98,7 +98,7 @@ struct iv_engine_options {
     const char *dtype;  /* precision of products: "f32", "bf16", "int8"; NULL = bf16 */
     /* how the language model's layers lie in a GPU's memory: "plain", in dtype, but in bf16 a .gguf file's Q8_0, Q6_K,
      * Q4_K and Q4_0 as they are there; or quantised when they are brought there, "q8_0", "q6_k", "q4_k_m", "q4_0", which
-     * is IV_ERR_USAGE without dtype bf16, and, where a GPU can be used or is asked for by name, of a language model that
+     * is IV_ERR_USAGE without dtype bf16, and, where a GPU computes or is asked for by name, of a language model that
      * is quantised already; NULL = plain. No effect on the CPU. */
     const char *gpu_weights;
     /* where a CPU reads the language model's weights: "mapped", in the files' page cache; "auto", as far as they lie
@@ -396,7 +396,8 @@ struct iv_ask_options {
     size_t n_stop;
     const char *answer_prefix; /* SPEC 6.1 answer_prompt; NULL = none */
     /* [n_forced] the answer, whatever the model would have chosen: `token` tells what it thought of each. Not with
-     * beams or stop texts; max_new_tokens has no effect, nor does the end of sequence end it earlier. NULL = none */
+     * beams or stop texts; max_new_tokens has no effect, nor does the end of sequence end it earlier. IV_ERR_USAGE for an
+     * id without a piece in the tokenizer. NULL = none */
     const int32_t *forced;
     size_t n_forced;
     void *user;

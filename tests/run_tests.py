@@ -257,7 +257,7 @@ def onednn(phase):
         run_programs(phase, "build-onednn", tests)
 
 
-GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_gpu_blocks", "check_gpu_memory",
+GPU_CHECKS = ["check_cuda_quant", "check_cuda_rows", "check_gpu_attention", "check_gpu_blocks", "check_gpu_memory", "check_gpu_place",
               "check_late_step", "check_linear", "check_qformer_clips", "check_several_gpus"]
 GPU_TESTS = [*GPU_CHECKS, "test_batch_threads"]
 GPU_BENCHES = ["bench_first", "bench_linear", "bench_model", "bench_product"]

@@ -136,6 +136,12 @@ fail:
 static int add_text(struct generator *g, int32_t id, struct err *e)
 {
     int rc;
+    size_t n_piece = tokenizer_size(g->model.tokenizer);
+    if ((size_t)id >=
+        n_piece) // a row that only fills the matrix up; weights of sense never choose it
+        TRY(err_set(e, ERR_MODEL,
+                    "the model chose token %d of its %zu, its tokenizer has %zu pieces", (int)id,
+                    g->model.n_vocab, n_piece));
     TRY(note_control(g, id, e));
     TRY(detok_push(&g->detok, id, &g->piece, e));
     TRY(emit(g, false, e));

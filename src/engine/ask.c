@@ -295,8 +295,9 @@ fail:
 
 static int check_forced(const iv_session *s, const struct iv_ask_options *o, struct err *e)
 {
+    size_t n = tokenizer_size(s->engine->tokenizer); // the model may have more, without text
     for (size_t i = 0; i < o->n_forced; i++)
-        if (o->forced[i] < 0 || (size_t)o->forced[i] >= s->engine->config.llm.n_vocab)
+        if (o->forced[i] < 0 || (size_t)o->forced[i] >= n)
             return err_set(e, ERR_USAGE, "forced: %d is no token of this model", (int)o->forced[i]);
     return 0;
 }

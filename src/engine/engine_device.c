@@ -74,7 +74,8 @@ bool engine_in_blocks(const iv_engine *g)
     return blocks;
 }
 
-// For a GPU that computes; the processor takes no notice of w.
+// For a GPU that computes; the processor takes no notice of w. By name at once, else when it is known that the GPU is large
+// enough.
 static int check_weights(const iv_engine *g, enum gpu_weights w, struct err *e)
 {
     if (w == GPU_WEIGHTS_PLAIN || !engine_in_blocks(g))
@@ -145,7 +146,6 @@ int engine_open_device(iv_engine *g, const char *device, const char *weights, st
         e->code = 0;
         return 0;
     }
-    TRY(check_weights(g, opt.weights, e));
     gpu_get_info(g->gpu, &info);
     snprintf(g->device, sizeof g->device, "cuda:%d (%s)", opt.index, info.name);
     // in bf16 LoRA and LayerScale are in the weights, which has other bits than beside them
@@ -213,6 +213,7 @@ int engine_place_weights(iv_engine *g, struct err *e)
     if (!g->gpu || (g->plan_only && g->gpu_must))
         return 0;
     TRY(engine_check_room(g, e));
+    TRY(check_weights(g, g->gpu_options.weights, e));
     if (g->plan_only)
         return 0;
     TRY(ops_open_gpu_plan(g->gpu, &opt, true, &o, e));

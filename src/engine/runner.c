@@ -91,10 +91,11 @@ static uint64_t mix(uint64_t hash, uint64_t word)
     return hash ^ hash >> 29;
 }
 
-// Names what the calls of a step depend on besides ids and positions (ops_step_begin).
+// Names what the calls of a step depend on besides ids and positions (ops_step_begin). 0 where dynamic NTK has another
+// rotary base for each step: no step comes again, and one that is recorded may not meet a base for the first time.
 static uint64_t step_key(const struct llm *m, const struct kv *cache, size_t n, struct mat out)
 {
-    uint64_t key = mix(n, (uintptr_t)out.data), bits;
+    uint64_t key = mix(n, (uintptr_t)out.data);
     double theta = 0;
     for (size_t i = 0; i < n; i++) {
         theta = fmax(theta, llm_rope_theta(&m->c, cache[i].n + 1));
@@ -103,8 +104,7 @@ static uint64_t step_key(const struct llm *m, const struct kv *cache, size_t n, 
             key = mix(mix(key, (uintptr_t)cache[i].layer[l].k.data),
                       (uintptr_t)cache[i].layer[l].v.data);
     }
-    memcpy(&bits, &theta, sizeof bits);
-    return mix(key, bits);
+    return theta > m->c.rope_theta ? 0 : key;
 }
 
 // Caches that grew, moved or were freed since the last step have other addresses or sizes: another key.

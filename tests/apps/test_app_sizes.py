@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Models whose numbers agree with their tensors but not with what the program computes: heads of an odd size, heads
 beyond the limit, as a checkpoint and as a GGUF pair. `info`, `info --plan` and `chat` refuse them with exit code 3,
-the file's key, its value and the limit; heads as large as the limit go through."""
+the file's key, its value and the limit; heads as large as the limit go through. And models with more rows than their
+tokenizer has pieces."""
 import json
 import os
 import shutil
@@ -120,4 +121,78 @@ refused("a pair whose video transformer has heads of 1", pair("vision", NAMES[1]
 refused("a pair whose Q-Former has heads of 1", pair("qformer", NAMES[1], "ivchat.qformer.head_count", 32),
         NAMES[1] + ": ivchat.qformer.embedding_length 32 with qformer.head_count 32 makes heads of 1 values, "
         "expected an even number from 2 to 256")
+
+# ---- rows without a piece: they fill a matrix up, and are an error of the model once it chooses one
+MORE = 8
+
+
+def filled_up(name, bits, like):
+    """The fixture with MORE rows in its output and its embedding: row `like`, times 2^bits; zero without bits."""
+    folder = path(name)
+    shutil.copytree(FIXTURE, folder)
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config["model_config"]["llm_config"]["vocab_size"] += MORE
+    with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    with open(os.path.join(FIXTURE, "model.safetensors"), "rb") as f:
+        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+        data = f.read()
+    out = b""
+    for tensor, entry in sorted(((t, v) for t, v in header.items() if t != "__metadata__"), key=lambda x: x[1]["data_offsets"]):
+        raw = data[slice(*entry["data_offsets"])]
+        if tensor.endswith(("lm_head.weight", "lm_head.lora_B.default.weight", "embed_tokens.weight")):
+            width = 2 * entry["shape"][1]
+            row = struct.unpack("<%dH" % entry["shape"][1], raw[like * width:(like + 1) * width])
+            row = [v + (bits << 7) if bits and v & 0x7f80 else 0 for v in row]  # bf16
+            raw += MORE * struct.pack("<%dH" % len(row), *row)
+            entry["shape"][0] += MORE
+        entry["data_offsets"] = [len(out), len(out) + len(raw)]
+        out += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(folder, "model.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + out)
+    return folder
+
+
+def without_pieces(folder, name):
+    """A language file of it, with a vocabulary as large, whose tokenizer ends before the last MORE."""
+    made = run("quantize", folder, path(name), "--type", "F32", "-q").out.splitlines()[0]
+    with open(made, "rb") as f:
+        data = f.read()
+    for key, kind, size in (("tokens", 8, 16), ("scores", 6, 4), ("token_type", 5, 4)):  # MORE of each: no more to align
+        key = ("tokenizer.ggml." + key).encode()
+        found = struct.pack("<Q", len(key)) + key + struct.pack("<II", 9, kind)
+        at = data.index(found) + len(found)
+        n = struct.unpack("<Q", data[at:at + 8])[0] - MORE
+        end = at + 8
+        for _ in range(n):
+            end += 8 + struct.unpack("<Q", data[end:end + 8])[0] if kind == 8 else size
+        data = data[:at] + struct.pack("<Q", n) + data[at + 8:end] + data[end + MORE * size:]
+    with open(made, "wb") as f:
+        f.write(data)
+    return made
+
+
+def chat(model, *args):
+    return run("chat", "-m", model, "--device", "cpu", "--dtype", "f32", "-n", "3", "-q", "-p", "What?", *args)
+
+
+plain = chat(FIXTURE)
+favourite = json.loads(chat(FIXTURE, "--json").out)["token_ids"][0]
+PIECES = 524  # of the fixture
+for kind in ("a checkpoint", "a GGUF file"):
+    idle, chosen = (filled_up("%s-%d" % (kind[2:], bits), bits, favourite) for bits in (0, 2))
+    if kind == "a GGUF file":
+        idle, chosen = (without_pieces(f, os.path.basename(f) + "-gguf") for f in (idle, chosen))
+    same = chat(idle)
+    tap.ok(plain.code == 0 and same.code == 0 and same.out == plain.out, kind + " with rows that have no piece: the answer as without", same)
+    for how, args in (("greedily", []), ("by beams", ["--num-beams", "2"])):
+        done = chat(chosen, *args)
+        tap.ok(done.code == 3 and "the model chose token %d of its %d, its tokenizer has %d pieces" % (PIECES, PIECES + MORE, PIECES)
+               in done.err, "%s that chooses one %s: exit code 3" % (kind, how), done)
+    told = run("tokenize", "-m", idle, "--decode", stdin="[%d]\n" % PIECES)
+    tap.ok(told.code == 1 and "token id %d is outside the vocabulary of %d" % (PIECES, PIECES) in told.err,
+           kind + ": such an id to decode is a bad line of the caller's", told)
 tap.done()

@@ -2,7 +2,9 @@
 // Decoding steps of a small language model in bf16, where a kernel of one row makes the next product's input:
 //   - a sequence has the same bits alone and among others, whose steps have more launches;
 //   - the same bits when launches do not overlap, and when a step is recorded and replayed;
-//   - with other work between every two ops nothing is there for the next one, and the logits are near.
+//   - with other work between every two ops nothing is there for the next one, and the logits are near;
+//   - an error of one stream is not met again by another one's launches;
+//   - a recorded step keeps its rotary frequencies while a stream meets more bases than it has room for.
 // The gate of the last: the same sums rounded at other places, measured with these seeds 0.0154 of the logits' root mean
 // square.
 #include <math.h>
@@ -248,6 +250,74 @@ static double distance(const struct logits *a, const struct logits *b, size_t n_
     return most / sqrt(square / (double)n);
 }
 
+// The rotary table of a position with one base, as a step of key, or outside of any.
+static void rope_row(struct ops *o, uint64_t key, double theta, float *out)
+{
+    size_t mark = ops_mark(o);
+    const int32_t id = 0;
+    const uint32_t pos = 7;
+    struct mat table = ops_mat(o, 1, D_HEAD);
+    if (!ops_step_begin(o, key, &id, &pos, 1)) {
+        op_copy(o, table, op_rope_table(o, &pos, 1, D_HEAD, theta));
+        ops_step_end(o);
+    }
+    op_download(o, out, table);
+    ops_pop(o, mark);
+}
+
+static void check_bases(struct machine *c)
+{
+    enum { N = N_THETA + 2, KEY = 1000 };
+    static float want[N][D_HEAD], have[D_HEAD];
+    struct ops_options opt = {.kernels = &c->kernels, .compute = COMPUTE_BF16};
+    struct ops *o;
+    struct err e = {0};
+    size_t wrong = 0;
+    must(ops_open_gpu(c->gpu, &opt, &o, &e), &e, "a stream");
+    must(ops_reserve(o, (size_t)1 << 20, &e), &e, "scratch");
+    for (size_t i = 0; i < N_THETA; i++)
+        rope_row(o, 0, 1e4 * (double)(i + 1), want[i]);
+    rope_row(o, KEY, 1e4 * N_THETA, have); // recorded, of the base that was met last
+    wrong += memcmp(have, want[N_THETA - 1], sizeof have) != 0;
+    for (size_t i = N_THETA; i < N; i++)
+        rope_row(o, 0, 1e4 * (double)(i + 1), want[i]);
+    rope_row(o, KEY, 1e4 * N_THETA, have);
+    wrong += memcmp(have, want[N_THETA - 1], sizeof have) != 0;
+    wrong += memcmp(want[N - 1], want[N - 2], sizeof have) == 0;
+    for (size_t i = 0; i < N_THETA; i++) // all recorded: none is left to be replaced
+        rope_row(o, 0, 1e4 * (double)(i + 1), want[i]);
+    for (size_t i = 0; i < N_THETA && ops_status(o, NULL) == 0; i++)
+        rope_row(o, KEY + 1 + i, stream_of(o)->theta[i].theta, have);
+    rope_row(o, 0, 5, want[0]);
+    rope_row(o, 0, 5, have);
+    wrong += memcmp(have, want[0], sizeof have) != 0;
+    report(ops_status(o, &e) == 0 && wrong == 0, "a recorded step keeps its rotary base%s%s",
+           e.code ? ": " : "", e.code ? e.msg : "");
+    ops_close(o);
+}
+
+// What the runtime remembers of a failure is not taken for a launch's own.
+static void check_error_left(struct machine *c)
+{
+    struct ops_options opt = {.kernels = &c->kernels, .compute = COMPUTE_BF16};
+    struct ops *o[2];
+    struct err e[3] = {{0}};
+    for (int i = 0; i < 2; i++) {
+        must(ops_open_gpu(c->gpu, &opt, &o[i], &e[i]), &e[i], "a stream");
+        must(ops_reserve(o[i], (size_t)1 << 20, &e[i]), &e[i], "scratch");
+    }
+    int invalid = (int)cudaSetDevice(1000000);
+    stream_check(o[0], invalid, "a test");
+    op_copy(o[1], ops_mat(o[1], 1, 8), ops_mat(o[1], 1, 8));
+    ops_wait(o[1]);
+    report(invalid && ops_status(o[0], &e[0]) == ERR_FAIL && ops_status(o[1], &e[1]) == 0,
+           "a stream's error stays its own%s%s", e[1].code ? ": " : "", e[1].msg);
+    cuda_error(&e[2], ERR_FAIL, c->gpu, "a test", cudaSetDevice(1000000));
+    report(cudaPeekAtLastError() == cudaSuccess, "and that of a call without one");
+    ops_close(o[0]);
+    ops_close(o[1]);
+}
+
 static void check_late(const struct llm *m)
 {
     static const size_t counts[] = {2, 3, 9, MOST_SEQ};
@@ -280,6 +350,8 @@ static void check_late(const struct llm *m)
         free(other);
     }
     free(alone);
+    check_bases(&c);
+    check_error_left(&c);
     gpu_close(c.gpu);
 }
 

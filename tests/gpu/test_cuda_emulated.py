@@ -102,6 +102,25 @@ def check_devices(tap, folder):
            "a third is refused", none)
 
 
+def check_beams_far(tap, folder):
+    """Beams, whose steps are recorded, at positions where dynamic NTK has another rotary base for each step; and before them."""
+    far = path("far")
+    os.makedirs(far)
+    for name in os.listdir(folder):
+        os.symlink(os.path.join(folder, name), os.path.join(far, name))
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config["model_config"]["llm_config"].update({"max_position_embeddings": 64, "rope_scaling": {"type": "dynamic", "factor": 8.0}})
+    os.remove(os.path.join(far, "config.json"))
+    with open(os.path.join(far, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    args = ["--dtype", "f32", "--num-beams", "2", "-n", "4", "--ctx", "512", "-p", "What happens? " * 40]
+    for name, where in (("near", folder), ("far", far)):
+        here, there = ask(where, "cpu", *args), ask(where, "cuda:0", *args)
+        tap.ok(ids(here) and ids(here) == ids(there) and "on cuda:0" in there.err, "two beams, %s: the ids of the processor" % name,
+               "%s\n%s" % (here, there))
+
+
 TINY = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
 SMALL = os.path.join(ROOT, "models", "ivchat-small")
 Q4_1 = os.path.join(ROOT, "tests", "fixtures", "llama_cpp", "tiny-model-Q4_1.gguf")
@@ -143,7 +162,23 @@ def check_gguf(tap):
            "--gpu-weights with a quantised model is refused", there)
     there = ask(text, "cuda:0", *args)
     tap.ok(there.code == 0 and ids(there), "and not with one that is not", there)
+    check_gpu_weights_auto(tap, pair)
     check_gguf_memory(tap, pair, text)
+
+
+def check_gpu_weights_auto(tap, pair):
+    """--gpu-weights of a quantised model where `auto` chooses: refused by a GPU that would compute, nothing to a processor."""
+    weights = ["--gpu-weights", "q4_0", "--dtype", "bf16"]
+    wants = 'gpu weights "q4_0": tiny-model-Q8_0.gguf is quantised already'
+    large = with_memory(pair, 1 << 30, *weights)
+    tap.ok(large.code == 2 and not large.out and wants in large.err, "--device auto, a GPU that is large enough: refused", large)
+    small, plain = with_memory(pair, 1000000, *weights), with_memory(pair, 1000000, "--dtype", "bf16")
+    tap.ok(small.code == 0 and small.out and small.out == plain.out and "on cpu" in small.err and "too little memory" in small.err and
+           wants not in small.err, "a GPU that is too small: the processor's answer", small)
+    named = with_memory(pair, 1000000, "--device", "cuda:0", *weights)
+    tap.ok(named.code == 2 and wants in named.err, "too small, but asked for by name: refused as such", named)
+    plans = [run("info", "-m", pair, "--plan", "-q", "--device", "auto", *weights, env={"EMULATE_MEMORY": str(n)}) for n in (1 << 30, 1000000)]
+    tap.ok([p.code for p in plans] == [2, 0] and wants in plans[0].err, "info --plan: the same of both", "\n".join(map(str, plans)))
 
 
 def check_gguf_memory(tap, pair, text):
@@ -193,6 +228,7 @@ def main():
            "on cpu" in there.err, "--device auto with other cache types: on the processor, and -v says why", there)
     there = ask(folder, "cuda:0", *args)
     tap.ok(there.code == 2 and 'device "cuda:0": cache types f16 and bf16' in there.err, "cuda:0 with them is refused", there)
+    check_beams_far(tap, folder)
     check_memory(tap, folder)
     check_devices(tap, folder)
     check_gguf(tap)

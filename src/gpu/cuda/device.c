@@ -10,6 +10,7 @@
 
 int cuda_error(struct err *e, int code, const struct gpu *g, const char *what, cudaError_t status)
 {
+    (void)cudaGetLastError(); // else the thread's next launch, of any engine, takes it for its own
     return err_set(e, code, "cuda:%d: %s: %s", g->index, what, cudaGetErrorString(status));
 }
 

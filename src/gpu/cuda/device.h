@@ -144,12 +144,16 @@ int place_blocks(struct gpu *g, const struct tensor *t, size_t rows, struct cuda
                  size_t first, struct err *e);
 // W + lora_scale B A of l as bf16 rows [n_out, stride] at dst.
 int merge_layer(struct gpu *g, const struct linear *l, void *dst, size_t stride, struct err *e);
-// What placed.c and place_quant.c share: memory for weights, and rows of a tensor copied there in type `to`
-// (F32, BF16 or t's own), dst_stride bytes apart. Where g plans nothing is copied.
+// place_copy.c: memory for weights, and rows of a tensor (a matrix [rows, cols] whatever its rank) copied there in type
+// `to` (F32, BF16 or t's own), dst_stride bytes apart; place_scaled: each row times its element of scale, NULL = as it is.
+// Where g plans nothing is copied. Under g->lock.
 int place_alloc(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, const char *name,
                 void **out, struct err *e);
 int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
                size_t dst_stride, enum dtype to, struct err *e);
+int place_scaled(struct gpu *g, const struct tensor *t, const float *scale, size_t rows,
+                 size_t cols, char *dst, size_t dst_stride, enum dtype to, struct err *e);
+// What was copied is there; t may go.
 int place_finish(struct gpu *g, struct err *e);
 
 // ---- device_product.c: y = alpha * x W^T [+ bias] [+ y], row-major, through cuBLASLt

@@ -7,6 +7,9 @@
 // where the pieces have room for PROMPT_ROWS rows. The nominal number is that of a question: an H200
 // takes for 322 rows of [4160] x [28672] 205, 122, 139 and 139 us, of [14400] x [4096] 138, 81, 86 and 102 us with the
 // algorithm asked for at 320, 336, 352 and 384 rows (a tile that fits 320 exactly is one too many).
+//
+// Easy to get wrong: unless told otherwise the heuristic takes every matrix to start at a multiple of 256 bytes. Columns
+// of a wider matrix need not, so it is told, and an algorithm serves only where pointers are aligned as it was promised.
 #include <string.h>
 
 #include "base/mem.h"
@@ -14,9 +17,17 @@
 
 enum { NOMINAL_ROWS = 336, PROMPT_ROWS = 1024, N_ALGO = 512, N_CANDIDATE = 16 };
 
+enum { ALIGN_MOST = 256 }; // what the heuristic takes for granted
+
+// Powers of two that addresses are multiples of, at most ALIGN_MOST.
+struct alignment {
+    uint32_t w, x, y, bias; // bias: ALIGN_MOST without one
+};
+
 struct algo_key {
     size_t m, n, k, x_stride, w_stride, y_stride;
     bool is_bf16, y_bf16, add, bias, gelu;
+    struct alignment align;
 };
 
 struct algo_table {
@@ -70,6 +81,38 @@ static cublasStatus_t call_make(const struct lt *lt, const struct device_product
     return s;
 }
 
+// Of every row: so it does not hang on which rows of a larger matrix are used.
+static uint32_t row_alignment(const void *p, size_t stride_bytes)
+{
+    uintptr_t bits = (uintptr_t)p | stride_bytes | ALIGN_MOST;
+    return (uint32_t)(bits & (~bits + 1));
+}
+
+static struct alignment alignment_of(const struct device_product *p)
+{
+    size_t in = p->is_bf16 ? 2 : 4, out = p->y.is_bf16 ? 2 : 4;
+    return (struct alignment){.w = row_alignment(p->w, p->w_stride * in),
+                              .x = row_alignment(p->x, p->x_stride * in),
+                              .y = row_alignment(p->y.data, (size_t)p->y.stride * out),
+                              .bias = row_alignment(p->bias, 0)};
+}
+
+static cublasStatus_t wish_alignment(const struct lt *lt, cublasLtMatmulPreference_t wish,
+                                     const struct alignment *a)
+{
+    const struct {
+        cublasLtMatmulPreferenceAttributes_t attribute;
+        uint32_t bytes;
+    } of[] = {{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, a->w},
+              {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a->x},
+              {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, a->y},
+              {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, a->y}};
+    cublasStatus_t s = CUBLAS_STATUS_SUCCESS;
+    for (size_t i = 0; i < sizeof of / sizeof *of && s == CUBLAS_STATUS_SUCCESS; i++)
+        s = lt->preference_set(wish, of[i].attribute, &of[i].bytes, sizeof of[i].bytes);
+    return s;
+}
+
 static struct product_rule rule_of(const struct gpu *g)
 {
     return g->rule.nominal_rows > 0 ? g->rule : (struct product_rule){.nominal_rows = NOMINAL_ROWS};
@@ -85,7 +128,7 @@ static bool pieces_fit(const struct lt *lt, const cublasLtMatmulAlgo_t *a, size_
 }
 
 static cublasStatus_t choose(const struct gpu *g, const struct device_product *p, size_t m,
-                             cublasLtMatmulAlgo_t *out)
+                             const struct alignment *align, cublasLtMatmulAlgo_t *out)
 {
     const struct lt *lt = &g->lt;
     struct call c = {0};
@@ -107,6 +150,8 @@ static cublasStatus_t choose(const struct gpu *g, const struct device_product *p
     if (s == CUBLAS_STATUS_SUCCESS)
         s = lt->preference_set(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
                                sizeof schemes);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = wish_alignment(lt, wish, align); // of the bias the heuristic sees the pointer
     if (s == CUBLAS_STATUS_SUCCESS)
         s = lt->heuristic(g->handle, c.desc, c.w, c.x, c.y, c.y, wish, wanted, found, &n);
     int best = -1;
@@ -130,7 +175,9 @@ static bool same(const struct algo_key *a, const struct algo_key *b)
 {
     return a->m == b->m && a->n == b->n && a->k == b->k && a->x_stride == b->x_stride &&
            a->w_stride == b->w_stride && a->y_stride == b->y_stride && a->is_bf16 == b->is_bf16 &&
-           a->y_bf16 == b->y_bf16 && a->add == b->add && a->bias == b->bias && a->gelu == b->gelu;
+           a->y_bf16 == b->y_bf16 && a->add == b->add && a->bias == b->bias && a->gelu == b->gelu &&
+           a->align.w == b->align.w && a->align.x == b->align.x && a->align.y == b->align.y &&
+           a->align.bias == b->align.bias;
 }
 
 // The algorithm for p; chosen once. Under g->algo_lock.
@@ -148,7 +195,8 @@ static cublasStatus_t find_algo(struct gpu *g, const struct device_product *p,
                            .y_bf16 = p->y.is_bf16,
                            .add = p->add,
                            .bias = p->bias != NULL,
-                           .gelu = p->gelu};
+                           .gelu = p->gelu,
+                           .align = alignment_of(p)};
     if (!g->algos)
         g->algos = mem_calloc(1, sizeof *g->algos);
     if (!g->algos)
@@ -158,7 +206,7 @@ static cublasStatus_t find_algo(struct gpu *g, const struct device_product *p,
             *out = g->algos->entry[i].algo;
             return CUBLAS_STATUS_SUCCESS;
         }
-    cublasStatus_t s = choose(g, p, m, out);
+    cublasStatus_t s = choose(g, p, m, &key.align, out);
     if (s == CUBLAS_STATUS_SUCCESS) {
         size_t at = g->algos->n < N_ALGO ? g->algos->n++ : key.m % N_ALGO;
         g->algos->entry[at].key = key;

@@ -288,8 +288,10 @@ static int device_size(int device, struct device_size *d)
     if ((rc = cudaDeviceGetAttribute(&d->n_processor, cudaDevAttrMultiProcessorCount, device)) != 0 ||
         (rc = cudaDeviceGetAttribute(&d->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)) != 0)
         return rc;
-    n_processor[i].store(d->n_processor, std::memory_order_relaxed);
-    shared_bytes[i].store(d->shared_bytes, std::memory_order_relaxed);
+    if (device < N_DEVICE) {
+        n_processor[i].store(d->n_processor, std::memory_order_relaxed);
+        shared_bytes[i].store(d->shared_bytes, std::memory_order_relaxed);
+    }
     return 0;
 }
 

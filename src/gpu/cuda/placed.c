@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: MIT
-// Weights on the device. They pass through two halves of pinned memory: the pool converts rows into one
-// while the other is on its way.
+// Weights on the device, by the tensors that they are made of: looked up, or made when they are asked for first.
 //
 // Keys are addresses of mapped tensors, which are unique while the model is open.
-#include <string.h>
-
+//
+// Easy to get wrong: what could not be made stays in the table and is refused from then on, with the memory that it has
+// taken, until the gpu is closed.
 #include "base/mem.h"
-#include "base/pool.h"
 #include "base/size.h"
 #include "gpu/cuda/device.h"
-#include "kernels/kernels.h"
 #include "ops/backend.h"
 
-enum { ROW_CHUNK = 64 };
 enum placed_kind { PLACED_LINEAR, PLACED_VECTOR, PLACED_TABLE };
 
-struct placed {
+struct placed_key {
     enum placed_kind kind;
-    const void *key;
-    size_t n_w;
+    const void *data; // of the first tensor
+    size_t n_w;       // tensors
+};
+
+struct placed {
+    struct placed_key key;
     struct placed_linear linear;
     void *data;                      // of vectors and plain tables
     struct cuda_quant_weight blocks; // of other tables
-    bool ready;                      // false = an earlier try failed
+    bool ready;                      // false = it could not be made
 };
 
 struct placed_table {
@@ -32,21 +33,19 @@ struct placed_table {
 
 // ---- the table; under g->lock
 
-static size_t slot_of(const struct placed_table *t, enum placed_kind kind, const void *key,
-                      size_t n_w)
+static bool same_key(struct placed_key a, struct placed_key b)
 {
-    uint64_t h = ((uintptr_t)key ^ (uint64_t)kind << 3 ^ (uint64_t)n_w) * 0x9e3779b97f4a7c15u;
-    size_t i = (size_t)(h >> 20) & (t->cap - 1);
-    while (t->slot[i] &&
-           !(t->slot[i]->kind == kind && t->slot[i]->key == key && t->slot[i]->n_w == n_w))
-        i = (i + 1) & (t->cap - 1);
-    return i;
+    return a.kind == b.kind && a.data == b.data && a.n_w == b.n_w;
 }
 
-static struct placed *find(const struct gpu *g, enum placed_kind kind, const void *key, size_t n_w)
+static size_t slot_of(const struct placed_table *t, struct placed_key key)
 {
-    const struct placed_table *t = g->placed;
-    return t ? t->slot[slot_of(t, kind, key, n_w)] : NULL;
+    uint64_t h =
+        ((uintptr_t)key.data ^ (uint64_t)key.kind << 3 ^ (uint64_t)key.n_w) * 0x9e3779b97f4a7c15u;
+    size_t i = (size_t)(h >> 20) & (t->cap - 1);
+    while (t->slot[i] && !same_key(t->slot[i]->key, key))
+        i = (i + 1) & (t->cap - 1);
+    return i;
 }
 
 static int table_grow(struct placed_table *t, struct err *e)
@@ -56,154 +55,66 @@ static int table_grow(struct placed_table *t, struct err *e)
     if (!bigger.slot)
         return err_set(e, ERR_LIMIT, "weights: out of memory");
     for (size_t i = 0; i < t->cap; i++)
-        if (t->slot[i]) {
-            const struct placed *p = t->slot[i];
-            bigger.slot[slot_of(&bigger, p->kind, p->key, p->n_w)] = t->slot[i];
-        }
+        if (t->slot[i])
+            bigger.slot[slot_of(&bigger, t->slot[i]->key)] = t->slot[i];
     bigger.n = t->n;
     mem_free(t->slot);
     *t = bigger;
     return 0;
 }
 
-// New empty entry in the table.
-static int add(struct gpu *g, enum placed_kind kind, const void *key, size_t n_w,
-               struct placed **out, struct err *e)
+// The entry of key; a new one, all zero, has that only.
+static int entry(struct gpu *g, struct placed_key key, bool *is_new, struct placed **out,
+                 struct err *e)
 {
     int rc;
     if (!g->placed)
         g->placed = mem_calloc(1, sizeof *g->placed);
     if (!g->placed)
         return err_set(e, ERR_LIMIT, "weights: out of memory");
-    if (2 * (g->placed->n + 1) > g->placed->cap)
-        TRY(table_grow(g->placed, e));
-    struct placed *p = mem_calloc(1, sizeof *p);
-    if (!p)
-        return err_set(e, ERR_LIMIT, "weights: out of memory");
-    p->kind = kind;
-    p->key = key;
-    p->n_w = n_w;
-    g->placed->slot[slot_of(g->placed, kind, key, n_w)] = p;
-    g->placed->n++;
-    *out = p;
+    struct placed_table *t = g->placed;
+    if (2 * (t->n + 1) > t->cap)
+        TRY(table_grow(t, e));
+    struct placed **at = &t->slot[slot_of(t, key)];
+    *is_new = !*at;
+    if (*is_new) {
+        *at = mem_calloc(1, sizeof **at);
+        if (!*at)
+            return err_set(e, ERR_LIMIT, "weights: out of memory");
+        (*at)->key = key;
+        t->n++;
+    }
+    *out = *at;
     return 0;
 fail:
     return rc;
 }
 
-// ---- bytes
+// Makes what is to lie in p of `source`, on the device.
+typedef int make_fn(struct gpu *g, const void *source, struct placed *p, struct err *e);
 
-int place_alloc(struct gpu *g, enum gpu_memory_kind kind, size_t bytes, const char *name,
-                void **out, struct err *e)
+// The one way to any weight: what lies on the device for key, made of `source` if it is asked for first. *out stays as
+// it is until the gpu is closed.
+static int placed_get(struct gpu *g, struct placed_key key, const char *name, make_fn *make,
+                      const void *source, const struct placed **out, struct err *e)
 {
-    struct gpu_memory memory;
-    cudaError_t s = device_take(g, kind, bytes, out);
-    if (s == cudaSuccess)
-        return 0;
-    (void)cudaGetLastError();
-    gpu_get_memory(g, &memory);
-    if (s == cudaErrorMemoryAllocation)
-        return err_set(
-            e, ERR_LIMIT,
-            "cuda:%d: %zu bytes for %s, %zu MiB are free and %zu MiB hold weights already",
-            g->index, bytes, name, gpu_free_bytes(g) >> 20, gpu_memory_weights(memory.used) >> 20);
-    return cuda_error(e, ERR_FAIL, g, "memory for weights", s);
-}
-
-struct convert_job {
-    const struct gpu *g;
-    const char *src; // rows without gaps
-    size_t rows, cols;
-    enum dtype from, to; // to: F32, BF16 or from
-    const float *scale;  // [rows], a factor of each row, or NULL
-    char *dst;
-};
-
-// n values, whole blocks, each times scale.
-static void convert(const struct convert_job *j, const char *src, char *dst, size_t n, float scale)
-{
-    const struct kernels *k = j->g->kernels;
-    float part[2048];
-    for (size_t done = 0, m; done < n; done += m) {
-        m = min_size(n - done, sizeof part / sizeof part[0]);
-        const char *at = src + dtype_span(j->from, done);
-        if (dtype_is_block(j->from))
-            k->f32.unpack(part, at, j->from, m);
-        else
-            k->to_f32(part, at, j->from, m);
-        for (size_t i = 0; j->scale && i < m; i++)
-            part[i] *= scale;
-        k->from_f32(dst + done * dtype_bytes(j->to), j->to, part, m);
+    int rc;
+    bool is_new = false;
+    struct placed *p = NULL;
+    *out = NULL;
+    pthread_mutex_lock(&g->lock);
+    TRY(entry(g, key, &is_new, &p, e));
+    if (is_new) {
+        TRY(make(g, source, p, e));
+        TRY(place_finish(g, e));
+        p->ready = true;
     }
-}
-
-static void convert_task(void *ctx, size_t task, unsigned thread)
-{
-    const struct convert_job *j = ctx;
-    size_t first = task * ROW_CHUNK, rows = min_size(ROW_CHUNK, j->rows - first);
-    size_t n = rows * j->cols;
-    const char *src = j->src + dtype_span(j->from, first * j->cols);
-    char *dst = j->dst + first * j->cols * dtype_bytes(j->to);
-    (void)thread;
-    for (size_t r = 0; j->scale && r < rows; r++)
-        convert(j, src + dtype_span(j->from, r * j->cols), dst + r * j->cols * dtype_bytes(j->to),
-                j->cols, j->scale[first + r]);
-    if (j->scale)
-        return;
-    if (j->from == j->to)
-        memcpy(dst, src, n * dtype_bytes(j->to));
-    else
-        convert(j, src, dst, n, 1.0f);
-}
-
-// Rows of t (a matrix [rows, cols] whatever its rank) to dst, whose rows lie dst_stride bytes apart, in type `to`; each
-// row times its element of scale, NULL = as it is.
-static int place_scaled(struct gpu *g, const struct tensor *t, const float *scale, size_t rows,
-                        size_t cols, char *dst, size_t dst_stride, enum dtype to, struct err *e)
-{
-    size_t row_bytes = cols * dtype_bytes(to), step = max_size(STAGE_BYTES / row_bytes, 1);
-    cudaError_t s = cudaSuccess;
-    unsigned half = 0;
-    if (row_bytes > STAGE_BYTES)
-        return err_set(e, ERR_LIMIT, "%s: rows of %zu bytes", t->name, row_bytes);
-    if (g->plans)
-        return 0;
-    for (size_t from = 0; from < rows && s == cudaSuccess; from += step, half ^= 1) {
-        size_t n = min_size(step, rows - from);
-        char *stage = g->stage + half * (size_t)STAGE_BYTES;
-        struct convert_job j = {.g = g,
-                                .src = (const char *)t->data + dtype_span(t->dtype, from * cols),
-                                .rows = n,
-                                .cols = cols,
-                                .from = t->dtype,
-                                .to = to,
-                                .scale = scale ? scale + from : NULL,
-                                .dst = stage};
-        s = cudaEventSynchronize(g->stage_done[half]);
-        if (s != cudaSuccess)
-            break;
-        pool_run(g->pool, convert_task, &j, div_up(n, ROW_CHUNK));
-        s = dst_stride == row_bytes
-                ? cudaMemcpyAsync(dst + from * dst_stride, stage, n * row_bytes,
-                                  cudaMemcpyHostToDevice, g->copies)
-                : cudaMemcpy2DAsync(dst + from * dst_stride, dst_stride, stage, row_bytes,
-                                    row_bytes, n, cudaMemcpyHostToDevice, g->copies);
-        if (s == cudaSuccess)
-            s = cudaEventRecord(g->stage_done[half], g->copies);
-    }
-    return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, t->name, s);
-}
-
-int place_rows(struct gpu *g, const struct tensor *t, size_t rows, size_t cols, char *dst,
-               size_t dst_stride, enum dtype to, struct err *e)
-{
-    return place_scaled(g, t, NULL, rows, cols, dst, dst_stride, to, e);
-}
-
-int place_finish(struct gpu *g, struct err *e)
-{
-    cudaError_t s = g->plans ? cudaSuccess : cudaStreamSynchronize(g->copies);
-    return s == cudaSuccess ? 0 : cuda_error(e, ERR_FAIL, g, "copying weights", s);
+    if (!p->ready)
+        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, name));
+    *out = p;
+fail:
+    pthread_mutex_unlock(&g->lock);
+    return rc;
 }
 
 // ---- linear layers
@@ -220,10 +131,20 @@ static const void *folded(const struct gpu *g, const struct linear *const *w, si
     return scale && n_w == 1 && place_folds(g, w[0]) ? scale->data : NULL;
 }
 
-static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
-                       const struct tensor *scale, struct placed_linear *p, struct err *e)
+struct group {
+    const struct linear *const *w;
+    size_t n_w;
+    const struct tensor *scale;
+};
+
+static int make_group(struct gpu *g, const void *source, struct placed *placed, struct err *e)
 {
-    int rc;
+    const struct group *group = source;
+    const struct linear *const *w = group->w;
+    const struct tensor *scale = group->scale;
+    struct placed_linear *p = &placed->linear;
+    size_t n_w = group->n_w;
+    int rc = 0;
     enum dtype t = g->compute == COMPUTE_BF16 ? DT_BF16 : DT_F32;
     size_t elem = dtype_bytes(t), row = 0, lora = 0;
     bool bias = false;
@@ -301,7 +222,6 @@ static int place_group(struct gpu *g, const struct linear *const *w, size_t n_w,
         }
         row += n;
     }
-    TRY(place_finish(g, e));
 fail:
     mem_free(scales);
     return rc;
@@ -310,96 +230,83 @@ fail:
 int place_linears(struct gpu *g, const struct linear *const *w, size_t n_w,
                   const struct tensor *scale, const struct placed_linear **out, struct err *e)
 {
-    int rc = 0;
+    const struct group group = {w, n_w, scale};
+    const struct placed *p;
+    int rc;
     *out = NULL;
     if (n_w == 0 || n_w > PLACED_PARTS)
         return err_set(e, ERR_FAIL, "%zu linear layers at once", n_w);
-    pthread_mutex_lock(&g->lock);
-    struct placed *p = find(g, PLACED_LINEAR, w[0]->w.data, n_w);
-    if (!p) {
-        TRY(add(g, PLACED_LINEAR, w[0]->w.data, n_w, &p, e));
-        TRY(place_group(g, w, n_w, scale, &p->linear, e));
-        p->ready = true;
-    }
-    if (!p->ready)
-        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, w[0]->w.name));
+    const char *name = w[0]->w.name;
+    TRY(placed_get(g, (struct placed_key){PLACED_LINEAR, w[0]->w.data, n_w}, name, make_group,
+                   &group, &p, e));
     if (p->linear.scale != folded(g, w, n_w, scale))
-        TRY(err_set(e, ERR_FAIL, "cuda:%d: %s is there with another LayerScale", g->index,
-                    w[0]->w.name));
+        return err_set(e, ERR_FAIL, "cuda:%d: %s is there with another LayerScale", g->index, name);
     *out = &p->linear;
 fail:
-    pthread_mutex_unlock(&g->lock);
     return rc;
 }
 
 // ---- vectors and tables
 
-static int place_plain(struct gpu *g, enum placed_kind kind, const struct tensor *t, size_t rows,
-                       size_t cols, enum dtype to, void **out, struct err *e)
+struct rows {
+    const struct tensor *t;
+    size_t rows, cols;
+    enum gpu_memory_kind memory;
+    enum dtype to;        // plain
+    enum cuda_quant type; // in blocks
+};
+
+static int make_plain(struct gpu *g, const void *source, struct placed *p, struct err *e)
 {
-    int rc = 0;
-    pthread_mutex_lock(&g->lock);
-    struct placed *p = find(g, kind, t->data, 1);
-    if (!p) {
-        TRY(add(g, kind, t->data, 1, &p, e));
-        TRY(place_alloc(g, kind == PLACED_TABLE ? GPU_MEM_TABLES : GPU_MEM_VECTORS,
-                        rows * cols * dtype_bytes(to), t->name, &p->data, e));
-        TRY(place_rows(g, t, rows, cols, p->data, cols * dtype_bytes(to), to, e));
-        TRY(place_finish(g, e));
-        p->ready = true;
-    }
-    if (!p->ready)
-        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, t->name));
-    *out = p->data;
+    const struct rows *r = source;
+    size_t row_bytes = r->cols * dtype_bytes(r->to);
+    int rc;
+    TRY(place_alloc(g, r->memory, r->rows * row_bytes, r->t->name, &p->data, e));
+    TRY(place_rows(g, r->t, r->rows, r->cols, p->data, row_bytes, r->to, e));
 fail:
-    pthread_mutex_unlock(&g->lock);
+    return rc;
+}
+
+static int make_blocks(struct gpu *g, const void *source, struct placed *p, struct err *e)
+{
+    const struct rows *r = source;
+    int rc, n = (int)r->rows, k = (int)r->cols;
+    p->blocks = (struct cuda_quant_weight){.type = r->type, .n_out = n, .k = k};
+    TRY(place_alloc(g, r->memory, cuda_quant_bytes(r->type, n, k), r->t->name, &p->blocks.planes,
+                    e));
+    TRY(place_blocks(g, r->t, r->rows, p->blocks, 0, e));
+fail:
     return rc;
 }
 
 int place_vector(struct gpu *g, const struct tensor *t, const float **out, struct err *e)
 {
-    void *data = NULL;
-    int rc = place_plain(g, PLACED_VECTOR, t, 1, tensor_count(t), DT_F32, &data, e);
-    *out = data;
-    return rc;
-}
-
-static int place_block_table(struct gpu *g, const struct tensor *t, enum cuda_quant type,
-                             size_t rows, size_t cols, struct cuda_quant_weight *out, struct err *e)
-{
-    int rc = 0;
-    pthread_mutex_lock(&g->lock);
-    struct placed *p = find(g, PLACED_TABLE, t->data, 1);
-    if (!p) {
-        TRY(add(g, PLACED_TABLE, t->data, 1, &p, e));
-        p->blocks = (struct cuda_quant_weight){.type = type, .n_out = (int)rows, .k = (int)cols};
-        TRY(place_alloc(g, GPU_MEM_TABLES, cuda_quant_bytes(type, (int)rows, (int)cols), t->name,
-                        &p->blocks.planes, e));
-        TRY(place_blocks(g, t, rows, p->blocks, 0, e));
-        p->ready = true;
-    }
-    if (!p->ready)
-        TRY(err_set(e, ERR_LIMIT, "cuda:%d: %s is not on the device", g->index, t->name));
-    *out = p->blocks;
-fail:
-    pthread_mutex_unlock(&g->lock);
+    const struct rows r = {t, 1, tensor_count(t), GPU_MEM_VECTORS, .to = DT_F32};
+    const struct placed *p;
+    int rc = placed_get(g, (struct placed_key){PLACED_VECTOR, t->data, 1}, t->name, make_plain, &r,
+                        &p, e);
+    *out = rc == 0 ? p->data : NULL;
     return rc;
 }
 
 int place_table(struct gpu *g, const struct tensor *t, size_t cols, struct placed_rows *out,
                 struct err *e)
 {
+    struct rows r = {t, tensor_count(t) / cols, cols, GPU_MEM_TABLES, .to = DT_F32};
+    const struct placed *p;
+    bool blocks = place_stored(g, t, &r.type);
+    int rc;
     // of blocks that have no kernel a product, too, would read bf16
-    bool rounds = dtype_is_block(t->dtype) && g->compute == COMPUTE_BF16;
-    enum dtype to = t->dtype == DT_BF16 || rounds ? DT_BF16 : DT_F32;
-    enum cuda_quant type;
-    size_t rows = tensor_count(t) / cols;
-    void *data = NULL;
+    if (t->dtype == DT_BF16 || (dtype_is_block(t->dtype) && g->compute == COMPUTE_BF16))
+        r.to = DT_BF16;
     *out = (struct placed_rows){0};
-    if (place_stored(g, t, &type))
-        return place_block_table(g, t, type, rows, cols, &out->blocks, e);
-    int rc = place_plain(g, PLACED_TABLE, t, rows, cols, to, &data, e);
-    out->view = (struct cuda_view){data, to == DT_BF16, (int)rows, (int)cols, (int64_t)cols};
+    TRY(placed_get(g, (struct placed_key){PLACED_TABLE, t->data, 1}, t->name,
+                   blocks ? make_blocks : make_plain, &r, &p, e));
+    out->blocks = p->blocks;
+    if (!blocks)
+        out->view =
+            (struct cuda_view){p->data, r.to == DT_BF16, (int)r.rows, (int)cols, (int64_t)cols};
+fail:
     return rc;
 }
 

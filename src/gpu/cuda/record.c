@@ -3,7 +3,8 @@
 // to step lies in device memory that the graph reads: token ids and positions.
 //
 // Easy to get wrong: while a stream records, nothing may allocate or wait; whatever a step needs has been
-// made by the prefill before it (weights, rotary frequencies, products' algorithms are looked up, not made).
+// made by the prefill before it (weights, rotary frequencies, products' algorithms are looked up, not made). And what a
+// recorded step reads may not change its meaning while it can be launched again (rotary frequencies: `recorded`).
 #include <string.h>
 
 #include "gpu/cuda/stream.h"
@@ -54,8 +55,8 @@ bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint
     s->given_pos = pos;
     s->record_key = key;
     cudaError_t status = cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal);
-    stream_check(o, (int)status, "recording a step");
     s->recording = status == cudaSuccess;
+    stream_check(o, (int)status, "recording a step");
     return false;
 }
 
@@ -85,13 +86,20 @@ void cuda_step_end(struct ops *o)
         (void)cudaGraphDestroy(graph);
 }
 
-void cuda_steps_free(struct stream *s)
+void cuda_steps_forget(struct stream *s)
 {
     for (size_t i = 0; i < N_GRAPH; i++)
         if (s->graph[i].exec)
             (void)cudaGraphExecDestroy(s->graph[i].exec);
     for (size_t i = 0; i < s->n_theta; i++)
-        (void)cudaFreeHost(s->theta[i].host);
+        s->theta[i].recorded = false;
     memset(s->graph, 0, sizeof s->graph);
+}
+
+void cuda_steps_free(struct stream *s)
+{
+    cuda_steps_forget(s);
+    for (size_t i = 0; i < s->n_theta; i++)
+        (void)cudaFreeHost(s->theta[i].host);
     s->n_theta = 0;
 }

@@ -83,30 +83,47 @@ void gpu_silu_mul(struct ops *o, struct mat gate, struct mat up)
         stream_check(o, cuda_silu_mul(view_of(gate), view_of(up), stream_of(o)->stream), "SiLU");
 }
 
+// A place for one more base; where all are taken that of the last which no recorded step reads. NULL: o failed.
+static struct inverse_freq *freq_room(struct ops *o)
+{
+    struct stream *s = stream_of(o);
+    size_t at = s->n_theta;
+    if (at < N_THETA) {
+        struct inverse_freq *f = &s->theta[at];
+        *f = (struct inverse_freq){.device = s->parts.freq + at * MAX_HALF};
+        stream_check(
+            o,
+            (int)cudaHostAlloc((void **)&f->host, MAX_HALF * sizeof(float), cudaHostAllocDefault),
+            "rotary frequencies");
+        if (o->status.code != 0)
+            return NULL;
+        s->n_theta++;
+        return f;
+    }
+    stream_wait(o); // it may be in use
+    while (at > 0 && s->theta[at - 1].recorded)
+        at--;
+    if (at == 0)
+        cuda_steps_forget(s);
+    return o->status.code == 0 ? &s->theta[at > 0 ? at - 1 : 0] : NULL;
+}
+
 // Inverse frequencies of theta, kept: a recorded step cannot make them.
 static const float *inverse_freq(struct ops *o, double theta, size_t d_head)
 {
     struct stream *s = stream_of(o);
+    size_t half = d_head / 2;
     for (size_t i = 0; i < s->n_theta; i++)
-        if (s->theta[i].theta == theta && s->theta[i].d_head == d_head)
+        if (s->theta[i].theta == theta && s->theta[i].d_head == d_head) {
+            s->theta[i].recorded = s->theta[i].recorded || s->recording;
             return s->theta[i].device;
-    if (s->recording) { // dynamic NTK moved on: this step is run as it is
+        }
+    if (s->recording) {
         ops_fail(o, ERR_FAIL, "cuda: a rotary base met first inside a step");
         return NULL;
     }
-    size_t at = s->n_theta < N_THETA ? s->n_theta : N_THETA - 1, half = d_head / 2;
-    struct inverse_freq *f = &s->theta[at];
-    cudaError_t status = cudaSuccess;
-    if (at == s->n_theta) {
-        f->device = s->parts.freq + at * MAX_HALF;
-        status = cudaHostAlloc((void **)&f->host, MAX_HALF * sizeof(float), cudaHostAllocDefault);
-        if (status == cudaSuccess)
-            s->n_theta++;
-    } else {
-        stream_wait(o); // the last one is replaced
-    }
-    stream_check(o, (int)status, "rotary frequencies");
-    if (o->status.code != 0)
+    struct inverse_freq *f = freq_room(o);
+    if (!f)
         return NULL;
     f->theta = theta;
     f->d_head = d_head;

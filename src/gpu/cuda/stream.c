@@ -40,9 +40,11 @@ bool stream_wants_weights(struct ops *o)
 void stream_check(struct ops *o, int cuda_status, const char *what)
 {
     stream_of(o)->n_launch++;
-    if (cuda_status != 0)
+    if (cuda_status != 0) {
+        (void)cudaGetLastError(); // as cuda_error
         ops_fail(o, ERR_FAIL, "cuda:%d: %s: %s", stream_of(o)->gpu->index, what,
                  cudaGetErrorString((cudaError_t)cuda_status));
+    }
     if (stream_of(o)->profile)
         profile_mark(o, "%s", what);
 }
@@ -148,10 +150,8 @@ static int reserve(struct ops *o, size_t bytes, struct err *e)
         return 0;
     cudaError_t status =
         device_take_async(s->gpu, GPU_MEM_SCRATCH, bytes, s->stream, (void **)&s->arena);
-    if (status != cudaSuccess) {
-        (void)cudaGetLastError();
+    if (status != cudaSuccess)
         return cuda_error(e, ERR_LIMIT, s->gpu, "scratch", status);
-    }
     s->cap = bytes;
     return 0;
 }

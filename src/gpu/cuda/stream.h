@@ -20,6 +20,7 @@ struct inverse_freq {
     double theta;
     size_t d_head;
     float *host, *device; // host is pinned
+    bool recorded;        // a recorded step reads it: it stays
 };
 
 struct stream {
@@ -85,6 +86,7 @@ void profile_mark(struct ops *o, const char *fmt, ...) __attribute__((format(pri
 bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos,
                      size_t n);
 void cuda_step_end(struct ops *o);
+void cuda_steps_forget(struct stream *s); // the recorded ones; the stream may still run them
 void cuda_steps_free(struct stream *s);
 
 // linear_ops.c, row_ops.c, attention_ops.c: the backend's functions

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The products of cublasLt.h by plain loops: inputs bf16 or f32, sums in f32, one rounding at the end. Like the
 // real one it wants 16-byte aligned bf16 matrices.
+//
+// An algorithm is the strictest that was possible: it needs the alignments that the preference promised, 256 bytes of
+// what it said nothing about (as the toolkit's header has it), and the bias aligned as the one the heuristic was shown.
+// What is then less aligned is refused; and what all rows are more aligned than was promised, which costs fast ones.
 #include <math.h>
 
 #include "emulate.hpp"
@@ -23,9 +27,16 @@ struct emulate_lt_layout {
     uint64_t rows, cols;
     int64_t ld;
 };
+enum { MATRICES = 4, MOST = 256 }; // A, B, C, D
 struct emulate_lt_preference {
-    int unused;
+    uint32_t align[MATRICES];
 };
+
+static uint64_t alignment_of(const void *p, uint64_t stride_bytes)
+{
+    uintptr_t bits = (uintptr_t)p | stride_bytes | MOST;
+    return bits & (~bits + 1);
+}
 
 static float get(const void *p, cudaDataType_t t, int64_t i)
 {
@@ -125,7 +136,7 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l)
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p)
 {
-    *p = new emulate_lt_preference();
+    *p = new emulate_lt_preference{{MOST, MOST, MOST, MOST}};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -139,7 +150,16 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
                                                     cublasLtMatmulPreferenceAttributes_t a,
                                                     const void *value, size_t bytes)
 {
-    (void)p, (void)a, (void)value, (void)bytes;
+    int matrix = (int)a - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
+    if (matrix < 0 || matrix >= MATRICES)
+        return CUBLAS_STATUS_SUCCESS;
+    uint32_t align;
+    if (bytes != sizeof align)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(&align, value, sizeof align);
+    if (align == 0 || align > MOST || (align & (align - 1)))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    p->align[matrix] = align;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -149,7 +169,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
                                               cublasLtMatmulPreference_t p, int wanted,
                                               cublasLtMatmulHeuristicResult_t *result, int *found)
 {
-    (void)p, (void)c, (void)wanted;
+    (void)c, (void)wanted;
     *found = 0;
     if (!is_current(h))
         return CUBLAS_STATUS_INVALID_VALUE;
@@ -157,6 +177,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
                  a->type == b->type && (!d->biased || (d->bias && d->bias_type == y->type));
     *found = sound;
     *result = cublasLtMatmulHeuristicResult_t();
+    for (int i = 0; i < MATRICES; i++)
+        result->algo.data[i] = p->align[i];
+    result->algo.data[MATRICES] = d->biased ? alignment_of(d->bias, 0) : MOST;
     return sound ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
@@ -182,9 +205,19 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t d, const 
                               const cublasLtMatmulAlgo_t *algo, void *workspace, size_t bytes,
                               cudaStream_t stream)
 {
-    (void)c, (void)lc, (void)algo, (void)workspace, (void)bytes;
+    (void)workspace, (void)bytes;
     if (!is_current(h))
         return CUBLAS_STATUS_INVALID_VALUE;
+    if (d->biased && alignment_of(d->bias, 0) < algo->data[MATRICES])
+        return CUBLAS_STATUS_INVALID_VALUE;
+    const void *given[MATRICES] = {a, b, c, y};
+    const emulate_lt_layout *layout[MATRICES] = {la, lb, lc, ly};
+    for (int i = 0; i < MATRICES; i++) {
+        uint64_t stride = (uint64_t)layout[i]->ld * (layout[i]->type == CUDA_R_16BF ? 2 : 4);
+        if (algo->data[i] > alignment_of(given[i], 0) ||
+            algo->data[i] < alignment_of(given[i], stride))
+            return CUBLAS_STATUS_INVALID_VALUE;
+    }
     if (!aligned(a, la) || !aligned(b, lb) || !aligned(y, ly))
         return CUBLAS_STATUS_NOT_SUPPORTED;
     cudaError_t status = emulate_submit(stream, [desc = *d, wa = *la, xb = *lb, out = *ly,
