@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import program
-from program import IVCHAT, Tap, environment, make_video, path, run
+from program import IVCHAT, NO_MODEL, Tap, environment, make_video, path, run
 from terminal import Terminal
 
 tap = Tap()
@@ -30,7 +30,10 @@ done = subprocess.run([IVCHAT, "chat", "--help"], stdout=writer, stderr=subproce
 os.close(writer)
 tap.ok(done.returncode == 1 and done.stderr == b"", "a reader that went away: exit 1, no message", done)
 
-model = program.TINY
+model = program.model()
+if not model:
+    tap.skip("signals", NO_MODEL)
+    tap.done()
 clip = make_video()
 LONG = ["chat", "-m", model, "--ignore-eos", "-n", "30000", "-p", "x"]
 
