@@ -10,10 +10,15 @@ could not be built or run at all counts as failed; what this machine cannot do c
 the reason. Exit status 1 when anything failed, when nothing ran, or, with CI=true in the environment,
 when a test was skipped for want of the golden data beside the checkout.
 
+Phases go side by side, so that no processor is idle: one builds while programs of those built before run, and
+--jobs limits compilers and programs together (class Slots). Each line names its phase; seconds are of the clock,
+and cpu those of processors, which do not hang on what else runs.
+
 Kept: build*/test-logs/<program>.log and build/test-logs/summary.json.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import platform
@@ -22,6 +27,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -31,31 +37,89 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD_LOG_LINES = 60
 
 
+class Slots:
+    """What runs at a time: `jobs` compilers and programs, and beside them one program that mostly waits. One preset is
+    built at a time, the phase listed first first; it takes half of the slots, and what else is free when it begins."""
+
+    def __init__(self, jobs):
+        self.jobs = jobs
+        self.free = threading.Semaphore(jobs)
+        self.lane = threading.Lock()
+        self.turn = threading.Condition()
+        self.phases = []  # that may want to build, in order
+        self.building = False
+        self.done = set()  # (preset, targets) that are built
+
+    @contextlib.contextmanager
+    def program(self, waits):
+        with self.lane if waits and self.jobs > 1 else self.free:
+            yield
+
+    @contextlib.contextmanager
+    def build(self, phase, preset, targets):
+        """With the number of compilers to run; 0 = that is built."""
+        def done():
+            return (preset, tuple(targets)) in self.done or (preset, ()) in self.done
+
+        def first():
+            return not self.building and next(p for p in self.phases if p.wants_build) is phase
+        with self.turn:
+            phase.wants_build = True
+            self.turn.wait_for(lambda: done() or first())
+            phase.wants_build = False
+            needed = not done()
+            self.building = self.building or needed
+        if not needed:
+            yield 0
+            return
+        taken = max(1, self.jobs // 2)
+        for _ in range(taken):
+            self.free.acquire()
+        while taken < self.jobs and self.free.acquire(blocking=False):
+            taken += 1
+        try:
+            yield taken
+        finally:
+            self.free.release(taken)
+            with self.turn:
+                self.building = False
+                self.turn.notify_all()
+
+
+PRINTING = threading.Lock()
+
+
 class Phase:
     """Results of one phase while it runs."""
 
-    def __init__(self, name, options):
+    def __init__(self, name, options, slots=None):
         self.name = name
         self.options = options
+        self.slots = slots or Slots(1)
+        self.slots.phases.append(self)
         self.results = []
-        self.seconds = 0.0
+        self.cpu = 0.0
+        self.wants_build = False
 
     def total(self, what):
         return sum(getattr(r, what) for r in self.results)
 
+    def say(self, text):
+        with PRINTING:
+            print("%-9s %s" % (self.name, text), flush=True)
+
     def add(self, result):
-        self.results.append(result)
-        line = "  %-34s %4d passed" % (result.name, result.passed)
+        line = "%-26s %4d passed" % (result.name, result.passed)
         if result.failed:
             line += ", %d FAILED" % result.failed
         if result.skipped:
             line += ", %d skipped" % result.skipped
-        print("%s  %.1f s" % (line, result.seconds), flush=True)
+        rows = ["%s  %.1f s, cpu %.1f" % (line, result.seconds, result.cpu)]
         for test, text in result.failures:
-            print("    FAILED %s" % test)
-            for row in text.splitlines():
-                print("      " + row)
-        sys.stdout.flush()
+            rows += ["    FAILED " + test, *["      " + row for row in text.splitlines()]]
+        self.say("\n".join(rows))
+        self.results.append(result)
+        self.cpu += result.cpu
 
     def note_fail(self, name, text):
         result = tap.Result(name)
@@ -66,31 +130,39 @@ class Phase:
         result = tap.Result(name)
         result.skip(name, reason)
         self.add(result)
-        print("    SKIP " + reason)
+        self.say("    SKIP " + reason)
 
 
-def capture(command, **kwargs):
+def capture(command):
+    """Exit status, output and processor seconds."""
     try:
-        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, check=False, **kwargs)
-        return done.returncode, done.stdout.decode("utf-8", "replace")
+        proc = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT)
     except OSError as error:
-        return 127, str(error)
+        return 127, str(error), 0.0
+    out, status, cpu = tap.finish(proc)
+    return status, out.decode("utf-8", "replace"), cpu
 
 
 def build(phase, preset, targets=(), options=()):
     """True when preset is configured and built; otherwise the phase has a failure with the log's end."""
-    start = time.monotonic()
-    for what, command in (
-            ("configure", ["cmake", "--preset", preset, *options]),
-            ("build", ["cmake", "--build", "--preset", preset, "--parallel", str(phase.options.jobs)]
-             + (["--target", *targets] if targets else []))):
-        status, log = capture(command)
-        if status != 0:
-            told = [line for line in log.splitlines() if not re.match(r"\[\d+/\d+\] ", line)]
-            phase.note_fail("%s %s" % (what, preset), "\n".join(told[-BUILD_LOG_LINES:]))
-            return False
-    print("  built preset %s in %.0f s" % (preset, time.monotonic() - start), flush=True)
+    with phase.slots.build(phase, preset, targets) as jobs:
+        if not jobs:
+            return True
+        start, spent = time.monotonic(), 0.0
+        for what, command in (
+                ("configure", ["cmake", "--preset", preset, *options]),
+                ("build", ["cmake", "--build", "--preset", preset, "--parallel", str(jobs)]
+                 + (["--target", *targets] if targets else []))):
+            status, log, cpu = capture(command)
+            phase.cpu += cpu
+            spent += cpu
+            if status != 0:
+                told = [line for line in log.splitlines() if not re.match(r"\[\d+/\d+\] ", line)]
+                phase.note_fail("%s %s" % (what, preset), "\n".join(told[-BUILD_LOG_LINES:]))
+                return False
+        phase.say("built preset %s  %.0f s, cpu %.0f" % (preset, time.monotonic() - start, spent))
+        phase.slots.done.add((preset, tuple(targets)))
     return True
 
 
@@ -102,7 +174,7 @@ def build_variant(phase, preset, targets):
 
 def listed(build_dir):
     """[(name, command, labels, timeout, env)] of the tests ctest knows in build_dir, the longest (by COST) first."""
-    status, log = capture(["ctest", "--test-dir", build_dir, "--show-only=json-v1"])
+    status, log, _ = capture(["ctest", "--test-dir", build_dir, "--show-only=json-v1"])
     if status != 0:
         raise RuntimeError("ctest in %s: %s" % (build_dir, log.strip()))
     tests, cost = [], {}
@@ -116,8 +188,8 @@ def listed(build_dir):
 
 
 def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
-    """Runs tests of listed() side by side, those labelled "waits" one by one beside the others, which leave the
-    processor nothing to do for them; prefix = an emulator, slower = factor on the time limits."""
+    """Runs tests of listed() side by side, those labelled "waits" one by one beside the others; prefix = an emulator,
+    slower = factor on the time limits."""
     logs = os.path.join(ROOT, build_dir, "test-logs")
     os.makedirs(logs, exist_ok=True)
 
@@ -128,10 +200,11 @@ def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
             result.fail("(not built)", "")
             return result
         full = [*prefix, *command, *extra]
-        result = tap.run(name, full, env, timeout * slower, ROOT)
-        if "unexpected memory mapping" in result.output and shutil.which("setarch"):
-            # ThreadSanitizer of gcc 12 cannot live with the address randomisation of newer kernels
-            result = tap.run(name, ["setarch", "-R", *full], env, timeout * slower, ROOT)
+        with phase.slots.program("waits" in test[2]):
+            result = tap.run(name, full, env, timeout * slower, ROOT)
+            if "unexpected memory mapping" in result.output and shutil.which("setarch"):
+                # ThreadSanitizer of gcc 12 cannot live with the address randomisation of newer kernels
+                result = tap.run(name, ["setarch", "-R", *full], env, timeout * slower, ROOT)
         with open(os.path.join(logs, name + ".log"), "w", encoding="utf-8") as log:
             log.write(result.output)
         return result
@@ -182,7 +255,9 @@ def threads(phase):
 
 
 def script(phase, name, path, *args):
-    phase.add(tap.run(name, [sys.executable, os.path.join(ROOT, path), *args], None, 600, ROOT))
+    with phase.slots.program(False):
+        result = tap.run(name, [sys.executable, os.path.join(ROOT, path), *args], None, 600, ROOT)
+    phase.add(result)
 
 
 def lint(phase):
@@ -202,7 +277,7 @@ def probe_fuzzer():
         path = os.path.join(scratch, "probe.c")
         with open(path, "w", encoding="utf-8") as f:
             f.write(source)
-        status, log = capture(["clang", "-fsanitize=fuzzer,address", path, "-o", path + ".out"])
+        status, log, _ = capture(["clang", "-fsanitize=fuzzer,address", path, "-o", path + ".out"])
     return None if status == 0 else "clang lacks the libFuzzer runtime: " + log.strip().split("\n")[-1]
 
 
@@ -211,7 +286,7 @@ def fuzz(phase):
     if reason:
         phase.note_skip("fuzz", reason)
         return
-    if not build(phase, "fuzz"):
+    if not build(phase, "fuzz", ["fuzz_programs"]):
         return
     seconds = phase.options.fuzz_seconds
     tests = [(name, command, labels, seconds + 120, env)
@@ -226,7 +301,7 @@ def aarch64(phase):
         if not shutil.which(tool):
             phase.note_skip("aarch64", tool + " is not installed")
             return
-    status, log = capture(["sh", "tools/aarch64_sysroot.sh"])
+    status, log, _ = capture(["sh", "tools/aarch64_sysroot.sh"])
     if status != 0:
         phase.note_skip("aarch64", "no ARM libraries: " + (log.strip() or "?").split("\n")[-1])
         return
@@ -271,31 +346,37 @@ def cuda_tests(build_dir, script_name):
 
 
 def cuda(phase):
-    """The build for NVIDIA GPUs, on one if there is one; then its kernels on the CPU, emulated."""
+    """The build for NVIDIA GPUs, on one if there is one."""
     # without a GPU the kernels are compiled for each of their paths, and not again for what GPUs may follow
     preset, folder = ("cuda", "build-cuda") if os.path.exists("/dev/nvidiactl") else ("cuda-check", "build-cuda-check")
     if not shutil.which("nvcc") and not os.path.exists("/usr/local/cuda/bin/nvcc"):
         phase.note_skip("cuda", "nvcc is not installed")
     elif build_variant(phase, preset, ["ivchat_app", *GPU_TESTS, *GPU_BENCHES]):
         run_programs(phase, folder, cuda_tests(folder, "test_cuda_absent"))
+
+
+def emulated(phase):
+    """The same kernels on the CPU."""
     if not shutil.which("c++"):
-        phase.note_skip("cuda-emulated", "c++ is not installed")
+        phase.note_skip("emulated", "c++ is not installed")
     elif build_variant(phase, "cuda-emulated", ["ivchat_app", *GPU_TESTS]):
         tests = cuda_tests("build-cuda-emulated", "test_cuda_emulated")
         run_programs(phase, "build-cuda-emulated", shortened(tests, SLOW_GPU))
 
 
+# in the order in which they are built: what has long tests first
 PHASES = {
     "release": release,     # as installed
     "sanitize": sanitize,   # AddressSanitizer + UBSan
-    "tsan": threads,        # ThreadSanitizer, programs labelled threads
-    "lint": lint,
-    "headers": headers,     # each header compiles alone
-    "fuzz": fuzz,           # every parser, a few seconds each
     "aarch64": aarch64,
+    "tsan": threads,        # ThreadSanitizer, programs labelled threads
+    "emulated": emulated,   # CUDA kernels on the CPU
+    "fuzz": fuzz,           # every parser, a few seconds each
+    "cuda": cuda,           # NVIDIA GPUs: built, run where there is one
     "baseline": baseline,
     "onednn": onednn,       # products through oneDNN, where it is installed
-    "cuda": cuda,           # NVIDIA GPUs: built, run where there is one, emulated
+    "lint": lint,
+    "headers": headers,     # each header compiles alone
 }
 
 
@@ -304,7 +385,7 @@ def lacks_golden(reason):
 
 
 def bench(options):
-    phase = Phase("bench", options)
+    phase = Phase("bench", options, Slots(max(1, options.jobs)))
     if not build(phase, "release"):
         return 1
     for name, command, labels, _, env in listed("build"):
@@ -316,10 +397,9 @@ def bench(options):
 
 def report(phases):
     passed, failed, skipped = (sum(p.total(w) for p in phases) for w in ("passed", "failed", "skipped"))
-    print("\n%-10s %8s %8s %8s %9s" % ("phase", "passed", "failed", "skipped", "seconds"))
+    print("\n%-10s %8s %8s %8s %8s" % ("phase", "passed", "failed", "skipped", "cpu s"))
     for p in phases:
-        print("%-10s %8d %8d %8d %9.0f"
-              % (p.name, p.total("passed"), p.total("failed"), p.total("skipped"), p.seconds))
+        print("%-10s %8d %8d %8d %8.0f" % (p.name, p.total("passed"), p.total("failed"), p.total("skipped"), p.cpu))
     reasons, missing = {}, 0
     for p in phases:
         for r in p.results:
@@ -340,8 +420,8 @@ def report(phases):
     os.makedirs(os.path.join(ROOT, "build", "test-logs"), exist_ok=True)
     with open(os.path.join(ROOT, "build", "test-logs", "summary.json"), "w", encoding="utf-8") as f:
         json.dump({p.name: {"passed": p.total("passed"), "failed": p.total("failed"),
-                            "skipped": p.total("skipped"), "seconds": round(p.seconds, 1),
-                            "programs": {r.name: [r.passed, r.failed, r.skipped] for r in p.results}}
+                            "skipped": p.total("skipped"), "cpu": round(p.cpu, 1),
+                            "programs": {r.name: [r.passed, r.failed, r.skipped, round(r.cpu, 1)] for r in p.results}}
                    for p in phases}, f, indent=1)
     print("%d passed, %d failed, %d skipped" % (passed, failed, skipped), flush=True)
     return 1 if bad else 0
@@ -364,17 +444,22 @@ def main():
     unknown = [p for p in options.phase if p not in PHASES]
     if unknown:
         parser.error("no phase %s; there are %s" % (unknown[0], ", ".join(PHASES)))
-    phases = []
-    for name in options.phase or PHASES:
-        phase = Phase(name, options)
-        phases.append(phase)
-        print("== " + name, flush=True)
-        start = time.monotonic()
+    # builds that tests start have one processor, like every test
+    os.environ.update({"CMAKE_BUILD_PARALLEL_LEVEL": "1", "JOBS": "1"})
+    slots = Slots(max(1, options.jobs))
+    phases = [Phase(name, options, slots) for name in dict.fromkeys(options.phase or PHASES)]
+
+    def run_phase(phase):
         try:
-            PHASES[name](phase)
+            PHASES[phase.name](phase)
         except (OSError, RuntimeError, ValueError, KeyError) as error:
-            phase.note_fail(name, "%s: %s" % (type(error).__name__, error))
-        phase.seconds = time.monotonic() - start
+            phase.note_fail(phase.name, "%s: %s" % (type(error).__name__, error))
+
+    threads = [threading.Thread(target=run_phase, args=(p,), daemon=True) for p in phases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return report(phases)
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 
 NOTHING_PLANNED = re.compile(r"^1\.\.0\s*#\s*SKIP\b\s*(.*)$", re.IGNORECASE)
@@ -32,7 +33,7 @@ class Result:
         self.passed = self.failed = self.skipped = 0
         self.failures = []
         self.skips = []
-        self.seconds = 0.0
+        self.seconds = self.cpu = 0.0
         self.output = ""
 
     def fail(self, test, text):
@@ -123,6 +124,30 @@ def describe(status):
     return "exit status %d" % status
 
 
+def finish(proc, timeout=None):
+    """(what it prints, exit status, processor seconds of it and of those it waited for) of a process with a group of its
+    own; after timeout seconds the group is killed and the status None. A child that keeps the pipe open is waited for."""
+    pieces = []
+    reader = threading.Thread(target=lambda: pieces.append(proc.stdout.read()), daemon=True)
+    reader.start()
+    end = None if timeout is None else time.monotonic() + timeout
+    reader.join(timeout)
+    ended = not reader.is_alive()
+    pid = 0
+    while ended and pid == 0:  # it may close its output and go on
+        pid, status, usage = os.wait4(proc.pid, os.WNOHANG)
+        if pid == 0:
+            ended = end is None or time.monotonic() < end
+            time.sleep(0.002)
+    if not ended:
+        os.killpg(proc.pid, signal.SIGKILL)
+        reader.join()
+        _, status, usage = os.wait4(proc.pid, 0)
+    proc.stdout.close()
+    proc.returncode = os.waitstatus_to_exitcode(status)
+    return b"".join(pieces), proc.returncode if ended else None, usage.ru_utime + usage.ru_stime
+
+
 def run(name, command, env=None, timeout=600, cwd=None):
     """Runs command (a list) in its own process group, kills the group after timeout seconds."""
     result = Result(name)
@@ -137,13 +162,7 @@ def run(name, command, env=None, timeout=600, cwd=None):
         result.output = str(error)
         result.fail("(cannot start)", result.output)
         return result
-    try:
-        out, _ = proc.communicate(timeout=timeout)
-        status = proc.returncode
-    except subprocess.TimeoutExpired:
-        os.killpg(proc.pid, signal.SIGKILL)
-        out, _ = proc.communicate()
-        status = None
+    out, status, result.cpu = finish(proc, timeout)
     result.seconds = time.monotonic() - start
     result.output = out.decode("utf-8", "replace")
     return count(result, status)

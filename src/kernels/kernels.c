@@ -15,7 +15,9 @@ enum {
 static void set_tiers(struct kernels *k, unsigned tiers)
 {
     kernels_set_ref(k);
-#if defined(__x86_64__)
+#if defined(IV_PLAIN_KERNELS)
+    (void)tiers;
+#elif defined(__x86_64__)
     if (!(tiers & 1u << CPU_AVX2))
         return;
     kernels_set_avx2(k);

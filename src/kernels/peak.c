@@ -60,7 +60,9 @@ void peak_set_ref(struct peak_kernels *k)
 void peak_init(struct peak_kernels *k, unsigned tiers)
 {
     peak_set_ref(k);
-#if defined(__x86_64__)
+#if defined(IV_PLAIN_KERNELS)
+    (void)tiers;
+#elif defined(__x86_64__)
     if (tiers & 1u << CPU_AVX2)
         peak_set_avx2(k);
     if (tiers & 1u << CPU_AVXVNNI)

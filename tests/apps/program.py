@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the tests of the command line share: running the program, TAP lines, models and media.
 
-The program is $IVCHAT. Models: the golden ones of $IVCHAT_TEST_SHARED, else the first folder of
-tests/fixtures with a config.json; media are made here from the standard library alone.
+The program is $IVCHAT. Models: TINY, whose answers take a tenth of the time, wherever the size proves nothing; the golden ones
+of $IVCHAT_TEST_SHARED, else the first folder of tests/fixtures with a config.json. Media are made here from the standard
+library alone.
 """
 import array
 import os
@@ -23,6 +24,7 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IVCHAT = os.environ.get("IVCHAT", os.path.join(ROOT, "build", "ivchat"))
 SHARED = os.environ.get("IVCHAT_TEST_SHARED", os.path.join(ROOT, "..", "shared"))
+TINY = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
 SCRATCH = tempfile.TemporaryDirectory(prefix="ivchat-apps-")
 
 

@@ -66,7 +66,7 @@ class Server:
     running = []  # for who must end without leaving the blocks of `with`
 
     def __init__(self, *options, model=None, env=None, stdin=None, wait=True, dtype="f32"):
-        command = [program.IVCHAT, "serve", "-m", model or program.model(), "--port", "0", "--dtype", dtype, *options]
+        command = [program.IVCHAT, "serve", "-m", model or program.TINY, "--port", "0", "--dtype", dtype, *options]
         self.log = ""
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=program.environment(env))

@@ -4,17 +4,15 @@
 import base64
 import json
 import os
+import re
 import struct
 
 import program
-from program import NO_MODEL, Tap, run
+from program import Tap, run
 from serverrig import MEDIA, VIDEO, Server, data_url, image, read, video
 
 tap = Tap()
-model = program.model()
-if not model:
-    tap.skip("serve", NO_MODEL)
-    tap.done()
+model = program.TINY
 
 
 def cli(*options):
@@ -161,7 +159,8 @@ with Server("--media-path", MEDIA, "--metrics") as s:
     tap.ok(s.chat(video(url), ASK, stop=["zzz", word]).content == r.content, "a list of stops")
     r = s.chat(video(url), ASK, logprobs=True, top_logprobs=3)
     marks = r.json["choices"][0]["logprobs"]["content"]
-    tap.ok("".join(m["token"] for m in marks).strip() == first["response"] and
+    spelt = re.sub("\ufffd+", ".+", re.escape("".join(m["token"] for m in marks).strip()))  # tokens may be parts of a character
+    tap.ok(len(marks) == 6 and re.fullmatch(spelt, first["response"]) and
            all(m["logprob"] <= 0 and len(m["top_logprobs"]) == 3 and
                m["top_logprobs"][0]["token"] == m["token"] and m["top_logprobs"][0]["logprob"] == m["logprob"] and
                m["top_logprobs"][1]["logprob"] <= m["logprob"] and bytes(m["bytes"]).decode() == m["token"]
@@ -194,10 +193,11 @@ with Server("--media-path", MEDIA, "--metrics") as s:
         for c in e["choices"]:
             two[c["index"]] += c["delta"].get("content", "")
     tap.ok(two == texts[:2], "two answers in a stream", r)
-    for many in (8, 16, 32):  # until vision takes long enough for a comment
-        r = s.chat(video(data_url(SECOND)), ASK, stream=True, media_io_kwargs={"video": {"num_frames": many}})
-        if r.status != 200 or any(c.startswith("vision ") for c in r.comments):
-            break
+    with Server(model=program.model()) as slow:
+        for many in (8, 16, 32):  # until vision takes long enough for a comment
+            r = slow.chat(video(data_url(SECOND)), ASK, stream=True, media_io_kwargs={"video": {"num_frames": many}})
+            if r.status != 200 or any(c.startswith("vision ") for c in r.comments):
+                break
     tap.ok(r.status == 200 and any(c.startswith("vision ") for c in r.comments), "comments tell how far it is", r)
     r = s.chat(video("data:video/mp4;base64,QUJD"), ASK, stream=True)
     tap.ok(r.status == 415 and r.error["code"] == "not_a_video", "no stream for what is no video", r)

@@ -11,14 +11,11 @@ import subprocess
 import sys
 
 import program
-from program import NO_MODEL, Tap
+from program import Tap
 from serverrig import MEDIA, VIDEO, Server, data_url
 
 tap = Tap()
-model = program.model()
-if not model:
-    tap.skip("clients", NO_MODEL)
-    tap.done()
+model = program.TINY
 
 PYTHON = os.environ.get("IVCHAT_CLIENTS_PYTHON", sys.executable)
 

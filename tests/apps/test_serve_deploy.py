@@ -13,14 +13,11 @@ import sys
 import time
 
 import program
-from program import NO_MODEL, Tap
+from program import Tap
 from serverrig import VIDEO, Server, read
 
 tap = Tap()
-model = program.model()
-if not model:
-    tap.skip("deployment", NO_MODEL)
-    tap.done()
+model = program.TINY
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 with open(os.path.join(program.ROOT, "docs", "SERVER.md"), encoding="utf-8") as f:
     DOC = f.read()

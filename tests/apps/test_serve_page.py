@@ -16,7 +16,7 @@ from program import NO_MODEL, Tap
 from serverrig import VIDEO, Server
 
 tap = Tap()
-model = program.model()
+model = program.model()  # its frames and slow answers are looked at
 try:
     from selenium import webdriver
     from selenium.common.exceptions import WebDriverException
@@ -199,7 +199,7 @@ def back(b):
     return b.execute_script("return getComputedStyle(document.body).backgroundColor")
 
 
-with Server("--metrics", "-n", "8") as s:
+with Server("--metrics", "-n", "8", model=model) as s:
     home = "http://127.0.0.1:%d/" % s.port
     answers = {q: s.chat(q, max_tokens=8).content for q in ("Hello?",)}
     b = browser(1280, 860)
@@ -431,7 +431,7 @@ with Server("--metrics", "-n", "8") as s:
     tap.ok(until(lambda: back(b) == "rgb(246, 247, 249)") and shot(b, "phone-light"), "light on the phone")
     b.quit()
 
-with Server("--api-key", "-", stdin="page-key\n", ) as s:
+with Server("--api-key", "-", stdin="page-key\n", model=model) as s:
     b = browser(1280, 860, key="page-key")
     b.get("http://127.0.0.1:%d/" % s.port)
     tap.ok(ask(b, "Hello?") and len(turns(b, "assistant")) == 1, "behind a key")

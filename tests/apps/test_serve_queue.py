@@ -59,7 +59,7 @@ def until(what, seconds=10):
 
 
 # ---- parallel answers are those of one after the other
-with Server("--parallel", "4", "--metrics") as s:
+with Server("--parallel", "4", "--metrics", model=model) as s:
     ident = s.post("/v1/videos", read(VIDEO)).json["id"]
     part = {"type": "video", "id": ident}
     asks = [dict(content=[part, "Question %d?" % i], seed=i, temperature=1.0, stream=i % 3 == 0) for i in range(6)]
@@ -77,7 +77,7 @@ with Server("--parallel", "4", "--metrics") as s:
                [(r.status, r.content, a) for r, a in zip(mixed, alone)])
 
 # ---- a small queue
-with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
+with Server("--parallel", "1", "--queue", "2", "--metrics", model=model) as s:
     held = [start_chat(s, LONG) for _ in range(3)]
     tap.ok(until(lambda: metric(s, "ivchat_jobs_running") == 1 and metric(s, "ivchat_jobs_waiting") == 2),
            "one runs, two wait")
@@ -112,7 +112,7 @@ with Server("--parallel", "1", "--queue", "2", "--metrics") as s:
     slow.close()
 
 # ---- time limits
-with Server("--parallel", "1", "--timeout", "2", "--metrics") as s:
+with Server("--parallel", "1", "--timeout", "2", "--metrics", model=model) as s:
     r = s.chat("Tell me", **LONG)
     tap.ok(r.status == 503 and r.error["code"] == "timeout" and "retry-after" in r.headers, "a request's time is over", r)
     r = s.chat("Tell me", stream=True, **LONG)
@@ -124,7 +124,7 @@ with Server("--parallel", "1", "--timeout", "2", "--metrics") as s:
     tap.ok(s.chat("Tell me").status == 200, "the next one is answered")
 
 # ---- a crowd: wrong bodies and clients that leave among them
-with Server("--parallel", "2", "--queue", "64", "--metrics") as s:
+with Server("--parallel", "2", "--queue", "64", "--metrics", model=model) as s:
     good = s.chat("Tell me").content
     bad = []
 
@@ -159,7 +159,7 @@ with Server("--parallel", "2", "--queue", "64", "--metrics") as s:
         x.close()
 
 # ---- the end
-with Server("--parallel", "1", "--metrics") as s:
+with Server("--parallel", "1", "--metrics", model=model) as s:
     result = []
     thread = threading.Thread(target=lambda: result.append(s.chat("Tell me", ignore_eos=True, max_tokens=400)))
     thread.start()
@@ -171,7 +171,7 @@ with Server("--parallel", "1", "--metrics") as s:
            (code, str(result[0]) if result else None))
 
 # ---- while it loads
-with Server("--parallel", "1", wait=False) as s:
+with Server("--parallel", "1", wait=False, model=model) as s:
     codes = set()
     end = time.monotonic() + 30
     while time.monotonic() < end:

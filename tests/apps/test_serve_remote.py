@@ -17,15 +17,12 @@ import threading
 import time
 
 import program
-from program import NO_MODEL, Tap
+from program import Tap
 from serverrig import VIDEO, Server, data_url, read, video
 
 tap = Tap()
 INSIDE = "IVCHAT_TEST_INSIDE"
-model = program.model()
-if not model:
-    tap.skip("remote media", NO_MODEL)
-    tap.done()
+model = program.TINY
 missing = [n for n in ("unshare", "ip", "mount", "openssl") if not shutil.which(n, path=os.environ["PATH"] + ":/sbin:/usr/sbin")]
 if missing:
     tap.skip("remote media", "%s is not installed" % ", ".join(missing))

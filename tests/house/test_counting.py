@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The counting itself: whatever a test program does, it is counted once and never taken for success; the
-summary line and the exit status agree, in run_tests.py and in .ci/run."""
+summary line and the exit status agree, in run_tests.py and in .ci/run; and what runs at a time."""
 import contextlib
 import io
 import os
@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import run_tests  # noqa: E402
@@ -64,6 +66,41 @@ def result(passed=0, failures=(), skips=()):
     return r
 
 
+def check_slots(report):
+    """One preset is built at a time, in the order of the phases and once; programs and compilers share the slots."""
+    slots = run_tests.Slots(3)
+    one, two, three = (run_tests.Phase(name, None, slots) for name in ("one", "two", "three"))
+    took, order = [], []
+
+    def ask(phase, preset, targets=()):
+        with slots.build(phase, preset, targets) as jobs:
+            order.append((phase.name, jobs))
+            if jobs:
+                slots.done.add((preset, tuple(targets)))
+
+    with slots.program(False), slots.program(True):
+        with slots.build(one, "a", ["part"]) as jobs:
+            took = [jobs, slots.free.acquire(blocking=False)]
+            threads = []
+            for phase in (three, two):
+                threads.append(threading.Thread(target=ask, args=(phase, "a")))
+                threads[-1].start()
+                while not phase.wants_build:
+                    time.sleep(0.001)
+            waiting = list(order)
+        for thread in threads:
+            thread.join()
+    report.ok(took == [2, False], "a build takes what programs leave, but for one that waits", took)
+    report.ok(waiting == [] and order[0] == ("two", 2), "one builds at a time, the phase listed first first", (waiting, order))
+    report.ok(order[1:] == [("three", 0)], "what is built is not built again", order)
+    ask(one, "b", ["part"])
+    ask(one, "b")
+    ask(one, "b", ["another"])
+    report.ok([jobs for _, jobs in order[2:]] == [3, 3, 0], "parts, then the whole, which has the parts", order)
+    free = [slots.free.acquire(blocking=False) for _ in range(4)]
+    report.ok(free == [True] * 3 + [False], "all slots are given back", free)
+
+
 def ci_run(makefile):
     with tempfile.TemporaryDirectory() as top:
         os.makedirs(os.path.join(top, ".ci"))
@@ -93,6 +130,13 @@ def main():
     report.ok(r.failed == 1 and r.seconds < 20, "a hanging program ends with its children", r.output)
     r = tap.run("nobody", ["/nowhere/at/all"])
     report.ok((r.passed, r.failed) == (0, 1), "a program that cannot start has failed", r.output)
+
+    r = tap.run("closes its output", ["sh", "-c", "echo ok 1; exec >&- 2>&-; sleep 0.2; exit 5"])
+    report.ok((r.passed, r.failed) == (1, 1) and "exit status 5" in r.failures[0][0], "a program that closes its output is waited for",
+              r.failures)
+    r = tap.run("busy", ["sh", "-c", "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done'; echo ok 1; echo 1..1"])
+    report.ok(r.passed == 1 and 0 < r.cpu, "processor seconds, children's too, are counted", r.cpu)
+    check_slots(report)
 
     for name, results, env, status, last in (
             ("all well", [result(3)], {}, 0, "3 passed, 0 failed, 0 skipped"),

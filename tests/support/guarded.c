@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Guarded buffers: one mapping, its last page without access, the data pushed against that page and
-// everything else of the mapping filled with a known byte.
+// Guarded buffers: one mapping, its last page without access, the data pushed against that page, and what is near the
+// data filled with a known byte. Mappings are used again: to make one, and its pages one by one, is most of what a check
+// of small sizes would do. For one thread.
 #include "guarded.h"
 
 #include <stdio.h>
@@ -9,21 +10,38 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { CANARY = 0x5c, FRONT = 256 };
+enum { CANARY = 0x5c, FRONT = 256, SPARES = 32 };
 
-struct guarded guarded_new(size_t bytes, size_t align)
+static struct spare {
+    uint8_t *map;
+    size_t bytes;
+} spares[SPARES]; // bytes == 0: none
+
+static uint8_t *map_new(size_t body, size_t page)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t body = (bytes + align + FRONT + page - 1) / page * page;
-    struct guarded g = {.map_bytes = body + page, .bytes = bytes};
-    void *map = mmap(NULL, g.map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED || mprotect((uint8_t *)map + body, page, PROT_NONE) != 0) {
+    for (size_t i = 0; i < SPARES; i++)
+        if (spares[i].bytes == body + page) {
+            spares[i].bytes = 0;
+            return spares[i].map;
+        }
+    uint8_t *map =
+        mmap(NULL, body + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED || mprotect(map + body, page, PROT_NONE) != 0) {
         perror("guarded_new");
         exit(1);
     }
-    g.map = map;
+    return map;
+}
+
+struct guarded guarded_new(size_t bytes, size_t align)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = page;
+    while (body < bytes + align + FRONT) // few sizes, so that a spare one fits
+        body += body < 16 * page ? page : body / 4 / page * page;
+    struct guarded g = {.map_bytes = body + page, .bytes = bytes};
+    g.map = map_new(body, page);
     g.data = g.map + (body - bytes) / align * align;
-    memset(g.map, CANARY, body);
+    memset((uint8_t *)g.data - FRONT, CANARY, (size_t)(g.map + body - (uint8_t *)g.data) + FRONT);
     memset(g.data, 0xff, bytes);
     return g;
 }
@@ -43,7 +61,14 @@ int guarded_intact(const struct guarded *g)
 
 void guarded_free(struct guarded *g)
 {
-    if (g->map)
-        munmap(g->map, g->map_bytes);
+    static size_t next;
+    if (g->map) {
+        struct spare *to = &spares[next++ % SPARES];
+        for (size_t i = 0; i < SPARES && to->bytes > 0; i++)
+            to = &spares[(next + i) % SPARES];
+        if (to->bytes > 0)
+            munmap(to->map, to->bytes);
+        *to = (struct spare){g->map, g->map_bytes};
+    }
     *g = (struct guarded){0};
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Fibers for the threads of a block, memory with guard pages, and the runtime's C functions (emulate.hpp).
 //
-// A fiber is entered once with ucontext and then switched with _setjmp and _longjmp, which save no signal
-// mask. One that waits names a word and the value it must leave; a round in which none could go on is a
-// deadlock.
+// A fiber is entered once with ucontext and then switched: on x86-64 by exchanging stack pointers, elsewhere with
+// _setjmp and _longjmp, which save no signal mask. One that waits names a word and the value it must leave; a round in
+// which none could go on is a deadlock. Stacks begin at different lines of the cache: at the same one, the 32 of a
+// warp would push each other out of it at every exchange.
 //
 // Threads may share the device: one piece of work runs at a time, under one lock. With EMULATE_LAZY=1 a stream's work
 // runs only when somebody waits for that stream, so that whoever reads on another stream what was not waited for
@@ -34,7 +35,8 @@
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
-enum { LANES = 32, MAX_THREADS = 1024, STACK = 256 << 10, PAGE = 4096, MAX_SHARED = 227 << 10 };
+enum { LANES = 32, MAX_THREADS = 1024, STACK = 512 << 10, PAGE = 4096, MAX_SHARED = 227 << 10 };
+enum { N_START = 256, START_STEP = 11 * 64 }; // places where stacks begin, bytes from one to the next
 enum { MAX_DEVICES = 8, NO_DEVICE = -1 };
 
 struct meeting { // of the lanes of one mask; kept at its lowest lane
@@ -48,9 +50,42 @@ struct warp {
     unsigned ballot[LANES];
 };
 
+#ifdef __x86_64__
+typedef void *place;
+// Goes on at `to`, until somebody switches to *from. Inlined and left by a jump, so that the processor's guesses where
+// calls return stay right: the next fiber comes from the same calls. (128 bytes: the red zone.)
+static inline __attribute__((always_inline)) void emulate_switch(place *from, place to)
+{
+    __asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"
+                     "pushq %%rbp\n\t"
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "movq %%rsp, (%0)\n\t"
+                     "movq %1, %%rsp\n\t"
+                     "popq %%rax\n\t"
+                     "jmpq *%%rax\n"
+                     "1:\tpopq %%rbp\n\t"
+                     "leaq 128(%%rsp), %%rsp"
+                     : "+D"(from), "+S"(to)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+                       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory", "cc");
+}
+#else
+typedef jmp_buf place;
+#define emulate_switch(from, to)                                                                   \
+    do {                                                                                           \
+        if (_setjmp(*(from)) == 0)                                                                 \
+            _longjmp(to, 1);                                                                       \
+    } while (0)
+#endif
+
 struct fiber {
+#ifndef __x86_64__
     ucontext_t start;
-    jmp_buf at;
+#endif
+    place at;
     char *stack;
     bool started, done;
     const unsigned *word; // waits while *word == value
@@ -63,7 +98,7 @@ static warp warps[MAX_THREADS / LANES];
 static unsigned n_thread, n_alive, n_arrived, generation, current;
 static int n_yes, last_yes, last_all;
 static const std::function<void()> *job;
-static jmp_buf scheduler;
+static place scheduler;
 static thread_local cudaError_t last_error;
 static thread_local int current_device;
 static std::recursive_mutex one_at_a_time; // guards everything here
@@ -94,9 +129,7 @@ void emulate_fail(const char *what)
 
 static void leave(void)
 {
-    fiber *f = &fibers[current];
-    if (_setjmp(f->at) == 0)
-        _longjmp(scheduler, 1);
+    emulate_switch(&fibers[current].at, scheduler);
 }
 
 static void wait_while(const unsigned *word, unsigned value)
@@ -191,26 +224,46 @@ static void fiber_main(void)
     }
 }
 
-static void resume(unsigned i)
+#ifndef __x86_64__
+static void fiber_first(void)
 {
-    fiber *f = &fibers[i];
-    current = i;
-    threadIdx = f->idx;
-    if (_setjmp(scheduler) != 0)
-        return;
-    if (f->started)
-        _longjmp(f->at, 1);
+    leave();
+    fiber_main();
+}
+#endif
+
+// f->at: at fiber_main, on a stack of its own.
+static void begin(fiber *f)
+{
     f->started = true;
     f->stack =
         (char *)mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (f->stack == MAP_FAILED || mprotect(f->stack, PAGE, PROT_NONE) != 0)
         emulate_fail("no memory for a fiber");
+    size_t bytes = STACK - (size_t)(f - fibers) % N_START * START_STEP;
+#ifdef __x86_64__
+    void (*code)(void) = fiber_main;
+    f->at = f->stack + bytes - 16; // where to go on, and what aligns
+    memcpy(f->at, &code, sizeof code);
+#else
     getcontext(&f->start);
     f->start.uc_stack.ss_sp = f->stack;
-    f->start.uc_stack.ss_size = STACK;
+    f->start.uc_stack.ss_size = bytes;
     f->start.uc_link = NULL;
-    makecontext(&f->start, fiber_main, 0);
-    setcontext(&f->start);
+    makecontext(&f->start, fiber_first, 0);
+    if (_setjmp(scheduler) == 0)
+        setcontext(&f->start);
+#endif
+}
+
+static void resume(unsigned i)
+{
+    fiber *f = &fibers[i];
+    current = i;
+    threadIdx = f->idx;
+    if (!f->started)
+        begin(f);
+    emulate_switch(&scheduler, f->at);
 }
 
 static void run_block(bool descending)
@@ -224,7 +277,7 @@ static void run_block(bool descending)
         fibers[i].idx = {i % blockDim.x, i / blockDim.x % blockDim.y,
                          i / (blockDim.x * blockDim.y)};
     }
-    memset(warps, 0, sizeof warps);
+    memset(warps, 0, (n_thread + LANES - 1) / LANES * sizeof warps[0]);
     while (n_alive) {
         bool moved = false;
         for (unsigned j = 0; j < n_thread; j++) {
@@ -240,7 +293,18 @@ static void run_block(bool descending)
     }
 }
 
-static cudaError_t new_block(void **p, size_t n, int device);
+// A block's dynamic shared memory: n bytes in front of a page that faults, the same ones for each launch.
+static char *shared_memory(size_t n)
+{
+    enum { MOST = (MAX_SHARED + PAGE - 1) / PAGE * PAGE };
+    static char *base;
+    if (!base) {
+        base = (char *)mmap(NULL, MOST + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (base == MAP_FAILED || mprotect(base + MOST, PAGE, PROT_NONE) != 0)
+            emulate_fail("no memory for shared memory");
+    }
+    return base + MOST - (n + 15) / 16 * 16;
+}
 
 void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void()> &thread)
 {
@@ -250,8 +314,8 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
         last_error = shared > MAX_SHARED ? cudaErrorInvalidValue : cudaErrorInvalidConfiguration;
         return;
     }
-    if (shared && new_block((void **)&dynamic_shared, shared, NO_DEVICE) != cudaSuccess)
-        emulate_fail("no memory for shared memory");
+    if (shared)
+        dynamic_shared = shared_memory(shared);
     gridDim = grid;
     blockDim = block;
     n_thread = (unsigned)n;
@@ -265,8 +329,6 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
                     memset(dynamic_shared, 0xff, shared);
                 run_block(count++ % 2);
             }
-    if (shared)
-        cudaFree(dynamic_shared);
     dynamic_shared = NULL;
 }
 
@@ -275,7 +337,7 @@ void emulate_run(dim3 grid, dim3 block, size_t shared, const std::function<void(
 struct memory_block {
     char *base;
     size_t mapped, bytes;
-    int device; // NO_DEVICE: shared memory, which anyone may touch
+    int device;
 };
 static std::map<void *, memory_block> blocks;
 static size_t in_use[MAX_DEVICES]; // bytes of blocks
@@ -284,7 +346,7 @@ static int working = NO_DEVICE; // the device whose memory can be touched, where
 
 static void protect(const memory_block *b)
 {
-    bool open = b->device == NO_DEVICE || b->device == working;
+    bool open = b->device == working;
     if (mprotect(b->base, b->mapped - PAGE, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
         emulate_fail("memory that cannot be protected");
 }
@@ -333,28 +395,25 @@ static size_t device_bytes(void)
     return bytes ? (size_t)strtoull(bytes, NULL, 10) : (size_t)16 << 30;
 }
 
-// Of the device's memory; NO_DEVICE: shared memory.
+// Of the device's memory.
 static cudaError_t new_block(void **p, size_t n, int device)
 {
     guard g(one_at_a_time);
     size_t used = (n + 15) / 16 * 16, pages = (used + PAGE - 1) / PAGE * PAGE;
-    bool counted = device != NO_DEVICE;
-    size_t bytes = counted ? used : 0;
     *p = NULL;
-    if (counted && (bytes > device_bytes() || in_use[device] > device_bytes() - bytes))
+    if (used > device_bytes() || in_use[device] > device_bytes() - used)
         return last_error = cudaErrorMemoryAllocation;
     char *base = (char *)mmap(NULL, pages + PAGE, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (base == MAP_FAILED)
         return last_error = cudaErrorMemoryAllocation;
     if (mprotect(base + pages, PAGE, PROT_NONE) != 0)
         return last_error = cudaErrorMemoryAllocation;
     memset(base, 0xff, pages);
     *p = base + pages - used;
-    memory_block b = {base, pages + PAGE, bytes, device};
-    if (counted)
-        in_use[device] += bytes;
-    if (counted && n_device() > 1)
+    memory_block b = {base, pages + PAGE, used, device};
+    in_use[device] += used;
+    if (n_device() > 1)
         protect(&b);
     blocks[*p] = b;
     return cudaSuccess;
@@ -456,8 +515,7 @@ cudaError_t cudaFree(void *p)
     if (at == blocks.end())
         return last_error = cudaErrorInvalidValue;
     munmap(at->second.base, at->second.mapped);
-    if (at->second.device != NO_DEVICE)
-        in_use[at->second.device] -= at->second.bytes;
+    in_use[at->second.device] -= at->second.bytes;
     blocks.erase(at);
     return cudaSuccess;
 }
