@@ -42,7 +42,7 @@ enum iv_status {
     IV_OK = 0,
     IV_ERR_FAIL = -1,    /* any other failure */
     IV_ERR_USAGE = -2,   /* arguments that make no sense */
-    IV_ERR_MODEL = -3,   /* model files */
+    IV_ERR_MODEL = -3,   /* model files; in an answer: a token without a piece of the tokenizer */
     IV_ERR_MEDIA = -4,   /* input media */
     IV_ERR_LIMIT = -5,   /* out of memory or over a stated limit */
     IV_ERR_NETWORK = -6, /* downloads */

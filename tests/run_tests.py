@@ -14,7 +14,7 @@ Phases go side by side, so that no processor is idle: one builds while programs 
 --jobs limits compilers and programs together (class Slots). Each line names its phase; seconds are of the clock,
 and cpu those of processors, which do not hang on what else runs.
 
-Kept: build*/test-logs/<program>.log and build/test-logs/summary.json.
+Kept: build*/test-logs/<phase>-<program>.log and build/test-logs/summary.json.
 """
 import argparse
 import concurrent.futures
@@ -69,6 +69,7 @@ class Slots:
             phase.wants_build = False
             needed = not done()
             self.building = self.building or needed
+            self.turn.notify_all()  # who comes behind this phase may be first now
         if not needed:
             yield 0
             return
@@ -108,7 +109,7 @@ class Phase:
         with PRINTING:
             print("%-9s %s" % (self.name, text), flush=True)
 
-    def add(self, result):
+    def add(self, result, notes=()):
         line = "%-26s %4d passed" % (result.name, result.passed)
         if result.failed:
             line += ", %d FAILED" % result.failed
@@ -117,6 +118,7 @@ class Phase:
         rows = ["%s  %.1f s, cpu %.1f" % (line, result.seconds, result.cpu)]
         for test, text in result.failures:
             rows += ["    FAILED " + test, *["      " + row for row in text.splitlines()]]
+        rows += ["    SKIP " + reason for reason in notes]
         self.say("\n".join(rows))
         self.results.append(result)
         self.cpu += result.cpu
@@ -129,15 +131,14 @@ class Phase:
     def note_skip(self, name, reason):
         result = tap.Result(name)
         result.skip(name, reason)
-        self.add(result)
-        self.say("    SKIP " + reason)
+        self.add(result, [reason])
 
 
 def capture(command):
     """Exit status, output and processor seconds."""
     try:
         proc = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT)
+                                stderr=subprocess.STDOUT, start_new_session=True)
     except OSError as error:
         return 127, str(error), 0.0
     out, status, cpu = tap.finish(proc)
@@ -205,7 +206,7 @@ def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
             if "unexpected memory mapping" in result.output and shutil.which("setarch"):
                 # ThreadSanitizer of gcc 12 cannot live with the address randomisation of newer kernels
                 result = tap.run(name, ["setarch", "-R", *full], env, timeout * slower, ROOT)
-        with open(os.path.join(logs, name + ".log"), "w", encoding="utf-8") as log:
+        with open(os.path.join(logs, phase.name + "-" + name + ".log"), "w", encoding="utf-8") as log:
             log.write(result.output)
         return result
 
@@ -427,6 +428,16 @@ def report(phases):
     return 1 if bad else 0
 
 
+def run_phase(phase, work):
+    """A phase without a result has failed, whatever ended it."""
+    try:
+        work(phase)
+    except Exception as error:  # pylint: disable=broad-except
+        phase.note_fail(phase.name, "%s: %s" % (type(error).__name__, error))
+    if not phase.results:
+        phase.note_fail(phase.name, "nothing was tested")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("phase", nargs="*", help="one of %s; none = all" % ", ".join(PHASES))
@@ -449,17 +460,16 @@ def main():
     slots = Slots(max(1, options.jobs))
     phases = [Phase(name, options, slots) for name in dict.fromkeys(options.phase or PHASES)]
 
-    def run_phase(phase):
-        try:
-            PHASES[phase.name](phase)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            phase.note_fail(phase.name, "%s: %s" % (type(error).__name__, error))
-
-    threads = [threading.Thread(target=run_phase, args=(p,), daemon=True) for p in phases]
+    threads = [threading.Thread(target=run_phase, args=(p, PHASES[p.name]), daemon=True) for p in phases]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        tap.kill_all()
+        print("interrupted", flush=True)
+        os._exit(130)  # threads wait for programs that are gone, and would start others
     return report(phases)
 
 

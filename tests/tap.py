@@ -124,10 +124,23 @@ def describe(status):
     return "exit status %d" % status
 
 
+LIVE = set()  # groups of processes that finish() waits for
+
+
+def kill_all():
+    """Ends what finish() waits for, children too."""
+    for pid in list(LIVE):
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def finish(proc, timeout=None):
     """(what it prints, exit status, processor seconds of it and of those it waited for) of a process with a group of its
     own; after timeout seconds the group is killed and the status None. A child that keeps the pipe open is waited for."""
     pieces = []
+    LIVE.add(proc.pid)
     reader = threading.Thread(target=lambda: pieces.append(proc.stdout.read()), daemon=True)
     reader.start()
     end = None if timeout is None else time.monotonic() + timeout
@@ -143,6 +156,7 @@ def finish(proc, timeout=None):
         os.killpg(proc.pid, signal.SIGKILL)
         reader.join()
         _, status, usage = os.wait4(proc.pid, 0)
+    LIVE.discard(proc.pid)
     proc.stdout.close()
     proc.returncode = os.waitstatus_to_exitcode(status)
     return b"".join(pieces), proc.returncode if ended else None, usage.ru_utime + usage.ru_stime

@@ -132,16 +132,22 @@ fail:
     return rc;
 }
 
+// A row may only fill the matrix up: it has no piece, and trained weights hardly ever choose it.
+static int check_piece(const struct generator *g, int32_t id, struct err *e)
+{
+    size_t n_piece = tokenizer_size(g->model.tokenizer);
+    if ((size_t)id < n_piece)
+        return 0;
+    return err_set(e, ERR_MODEL,
+                   "the model chose token %d of its %zu, its tokenizer has %zu pieces", (int)id,
+                   g->model.n_vocab, n_piece);
+}
+
 // A token's text; sets done if it completes a stop text.
 static int add_text(struct generator *g, int32_t id, struct err *e)
 {
     int rc;
-    size_t n_piece = tokenizer_size(g->model.tokenizer);
-    if ((size_t)id >=
-        n_piece) // a row that only fills the matrix up; weights of sense never choose it
-        TRY(err_set(e, ERR_MODEL,
-                    "the model chose token %d of its %zu, its tokenizer has %zu pieces", (int)id,
-                    g->model.n_vocab, n_piece));
+    TRY(check_piece(g, id, e));
     TRY(note_control(g, id, e));
     TRY(detok_push(&g->detok, id, &g->piece, e));
     TRY(emit(g, false, e));
@@ -187,11 +193,14 @@ int generator_push(struct generator *g, const float *logits, struct err *e)
         id = g->opt->forced[ids->n];
     else
         TRY(sampler_next(&g->sampler, logits, ids->v, ids->n, &id, e));
+    bool last = !forced && sampler_is_eos(&g->sampler, id);
+    if (!last)
+        TRY(check_piece(g, id, e)); // before anybody is told of it
     TRY(add_logprob(g, logits, id, e));
     TRY(ids_add(ids, id, e));
     if (g->opt->token)
         g->opt->token(g->opt->user, id, logits, g->model.n_vocab);
-    if (!forced && sampler_is_eos(&g->sampler, id)) {
+    if (last) {
         TRY(end(g, FINISH_STOP, e));
         return 0;
     }

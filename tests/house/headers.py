@@ -52,6 +52,8 @@ def main():
             passed, log = compiles([cc, "-std=c11", "-x", "c", *STRICT, *DEFINES, *where, *library_flags()], path)
             report.ok(passed, path + " alone", log)
 
+    with_clang(report)
+
     public = "include/ivchat.h"  # without our defines and include paths: an embedder has neither
     for compiler in sorted({cc, "gcc", "clang"}):
         for language, standard in (("c", "c99"), ("c", "c11"), ("c++", "c++11")):
@@ -64,6 +66,21 @@ def main():
             passed, log = compiles([compiler, "-std=" + standard, "-x", language, *strict, "-I."], public)
             report.ok(passed, name, log)
     return report.done()
+
+
+def with_clang(report):
+    """What no other phase compiles with clang: the program, and the kernels of this processor."""
+    folders = ["apps/*.c", "apps/serve/*.c"] + (["src/kernels/x86/*.c"] if platform.machine() == "x86_64" else [])
+    for pattern in folders:
+        name = pattern + " by clang"
+        if not shutil.which("clang"):
+            report.skip(name, "no clang compiler of that name here")
+            continue
+        files = sorted(glob.glob(pattern, root_dir=ROOT))
+        flags = ISA_FLAGS if "x86" in pattern else ['-DSERVE_PAGE_FILE="page"', '-DSERVE_OPENAPI_FILE="api"', "-Iapps", "-Iapps/serve"]
+        done = subprocess.run(["clang", "-std=c11", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", *DEFINES, *flags, "-Iinclude", "-Isrc",
+                               *library_flags(), *files], cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        report.ok(done.returncode == 0 and files, name, done.stdout.decode("utf-8", "replace"))
 
 
 def compiles_cxx(compiler):

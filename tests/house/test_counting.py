@@ -93,6 +93,20 @@ def check_slots(report):
     report.ok(took == [2, False], "a build takes what programs leave, but for one that waits", took)
     report.ok(waiting == [] and order[0] == ("two", 2), "one builds at a time, the phase listed first first", (waiting, order))
     report.ok(order[1:] == [("three", 0)], "what is built is not built again", order)
+    # who finds its preset built, listed first, does not leave those behind it waiting
+    with slots.build(one, "c", []):
+        threads = []
+        for phase, preset in ((three, "d"), (two, "c")):
+            threads.append(threading.Thread(target=ask, args=(phase, preset), daemon=True))
+            threads[-1].start()
+            while not phase.wants_build:
+                time.sleep(0.001)
+        slots.done.add(("c", ()))
+    for thread in threads:
+        thread.join(20)
+    report.ok(not any(t.is_alive() for t in threads) and sorted(order[2:]) == [("three", 3), ("two", 0)],
+              "what is built already keeps nobody", order)
+    del order[2:]
     ask(one, "b", ["part"])
     ask(one, "b")
     ask(one, "b", ["another"])
@@ -134,9 +148,13 @@ def main():
     r = tap.run("closes its output", ["sh", "-c", "echo ok 1; exec >&- 2>&-; sleep 0.2; exit 5"])
     report.ok((r.passed, r.failed) == (1, 1) and "exit status 5" in r.failures[0][0], "a program that closes its output is waited for",
               r.failures)
-    r = tap.run("busy", ["sh", "-c", "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done'; echo ok 1; echo 1..1"])
-    report.ok(r.passed == 1 and 0 < r.cpu, "processor seconds, children's too, are counted", r.cpu)
+    r = tap.run("busy", ["sh", "-c", "sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i + 1)); done'; echo ok 1; echo 1..1"])
+    report.ok(r.passed == 1 and 0.05 < r.cpu, "processor seconds, children's too, are counted", r.cpu)
     check_slots(report)
+    for name, work in (("an exception of any kind", lambda phase: phase.no_such_thing), ("no result", lambda phase: None)):
+        phase = run_tests.Phase("broken", None)
+        run_tests.run_phase(phase, work)
+        report.ok(phase.total("failed") == 1, "a phase has failed by " + name, phase.results)
 
     for name, results, env, status, last in (
             ("all well", [result(3)], {}, 0, "3 passed, 0 failed, 0 skipped"),

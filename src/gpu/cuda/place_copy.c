@@ -110,7 +110,7 @@ int place_scaled(struct gpu *g, const struct tensor *t, const float *scale, size
                  size_t cols, char *dst, size_t dst_stride, enum dtype to, struct err *e)
 {
     size_t most = STAGE_BYTES / dtype_bytes(to); // elements; whole blocks of any type
-    size_t width = min_size(cols, most), step = most / width, n_done = 0;
+    size_t width = min_size(max_size(cols, 1), most), step = most / width, n_done = 0;
     cudaError_t s = cudaSuccess;
     if (g->plans)
         return 0;

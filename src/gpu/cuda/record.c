@@ -51,11 +51,13 @@ bool cuda_step_begin(struct ops *o, uint64_t key, const int32_t *ids, const uint
         launch(o, g);
         return true;
     }
-    s->given_ids = ids;
-    s->given_pos = pos;
-    s->record_key = key;
     cudaError_t status = cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal);
     s->recording = status == cudaSuccess;
+    if (s->recording) {
+        s->given_ids = ids;
+        s->given_pos = pos;
+        s->record_key = key;
+    }
     stream_check(o, (int)status, "recording a step");
     return false;
 }

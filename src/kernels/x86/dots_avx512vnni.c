@@ -476,8 +476,9 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
             of[j->m - 1](p, j);                                                                    \
     }
 #else
-#pragma GCC diagnostic ignored                                                                     \
-    "-Wmaybe-uninitialized" // whether there is a second row of W is not known there
+#ifndef __clang__ // gcc does not see there that there is no second row of W
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #define TYPE(type)                                                                                 \
     static __attribute__((noinline)) void few_##type(const struct product_kernels *p,              \
                                                      const struct product_job *j)                  \
