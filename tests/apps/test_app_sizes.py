@@ -10,6 +10,7 @@ import shutil
 import struct
 
 from program import ROOT, Tap, make_image, path, run
+from serverrig import Server
 
 FIXTURE = os.path.join(ROOT, "tests", "fixtures", "tiny-model")
 IMAGE = make_image()
@@ -195,4 +196,10 @@ for kind in ("a checkpoint", "a GGUF file"):
     told = run("tokenize", "-m", idle, "--decode", stdin="[%d]\n" % PIECES)
     tap.ok(told.code == 1 and "token id %d is outside the vocabulary of %d" % (PIECES, PIECES) in told.err,
            kind + ": such an id to decode is a bad line of the caller's", told)
+with Server(model=chosen) as server:  # one bad answer is not the server's end
+    twice = [server.chat("What?", max_tokens=3) for _ in range(2)]
+    tap.ok([r.status for r in twice] == [500, 500], "the server, twice: 500", twice[-1])
+    told = server.chat("What?", max_tokens=3, stream=True)
+    tap.ok(told.status == 500 or "error" in told.body.decode(), "streamed: an error", told)
+    tap.ok(server.get("/health").status == 200, "the server is well")
 tap.done()
