@@ -3,11 +3,12 @@
 // of its own, of which a process may have some 65000.
 //
 // What is one page is asked of /proc/self/pagemap (PAGEMAP_SCAN; kernel documentation: admin-guide/mm/pagemap), what is
-// in the page cache of reads that must not wait (preadv2(2), RWF_NOWAIT): mincore(2) tells only those who may write.
+// in the page cache of mincore(2), which tells others than a file's user that everything is. (A read that must not wait
+// would tell them, but starts reading.)
 //
 // Easy to get wrong: moved or not, the pages belong to the file's mapping as far as munmap is concerned; MADV_DONTNEED
 // on a copy would zero it.
-#define _GNU_SOURCE // mremap, preadv2
+#define _GNU_SOURCE // mremap, mincore
 #include "base/large_pages.h"
 
 #include <fcntl.h>
@@ -17,11 +18,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-enum { LOOK = 64 << 10 }; // of so many bytes one is looked at: what is read ahead is no less
 
 // As linux/fs.h declares them, which is newer than the headers of many systems.
 struct scan_region {
@@ -77,13 +76,29 @@ bool large_pages_offered(void)
            are_large(page, 1) >= 0;
 }
 
-bool large_page_wanting(const void *p, int fd, size_t at)
+bool large_pages_told(const char *path)
 {
-    char byte;
-    struct iovec to = {&byte, 1};
-    for (size_t i = 0; i < LARGE_PAGE; i += LOOK)
-        if (preadv2(fd, &to, 1, (off_t)(at + i), RWF_NOWAIT) != 1)
+    struct stat st;
+    return stat(path, &st) == 0 &&
+           (st.st_uid == geteuid() || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0);
+}
+
+static bool in_memory(const void *p)
+{
+    unsigned char here[LARGE_PAGE / 4096];
+    size_t n = LARGE_PAGE / (size_t)sysconf(_SC_PAGESIZE);
+    if (n > sizeof here || mincore((void *)(uintptr_t)p, LARGE_PAGE, here) != 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!(here[i] & 1))
             return false;
+    return true;
+}
+
+bool large_page_wanting(const void *p)
+{
+    if (!in_memory(p))
+        return false;
     (void)*(const volatile char *)p; // maps it, as large as it can be
     return are_large(p, 1) == 0;
 }

@@ -13,9 +13,12 @@ enum { LARGE_PAGE = 2 << 20 };
 // Whether the system gives pages of that size to those who ask, and tells which there are (Linux 6.7).
 bool large_pages_offered(void);
 
+// Whether the system tells this process which pages of that file are in memory: those of its user, or that it may write.
+bool large_pages_told(const char *path);
+
 // Whether the page at p would gain by a copy: it is in the page cache as a whole and not mapped as one. p: in the
-// mapping of the file that fd is of, a multiple of LARGE_PAGE; at: where in the file. Reads nothing from a disk.
-bool large_page_wanting(const void *p, int fd, size_t at);
+// mapping of a file of which that is told, a multiple of LARGE_PAGE. Reads nothing from a disk.
+bool large_page_wanting(const void *p);
 
 // Puts a copy of n_page pages in their place: the same bytes at the same addresses, read-only, no longer the file's.
 // Nobody reads there meanwhile; different pages may be copied by several threads.

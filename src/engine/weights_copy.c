@@ -6,12 +6,10 @@
 // between them; but never what is outside of the file's mapping, which is anybody's.
 #include "engine/weights_copy.h"
 
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/large_pages.h"
@@ -40,7 +38,6 @@ int weights_copy_wanted(const char *weights, bool *wanted, struct err *e)
 struct file {
     const char *map;
     size_t bytes;
-    int fd;
 };
 
 struct stretch {
@@ -128,7 +125,7 @@ static int find_runs(struct copying *c, const struct file *f, struct err *e)
         for (size_t left = pages_of(s, &p); left > 0; left--, p += LARGE_PAGE) {
             if (hooks_abort(&c->engine->hooks))
                 return err_set(e, ERR_ABORT, "stopped while weights were looked through");
-            if (large_page_wanting(p, f->fd, (size_t)(p - f->map)) && !add_page(c, p))
+            if (large_page_wanting(p) && !add_page(c, p))
                 return 0;
         }
     }
@@ -203,12 +200,7 @@ static int find_in_file(struct copying *c, size_t i, struct err *e)
 {
     struct file f = {.map = weights_map_at(c->engine->model.weights, i)};
     const char *path = weights_file_at(c->engine->model.weights, i, &f.bytes);
-    f.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (f.fd < 0)
-        return 0;
-    int rc = find_runs(c, &f, e);
-    close(f.fd);
-    return rc;
+    return large_pages_told(path) ? find_runs(c, &f, e) : 0;
 }
 
 int weights_copy(iv_engine *g, struct err *e)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Copies of a mapped file's pages in large ones, and what memory there is for them.
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,13 +84,6 @@ static void need_large_pages(void)
     skip();
 }
 
-static int open_file(void)
-{
-    int fd = open(in_folder("weights"), O_RDONLY);
-    assert_true(fd >= 0);
-    return fd;
-}
-
 static void a_copy_has_the_same_bytes_and_outlives_the_file(void **state)
 {
     struct filemap m;
@@ -100,25 +92,22 @@ static void a_copy_has_the_same_bytes_and_outlives_the_file(void **state)
     map_file(&m);
     const char *first = first_page(&m);
     size_t from = (size_t)(first - (const char *)m.data), end = from + 3 * (size_t)LARGE_PAGE;
-    int fd = open_file();
     for (size_t at = from; at < end; at += LARGE_PAGE)
-        assert_true(large_page_wanting(m.data + at, fd, at));
+        assert_true(large_page_wanting(m.data + at));
     if (large_pages_copy(first, 1) != LARGE_PAGES_COPIED ||
         large_pages_copy(first + LARGE_PAGE, 2) != LARGE_PAGES_COPIED) {
         filemap_close(&m);
         unlink(path);
-        close(fd);
         printf("SKIP no large page is free\n");
         skip();
     }
     same_bytes(&m, 0, BYTES);
     for (size_t at = from; at < end; at += LARGE_PAGE)
-        assert_false(large_page_wanting(m.data + at, fd, at));
+        assert_false(large_page_wanting(m.data + at));
     assert_int_equal(truncate(path, 0), 0); // what is still the file's cannot be read any more
     same_bytes(&m, from, end);
     filemap_close(&m);
     unlink(path);
-    close(fd);
 }
 
 // Without memory, or room for it, nothing changes.
@@ -149,17 +138,37 @@ static void what_is_not_there_is_not_wanting(void **state)
     need_large_pages();
     map_file(&m);
     size_t at = (size_t)(first_page(&m) - (const char *)m.data), longer = 2 * BYTES;
-    int fd = open_file();
-    assert_true(large_page_wanting(m.data + at, fd, at));
+    assert_true(large_page_wanting(m.data + at));
     filemap_close(&m);
     assert_int_equal(truncate(path, (off_t)longer), 0);
     assert_int_equal(filemap_open(&m, path, ERR_MODEL, NULL), 0);
     at = (size_t)(first_page(&m) - (const char *)m.data);
     for (size_t page = at + BYTES; page + LARGE_PAGE <= longer; page += LARGE_PAGE)
-        assert_false(large_page_wanting(m.data + page, fd, page));
+        assert_false(large_page_wanting(m.data + page));
     filemap_close(&m);
     unlink(path);
-    close(fd);
+}
+
+// The system would say of anybody's file that all of it is in memory.
+static void others_files_are_not_told_of(void **state)
+{
+    (void)state;
+    FILE *f = fopen(in_folder("mine"), "wb");
+    assert_non_null(f);
+    assert_int_equal(fclose(f), 0);
+    assert_true(large_pages_told(path));
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_true(large_pages_told(path));
+    unlink(path);
+    assert_false(large_pages_told(path));
+    if (geteuid() == 0) {
+        assert_int_equal(seteuid(65534), 0);
+        bool told = large_pages_told("/etc/passwd");
+        assert_int_equal(seteuid(0), 0);
+        assert_false(told);
+    } else {
+        assert_false(large_pages_told("/etc/passwd"));
+    }
 }
 
 // ---- mem_room
@@ -241,6 +250,7 @@ int main(void)
         cmocka_unit_test(a_copy_has_the_same_bytes_and_outlives_the_file),
         cmocka_unit_test(no_memory_no_copy),
         cmocka_unit_test(what_is_not_there_is_not_wanting),
+        cmocka_unit_test(others_files_are_not_told_of),
         cmocka_unit_test(room_is_the_least_of_system_and_groups),
     };
     return cmocka_run_group_tests_name("large_pages", tests, make_folder, remove_folder);
