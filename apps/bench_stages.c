@@ -416,9 +416,9 @@ static int run_turn(struct bench *b, bool last)
 static int run_turns(struct bench *b)
 {
     int rc = IV_OK;
+    b->work.lasting = false; // as in a chat
     for (int i = 0; i < b->settings.repeat && rc == IV_OK; i++) {
         work_close(&b->work);
-        b->work.lasting = false; // as in a chat
         rc = work_open(&b->work, false);
         if (rc == IV_OK)
             rc = run_turn(b, i + 1 == b->settings.repeat);

@@ -14,23 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_ROOM = 4096 };
+#include "base/first_line.h"
 
-bool cgroup_line(const char *dir, const char *name, char line[CGROUP_LINE])
-{
-    char path[PATH_ROOM];
-    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return false;
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return false;
-    bool got = fgets(line, CGROUP_LINE, f) != NULL;
-    fclose(f);
-    if (got)
-        line[strcspn(line, "\n")] = 0;
-    return got;
-}
+enum { PATH_ROOM = 4096 };
 
 double cgroup_number(char **s)
 {
@@ -78,7 +64,7 @@ static bool names(const char *list, const char *controller)
 void cgroup_each(const char *proc_cgroup, const char *root, const char *controller, cgroup_fn *fn,
                  void *user)
 {
-    char line[CGROUP_LINE], v1_root[PATH_ROOM];
+    char line[FIRST_LINE], v1_root[PATH_ROOM];
     FILE *f = fopen(proc_cgroup, "r");
     if (!f)
         return;

@@ -5,8 +5,6 @@
 
 #include <stdbool.h>
 
-enum { CGROUP_LINE = 4096 }; // room for a line of a group's file
-
 // dir: a directory that may or may not exist; v2: the names of the files in it are those of version 2.
 typedef void cgroup_fn(void *user, const char *dir, bool v2);
 
@@ -14,9 +12,6 @@ typedef void cgroup_fn(void *user, const char *dir, bool v2);
 // proc_cgroup: a file like /proc/self/cgroup; root: a directory like /sys/fs/cgroup; controller: as version 1 names it.
 void cgroup_each(const char *proc_cgroup, const char *root, const char *controller, cgroup_fn *fn,
                  void *user);
-
-// First line of dir/name without its newline; false when there is none.
-bool cgroup_line(const char *dir, const char *name, char line[CGROUP_LINE]);
 
 // Positive number at *s, which moves behind it; 0 for "max", -1 and rubbish.
 double cgroup_number(char **s);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cgroup.h"
+#include "base/first_line.h"
 #include "base/mem.h"
 
 static unsigned affinity_count(void)
@@ -42,14 +43,14 @@ static unsigned affinity_count(void)
 static void add_quota(void *least, const char *dir, bool v2)
 {
     double *q = least, quota, period;
-    char line[CGROUP_LINE];
+    char line[FIRST_LINE];
     char *at = line;
-    if (!cgroup_line(dir, v2 ? "cpu.max" : "cpu.cfs_quota_us", line))
+    if (!first_line(dir, v2 ? "cpu.max" : "cpu.cfs_quota_us", line))
         return;
     quota = cgroup_number(&at);
     if (!v2) {
         at = line;
-        if (!cgroup_line(dir, "cpu.cfs_period_us", line))
+        if (!first_line(dir, "cpu.cfs_period_us", line))
             return;
     }
     period = cgroup_number(&at);

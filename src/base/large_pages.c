@@ -13,7 +13,6 @@
 
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -21,6 +20,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/first_line.h"
 
 // As linux/fs.h declares them, which is newer than the headers of many systems.
 struct scan_region {
@@ -53,26 +54,14 @@ static int are_large(const void *p, size_t n_page)
     return n < 0 ? -1 : n == 1 && r.start == from && r.end == end;
 }
 
-// What `name` of the system's settings holds; false when there is none.
-static bool setting(const char *name, char *text, size_t size)
-{
-    char path[128];
-    snprintf(path, sizeof path, "/sys/kernel/mm/transparent_hugepage/%s", name);
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return false;
-    bool got = fgets(text, (int)size, f) != NULL;
-    fclose(f);
-    return got;
-}
-
 bool large_pages_offered(void)
 {
     static const char somewhere = 0;
     const void *page = &somewhere - (uintptr_t)&somewhere % LARGE_PAGE;
-    char size[32], enabled[64];
-    return setting("hpage_pmd_size", size, sizeof size) && strtoul(size, NULL, 10) == LARGE_PAGE &&
-           setting("enabled", enabled, sizeof enabled) && !strstr(enabled, "[never]") &&
+    static const char settings[] = "/sys/kernel/mm/transparent_hugepage";
+    char line[FIRST_LINE];
+    return first_line(settings, "hpage_pmd_size", line) && strtoul(line, NULL, 10) == LARGE_PAGE &&
+           first_line(settings, "enabled", line) && !strstr(line, "[never]") &&
            are_large(page, 1) >= 0;
 }
 

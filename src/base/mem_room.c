@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/cgroup.h"
+#include "base/first_line.h"
 
 // The sum of the numbers behind those names at the beginning of lines; false where none of them is.
 static bool sum_of(const char *path, const char *const *names, double *sum)
@@ -43,15 +44,15 @@ static bool sum_of(const char *path, const char *const *names, double *sum)
 
 static double number_in(const char *dir, const char *name)
 {
-    char line[CGROUP_LINE], *at = line;
-    return cgroup_line(dir, name, line) ? cgroup_number(&at) : 0;
+    char line[FIRST_LINE], *at = line;
+    return first_line(dir, name, line) ? cgroup_number(&at) : 0;
 }
 
 // What the file says, infinity for "max" and where there is none.
 static double limit_in(const char *dir, const char *name)
 {
-    char line[CGROUP_LINE], *at = line;
-    if (!cgroup_line(dir, name, line) || line[strcspn(line, "0123456789")] == 0)
+    char line[FIRST_LINE], *at = line;
+    if (!first_line(dir, name, line) || line[strcspn(line, "0123456789")] == 0)
         return INFINITY;
     return cgroup_number(&at);
 }
@@ -62,7 +63,7 @@ static void add_group(void *least, const char *dir, bool v2)
     static const char *const v2_files[] = {"inactive_file ", "active_file ", NULL};
     static const char *const v1_files[] = {"total_inactive_file ", "total_active_file ", NULL};
     double *room = least, limit, used, files;
-    char stat[CGROUP_LINE];
+    char stat[FIRST_LINE];
     limit = v2 ? fmin(limit_in(dir, "memory.max"), limit_in(dir, "memory.high"))
                : limit_in(dir, "memory.limit_in_bytes");
     int n = snprintf(stat, sizeof stat, "%s/memory.stat", dir);

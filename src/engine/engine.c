@@ -286,11 +286,7 @@ static void fill_info(iv_engine *g)
         i->n_param += x->bytes / dtype_block_bytes(x->dtype) * dtype_block(x->dtype);
     }
     i->n_file = w ? weights_file_count(w) : 0;
-    for (size_t f = 0; f < i->n_file; f++) {
-        size_t bytes;
-        weights_file_at(w, f, &bytes);
-        i->file_bytes += bytes;
-    }
+    i->file_bytes = w ? weights_file_bytes(w) : 0;
 }
 
 static int open_cache(iv_engine *g, const struct iv_engine_options *o, struct err *e)

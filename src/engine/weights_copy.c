@@ -161,21 +161,10 @@ static uint64_t bytes_from(const struct copying *c, size_t i)
     return pages * LARGE_PAGE;
 }
 
-static uint64_t bytes_of_files(const struct weights *w)
-{
-    uint64_t all = 0;
-    for (size_t i = 0; i < weights_file_count(w); i++) {
-        size_t bytes;
-        weights_file_at(w, i, &bytes);
-        all += bytes;
-    }
-    return all;
-}
-
 static int copy_runs(struct copying *c, struct err *e)
 {
     const struct hooks *hooks = &c->engine->hooks;
-    uint64_t files = bytes_of_files(c->engine->model.weights), wanting = bytes_from(c, 0);
+    uint64_t files = weights_file_bytes(c->engine->model.weights), wanting = bytes_from(c, 0);
     double start = clock_ms();
     if (wanting < (uint64_t)COPY_PAGES * LARGE_PAGE)
         return 0;

@@ -12,8 +12,8 @@
 int weights_copy_wanted(const char *weights, bool *wanted, struct err *e);
 
 // Copies what decoding reads of the mapped files, as far as that gains and the machine has memory for it beside the
-// files in the page cache; where it has not, everything stays as it is. Nobody uses the engine yet. ERR_ABORT when told to stop; ERR_LIMIT when
-// the system ran out of memory in the middle: the engine can only be closed then.
+// files in the page cache; where it has not, everything stays as it is. Nobody uses the engine yet. ERR_ABORT when told
+// to stop; ERR_LIMIT when the system ran out of memory in the middle: the engine can only be closed then.
 int weights_copy(iv_engine *engine, struct err *e);
 
 #endif

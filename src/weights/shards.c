@@ -451,6 +451,14 @@ const char *weights_file_at(const struct weights *w, size_t i, size_t *bytes)
     return w->shard[i].path;
 }
 
+uint64_t weights_file_bytes(const struct weights *w)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < w->n_shard; i++)
+        all += w->shard[i].st.map.size + w->shard[i].gguf.map.size;
+    return all;
+}
+
 const void *weights_map_at(const struct weights *w, size_t i)
 {
     if (i >= w->n_shard)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "tensor/tensor.h"
@@ -43,7 +44,9 @@ const char *weights_file(const struct weights *w, const struct tensor *t);
 size_t weights_file_count(const struct weights *w);
 // Path and (bytes may be NULL) length of the i-th file; NULL beyond the last.
 const char *weights_file_at(const struct weights *w, size_t i, size_t *bytes);
-// Where it is mapped, as a whole; NULL beyond the last. (Tensors that a file stores misaligned are elsewhere.)
+// Bytes of all files.
+uint64_t weights_file_bytes(const struct weights *w);
+// Where the i-th is mapped, as a whole; NULL beyond the last. (Tensors that a file stores misaligned are elsewhere.)
 const void *weights_map_at(const struct weights *w, size_t i);
 
 #endif

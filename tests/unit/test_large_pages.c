@@ -17,29 +17,32 @@
 #include "base/filemap.h"
 #include "base/large_pages.h"
 #include "base/mem_room.h"
+#include "tempdir.h"
 
 enum { PAGES = 4 };
 static const size_t BYTES = (size_t)(PAGES + 1) * LARGE_PAGE;
 
-static char folder[] = "/tmp/ivchat-large-XXXXXX";
-static char path[sizeof folder + 64];
+static struct tempdir dir;
+static char path[1024]; // of the file that is looked at
 
 static const char *in_folder(const char *name)
 {
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s", tempdir_path(&dir, name));
     return path;
 }
 
 static int make_folder(void **state)
 {
     (void)state;
-    return mkdtemp(folder) ? 0 : -1;
+    tempdir_make(&dir);
+    return 0;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    return rmdir(folder);
+    tempdir_remove(&dir);
+    return 0;
 }
 
 static uint8_t byte_at(size_t i)
@@ -153,9 +156,8 @@ static void what_is_not_there_is_not_wanting(void **state)
 static void others_files_are_not_told_of(void **state)
 {
     (void)state;
-    FILE *f = fopen(in_folder("mine"), "wb");
-    assert_non_null(f);
-    assert_int_equal(fclose(f), 0);
+    tempdir_write_text(&dir, "mine", "");
+    in_folder("mine");
     assert_true(large_pages_told(path));
     assert_int_equal(chmod(path, 0444), 0);
     assert_true(large_pages_told(path));
@@ -175,44 +177,26 @@ static void others_files_are_not_told_of(void **state)
 
 static void put(const char *name, const char *text)
 {
-    for (char *s = strchr(in_folder(name) + strlen(folder) + 1, '/'); s; s = strchr(s + 1, '/')) {
+    for (char *s = strchr(in_folder(name) + strlen(dir.path) + 1, '/'); s; s = strchr(s + 1, '/')) {
         *s = 0;
         (void)mkdir(path, 0700);
         *s = '/';
     }
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
-    fclose(f);
+    tempdir_write_text(&dir, name, text);
 }
 
 static uint64_t room(const char *groups)
 {
     char meminfo[sizeof path], group[sizeof path], root[sizeof path];
     put("groups", groups);
-    snprintf(meminfo, sizeof meminfo, "%s/meminfo", folder);
-    snprintf(group, sizeof group, "%s/groups", folder);
-    snprintf(root, sizeof root, "%s/fs", folder);
+    snprintf(meminfo, sizeof meminfo, "%s", tempdir_path(&dir, "meminfo"));
+    snprintf(group, sizeof group, "%s", tempdir_path(&dir, "groups"));
+    snprintf(root, sizeof root, "%s", tempdir_path(&dir, "fs"));
     return mem_room_of(meminfo, group, root);
 }
 
 static void room_is_the_least_of_system_and_groups(void **state)
 {
-    static const char *const made[] = {"fs/a/b/memory.max",
-                                       "fs/a/memory.max",
-                                       "fs/a/memory.high",
-                                       "fs/a/memory.current",
-                                       "fs/a/memory.stat",
-                                       "fs/memory/j/memory.limit_in_bytes",
-                                       "fs/memory/j/memory.usage_in_bytes",
-                                       "fs/memory/j/memory.stat",
-                                       "meminfo",
-                                       "groups",
-                                       "fs/a/b",
-                                       "fs/a",
-                                       "fs/memory/j",
-                                       "fs/memory",
-                                       "fs"};
     (void)state;
     assert_int_equal(room("0::/a/b\n"), 0); // nothing is known
     put("meminfo", "MemTotal: 9 kB\nMemAvailable:    1000 kB\nBuffers: 7 kB\n");
@@ -240,8 +224,6 @@ static void room_is_the_least_of_system_and_groups(void **state)
     put("fs/memory/j/memory.stat",
         "inactive_file 1\ntotal_inactive_file 100000\ntotal_active_file 100000\n");
     assert_int_equal(room("3:cpu:/a\n2:memory:/j\n"), 300000);
-    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
-        (void)remove(in_folder(made[i]));
 }
 
 int main(void)
