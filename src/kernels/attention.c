@@ -7,6 +7,7 @@
 // In bf16 scale q, k, v and p are rounded to bf16 (k in blocks not, where the kernels for a few rows read it in
 // place); the sum below is that of the p before rounding, as a
 // softmax that is rounded at its end has it. scratch holds the scores of one row.
+#include "kernels/attention_parts.h"
 #include "kernels/tiers.h"
 
 #include <math.h>
@@ -27,9 +28,11 @@ static double value_at(const void *m, enum dtype t, size_t i, bool round)
     return (double)(round ? bf16_round(v) : v);
 }
 
-static void attend_row(const struct product_kernels *p, const struct attention_job *j,
+// Query head h of one row.
+static void attend_row(const struct product_kernels *p, const struct attention_job *j, size_t h,
                        const float *q, float *y, size_t n_k, float *s)
 {
+    size_t at = h / j->group * j->d; // of its key head
     float max = -INFINITY;
     bool round_k = p->round && !(j->few && dtype_is_block(j->k_type));
     for (size_t i = 0; i < n_k; i++) {
@@ -37,7 +40,7 @@ static void attend_row(const struct product_kernels *p, const struct attention_j
         for (size_t c = 0; c < j->d; c++) {
             float qc = q[c] * j->scale;
             sum += (double)(p->round ? bf16_round(qc) : qc) *
-                   value_at(j->k, j->k_type, i * j->k_stride + c, round_k);
+                   value_at(j->k, j->k_type, i * j->k_stride + at + c, round_k);
         }
         s[i] = (float)sum;
         if (s[i] > max)
@@ -52,7 +55,7 @@ static void attend_row(const struct product_kernels *p, const struct attention_j
     for (size_t c = 0; c < j->d; c++) {
         double sum = 0;
         for (size_t i = 0; i < n_k; i++)
-            sum += (double)s[i] * value_at(j->v, j->v_type, i * j->v_stride + c, p->round);
+            sum += (double)s[i] * value_at(j->v, j->v_type, i * j->v_stride + at + c, p->round);
         y[c] = (float)(sum / total);
     }
 }
@@ -68,8 +71,8 @@ void attention_ref(const struct product_kernels *p, const struct attention_job *
 {
     for (size_t i = 0; i < j->n_q; i++) {
         size_t seen = j->causal ? min_size(j->first_pos + i + 1, j->n_k) : j->n_k;
-        for (size_t h = 0; h < j->group; h++)
-            attend_row(p, j, j->q + i * j->q_stride + h * j->d, j->y + i * j->y_stride + h * j->d,
-                       seen, scratch);
+        for (size_t h = 0; h < attention_heads(j) * j->group; h++)
+            attend_row(p, j, h, j->q + i * j->q_stride + h * j->d,
+                       j->y + i * j->y_stride + h * j->d, seen, scratch);
     }
 }

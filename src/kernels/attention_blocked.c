@@ -19,17 +19,19 @@ static struct attention_parts parts_of(const struct product_kernels *p,
                                        const struct attention_job *j, uint8_t *base)
 {
     bool k_blocks = dtype_is_block(j->k_type), v_blocks = dtype_is_block(j->v_type);
-    size_t rows = j->few ? KERNEL_FEW_ROWS : ATTENTION_ROWS;
+    size_t some = j->few ? KERNEL_FEW_ROWS : ATTENTION_ROWS, rows = some; // at a time, kept
     size_t keys = j->few ? ATTENTION_KEYS : ATTENTION_KEYS + ATTENTION_TAIL;
     struct attention_parts u = {.qx_stride = product_x_stride(p, j->d),
                                 .px_stride = product_x_stride(p, keys),
                                 .s_stride = keys,
                                 .acc_stride = round_up(j->d, 16)};
-    u.q = take_f32(base, &u, j->few ? rows * j->d : j->d);
+    if (j->few && !mul_size(some, attention_units(j), &rows))
+        rows = SIZE_MAX;
+    u.q = take_f32(base, &u, j->few ? some * j->d : j->d);
     u.qx = scratch_part(base, &u.bytes, rows, u.qx_stride);
-    u.s = take_f32(base, &u, rows * keys);
+    u.s = take_f32(base, &u, some * keys);
     u.px = scratch_part(base, &u.bytes, rows, u.px_stride);
-    u.acc = take_f32(base, &u, rows * u.acc_stride);
+    u.acc = scratch_part(base, &u.bytes, rows, u.acc_stride * sizeof(float));
     if (v_blocks || (k_blocks && !j->few))
         u.stage = take_f32(base, &u, keys * j->d);
     if (j->few) {

@@ -17,9 +17,9 @@ enum {
 };
 
 struct attention_parts {
-    float *q;    // few: [rows, d] scale * q; many: [d]
+    float *q;    // few: [KERNEL_FEW_ROWS, d] scale * q; many: [d]
     uint8_t *qx; // q prepared
-    float *s;    // [rows, s_stride]
+    float *s;    // [rows at a time, s_stride]
     uint8_t *px; // prepared probabilities
     float *max, *sum;
     float *acc;                  // [rows, acc_stride]: sums over the values
@@ -30,6 +30,21 @@ struct attention_parts {
     size_t k_step, v_step;       // bytes from panel to panel
     size_t bytes;                // of all
 };
+
+static inline size_t attention_heads(const struct attention_job *j)
+{
+    return j->n_kv == 0 ? 1 : j->n_kv;
+}
+
+// Units of up to KERNEL_FEW_ROWS pairs of a row and a query head, which read the same key head. Saturates.
+static inline size_t attention_units(const struct attention_job *j)
+{
+    size_t pairs, units;
+    if (!mul_size(j->n_q, j->group, &pairs) ||
+        !mul_size(attention_heads(j), div_up(pairs, KERNEL_FEW_ROWS), &units))
+        return SIZE_MAX;
+    return units;
+}
 
 // How many keys of the n from k0 row i sees.
 static inline size_t attention_seen(const struct attention_job *j, size_t i, size_t k0, size_t n)

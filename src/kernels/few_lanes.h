@@ -100,6 +100,14 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
                   cells_weights_n(w2, t, round, tail), cells_weights_n(w3, t, round, tail));
 #undef DOTS_ROW
 #undef DOTS_STEP
+#ifdef LANES_SUM16
+    if (M == 4) {
+        lanes_sum16(y, y_stride, (const lanes[]){a00, a01, a02, a03},
+                    (const lanes[]){a10, a11, a12, a13}, (const lanes[]){a20, a21, a22, a23},
+                    (const lanes[]){a30, a31, a32, a33}, n);
+        return;
+    }
+#endif
     lanes_sum4(y, a00, a01, a02, a03, n);
     if (M > 1)
         lanes_sum4(y + y_stride, a10, a11, a12, a13, n);
@@ -134,6 +142,14 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
     lanes_sum4(y, sum[0], sum[1], sum[2], sum[3], n);
 }
 
+// Rows [from, from + 4) of what is read next.
+ALWAYS_INLINE void ask_rows(const struct ask *a, size_t from)
+{
+    for (size_t i = from; i < min_size(from + 4, a->n); i++)
+        for (size_t at = 0; at < a->bytes; at += DOTS_LINE)
+            dots_prefetch((const uint8_t *)a->at + i * a->row, at);
+}
+
 // y of one group of up to four outputs, from the sums.
 static inline void few_finish(const struct product_job *j, const float (*sums)[4], size_t o,
                               size_t n)
@@ -154,6 +170,8 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
     struct dots a = {.x = j->x, .x_stride = product_x_stride(p, j->k), .k = j->k};
     bool apart = j->w_stride != j->k; // rows do not lie one behind the other
     bool in_order = DOTS_IN_ORDER && j->m == 1 && !apart;
+    bool as_is = !j->bias && !j->add;
+    size_t y_stride = as_is ? j->y_stride : 4;
     a.into_l1 = apart && !p->ask_l2;
     size_t ahead = (apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
     // what is asked for stays inside W: of a group's four rows the last is three behind the first
@@ -163,26 +181,30 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
         for (size_t i = 0; i < 4; i++)
             a.w[i] = (const uint8_t *)j->w + (o + min_size(i, n - 1)) * row_bytes;
         float sums[KERNEL_FEW_ROWS][4];
+        float *y = as_is ? j->y + o : sums[0];
         if (in_order && p->ask_l2)
-            dots_in_order(&a, sums[0], n, t, round, true);
+            dots_in_order(&a, y, n, t, round, true);
         else if (in_order)
-            dots_in_order(&a, sums[0], n, t, round, false);
+            dots_in_order(&a, y, n, t, round, false);
         for (size_t r = in_order ? 1 : 0; r < j->m;) {
             size_t left = j->m - r;
             a.x = (const uint8_t *)j->x + r * a.x_stride;
             a.ahead = r == 0 && o < asking ? ahead : 0;
             if (FEW_X >= 4 && left >= 4) {
-                dots_body(&a, sums[r], 4, 4, 4, t, round);
+                dots_body(&a, y + r * y_stride, y_stride, n, 4, t, round);
                 r += 4;
             } else if (left >= 2) {
-                dots_body(&a, sums[r], 4, 4, 2, t, round);
+                dots_body(&a, y + r * y_stride, y_stride, n, 2, t, round);
                 r += 2;
             } else {
-                dots_body(&a, sums[r], 4, 4, 1, t, round);
+                dots_body(&a, y + r * y_stride, y_stride, n, 1, t, round);
                 r += 1;
             }
         }
-        few_finish(j, (const float(*)[4])sums, o, n);
+        if (j->ask.bytes > 0)
+            ask_rows(&j->ask, o);
+        if (!as_is)
+            few_finish(j, (const float(*)[4])sums, o, n);
     }
 }
 

@@ -31,6 +31,14 @@ enum {
     KERNEL_SCRATCH_ALIGN = 64,
 };
 
+// Rows that are read next, of which `bytes` each may be asked for in L2 meanwhile, row by row; 0 = nothing. Products ask
+// with weights that are not in blocks, sums of values in AVX512-BF16 with values in bf16.
+struct ask {
+    const void *at;
+    size_t row, bytes; // from one to the next; of each
+    size_t n;
+};
+
 // y = x W^T [+ bias], or y += the same.
 struct product_job {
     float *y; // [m, n]
@@ -46,19 +54,21 @@ struct product_job {
     // may be asked for. NULL = not known.
     const void *next;
     size_t n_next;
+    struct ask ask; // few
 };
 
-// One key/value head and the `group` query heads that read it.
+// Key/value heads side by side, each with the `group` query heads that read it.
 struct attention_job {
     float *y; // row i, query head h: d values at y + i * y_stride + h * d
     size_t y_stride;
     const float *q; // laid out as y
     size_t q_stride;
-    const void *k, *v;         // [n_k, d], naturally aligned
+    const void *k, *v;         // [n_k, n_kv * d], naturally aligned
     size_t k_stride, v_stride; // of block types whole blocks, as d
     enum dtype k_type, v_type; // F32, BF16, F16 or blocks
     size_t n_q, n_k;           // n_k > 0 when n_q > 0
     size_t group;              // > 0
+    size_t n_kv;               // key heads; more than 1 only if `few`; 0 = 1
     size_t d;                  // a multiple of 2, at most KERNEL_HEAD_MAX
     float scale;               // of q
     bool causal;               // key j is seen by row i iff j <= first_pos + i; else every key is
@@ -119,6 +129,7 @@ struct mix_job {
     enum dtype v_type; // F32, BF16 or F16
     size_t m, n, d;
     bool ask_l2; // as in struct product_kernels
+    struct ask ask;
 };
 
 // The kernels that multiply, for one precision of the products. f32: inputs as they are. bf16: both
@@ -184,7 +195,8 @@ struct product_kernels {
     // exp(old max - new max), the factor for what was summed before. *max starts at -infinity; n > 0
     // as long as it is.
     float (*soft_step)(void *p, const float *s, size_t n, size_t n_pad, float *max, float *sum);
-    // y[r][c] += sum over i < n of x[r][i] v[i][c], c < d, in the order of i, r < m <= KERNEL_FEW_ROWS;
+    // y[r][c] += sum over i < n of x[r][i] v[i][c], c < d, r < m <= KERNEL_FEW_ROWS; in the order of i, by pairs (2 i,
+    // 2 i + 1) where an instruction adds both: an x behind the last of an odd number is zero;
     // x prepared rows at a byte stride.
     void (*mix)(const struct mix_job *j);
     void (*scale)(float *x, float s, size_t n); // as in struct kernels

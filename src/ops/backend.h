@@ -59,6 +59,7 @@ struct backend {
     void (*split_wqkv)(struct ops *o, struct mat q, struct mat k, struct mat v, struct mat qkv,
                        size_t d_head);
     void (*attention)(struct ops *o, struct mat y, const struct attention *a); // n_seq >= 1
+    void (*cache_attention)(struct ops *o, struct mat y, const struct cache_attention *a);
 
     // Whole passages at once. NULL = fused.c makes them of the ops above.
     void (*linears)(struct ops *o, struct mat y, const struct linear_input *in,
@@ -67,7 +68,6 @@ struct backend {
                        const struct linear *w, const struct tensor *scale);
     void (*rms_norm2)(struct ops *o, struct mat a, const struct tensor *a_w, struct mat b,
                       const struct tensor *b_w, float eps); // NULL = two rms_norm
-    void (*cache_attention)(struct ops *o, struct mat y, const struct cache_attention *a);
     // NULL = nothing is recorded.
     bool (*step_begin)(struct ops *o, uint64_t key, const int32_t *ids, const uint32_t *pos,
                        size_t n);
@@ -117,6 +117,5 @@ void fused_linears(struct ops *o, struct mat y, const struct linear_input *in,
                    const struct linear *const *w, size_t n_w);
 void fused_linear_add(struct ops *o, struct mat x, const struct linear_input *in,
                       const struct linear *w, const struct tensor *scale);
-void fused_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a);
 
 #endif

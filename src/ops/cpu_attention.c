@@ -5,6 +5,9 @@
 // Up to OPS_FEW_ROWS query rows read keys and values in place; the choice hangs on the rows of the
 // whole op. Blocks of causal rows are handed out from the last, which sees most keys, to the first.
 //
+// A step (few rows of each of several cached sequences) is one batch of tasks: key heads, each rotated and stored by
+// the task that then attends to it. Only where threads outnumber them are those a batch of their own in front.
+//
 // Easy to get wrong: a block's first_pos moves with its first row.
 #include "ops/cpu_backend.h"
 
@@ -13,6 +16,8 @@
 enum {
     TASKS_PER_THREAD = 8,
     EQUAL_TASKS_PER_THREAD = 2, // without a mask; K and V are packed once a task
+    STEP_TASKS_PER_THREAD = 2,
+    SIDE_BY_SIDE = 2, // key heads of a step's task: cached rows are read in longer pieces
     BLOCK_ROWS =
         128, // query rows times heads of a task, at least: packing K and V is then paid for
     MACS_MAX =
@@ -82,6 +87,7 @@ static struct attention_job job_of(const struct attention_run *r, size_t head, s
         .n_q = min_size(r->cut.rows, r->y.rows - from),
         .n_k = a->k.rows,
         .group = r->cut.group,
+        .n_kv = r->cut.n_kv,
         .d = a->d_head,
         .scale = a->scale,
         .causal = a->causal,
@@ -98,20 +104,27 @@ static void attention_task(void *ctx, size_t task, unsigned thread)
     r->p->attention(r->p, &j, scratch_of(&r->scratch, thread));
 }
 
-struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attention *a)
+// Bytes for a thread that does a task of that cut.
+static size_t scratch_bytes(const struct product_kernels *p, const struct attention *a,
+                            struct attention_cut cut)
 {
-    const struct product_kernels *p = kernels_of(o, a->q.rows, a);
-    struct attention_cut cut = cpu_attention_cut(o, a->q.rows, a);
     struct attention_job largest = {.n_q = cut.rows,
                                     .n_k = a->k.rows,
                                     .group = cut.group,
+                                    .n_kv = cut.n_kv,
                                     .d = a->d_head,
                                     .k_type = a->k.dtype,
                                     .v_type = a->v.dtype,
                                     .causal = a->causal,
                                     .first_pos = a->first_pos,
                                     .few = cut.few};
-    return cpu_thread_scratch(o, p->attention_scratch(p, &largest));
+    return p->attention_scratch(p, &largest);
+}
+
+struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attention *a)
+{
+    return cpu_thread_scratch(
+        o, scratch_bytes(kernels_of(o, a->q.rows, a), a, cpu_attention_cut(o, a->q.rows, a)));
 }
 
 static void attend_sequence(struct ops *o, struct mat y, const struct attention *a)
@@ -139,4 +152,173 @@ void cpu_attention(struct ops *o, struct mat y, const struct attention *a)
         one.v = sequence(a->v, i, a->n_seq);
         attend_sequence(o, sequence(y, i, a->n_seq), &one);
     }
+}
+
+// ---- a step: few rows of each of several sequences, keys and values cached
+
+struct step_run {
+    const struct ops *o;
+    const struct cache_attention *a;
+    struct mat y;
+    size_t n_kv, group; // key heads of a task, and query heads of each
+    size_t n_part;      // tasks of a sequence
+    struct thread_scratch scratch;
+};
+
+static struct attention span_attention(const struct cache_attention *a, const struct cache_span *s)
+{
+    return (struct attention){.q = mat_rows(a->q, s->first_row, s->n_row),
+                              .k = mat_rows(s->k, 0, s->pos + s->n_row),
+                              .v = mat_rows(s->v, 0, s->pos + s->n_row),
+                              .n_seq = 1,
+                              .n_head = a->n_head,
+                              .n_kv = a->n_kv,
+                              .d_head = a->d_head,
+                              .scale = a->scale,
+                              .causal = true,
+                              .first_pos = s->pos};
+}
+
+static struct attention_cut span_cut(const struct step_run *r, const struct cache_span *s)
+{
+    return (struct attention_cut){.rows = s->n_row,
+                                  .n_row_block = 1,
+                                  .group = r->group,
+                                  .n_group = r->n_part,
+                                  .n_kv = r->n_kv,
+                                  .few = true};
+}
+
+// Head kv of cache row pos.
+static void store_head(const struct kernels *k, struct mat cache, size_t pos, size_t kv,
+                       const float *x, size_t d)
+{
+    size_t at = dtype_span(cache.dtype, pos * cache.stride + kv * d);
+    cpu_narrow(k, (char *)cache.data + at, cache.dtype, x, d);
+}
+
+// Rotates a key head and the query heads that read it, and stores its key and value.
+static void turn_head(const struct step_run *r, const struct cache_span *s, size_t kv)
+{
+    const struct cache_attention *a = r->a;
+    const struct kernels *k = r->o->kernels;
+    size_t d = a->d_head, group = a->n_head / a->n_kv;
+    for (size_t i = 0; i < s->n_row; i++) {
+        size_t row = s->first_row + i;
+        float *q = row_at(a->q, row) + kv * group * d, *key = row_at(a->k, row) + kv * d;
+        (a->pairs ? k->rope_pairs : k->rope)(q, group, d, row_at(a->rope, row));
+        (a->pairs ? k->rope_pairs : k->rope)(key, 1, d, row_at(a->rope, row));
+        store_head(k, s->k, s->pos + i, kv, key, d);
+        store_head(k, s->v, s->pos + i, kv, row_at(a->v, row) + kv * d, d);
+    }
+}
+
+static void turn_task(void *ctx, size_t task, unsigned thread)
+{
+    const struct step_run *r = ctx;
+    (void)thread;
+    turn_head(r, &r->a->span[task / r->a->n_kv], task % r->a->n_kv);
+}
+
+// Whether a task has all query heads of its key heads, which it can then rotate and store by itself.
+static bool whole_groups(const struct step_run *r)
+{
+    return r->group == r->a->n_head / r->a->n_kv;
+}
+
+static void step_task(void *ctx, size_t task, unsigned thread)
+{
+    const struct step_run *r = ctx;
+    const struct cache_span *s = &r->a->span[task / r->n_part];
+    size_t part = task % r->n_part;
+    if (whole_groups(r))
+        for (size_t i = 0; i < r->n_kv; i++)
+            turn_head(r, s, part * r->n_kv + i);
+    struct attention_run one = {.a = span_attention(r->a, s),
+                                .y = mat_rows(r->y, s->first_row, s->n_row),
+                                .cut = span_cut(r, s)};
+    struct attention_job j = job_of(&one, part * r->n_kv * r->group, 0);
+    const struct product_kernels *p = cpu_products(r->o);
+    p->attention(p, &j, scratch_of(&r->scratch, thread));
+}
+
+// So many key heads of the longest sequence are no more than a thread's share of all.
+static bool is_small_task(const struct ops *o, const struct cache_attention *a, size_t heads)
+{
+    size_t all = 0, longest = 0; // positions
+    for (const struct cache_span *s = a->span; s < a->span + a->n_span; s++) {
+        all += s->pos + s->n_row;
+        longest = max_size(longest, s->pos + s->n_row);
+    }
+    return heads * longest * STEP_TASKS_PER_THREAD * pool_threads(o->pool) <= all * a->n_kv;
+}
+
+static struct step_run step_of(struct ops *o, const struct cache_attention *a)
+{
+    struct step_run r = {.o = o, .a = a, .n_kv = 1, .group = a->n_head / a->n_kv};
+    if (!is_small_task(o, a, 1))
+        r.group = 1; // keys are read once for each head, but by more threads
+    else if (a->n_kv % SIDE_BY_SIDE == 0 && is_small_task(o, a, SIDE_BY_SIDE))
+        r.n_kv = SIDE_BY_SIDE;
+    r.n_part = a->n_head / (r.n_kv * r.group);
+    size_t bytes = 0;
+    for (const struct cache_span *s = a->span; s < a->span + a->n_span; s++) {
+        struct attention one = span_attention(a, s);
+        bytes = max_size(bytes, scratch_bytes(cpu_products(o), &one, span_cut(&r, s)));
+    }
+    r.scratch = cpu_thread_scratch(o, bytes);
+    return r;
+}
+
+// Whether every span has few rows: then all of them are one batch of tasks.
+static bool is_step(const struct cache_attention *a)
+{
+    for (size_t i = 0; i < a->n_span; i++)
+        if (a->span[i].n_row > OPS_FEW_ROWS)
+            return false;
+    return true;
+}
+
+void cpu_cache_attention_scratch(struct ops *o, const struct cache_attention *a)
+{
+    if (is_step(a)) {
+        (void)step_of(o, a);
+        return;
+    }
+    for (size_t i = 0; i < a->n_span; i++) {
+        size_t mark = ops_mark(o);
+        struct attention one = span_attention(a, &a->span[i]);
+        cpu_attention_scratch(o, &one);
+        ops_pop(o, mark);
+    }
+}
+
+static void attend_span(struct ops *o, struct mat y, const struct cache_attention *a,
+                        const struct cache_span *s)
+{
+    void (*rotate)(struct ops *, struct mat, size_t, struct mat) =
+        a->pairs ? cpu_rope_pairs : cpu_rope;
+    struct attention one = span_attention(a, s);
+    struct mat table = mat_rows(a->rope, s->first_row, s->n_row);
+    struct mat k = mat_rows(a->k, s->first_row, s->n_row);
+    rotate(o, one.q, a->n_head, table);
+    rotate(o, k, a->n_kv, table);
+    cpu_copy(o, mat_rows(s->k, s->pos, s->n_row), k);
+    cpu_copy(o, mat_rows(s->v, s->pos, s->n_row), mat_rows(a->v, s->first_row, s->n_row));
+    attend_sequence(o, mat_rows(y, s->first_row, s->n_row), &one);
+}
+
+void cpu_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a)
+{
+    if (!is_step(a)) {
+        for (size_t i = 0; i < a->n_span; i++)
+            attend_span(o, y, a, &a->span[i]);
+        return;
+    }
+    size_t mark = ops_mark(o);
+    struct step_run r = step_of(o, a);
+    r.y = y;
+    if (whole_groups(&r) || cpu_run(o, turn_task, &r, a->n_span * a->n_kv))
+        cpu_run(o, step_task, &r, a->n_span * r.n_part);
+    ops_pop(o, mark);
 }

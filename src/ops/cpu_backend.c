@@ -254,6 +254,7 @@ static const struct backend cpu_backend = {
     .attention = cpu_attention,
     .linears = cpu_linears,
     .linear_add = cpu_linear_add,
+    .cache_attention = cpu_cache_attention,
 };
 
 int ops_open_cpu(const struct ops_options *opt, struct ops **out, struct err *e)

@@ -132,10 +132,12 @@ void cpu_patch_scratch(struct ops *o, const struct linear *w, size_t n, struct p
 struct attention_cut {
     size_t rows, n_row_block; // query rows of a task
     size_t group, n_group;    // query heads of a task; groups in all
+    size_t n_kv;              // key heads of a task, each with `group` of them; 0 = 1
     bool few;
 };
 struct attention_cut cpu_attention_cut(const struct ops *o, size_t n_q, const struct attention *a);
 struct thread_scratch cpu_attention_scratch(struct ops *o, const struct attention *a);
+void cpu_cache_attention_scratch(struct ops *o, const struct cache_attention *a);
 
 // Contiguous f32 copy of m for the tap, if m itself is not that.
 float *cpu_tap_scratch(struct ops *o, struct mat m);
@@ -173,5 +175,6 @@ void cpu_patch_embed(struct ops *o, struct mat y, const float *pixels, size_t n_
                      size_t patch, const struct linear *w);
 // cpu_attention.c
 void cpu_attention(struct ops *o, struct mat y, const struct attention *a);
+void cpu_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a);
 
 #endif

@@ -50,26 +50,3 @@ void fused_linear_add(struct ops *o, struct mat x, const struct linear_input *in
         op_add(o, x, y);
     ops_pop(o, mark);
 }
-
-void fused_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a)
-{
-    void (*rotate)(struct ops *, struct mat, size_t, struct mat) =
-        a->pairs ? op_rope_pairs : op_rope;
-    rotate(o, a->q, a->n_head, a->rope);
-    rotate(o, a->k, a->n_kv, a->rope);
-    for (size_t i = 0; i < a->n_span; i++) {
-        const struct cache_span *s = &a->span[i];
-        op_copy(o, mat_rows(s->k, s->pos, s->n_row), mat_rows(a->k, s->first_row, s->n_row));
-        op_copy(o, mat_rows(s->v, s->pos, s->n_row), mat_rows(a->v, s->first_row, s->n_row));
-        op_attention(o, mat_rows(y, s->first_row, s->n_row),
-                     &(struct attention){.q = mat_rows(a->q, s->first_row, s->n_row),
-                                         .k = mat_rows(s->k, 0, s->pos + s->n_row),
-                                         .v = mat_rows(s->v, 0, s->pos + s->n_row),
-                                         .n_head = a->n_head,
-                                         .n_kv = a->n_kv,
-                                         .d_head = a->d_head,
-                                         .scale = a->scale,
-                                         .causal = true,
-                                         .first_pos = s->pos});
-    }
-}

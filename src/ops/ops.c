@@ -629,18 +629,17 @@ void op_cache_attention(struct ops *o, struct mat y, const struct cache_attentio
     assert(same_shape(y, a->q) && is_act(o, y) && is_act(o, a->q) && is_act(o, a->k));
     assert(same_shape(a->k, a->v) && a->q.rows == a->k.rows && a->rope.rows == a->q.rows);
     assert(a->n_kv > 0 && a->n_head % a->n_kv == 0 && a->k.cols == a->n_kv * a->d_head);
-    assert(a->d_head % 2 == 0 && a->d_head <= OPS_HEAD_MAX);
+    assert(a->d_head % 2 == 0 && a->d_head <= OPS_HEAD_MAX && y.cols == a->n_head * a->d_head);
     if (idle(o, y))
         return;
-    for (size_t i = 0; i < a->n_span; i++) {
+    for (size_t i = 0, row = 0; i < a->n_span; i++) {
         const struct cache_span *s = &a->span[i];
+        assert(s->first_row >= row && s->first_row + s->n_row <= y.rows);
         assert(s->pos + s->n_row <= s->k.rows && same_shape(s->k, s->v));
         assert(s->k.cols == a->k.cols && is_cache(s->k) && is_cache(s->v));
-        (void)s;
-    }
-    if (!o->backend->cache_attention) {
-        fused_cache_attention(o, y, a);
-        return;
+        assert(a->d_head % dtype_block(s->k.dtype) == 0 &&
+               a->d_head % dtype_block(s->v.dtype) == 0);
+        row = s->first_row + s->n_row;
     }
     for (size_t i = 0; i < a->n_span; i++) {
         const struct cache_span *s = &a->span[i];

@@ -218,7 +218,7 @@ struct attention {
 void op_attention(struct ops *o, struct mat y, const struct attention *a);
 
 // Rows [first_row, first_row + n_row) of q, k and v continue the sequence whose keys and values are cached
-// in k and v: they become its rows pos, pos + 1, ...
+// in k and v: they become its rows pos, pos + 1, ... Spans are in the order of their rows; no two share a row or a cache.
 struct cache_span {
     struct mat k, v; // [at least pos + n_row, n_kv * d_head]
     size_t first_row, n_row, pos;

@@ -272,6 +272,14 @@ static void plan_attention(struct ops *o, struct mat y, const struct attention *
     pop(o, at);
 }
 
+static void plan_cache_attention(struct ops *o, struct mat y, const struct cache_attention *a)
+{
+    size_t at = mark(o);
+    (void)y;
+    cpu_cache_attention_scratch(o, a);
+    pop(o, at);
+}
+
 static const struct backend plan_backend = {
     .close = close_planner,
     .reserve = reserve,
@@ -306,6 +314,7 @@ static const struct backend plan_backend = {
     .attention = plan_attention,
     .linears = plan_linears,
     .linear_add = plan_linear_add,
+    .cache_attention = plan_cache_attention,
 };
 
 int ops_open_plan(const struct ops_options *opt, struct ops **out, struct err *e)

@@ -290,6 +290,8 @@ static void same_bits(void **state)
             j.causal = which < 3;
             if (!j.causal)
                 j.k_type = j.v_type = DT_F32;
+            if (few)
+                j.v_type = DT_BF16; // four rows at a time share what one reads alone
             j.few = few;
             struct attention_task t = attention_task_new(&r, j, DATA_RANDOM);
             for (size_t q = 1; q < all.n; q++) {
@@ -319,6 +321,58 @@ static void same_bits(void **state)
             }
             attention_task_free(&t);
         }
+    }
+}
+
+// Key heads side by side give what each gives alone.
+static void compare_heads(const struct product_kernels *p, const struct attention_task *t,
+                          const char *tier)
+{
+    const struct attention_job *j = &t->j;
+    size_t width = j->group * j->d;
+    struct guarded all_heads = attention_task_run(p, j, t->y_elems);
+    for (size_t h = 0; h < j->n_kv; h++) {
+        struct attention_job one = *j;
+        one.n_kv = 1;
+        one.q += h * width;
+        one.k = (const uint8_t *)j->k + dtype_span(j->k_type, h * j->d);
+        one.v = (const uint8_t *)j->v + dtype_span(j->v_type, h * j->d);
+        struct guarded y = attention_task_run(p, &one, (j->n_q - 1) * j->y_stride + width);
+        for (size_t i = 0; i < j->n_q; i++)
+            if (memcmp((float *)y.data + i * j->y_stride,
+                       (float *)all_heads.data + i * j->y_stride + h * width,
+                       width * sizeof(float)) != 0)
+                fail_msg("%s %s,%s q %zu k %zu group %zu d %zu: row %zu of head %zu of %zu differs",
+                         tier, dtype_name(j->k_type), dtype_name(j->v_type), j->n_q, j->n_k,
+                         j->group, j->d, i, h, j->n_kv);
+        guarded_free(&y);
+    }
+    guarded_free(&all_heads);
+}
+
+static void heads_side_by_side(void **state)
+{
+    (void)state;
+    struct rng r = {29};
+    static const size_t keys[] = {1, 2, 33, 255, 256, 257, 600};
+    static const size_t rows[] = {1, 3, 8}, groups[] = {1, 4, 3}, wide[] = {24, 64, 88, 128};
+    for (size_t i = 0; i < (short_run ? 12 : 84); i++) {
+        struct attention_job j =
+            job_of(&r, rows[i % 3], keys[i % 7], groups[i / 3 % 3], wide[i % 4]);
+        j.n_q = min_size(j.n_q, j.n_k);
+        j.first_pos = j.n_k - j.n_q;
+        j.n_kv = 1 + rng_next(&r) % 4;
+        j.few = true;
+        if (i / 4 % 3 == 0) // else drawn
+            j.k_type = j.v_type = DT_BF16;
+        if (i / 4 % 3 == 1 && j.d % 32 == 0)
+            *(i / 12 % 2 ? &j.k_type : &j.v_type) = DT_Q8_0;
+        struct attention_task t = attention_task_new(&r, j, DATA_RANDOM);
+        for (size_t q = 0; q < all.n; q++) {
+            compare_heads(&all.k[q].bf16, &t, cpu_tier_name(all.k[q].tier));
+            compare_heads(&all.k[q].f32, &t, cpu_tier_name(all.k[q].tier));
+        }
+        attention_task_free(&t);
     }
 }
 
@@ -448,7 +502,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(head_sizes),     cmocka_unit_test(row_and_key_counts),
         cmocka_unit_test(without_a_mask), cmocka_unit_test(model_sizes),
         cmocka_unit_test(hostile_data),   cmocka_unit_test(one_key),
-        cmocka_unit_test(same_bits),      cmocka_unit_test(nan_stays),
+        cmocka_unit_test(same_bits),      cmocka_unit_test(heads_side_by_side),
+        cmocka_unit_test(nan_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -407,9 +407,10 @@ static void bench_shape(const struct kernels *k, bool round, double best, struct
                    scratch = guarded_new(p->scratch_bytes, 64);
     memset(x.data, 0, x.bytes);
     memset(w.data, 0, w.bytes);
-    struct timed t = {p,
-                      {y.data, s.n, x.data, w.data, s.k, type, s.m, s.n, s.k, NULL, false, NULL, 0},
-                      scratch.data};
+    struct timed t = {
+        p,
+        {y.data, s.n, x.data, w.data, s.k, type, s.m, s.n, s.k, NULL, false, NULL, 0, {0}},
+        scratch.data};
     bool few = s.m <= KERNEL_FEW_ROWS;
     double sec = time_best(few ? timed_few : timed_many, &t);
     double rate = 2e-9 * (double)s.m * (double)s.n * (double)s.k / sec;

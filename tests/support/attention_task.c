@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/size.h"
+
 static struct guarded matrix(struct rng *r, size_t rows, size_t stride, size_t cols, enum dtype t,
                              enum data d)
 {
@@ -26,14 +28,14 @@ static struct guarded matrix(struct rng *r, size_t rows, size_t stride, size_t c
 struct attention_task attention_task_new(struct rng *r, struct attention_job j, enum data data)
 {
     struct attention_task t = {.j = j};
-    size_t width = j.group * j.d;
+    size_t heads = max_size(j.n_kv, 1), keys = heads * j.d, width = keys * j.group;
     t.j.q_stride = width + rng_next(r) % 4;
     t.j.y_stride = width + rng_next(r) % 4;
-    t.j.k_stride = j.d + rng_next(r) % 4 * dtype_block(j.k_type);
-    t.j.v_stride = j.d + rng_next(r) % 4 * dtype_block(j.v_type);
+    t.j.k_stride = keys + rng_next(r) % 4 * dtype_block(j.k_type);
+    t.j.v_stride = keys + rng_next(r) % 4 * dtype_block(j.v_type);
     t.q = matrix(r, j.n_q, t.j.q_stride, width, DT_F32, data);
-    t.k = matrix(r, j.n_k, t.j.k_stride, j.d, j.k_type, data == DATA_HUGE ? DATA_RANDOM : data);
-    t.v = matrix(r, j.n_k, t.j.v_stride, j.d, j.v_type, data);
+    t.k = matrix(r, j.n_k, t.j.k_stride, keys, j.k_type, data == DATA_HUGE ? DATA_RANDOM : data);
+    t.v = matrix(r, j.n_k, t.j.v_stride, keys, j.v_type, data);
     t.j.q = t.q.data;
     t.j.k = t.k.data;
     t.j.v = t.v.data;

@@ -148,6 +148,51 @@ static inline void lanes_sum4(float *out, lanes a, lanes b, lanes c, lanes d, si
     _mm_mask_storeu_ps(out, (__mmask8)lanes_first(n), sum);
 }
 
+// The halves of a and b side by side, each added to its own other half.
+static inline lanes lanes_fold2(lanes a, lanes b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(1, 0, 1, 0)),
+                         _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 2, 3, 2)));
+}
+
+// The same of quarters, of what lanes_fold2 gave.
+static inline lanes lanes_fold4(lanes a, lanes b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(2, 0, 2, 0)),
+                         _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
+}
+
+// Writes the n <= 4 first of a's sums to out, of b's to out + stride and so on: as four times lanes_sum4, to the bit.
+#define LANES_SUM16
+static inline void lanes_sum16(float *out, size_t stride, const lanes a[4], const lanes b[4],
+                               const lanes c[4], const lanes d[4], size_t n)
+{
+    // 128 bits of each are one vector's, folded; a[0] b[0] c[0] d[0], then a[1] b[1] ...
+    lanes r0 = lanes_fold4(lanes_fold2(a[0], b[0]), lanes_fold2(c[0], d[0]));
+    lanes r1 = lanes_fold4(lanes_fold2(a[1], b[1]), lanes_fold2(c[1], d[1]));
+    lanes r2 = lanes_fold4(lanes_fold2(a[2], b[2]), lanes_fold2(c[2], d[2]));
+    lanes r3 = lanes_fold4(lanes_fold2(a[3], b[3]), lanes_fold2(c[3], d[3]));
+    lanes t0 = _mm512_unpacklo_ps(r0, r1), t1 = _mm512_unpacklo_ps(r2, r3);
+    lanes t2 = _mm512_unpackhi_ps(r0, r1), t3 = _mm512_unpackhi_ps(r2, r3);
+    lanes s0 = _mm512_shuffle_ps(t0, t1, _MM_SHUFFLE(1, 0, 1, 0));
+    lanes s1 = _mm512_shuffle_ps(t0, t1, _MM_SHUFFLE(3, 2, 3, 2));
+    lanes s2 = _mm512_shuffle_ps(t2, t3, _MM_SHUFFLE(1, 0, 1, 0));
+    lanes s3 = _mm512_shuffle_ps(t2, t3, _MM_SHUFFLE(3, 2, 3, 2));
+    lanes sum = _mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3));
+    if (n == 4) {
+        _mm_storeu_ps(out, _mm512_castps512_ps128(sum));
+        _mm_storeu_ps(out + stride, _mm512_extractf32x4_ps(sum, 1));
+        _mm_storeu_ps(out + 2 * stride, _mm512_extractf32x4_ps(sum, 2));
+        _mm_storeu_ps(out + 3 * stride, _mm512_extractf32x4_ps(sum, 3));
+        return;
+    }
+    float
+        all[LANES]; // gcc 12 makes a masked vextractf32x4 of it, which may fault for what is masked
+    _mm512_storeu_ps(all, sum);
+    for (size_t r = 0; r < 4; r++)
+        memcpy(out + r * stride, all + 4 * r, n * sizeof *out);
+}
+
 static inline float lanes_sum(lanes a)
 {
     __m128 f = lanes_fold(a);

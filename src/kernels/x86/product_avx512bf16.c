@@ -29,7 +29,10 @@ static float soft_step_bf16(void *p, const float *s, size_t n, size_t n_pad, flo
 
 static void mix_bf16(const struct mix_job *j)
 {
-    mix_form(j, true, FORM_BF16);
+    if (j->v_type == DT_BF16)
+        mix_pairs_avx512bf16(j);
+    else
+        mix_form(j, true, FORM_BF16);
 }
 
 void kernels_set_avx512bf16(struct kernels *k)

@@ -22,4 +22,7 @@ void attention_avx512bf16(const struct product_kernels *p, const struct attentio
                           void *scratch);
 size_t attention_avx512bf16_scratch(const struct product_kernels *p, const struct attention_job *j);
 
+// As `mix` of struct product_kernels in bf16, V in BF16.
+void mix_pairs_avx512bf16(const struct mix_job *j);
+
 #endif
