@@ -90,6 +90,19 @@ static struct ask ask_share(const struct attention_job *j, const struct block *b
     return ask_for(b, min_size(i * each, all), min_size((i + 1) * each, all));
 }
 
+// What unit i asks for beside its scores; alone, nothing: sums over V ask for their own rows.
+static struct ask ask_early(const struct attention_job *j, const struct block *k,
+                            const struct block *v, bool first, size_t i)
+{
+    size_t n = attention_units(j);
+    if (n == 1)
+        return (struct ask){0};
+    if (!first)
+        return ask_share(j, v, i, n);
+    return i > 0 ? ask_share(j, v, i - 1, n - 1)
+                 : ask_for(k, k->head, attention_heads(j) * k->head);
+}
+
 // Scores and probabilities of n keys from key k0 on.
 static void score(const struct product_kernels *p, const struct attention_job *j,
                   const struct attention_parts *u, const struct unit *t, const struct block *k,
@@ -173,15 +186,8 @@ void attention_few(const struct product_kernels *p, const struct attention_job *
         for (size_t i = 0; i < n_unit; i++) {
             struct unit t = unit_at(j, u, i);
             size_t n = seen_by(j, &t, k0, k.n);
-            struct ask ask = {0};
-            if (n_unit > 1 && k0 > 0)
-                ask = ask_share(j, &v, i, n_unit);
-            else if (n_unit > 1 && i > 0)
-                ask = ask_share(j, &v, i - 1, n_unit - 1);
-            else if (n_unit > 1)
-                ask = ask_for(&k, k.head, attention_heads(j) * k.head);
             if (n > 0)
-                score(p, j, u, &t, &k, k0, n, ask);
+                score(p, j, u, &t, &k, k0, n, ask_early(j, &k, &v, k0 == 0, i));
         }
         bool more = k0 + ATTENTION_KEYS < j->n_k;
         struct block next =

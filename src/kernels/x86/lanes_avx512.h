@@ -186,8 +186,8 @@ static inline void lanes_sum16(float *out, size_t stride, const lanes a[4], cons
         _mm_storeu_ps(out + 3 * stride, _mm512_extractf32x4_ps(sum, 3));
         return;
     }
-    float
-        all[LANES]; // gcc 12 makes a masked vextractf32x4 of it, which may fault for what is masked
+    // not by masked stores: gcc 12 makes a masked vextractf32x4 of them, which may fault for what is masked
+    float all[LANES];
     _mm512_storeu_ps(all, sum);
     for (size_t r = 0; r < 4; r++)
         memcpy(out + r * stride, all + 4 * r, n * sizeof *out);

@@ -7,54 +7,50 @@
 // `even` has columns 0-3, 8-11, 16-19, 24-27 of 32, `odd` the others.
 //
 // Easy to get wrong: the last row of V may have no partner, and behind it no byte may be read.
-#include <immintrin.h>
-#include <string.h>
+#include "kernels/x86/cells_avx512bf16.h"
+#include "kernels/x86/tiers_blocks.h"
 
 #include "base/size.h"
-#include "kernels/tiers.h"
-#include "kernels/x86/tiers_blocks.h"
-#include "tensor/dtype.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 enum {
-    HALF = 32, // columns of a vector of V
-    AHEAD =
-        32, // rows of V asked for where they lie apart: no hardware prefetcher follows one head among all
+    HALF = 32,  // columns of a vector of V
+    AHEAD = 32, // rows of V asked for where they lie apart, as MIX_AHEAD of soft_lanes.h
 };
 
 struct sums {
-    __m512 even, odd;
+    lanes even, odd;
 };
 
 // Columns [0, n) of 32.
 ALWAYS_INLINE struct sums sums_load(const float *y, size_t n)
 {
-    __mmask16 low = (__mmask16)((1u << min_size(n, 16)) - 1);
-    __mmask16 high = (__mmask16)((1u << (n - min_size(n, 16))) - 1);
-    __m512 a = _mm512_maskz_loadu_ps(low, y),
-           b = _mm512_maskz_loadu_ps(high, y + (n > 16 ? 16 : 0));
+    size_t low = min_size(n, LANES);
+    lanes a = lanes_load_n(y, low), b = lanes_load_n(y + low, n - low);
     return (struct sums){_mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(2, 0, 2, 0)),
                          _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 1, 3, 1))};
 }
 
 ALWAYS_INLINE void sums_store(float *y, struct sums s, size_t n)
 {
-    __mmask16 low = (__mmask16)((1u << min_size(n, 16)) - 1);
-    __mmask16 high = (__mmask16)((1u << (n - min_size(n, 16))) - 1);
-    __m512 a = _mm512_shuffle_f32x4(s.even, s.odd, _MM_SHUFFLE(1, 0, 1, 0));
-    __m512 b = _mm512_shuffle_f32x4(s.even, s.odd, _MM_SHUFFLE(3, 2, 3, 2));
-    _mm512_mask_storeu_ps(y, low, _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(3, 1, 2, 0)));
-    _mm512_mask_storeu_ps(y + (n > 16 ? 16 : 0), high,
-                          _mm512_shuffle_f32x4(b, b, _MM_SHUFFLE(3, 1, 2, 0)));
+    size_t low = min_size(n, LANES);
+    lanes a = _mm512_shuffle_f32x4(s.even, s.odd, _MM_SHUFFLE(1, 0, 1, 0));
+    lanes b = _mm512_shuffle_f32x4(s.even, s.odd, _MM_SHUFFLE(3, 2, 3, 2));
+    lanes_store_n(y, _mm512_shuffle_f32x4(a, a, _MM_SHUFFLE(3, 1, 2, 0)), low);
+    lanes_store_n(y + low, _mm512_shuffle_f32x4(b, b, _MM_SHUFFLE(3, 1, 2, 0)), n - low);
 }
 
-ALWAYS_INLINE __m512 dot_add(__m512 sum, __m512i x, __m512i v)
+// Two rows, their columns alternating: both halves of each 128 bits.
+ALWAYS_INLINE struct sums pairs_of(__m512i a, __m512i b)
 {
-    __m512bh xb, vb;
-    memcpy(&xb, &x, sizeof xb);
-    memcpy(&vb, &v, sizeof vb);
-    return _mm512_dpbf16_ps(sum, xb, vb);
+    return (struct sums){_mm512_castsi512_ps(_mm512_unpacklo_epi16(a, b)),
+                         _mm512_castsi512_ps(_mm512_unpackhi_epi16(a, b))};
+}
+
+ALWAYS_INLINE struct sums sums_add(struct sums s, lanes x, struct sums v)
+{
+    return (struct sums){cells_fma(s.even, x, v.even), cells_fma(s.odd, x, v.odd)};
 }
 
 struct walk {
@@ -94,11 +90,9 @@ ALWAYS_INLINE void ask_next(const struct walk *w, size_t i)
 }
 
 // Two probabilities of row r in every lane; the second is zero behind the last.
-ALWAYS_INLINE __m512i pair_at(const struct walk *w, int r, size_t i)
+ALWAYS_INLINE lanes pair_at(const struct walk *w, int r, size_t i)
 {
-    uint32_t both;
-    memcpy(&both, w->x + (size_t)r * w->x_stride + 2 * i, sizeof both);
-    return _mm512_set1_epi32((int)both);
+    return lanes_splat(w->x + (size_t)r * w->x_stride + 2 * i);
 }
 
 // C vectors of columns (of the last one w->last) for M rows of x.
@@ -109,7 +103,7 @@ ALWAYS_INLINE void mix_columns(const struct walk *w, int M, int C)
 #define WIDTH(c) (c + 1 < C ? HALF : w->last)
 #define LOAD(r, c)                                                                                 \
     (M > r && C > c ? sums_load(w->y + (size_t)r * w->y_stride + (size_t)c * HALF, WIDTH(c))       \
-                    : (struct sums){_mm512_setzero_ps(), _mm512_setzero_ps()})
+                    : (struct sums){lanes_zero(), lanes_zero()})
 #define STORE(r, c, s)                                                                             \
     do {                                                                                           \
         if (M > r && C > c)                                                                        \
@@ -118,13 +112,10 @@ ALWAYS_INLINE void mix_columns(const struct walk *w, int M, int C)
 #define ROW(r)                                                                                     \
     do {                                                                                           \
         if (M > r) {                                                                               \
-            __m512i x = pair_at(w, r, i);                                                          \
-            s##r##a.even = dot_add(s##r##a.even, x, even0);                                        \
-            s##r##a.odd = dot_add(s##r##a.odd, x, odd0);                                           \
-            if (C > 1) {                                                                           \
-                s##r##b.even = dot_add(s##r##b.even, x, even1);                                    \
-                s##r##b.odd = dot_add(s##r##b.odd, x, odd1);                                       \
-            }                                                                                      \
+            lanes x = pair_at(w, r, i);                                                            \
+            s##r##a = sums_add(s##r##a, x, v0);                                                    \
+            if (C > 1)                                                                             \
+                s##r##b = sums_add(s##r##b, x, v1);                                                \
         }                                                                                          \
     } while (0)
     struct sums s0a = LOAD(0, 0), s0b = LOAD(0, 1), s1a = LOAD(1, 0), s1b = LOAD(1, 1);
@@ -137,8 +128,7 @@ ALWAYS_INLINE void mix_columns(const struct walk *w, int M, int C)
         __m512i b0 = _mm512_maskz_loadu_epi16(first & partner, u);
         __m512i a1 = C > 1 ? _mm512_maskz_loadu_epi16(last, v + 64) : _mm512_setzero_si512();
         __m512i b1 = C > 1 ? _mm512_maskz_loadu_epi16(last & partner, u + 64) : a1;
-        __m512i even0 = _mm512_unpacklo_epi16(a0, b0), odd0 = _mm512_unpackhi_epi16(a0, b0);
-        __m512i even1 = _mm512_unpacklo_epi16(a1, b1), odd1 = _mm512_unpackhi_epi16(a1, b1);
+        struct sums v0 = pairs_of(a0, b0), v1 = pairs_of(a1, b1);
         ask(w, (uintptr_t)v, i, C);
         ask(w, (uintptr_t)v + w->row, i + 1, C);
         if (w->next.bytes > 0)
