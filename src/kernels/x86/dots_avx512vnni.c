@@ -11,7 +11,8 @@
 // before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle (on Zen 4 one),
-// while moves, sums and conversions have units of their own. So a lane of 32 inputs has one step.
+// while sums and conversions have units of their own. So a lane of 32 inputs has one step. Stores and moves between
+// lanes cost a part of a product each.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -22,7 +23,7 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 14,       // inputs of all rows that stay in L1
+    STRETCH = 1 << 13,       // inputs of all rows that stay in L1
     GROUP = 32,              // outputs that share a stretch ...
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
     EACH = 16,               // of those whose sums are stored together
@@ -154,86 +155,72 @@ ALWAYS_INLINE __m512i dot_add(__m512i sum, __m512i w, __m512i x)
     return sum;
 }
 
-// What R rows of W and X rows of x, one or two of each, give: four sums that do not wait for each other.
-struct sums {
-    __m512i d[2][2]; // [row of W][row of x]
+// What one or two rows of W and up to eight of x give in a step: with eight, sixteen sums that do not wait for each other.
+struct step_sums {
+    __m512i d[2][KERNEL_FEW_ROWS]; // [row of W][row of x]
 };
 
-// Adds a vector of levels of each row of W times one of each row of x.
-ALWAYS_INLINE void dots_add(int R, int X, struct sums *s, __m512i w0, __m512i w1, const int8_t *x0,
-                            const int8_t *x1)
+struct sums {
+    __m512 v[2][KERNEL_FEW_ROWS];
+};
+
+// Where up to eight rows of x are, in few registers: rows 0, 3 and 6, those between them a row or two behind.
+struct rows {
+    const uint8_t *at[3];
+    size_t row;
+};
+
+ALWAYS_INLINE const uint8_t *row_at(const struct rows *x, int r)
 {
-    const __m512i a = _mm512_load_si512(x0);
-    s->d[0][0] = dot_add(s->d[0][0], w0, a);
-    if (R > 1)
-        s->d[1][0] = dot_add(s->d[1][0], w1, a);
-    if (X > 1) {
-        const __m512i b = _mm512_load_si512(x1);
-        s->d[0][1] = dot_add(s->d[0][1], w0, b);
+    return x->at[r / 3] + (size_t)(r % 3) * x->row;
+}
+
+ALWAYS_INLINE const struct dots_part *part_of(const struct rows *x, int r)
+{
+    return (const struct dots_part *)(const void *)row_at(x, r);
+}
+
+ALWAYS_INLINE const struct dots_half *half_of(const struct rows *x, int r)
+{
+    return (const struct dots_half *)(const void *)row_at(x, r);
+}
+
+// Adds a vector of levels of R rows of W times the one of M rows of x from byte `from` on.
+ALWAYS_INLINE void dots_add(struct step_sums *s, int M, int R, __m512i w0, __m512i w1,
+                            const struct rows *x, size_t from)
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < M; r++) {
+        const __m512i v = _mm512_load_si512(row_at(x, r) + from);
+        s->d[0][r] = dot_add(s->d[0][r], w0, v);
         if (R > 1)
-            s->d[1][1] = dot_add(s->d[1][1], w1, b);
+            s->d[1][r] = dot_add(s->d[1][r], w1, v);
     }
 }
 
-// The same of vectors 4 h .. 4 h + 3 of the levels.
-#define FOUR(s, x0, x1, h, a, b, c, z)                                                             \
-    do {                                                                                           \
-        dots_add(R, X, s, l->a, k->a, x0 + 4 * (h)*VECTOR, x1 + 4 * (h)*VECTOR);                   \
-        dots_add(R, X, s, l->b, k->b, x0 + (4 * (h) + 1) * VECTOR, x1 + (4 * (h) + 1) * VECTOR);   \
-        dots_add(R, X, s, l->c, k->c, x0 + (4 * (h) + 2) * VECTOR, x1 + (4 * (h) + 2) * VECTOR);   \
-        dots_add(R, X, s, l->z, k->z, x0 + (4 * (h) + 3) * VECTOR, x1 + (4 * (h) + 3) * VECTOR);   \
-    } while (0)
+// The same of four vectors.
+ALWAYS_INLINE void dots_add4(struct step_sums *s, int M, int R, const struct dwords *l,
+                             const struct dwords *k, const struct rows *x, size_t from)
+{
+    dots_add(s, M, R, l->v0, k->v0, x, from);
+    dots_add(s, M, R, l->v1, k->v1, x, from + VECTOR);
+    dots_add(s, M, R, l->v2, k->v2, x, from + 2 * VECTOR);
+    dots_add(s, M, R, l->v3, k->v3, x, from + 3 * VECTOR);
+}
 
-ALWAYS_INLINE __m512 add_part(__m512 sum, const struct levels *l, __m512i d,
+ALWAYS_INLINE __m512 add_part(__m512 sum, const struct scales *l, __m512i d,
                               const struct dots_part *x)
 {
     __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(d), _mm512_load_ps(x->step));
     return _mm512_fnmadd_ps(l->base, _mm512_load_ps(x->sum), _mm512_fmadd_ps(l->scale, t, sum));
 }
 
-// Adds a part of R rows of W times that of X rows of x, x and y, to a and b: of each row of W those of x and y.
-ALWAYS_INLINE void part_dots(int R, int X, const struct levels *l, const struct levels *k,
-                             const struct dots_part *x, const struct dots_part *y, __m512 *a,
-                             __m512 *b)
-{
-    struct sums s;
-    s.d[0][0] = s.d[0][1] = s.d[1][0] = s.d[1][1] = _mm512_setzero_si512();
-    FOUR(&s, x->level, y->level, 0, v0, v1, v2, v3);
-    FOUR(&s, x->level, y->level, 1, v4, v5, v6, v7);
-    a[0] = add_part(a[0], l, s.d[0][0], x);
-    if (R > 1)
-        b[0] = add_part(b[0], k, s.d[1][0], x);
-    if (X > 1)
-        a[1] = add_part(a[1], l, s.d[0][1], y);
-    if (R > 1 && X > 1)
-        b[1] = add_part(b[1], k, s.d[1][1], y);
-}
-
-ALWAYS_INLINE __m512 add_half(__m512 sum, const struct levels *l, __m512i d,
+ALWAYS_INLINE __m512 add_half(__m512 sum, const struct scales *l, __m512i d,
                               const struct dots_half *x)
 {
     __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(d), _mm512_load_ps(x->step));
     return _mm512_fmadd_ps(l->scale, t, sum);
 }
-
-// The same of a half.
-ALWAYS_INLINE void half_dots(int R, int X, const struct levels *l, const struct levels *k,
-                             const struct dots_half *x, const struct dots_half *y, __m512 *a,
-                             __m512 *b)
-{
-    struct sums s;
-    s.d[0][0] = s.d[1][0] = _mm512_load_si512(x->base);
-    s.d[0][1] = s.d[1][1] = X > 1 ? _mm512_load_si512(y->base) : s.d[0][0];
-    FOUR(&s, x->level, y->level, 0, v0, v1, v2, v3);
-    a[0] = add_half(a[0], l, s.d[0][0], x);
-    if (R > 1)
-        b[0] = add_half(b[0], k, s.d[1][0], x);
-    if (X > 1)
-        a[1] = add_half(a[1], l, s.d[0][1], y);
-    if (R > 1 && X > 1)
-        b[1] = add_half(b[1], k, s.d[1][1], y);
-}
-#undef FOUR
 
 // Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
 // a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
@@ -266,107 +253,101 @@ struct piece {
         far; // what to bring to L2 meanwhile, as many bytes as this is; perhaps behind W's end
     const uint8_t *x;
     size_t x_row, n;
+    bool first; // of the rows: sums begin here
 };
 
-// sum[row of x] += the products of a piece; with R == 2 also sum[8 + row] of the next row of W.
+ALWAYS_INLINE struct step_sums step_dots(enum dtype t, int M, int R, const uint8_t *w0,
+                                         const uint8_t *w1, const struct rows *x)
+{
+    struct step_sums s;
+#pragma GCC unroll 8
+    for (int r = 0; r < M; r++)
+        s.d[0][r] = s.d[1][r] =
+            dots_by_parts(t) ? _mm512_setzero_si512() : _mm512_load_si512(half_of(x, r)->base);
+    struct dwords l = levels_of(t, w0, false), k = R > 1 ? levels_of(t, w1, false) : l;
+    dots_add4(&s, M, R, &l, &k, x, 0);
+    if (dots_by_parts(t)) {
+        l = levels_of(t, w0, true), k = R > 1 ? levels_of(t, w1, true) : l;
+        dots_add4(&s, M, R, &l, &k, x, 4 * VECTOR);
+    }
+    return s;
+}
+
+// sum = from + the products of a step; if they are not held, those of row of x r are in sum[r] and from[r] and, of the
+// second row of W, in sum[8 + r] and from[8 + r].
+ALWAYS_INLINE void step(struct sums *held, float (*sum)[LANES], const float (*from)[LANES],
+                        enum dtype t, int M, int R, const uint8_t *w0, const uint8_t *w1,
+                        const struct rows *x)
+{
+    // their moves have time during the products
+    const struct scales l = scales_of(t, w0), k = R > 1 ? scales_of(t, w1) : l;
+    const struct step_sums s = step_dots(t, M, R, w0, w1, x);
+#pragma GCC unroll 8
+    for (int r = 0; r < M; r++)
+#pragma GCC unroll 2
+        for (int c = 0; c < R; c++) {
+            const struct scales *a = c ? &k : &l;
+            __m512 v = held ? held->v[c][r] : _mm512_load_ps(from[KERNEL_FEW_ROWS * c + r]);
+            v = dots_by_parts(t) ? add_part(v, a, s.d[c][r], part_of(x, r))
+                                 : add_half(v, a, s.d[c][r], half_of(x, r));
+            if (held)
+                held->v[c][r] = v;
+            else
+                _mm512_store_ps(sum[KERNEL_FEW_ROWS * c + r], v);
+        }
+}
+
+// sum[row of x] += the products of a piece, or = if it is the first; with R == 2 also sum[8 + row] of the next row of W.
 ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool ask_l2,
                         const struct piece *p)
 {
+    static const _Alignas(64) float zero[2 * KERNEL_FEW_ROWS][LANES];
     const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
     const size_t x_step = dots_by_parts(t) ? sizeof(struct dots_part) : sizeof(struct dots_half);
     const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
-    // sums in registers: beside the levels of parts there is room for no more, and halves gain nothing by it
-    const bool held = M <= 2;
+    const bool hold =
+        M == 1; // sums in registers; beside those of more rows there is no room for levels
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
         rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
-    const uint8_t *w = p->w, *x = p->x;
+    const uint8_t *w = p->w, *near = p->w;
     uintptr_t far = p->far;
-    const uint8_t *x3 = M > 3 ? x + 3 * x_row : x, *x6 = M > 6 ? x + 6 * x_row : x;
+    struct rows x = {{p->x, M > 3 ? p->x + 3 * x_row : p->x, M > 6 ? p->x + 6 * x_row : p->x},
+                     x_row};
     size_t w_row = p->w_row;
-    __m512 a[KERNEL_FEW_ROWS], b[KERNEL_FEW_ROWS];
-#define ROWS(what)                                                                                 \
-    do {                                                                                           \
-        what(0, x);                                                                                \
-        what(1, x + x_row);                                                                        \
-        what(2, x + 2 * x_row);                                                                    \
-        what(3, x3);                                                                               \
-        what(4, x3 + x_row);                                                                       \
-        what(5, x3 + 2 * x_row);                                                                   \
-        what(6, x6);                                                                               \
-        what(7, x6 + x_row);                                                                       \
-    } while (0)
-#define ZERO(r, x) a[r] = b[r] = _mm512_setzero_ps()
-#define LOAD(r, x)                                                                                 \
-    if (M > r) {                                                                                   \
-        a[r] = _mm512_load_ps(sum[r]);                                                             \
-        b[r] = R > 1 ? _mm512_load_ps(sum[8 + r]) : a[r];                                          \
-    }
-#define STORE(r, x)                                                                                \
-    if (M > r) {                                                                                   \
-        _mm512_store_ps(sum[r], a[r]);                                                             \
-        if (R > 1)                                                                                 \
-            _mm512_store_ps(sum[8 + r], b[r]);                                                     \
-    }
-// rows r and r + 1 of x, if there are both
-// rows r and r + 1 of x, or the last of an odd number
-#define DOT(r, x, y)                                                                               \
-    if (M > r) {                                                                                   \
-        const int X = M > r + 1 ? 2 : 1;                                                           \
-        const void *row = x, *next = M > r + 1 ? y : x;                                            \
-        if (!held) {                                                                               \
-            LOAD(r, x)                                                                             \
-            LOAD(r + 1, y)                                                                         \
-        }                                                                                          \
-        if (dots_by_parts(t))                                                                      \
-            part_dots(R, X, &l, R > 1 ? &k : &l, row, next, &a[r], &b[r]);                         \
-        else                                                                                       \
-            half_dots(R, X, &l, R > 1 ? &k : &l, row, next, &a[r], &b[r]);                         \
-        if (!held) {                                                                               \
-            STORE(r, x)                                                                            \
-            STORE(r + 1, y)                                                                        \
-        }                                                                                          \
-    }
-    ROWS(ZERO);
-    if (held)
-        ROWS(LOAD);
+    const float(*from)[LANES] = p->first ? zero : (const float(*)[LANES])sum;
+    struct sums held;
+    for (int i = 0; hold && i < R * M; i++)
+        held.v[i / M][i % M] = _mm512_load_ps(from[KERNEL_FEW_ROWS * (i / M) + i % M]);
     for (size_t i = 0; i < n_step; i++) {
-        struct levels l, k;
         if (M == 1) { // one row reads W from end to end
             bring_l1(w, ask_l2 ? AHEAD_NEAR : AHEAD_L1, bytes);
             if (ask_l2)
                 bring_l2(w, AHEAD_L2, bytes);
             if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
                 bring_l2(w, FAR, 1);
-        } else {
-            bring_l2((const uint8_t *)far, 0, (size_t)R * bytes);
-            bring_l1(w, 2 * w_row, bytes);
-            bring_l1(w + w_row, 2 * w_row, bytes);
-            far += (size_t)R * bytes;
         }
         if (i == whole) {
             w = last[0];
             w_row = sizeof last[0];
         }
-        levels_of(&l, t, w);
-        if (R > 1)
-            levels_of(&k, t, w + w_row);
-        DOT(0, x, x + x_row)
-        DOT(2, x + 2 * x_row, x3)
-        DOT(4, x3 + x_row, x3 + 2 * x_row)
-        DOT(6, x6, x6 + x_row)
+        step(hold ? &held : NULL, sum, from, t, M, R, w, R > 1 ? w + w_row : w, &x);
+        if (M > 1) { // what the next group needs, and the next rows of W
+            bring_l2((const uint8_t *)far, 0, (size_t)R * bytes);
+            far += (size_t)R * bytes;
+            bring_l1(near, 2 * p->w_row, bytes);
+            bring_l1(near + p->w_row, 2 * p->w_row, bytes);
+            near += bytes;
+        }
+        __asm__ volatile("" ::: "memory"); // or gcc stores each sum on the stack as well
+        from = (const float(*)[LANES])sum;
         w += bytes;
-        x += x_step;
-        x3 += x_step;
-        x6 += x_step;
+        x.at[0] += x_step;
+        x.at[1] += x_step;
+        x.at[2] += x_step;
     }
-    if (held)
-        ROWS(STORE);
-#undef DOT
-#undef STORE
-#undef LOAD
-#undef ZERO
-#undef ROWS
+    for (int i = 0; hold && i < R * M; i++)
+        _mm512_store_ps(sum[KERNEL_FEW_ROWS * (i / M) + i % M], held.v[i / M][i % M]);
 }
 
 // The sums of each of sixteen vectors' lanes, which lie `apart` floats apart. Each is that of _mm512_reduce_add_ps.
@@ -404,14 +385,14 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
     const size_t stretch = M > 1 ? STRETCH / (size_t)M / DOTS_PART * DOTS_PART : j->k;
     const int R = M > 1 ? 2 : 1;
     struct piece p = {.x_row = x_row};
-    for (size_t c = 0; c < GROUP; c++)
-        for (size_t r = 0; r < (size_t)M; r++)
-            _mm512_store_ps(sum[c][r], _mm512_setzero_ps());
     p.far = (uintptr_t)j->w + (o + n) * row_bytes; // the next group, in order
+    const size_t none = j->k > 0 ? n : 0;          // from here on nothing is added
+    memset(sum[none], 0, (div_up(n, EACH) * EACH - none) * sizeof sum[0]);
     for (size_t i = 0; i < j->k; i += stretch) {
         const uint8_t *x = j->x;
         p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
         p.n = min_size(stretch, j->k - i);
+        p.first = i == 0;
         p.x = dots_by_parts(t)
                   ? x + i / DOTS_PART * sizeof(struct dots_part)
                   : x + dots_halves_at(j->k) + i / DOTS_HALF * sizeof(struct dots_half);

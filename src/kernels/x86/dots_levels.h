@@ -24,14 +24,14 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-struct levels {
-    __m512i v0, v1, v2, v3, v4, v5, v6, v7; // the last four of a part only: each lane's upper 16
-    __m512 scale, base;
-};
-
 // Four vectors, dword j of each lane's sixteen bytes in the j-th.
 struct dwords {
     __m512i v0, v1, v2, v3;
+};
+
+// Scales and bases of the lanes.
+struct scales {
+    __m512 scale, base;
 };
 
 ALWAYS_INLINE bool is_super(enum dtype t)
@@ -121,17 +121,18 @@ ALWAYS_INLINE struct dwords paired(__m512i a, __m512i b)
 
 // ---- Q4_K, Q5_K: two blocks, i0; nibble i1 of the 32 bytes of quarter q
 
-// The nibbles' bytes, 128 of each block: of the lower 16 weights, then of the upper.
-ALWAYS_INLINE void k_dwords(struct dwords *low, struct dwords *high, const uint8_t *b, size_t bytes)
+// The nibbles' bytes, 128 of each block: of the lower or the upper 16 weights.
+ALWAYS_INLINE struct dwords k_dwords(const uint8_t *b, size_t bytes, bool upper)
 {
     const __m512i a0 = _mm512_loadu_si512(b), a1 = _mm512_loadu_si512(b + 64);
     const __m512i c0 = _mm512_loadu_si512(b + bytes), c1 = _mm512_loadu_si512(b + bytes + 64);
-    *low = paired(_mm512_shuffle_i64x2(a0, a1, 0x88), _mm512_shuffle_i64x2(c0, c1, 0x88));
-    *high = paired(_mm512_shuffle_i64x2(a0, a1, 0xdd), _mm512_shuffle_i64x2(c0, c1, 0xdd));
+    return upper ? paired(_mm512_shuffle_i64x2(a0, a1, 0xdd), _mm512_shuffle_i64x2(c0, c1, 0xdd))
+                 : paired(_mm512_shuffle_i64x2(a0, a1, 0x88), _mm512_shuffle_i64x2(c0, c1, 0x88));
 }
 
-// Scales and minima of the 16 groups, from the first 16 bytes of each block. part: what a level counts in each lane.
-ALWAYS_INLINE void group_scales(struct levels *l, const uint8_t *b, size_t bytes, __m512 part)
+// Scales and minima of the 16 groups, from the first 16 bytes of each block. part: what a level counts in each lane of
+// a quarter.
+ALWAYS_INLINE struct scales group_scales(const uint8_t *b, size_t bytes, __m128 part)
 {
     // d dmin, then 12 bytes of scales
     const __m256i head =
@@ -156,27 +157,22 @@ ALWAYS_INLINE void group_scales(struct levels *l, const uint8_t *b, size_t bytes
     memcpy(&second, b + bytes, sizeof second);
     __m128 d =
         _mm_cvtph_ps(_mm_unpacklo_epi16(_mm_cvtsi32_si128(first), _mm_cvtsi32_si128(second)));
-    __m512 scale = _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castps_pd(d)));
-    __m512 minimum = _mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castps_pd(_mm_movehl_ps(d, d))));
-    l->scale = _mm512_mul_ps(scales, _mm512_mul_ps(part, scale));
-    l->base = _mm512_mul_ps(minima, minimum);
+    __m512 scale = _mm512_broadcast_f32x4(_mm_mul_ps(part, _mm_movelh_ps(d, d)));
+    __m512 minimum = _mm512_broadcast_f32x4(_mm_movehl_ps(d, d));
+    return (struct scales){_mm512_mul_ps(scales, scale), _mm512_mul_ps(minima, minimum)};
 }
 
-ALWAYS_INLINE void q4_k_levels(struct levels *l, const uint8_t *b)
+ALWAYS_INLINE struct dwords q4_k_levels(const uint8_t *b, bool upper)
 {
-    const size_t bytes = sizeof(struct block_q4_k);
     const __m512i half = by_lane(0x0f0f0f0f, 0x0f0f0f0f, (int)0xf0f0f0f0, (int)0xf0f0f0f0);
-    struct dwords low, high;
-    group_scales(l, b, bytes, _mm512_broadcast_f32x4(_mm_setr_ps(1, 1, 0.0625f, 0.0625f)));
-    k_dwords(&low, &high, b + 16, bytes);
-    l->v0 = _mm512_and_si512(low.v0, half);
-    l->v1 = _mm512_and_si512(low.v1, half);
-    l->v2 = _mm512_and_si512(low.v2, half);
-    l->v3 = _mm512_and_si512(low.v3, half);
-    l->v4 = _mm512_and_si512(high.v0, half);
-    l->v5 = _mm512_and_si512(high.v1, half);
-    l->v6 = _mm512_and_si512(high.v2, half);
-    l->v7 = _mm512_and_si512(high.v3, half);
+    struct dwords d = k_dwords(b + 16, sizeof(struct block_q4_k), upper);
+    return (struct dwords){_mm512_and_si512(d.v0, half), _mm512_and_si512(d.v1, half),
+                           _mm512_and_si512(d.v2, half), _mm512_and_si512(d.v3, half)};
+}
+
+ALWAYS_INLINE struct scales q4_k_scales(const uint8_t *b)
+{
+    return group_scales(b, sizeof(struct block_q4_k), _mm_setr_ps(1, 1, 0.0625f, 0.0625f));
 }
 
 // fifths: the bits of these weights' bytes, that of group g in bit g.
@@ -189,22 +185,19 @@ ALWAYS_INLINE __m512i q5_k_vector(__m512i v, __m512i fifths)
     return _mm512_and_si512(q, _mm512_set1_epi8(0x1f));
 }
 
-ALWAYS_INLINE void q5_k_levels(struct levels *l, const uint8_t *b)
+ALWAYS_INLINE struct dwords q5_k_levels(const uint8_t *b, bool upper)
 {
     const size_t bytes = sizeof(struct block_q5_k);
-    struct dwords low, high;
-    group_scales(l, b, bytes, _mm512_set1_ps(1));
-    k_dwords(&low, &high, b + 48, bytes);
-    struct dwords bits = paired(four128(b + 16), four128(b + bytes + 16));
-    l->v0 = q5_k_vector(low.v0, bits.v0);
-    l->v1 = q5_k_vector(low.v1, bits.v1);
-    l->v2 = q5_k_vector(low.v2, bits.v2);
-    l->v3 = q5_k_vector(low.v3, bits.v3);
-    bits = paired(four128(b + 32), four128(b + bytes + 32));
-    l->v4 = q5_k_vector(high.v0, bits.v0);
-    l->v5 = q5_k_vector(high.v1, bits.v1);
-    l->v6 = q5_k_vector(high.v2, bits.v2);
-    l->v7 = q5_k_vector(high.v3, bits.v3);
+    const uint8_t *fifths = b + 16 + (upper ? 16 : 0);
+    struct dwords d = k_dwords(b + 48, bytes, upper);
+    struct dwords bits = paired(four128(fifths), four128(fifths + bytes));
+    return (struct dwords){q5_k_vector(d.v0, bits.v0), q5_k_vector(d.v1, bits.v1),
+                           q5_k_vector(d.v2, bits.v2), q5_k_vector(d.v3, bits.v3)};
+}
+
+ALWAYS_INLINE struct scales q5_k_scales(const uint8_t *b)
+{
+    return group_scales(b, sizeof(struct block_q5_k), _mm_set1_ps(1));
 }
 
 // ---- Q6_K: a half of the block, i0; its quarter 2 i1 + q1 of 32 weights
@@ -220,18 +213,21 @@ ALWAYS_INLINE __m512i q6_k_vector(__m512i v, __m512i high)
     return _mm512_add_epi8(q, _mm512_set1_epi8(128 - 32));
 }
 
-ALWAYS_INLINE void q6_k_levels(struct levels *l, const uint8_t *b)
+ALWAYS_INLINE struct dwords q6_k_levels(const uint8_t *b)
 {
-    const __m128i lane = _mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15);
-    __m128i scales = _mm_shuffle_epi8(load128(b + 192), lane);
-    l->scale = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(scales)),
-                             _mm512_set1_ps(half_at(b + 208)));
     struct dwords high = paired(twice256(b + 128), twice256(b + 160));
     struct dwords low = paired(_mm512_loadu_si512(b), _mm512_loadu_si512(b + 64));
-    l->v0 = q6_k_vector(low.v0, high.v0);
-    l->v1 = q6_k_vector(low.v1, high.v1);
-    l->v2 = q6_k_vector(low.v2, high.v2);
-    l->v3 = q6_k_vector(low.v3, high.v3);
+    return (struct dwords){q6_k_vector(low.v0, high.v0), q6_k_vector(low.v1, high.v1),
+                           q6_k_vector(low.v2, high.v2), q6_k_vector(low.v3, high.v3)};
+}
+
+ALWAYS_INLINE struct scales q6_k_scales(const uint8_t *b)
+{
+    const __m128i lane = _mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15);
+    __m512 scale =
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_shuffle_epi8(load128(b + 192), lane)));
+    return (struct scales){_mm512_mul_ps(scale, _mm512_set1_ps(half_at(b + 208))),
+                           _mm512_setzero_ps()};
 }
 
 // ---- blocks of 32: of 512 weights block 8 i0 + 2 q + i1
@@ -264,37 +260,31 @@ ALWAYS_INLINE __m512i four_lanes(const uint8_t *p, size_t bytes)
     return _mm512_inserti32x4(v, load128(p + 6 * bytes), 3);
 }
 
-// The last 16 bytes of each block as nibbles.
-ALWAYS_INLINE void small_nibbles(struct levels *l, const uint8_t *b, size_t bytes)
+// The last 16 bytes of each block: their low or high nibbles.
+ALWAYS_INLINE struct dwords small_nibbles(const uint8_t *b, size_t bytes, bool upper)
 {
     const __m512i low = _mm512_set1_epi8(0x0f);
+    const unsigned shift = upper ? 4 : 0;
     b += bytes - 16;
     struct dwords d = transposed(four_lanes(b, bytes), four_lanes(b + 8 * bytes, bytes),
                                  four_lanes(b + bytes, bytes), four_lanes(b + 9 * bytes, bytes));
-    l->v0 = _mm512_and_si512(d.v0, low);
-    l->v1 = _mm512_and_si512(d.v1, low);
-    l->v2 = _mm512_and_si512(d.v2, low);
-    l->v3 = _mm512_and_si512(d.v3, low);
-    l->v4 = _mm512_and_si512(_mm512_srli_epi32(d.v0, 4), low);
-    l->v5 = _mm512_and_si512(_mm512_srli_epi32(d.v1, 4), low);
-    l->v6 = _mm512_and_si512(_mm512_srli_epi32(d.v2, 4), low);
-    l->v7 = _mm512_and_si512(_mm512_srli_epi32(d.v3, 4), low);
+    return (struct dwords){_mm512_and_si512(_mm512_srli_epi32(d.v0, shift), low),
+                           _mm512_and_si512(_mm512_srli_epi32(d.v1, shift), low),
+                           _mm512_and_si512(_mm512_srli_epi32(d.v2, shift), low),
+                           _mm512_and_si512(_mm512_srli_epi32(d.v3, shift), low)};
 }
 
-ALWAYS_INLINE void q4_levels(struct levels *l, enum dtype t, const uint8_t *b)
+ALWAYS_INLINE struct scales q4_scales(enum dtype t, const uint8_t *b)
 {
     const size_t bytes = block_bytes(t);
     const int words = (int)bytes / 2;
     const __m512i h0 = _mm512_loadu_si512(b), h1 = _mm512_loadu_si512(b + 4 * bytes);
     const __m512i h2 = _mm512_loadu_si512(b + 8 * bytes), h3 = _mm512_loadu_si512(b + 12 * bytes);
-    small_nibbles(l, b, bytes);
-    l->scale = sixteen_halves(words_of(h0, h1, 0, words, 0), words_of(h2, h3, 0, words, 0));
-    if (t == DT_Q4_1)
-        l->base = _mm512_mul_ps(
-            sixteen_halves(words_of(h0, h1, 1, words, 1), words_of(h2, h3, 1, words, 1)),
-            _mm512_set1_ps(-1));
-    else
-        l->base = _mm512_mul_ps(l->scale, _mm512_set1_ps(8));
+    __m512 scale = sixteen_halves(words_of(h0, h1, 0, words, 0), words_of(h2, h3, 0, words, 0));
+    if (t == DT_Q4_0)
+        return (struct scales){scale, _mm512_mul_ps(scale, _mm512_set1_ps(8))};
+    __m512 base = sixteen_halves(words_of(h0, h1, 1, words, 1), words_of(h2, h3, 1, words, 1));
+    return (struct scales){scale, _mm512_mul_ps(base, _mm512_set1_ps(-1))};
 }
 
 // Of eight blocks words 1, 2 and 0 in words 0, 1 and 2 of a 64-bit lane each.
@@ -323,23 +313,23 @@ ALWAYS_INLINE __m512i q5_0_vector(__m512i v, __m512i fifths, int j)
     return _mm512_mask_add_epi8(v, set, v, _mm512_set1_epi8(16));
 }
 
-ALWAYS_INLINE void q5_0_levels(struct levels *l, const uint8_t *b)
+ALWAYS_INLINE struct dwords q5_0_levels(const uint8_t *b, bool upper)
 {
     const size_t bytes = sizeof(struct block_q5_0);
-    const __m512i h0 = q5_0_heads(b), h1 = q5_0_heads(b + 8 * bytes);
     const __m512i at = _mm512_setr_epi32(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
-    const __m512i fifths = _mm512_permutex2var_epi32(h0, at, h1);
-    l->scale = sixteen_halves(words_of(h0, h0, 2, 4, 18), words_of(h1, h1, 2, 4, 18));
-    l->base = _mm512_mul_ps(l->scale, _mm512_set1_ps(16));
-    small_nibbles(l, b, bytes);
-    l->v0 = q5_0_vector(l->v0, fifths, 0);
-    l->v1 = q5_0_vector(l->v1, fifths, 1);
-    l->v2 = q5_0_vector(l->v2, fifths, 2);
-    l->v3 = q5_0_vector(l->v3, fifths, 3);
-    l->v4 = q5_0_vector(l->v4, fifths, 4);
-    l->v5 = q5_0_vector(l->v5, fifths, 5);
-    l->v6 = q5_0_vector(l->v6, fifths, 6);
-    l->v7 = q5_0_vector(l->v7, fifths, 7);
+    const __m512i fifths = _mm512_permutex2var_epi32(q5_0_heads(b), at, q5_0_heads(b + 8 * bytes));
+    const int first = upper ? 4 : 0;
+    struct dwords d = small_nibbles(b, bytes, upper);
+    return (struct dwords){q5_0_vector(d.v0, fifths, first), q5_0_vector(d.v1, fifths, first + 1),
+                           q5_0_vector(d.v2, fifths, first + 2),
+                           q5_0_vector(d.v3, fifths, first + 3)};
+}
+
+ALWAYS_INLINE struct scales q5_0_scales(const uint8_t *b)
+{
+    const __m512i h0 = q5_0_heads(b), h1 = q5_0_heads(b + 8 * sizeof(struct block_q5_0));
+    __m512 scale = sixteen_halves(words_of(h0, h0, 2, 4, 18), words_of(h1, h1, 2, 4, 18));
+    return (struct scales){scale, _mm512_mul_ps(scale, _mm512_set1_ps(16))};
 }
 
 // ---- Q8_0: of 256 weights block 4 i0 + 2 i1 + q1
@@ -352,15 +342,16 @@ ALWAYS_INLINE __m512i two_blocks(const uint8_t *b)
     return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
 }
 
-ALWAYS_INLINE void q8_0_levels(struct levels *l, const uint8_t *b)
+ALWAYS_INLINE struct dwords q8_0_levels(const uint8_t *b)
 {
     const size_t bytes = sizeof(struct block_q8_0);
-    struct dwords d = transposed(two_blocks(b), two_blocks(b + 4 * bytes),
-                                 two_blocks(b + 2 * bytes), two_blocks(b + 6 * bytes));
-    l->v0 = d.v0;
-    l->v1 = d.v1;
-    l->v2 = d.v2;
-    l->v3 = d.v3;
+    return transposed(two_blocks(b), two_blocks(b + 4 * bytes), two_blocks(b + 2 * bytes),
+                      two_blocks(b + 6 * bytes));
+}
+
+ALWAYS_INLINE struct scales q8_0_scales(const uint8_t *b)
+{
+    const size_t bytes = sizeof(struct block_q8_0);
     // words 0 and 17 of four times two blocks
     const __m128i front = _mm_setr_epi16(0, 17, 32, 49, 0, 0, 0, 0);
     const __m512i word = _mm512_castsi128_si512(front);
@@ -371,23 +362,28 @@ ALWAYS_INLINE void q8_0_levels(struct levels *l, const uint8_t *b)
     __m512 scale = _mm512_castps256_ps512(
         _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_unpacklo_epi64(a, c))));
     const __m512i block = _mm512_setr_epi32(0, 4, 2, 6, 0, 4, 2, 6, 1, 5, 3, 7, 1, 5, 3, 7);
-    l->scale = _mm512_permutexvar_ps(block, scale);
+    return (struct scales){_mm512_permutexvar_ps(block, scale), _mm512_setzero_ps()};
 }
 
-ALWAYS_INLINE void levels_of(struct levels *l, enum dtype t, const uint8_t *b)
+// Of a part the lower or the upper 16 inputs of each lane, of a half all.
+ALWAYS_INLINE struct dwords levels_of(enum dtype t, const uint8_t *b, bool upper)
 {
-    if (t == DT_Q4_K)
-        q4_k_levels(l, b);
-    else if (t == DT_Q5_K)
-        q5_k_levels(l, b);
-    else if (t == DT_Q6_K)
-        q6_k_levels(l, b);
-    else if (t == DT_Q8_0)
-        q8_0_levels(l, b);
-    else if (t == DT_Q5_0)
-        q5_0_levels(l, b);
-    else
-        q4_levels(l, t, b);
+    return t == DT_Q4_K   ? q4_k_levels(b, upper)
+           : t == DT_Q5_K ? q5_k_levels(b, upper)
+           : t == DT_Q6_K ? q6_k_levels(b)
+           : t == DT_Q8_0 ? q8_0_levels(b)
+           : t == DT_Q5_0 ? q5_0_levels(b, upper)
+                          : small_nibbles(b, block_bytes(t), upper);
+}
+
+ALWAYS_INLINE struct scales scales_of(enum dtype t, const uint8_t *b)
+{
+    return t == DT_Q4_K   ? q4_k_scales(b)
+           : t == DT_Q5_K ? q5_k_scales(b)
+           : t == DT_Q6_K ? q6_k_scales(b)
+           : t == DT_Q8_0 ? q8_0_scales(b)
+           : t == DT_Q5_0 ? q5_0_scales(b)
+                          : q4_scales(t, b);
 }
 
 #endif
