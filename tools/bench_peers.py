@@ -51,7 +51,7 @@ import sys
 import time
 
 import peer_table
-from peer_runs import Ik, Ours, Peaks, Worker, forget, model_files, one_round, say
+from peer_runs import DEPTH, Ik, Ours, Peaks, Worker, forget, model_files, one_round, say
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MORE_TO_DO = 3
@@ -171,6 +171,11 @@ def files(args):
 
 # ---- the works
 
+def as_long(args):
+    """So often a peer's few layers take as long as all of ours once, and meet the same fast and slow seconds."""
+    return max(1, DEPTH // args.layers)
+
+
 class Work:
     """title; stages that are told; peak that rates are held against, None = as ivchat bench says; everybody, ours first.
     fresh: only one is open at a time. extra: stages of one of them that differ."""
@@ -212,12 +217,13 @@ def same_file(args, path, *more, peaks=False):
         args, "llama.cpp", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik", path)]
 
 
-def release(args, *more, peaks=False):
+def release(args, *more, peaks=False, repeats=1):
     """Ours with the release's weights, and peers in BF16."""
     path = file_of(args, "BF16.gguf")
-    sessions = ["--sessions", str(args.sessions)]
+    again = ["--sessions", str(args.sessions), "--repeats", str(repeats)]
     return [Ours(args, "ivchat bf16 with LoRA", args.model, *more, peaks=peaks), Worker(
-        args, "llama.cpp BF16", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik BF16", path, short=True)]
+        args, "llama.cpp BF16", "llm", "llamacpp", "--gguf", path, *again), Ik(
+        args, "ik BF16", path, short=True, repeats=max(3, repeats))]
 
 
 def prefill(args):
@@ -232,7 +238,7 @@ def prefill(args):
 
 def decode(args):
     if args.model:
-        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args, peaks=True))
+        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args, peaks=True, repeats=as_long(args)))
     for path in args.gguf or []:
         yield Work(title_of("decode", path), ["decode"], "read_gbs", same_file(args, path, peaks=True), fresh=False)
 
@@ -254,7 +260,6 @@ def beside(args):
 
 TURN = ["first-turn", "second-turn", "second-turn-warm"]
 LLM = ["prefill", "decode"]
-AS_LONG = 8  # so often ik's few layers take as long as all of ours once, and meet the same fast and slow seconds
 
 
 def reference_parts(args):
@@ -273,7 +278,7 @@ def turn(args):
                 warm=True)
     yield turn_work(args, "turn", ours, [
         Worker(args, how, "vision", how) for how in ("zentorch", "openvino-bf16")] + [
-        Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True, repeats=AS_LONG, new=args.new_turn)])
+        Ik(args, "ik BF16", file_of(args, "BF16.gguf"), short=True, repack=True, repeats=as_long(args), new=args.new_turn)])
 
 
 def turn_int8(args):
@@ -282,7 +287,7 @@ def turn_int8(args):
                 warm=True)
     yield turn_work(args, title_of("turn-int8", args.gguf[0]), ours, [
         Worker(args, "openvino-int8", "vision", "openvino-int8"), Ik(args, "ik", args.gguf[0], new=args.new_turn // 3),
-        Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True, repeats=AS_LONG, new=args.new_turn)])
+        Ik(args, "ik IQ4_K", file_of(args, "IQ4_K.gguf"), short=True, repeats=as_long(args), new=args.new_turn)])
 
 
 def second(args):
@@ -310,7 +315,7 @@ def program(args):
         return hashlib.sha256(f.read()).hexdigest()[:12]
 
 
-METHOD = 2  # of measuring: rounds of another one are not continued
+METHOD = 3  # of measuring: rounds of another one are not continued
 
 
 def settings(args):

@@ -250,9 +250,12 @@ class LlamaCpp:
             clear()
             ms["prefill"] = timed(lambda: self.prompt(0, a.prompt))
         if "decode" in stages:
-            clear()
-            self.prompt(0, a.context)
-            ms["decode"] = statistics.median(self.steps(1, a.context, a.new))
+            steps = []
+            for _ in range(a.repeats):
+                clear()
+                self.prompt(0, a.context)
+                steps += self.steps(1, a.context, a.new)
+            ms["decode"] = statistics.median(steps)
         if "sessions" in stages:
             clear()
             for c in range(a.sessions):
@@ -304,6 +307,7 @@ def main():
     parser.add_argument("--prompt", type=int, default=322)
     parser.add_argument("--context", type=int, default=32)
     parser.add_argument("--new", type=int, default=16, help="tokens decoded in a run")
+    parser.add_argument("--repeats", type=int, default=1, help="so often llama.cpp decodes them")
     parser.add_argument("--sessions", type=int, default=0)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--small", action="store_true", help="toy sizes, to see that it runs")

@@ -322,7 +322,7 @@ static void model_sizes(void **state)
     (void)state;
     struct rng r = {34};
     for (enum dtype t = DT_Q4_0; t < DT_N; t++)
-        for (size_t m = 1; m <= KERNEL_FEW_ROWS; m++) { // each has stretches of its own
+        for (size_t m = 1; m <= KERNEL_FEW_ROWS; m++) { // most have stretches of their own
             struct task a = task_new(&r, m, m == 1 || m == KERNEL_FEW_ROWS ? 21 : 3, 14336, t),
                         b = task_new(&r, m, 35, 4096, t);
             check_task(&a);
@@ -341,7 +341,8 @@ static void same_bits(void **state)
         for (size_t i = 0; i < all.n; i++) {
             struct product_kernels p[2] = {all.k[i].dots, all.k[i].dots};
             p[0].ask_l2 = false, p[1].ask_l2 = true;
-            size_t k = 11 * BLOCK_SUPER + (dtype_block(t) == BLOCK_SUPER ? 0 : 5 * BLOCK_SMALL);
+            // a second stretch for every number of rows, of two and of four rows less than a step
+            size_t k = 17 * BLOCK_SUPER + (dtype_block(t) == BLOCK_SUPER ? 0 : 5 * BLOCK_SMALL);
             struct task a = task_new(&r, 8, 37, k, t);
             float whole[8 * 37], part[8 * 37];
             struct product_job j = job_of(&a, whole);
@@ -362,6 +363,35 @@ static void same_bits(void **state)
                         if (row + m >= a.m && o + 7 * m >= a.n)
                             assert_memory_equal(whole, part, sizeof whole);
                     }
+            task_free(&a);
+        }
+}
+
+// Rows of W that lie farther apart than they are long: what is between them does not count.
+static void rows_apart(void **state)
+{
+    (void)state;
+    struct rng r = {37};
+    for (enum dtype t = DT_Q4_0; t < DT_N; t++)
+        for (size_t i = 0; i < all.n; i++) {
+            const struct product_kernels *p = &all.k[i].dots;
+            struct task a = task_new(&r, KERNEL_FEW_ROWS, 19, 5 * BLOCK_SUPER, t);
+            const size_t stride = a.k + 3 * BLOCK_SUPER, row = dtype_span(t, a.k);
+            const size_t apart = dtype_span(t, stride);
+            struct guarded w = guarded_new((a.n - 1) * apart + row, 1);
+            memset(w.data, 0xff, w.bytes);
+            for (size_t o = 0; o < a.n; o++)
+                memcpy((char *)w.data + o * apart, (char *)a.w.data + o * row, row);
+            float y[KERNEL_FEW_ROWS * 19], wide[KERNEL_FEW_ROWS * 19];
+            for (size_t m = 1; m <= a.m; m++) {
+                struct product_job j = job_of(&a, y);
+                j.m = m;
+                p->few(p, &j);
+                j.y = wide, j.w = w.data, j.w_stride = stride;
+                p->few(p, &j);
+                assert_memory_equal(y, wide, m * a.n * sizeof *y);
+            }
+            guarded_free(&w);
             task_free(&a);
         }
 }
@@ -451,7 +481,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prepared_rows), cmocka_unit_test(levels_are_near),
         cmocka_unit_test(every_length),  cmocka_unit_test(model_sizes),
-        cmocka_unit_test(same_bits),     cmocka_unit_test(not_finite),
+        cmocka_unit_test(same_bits),     cmocka_unit_test(rows_apart),
+        cmocka_unit_test(not_finite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

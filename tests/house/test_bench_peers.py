@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import tap  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
+import bench_peers  # noqa: E402
 import peer_cpu  # noqa: E402
 import peer_runs  # noqa: E402
 
@@ -127,6 +128,34 @@ def repeated(report, folder):
     report.ok(ms == {"decode": 160}, "more of them", ms)
 
 
+class CountedSteps(peer_cpu.LlamaCpp):
+    """Without a model."""
+
+    def __init__(self, args):  # pylint: disable=super-init-not-called
+        self.args, self.context, self.took = args, None, []
+        self.c = argparse.Namespace(llama_memory_clear=lambda *a: None, llama_get_memory=lambda c: c)
+
+    def prompt(self, conversation, n):
+        pass
+
+    def steps(self, conversations, behind, n):
+        self.took.append(n)
+        return [10.0 * len(self.took)] * n
+
+
+def as_long(report, folder):
+    """Peers of a few layers decode so often that they take as long as ours; nobody else does."""
+    options = {"env": folder, "threads": 2, "prompt": 322, "context": 32, "new": 16, "layers": 2, "small": False, "sessions": 8,
+               "model": folder, "gguf": None, "ivchat": "ivchat", "ours": ""}
+    args = argparse.Namespace(**options)
+    for work, times in ((bench_peers.decode, 16), (bench_peers.sessions, 1)):
+        _, llamacpp, ik = next(work(args)).everybody
+        told = llamacpp.command[llamacpp.command.index("--repeats") + 1]
+        report.ok((told, ik.repeats) == (str(times), max(3, times)), "%s: runs of a peer of two layers" % work.__name__, (told, ik.repeats))
+    peer = CountedSteps(argparse.Namespace(repeats=3, context=32, new=4))
+    report.ok(peer.once(["decode"]) == {"decode": 20} and peer.took == [4] * 3, "llama.cpp decodes again, the median is told", peer.took)
+
+
 def going_on(report, folder):
     """A second call makes only what is missing."""
     fake, out = os.path.join(folder, "ivchat"), os.path.join(folder, "rounds")
@@ -159,6 +188,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tables(report, os.path.join(folder, "r"))
         repeated(report, folder)
+        as_long(report, folder)
         going_on(report, folder)
     for args, text in ((["run"], "--env"), (["run", "--env", "x"], "--model"), (["install"], "--env"), (["files", "--env", "x"], "--model"),
                        (["run", "--env", "x", "--model", "y", "--only", "viison"], "no work viison"),

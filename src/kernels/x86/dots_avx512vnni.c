@@ -12,7 +12,7 @@
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle (on Zen 4 one),
 // while sums and conversions have units of their own. So a lane of 32 inputs has one step. Stores and moves between
-// lanes cost a part of a product each.
+// lanes are not free either: on Zen 4 each takes about half as long as a product.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -23,7 +23,7 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 13,       // inputs of all rows that stay in L1
+    STRETCH = 1 << 13,       // inputs of all rows that stay in L1, beside what W brings
     GROUP = 32,              // outputs that share a stretch ...
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
     EACH = 16,               // of those whose sums are stored together
@@ -155,24 +155,20 @@ ALWAYS_INLINE __m512i dot_add(__m512i sum, __m512i w, __m512i x)
     return sum;
 }
 
-// What one or two rows of W and up to eight of x give in a step: with eight, sixteen sums that do not wait for each other.
-struct step_sums {
+// One or two rows of W times up to eight of x: with eight, sixteen sums that do not wait for each other.
+struct products {
     __m512i d[2][KERNEL_FEW_ROWS]; // [row of W][row of x]
-};
-
-struct sums {
-    __m512 v[2][KERNEL_FEW_ROWS];
 };
 
 // Where up to eight rows of x are, in few registers: rows 0, 3 and 6, those between them a row or two behind.
 struct rows {
     const uint8_t *at[3];
-    size_t row;
+    size_t x_row;
 };
 
 ALWAYS_INLINE const uint8_t *row_at(const struct rows *x, int r)
 {
-    return x->at[r / 3] + (size_t)(r % 3) * x->row;
+    return x->at[r / 3] + (size_t)(r % 3) * x->x_row;
 }
 
 ALWAYS_INLINE const struct dots_part *part_of(const struct rows *x, int r)
@@ -185,8 +181,11 @@ ALWAYS_INLINE const struct dots_half *half_of(const struct rows *x, int r)
     return (const struct dots_half *)(const void *)row_at(x, r);
 }
 
+_Static_assert(offsetof(struct dots_part, level) == 0 && offsetof(struct dots_half, level) == 0,
+               "where dots_add finds levels");
+
 // Adds a vector of levels of R rows of W times the one of M rows of x from byte `from` on.
-ALWAYS_INLINE void dots_add(struct step_sums *s, int M, int R, __m512i w0, __m512i w1,
+ALWAYS_INLINE void dots_add(struct products *s, int M, int R, __m512i w0, __m512i w1,
                             const struct rows *x, size_t from)
 {
 #pragma GCC unroll 8
@@ -199,13 +198,13 @@ ALWAYS_INLINE void dots_add(struct step_sums *s, int M, int R, __m512i w0, __m51
 }
 
 // The same of four vectors.
-ALWAYS_INLINE void dots_add4(struct step_sums *s, int M, int R, const struct dwords *l,
-                             const struct dwords *k, const struct rows *x, size_t from)
+ALWAYS_INLINE void dots_add4(struct products *s, int M, int R, const struct dwords l[2],
+                             const struct rows *x, size_t from)
 {
-    dots_add(s, M, R, l->v0, k->v0, x, from);
-    dots_add(s, M, R, l->v1, k->v1, x, from + VECTOR);
-    dots_add(s, M, R, l->v2, k->v2, x, from + 2 * VECTOR);
-    dots_add(s, M, R, l->v3, k->v3, x, from + 3 * VECTOR);
+    dots_add(s, M, R, l[0].v0, l[1].v0, x, from);
+    dots_add(s, M, R, l[0].v1, l[1].v1, x, from + VECTOR);
+    dots_add(s, M, R, l[0].v2, l[1].v2, x, from + 2 * VECTOR);
+    dots_add(s, M, R, l[0].v3, l[1].v3, x, from + 3 * VECTOR);
 }
 
 ALWAYS_INLINE __m512 add_part(__m512 sum, const struct scales *l, __m512i d,
@@ -222,20 +221,21 @@ ALWAYS_INLINE __m512 add_half(__m512 sum, const struct scales *l, __m512i d,
     return _mm512_fmadd_ps(l->scale, t, sum);
 }
 
-// Asks for what lies `ahead` bytes behind w. The hardware's prefetchers start anew at every page, and hardly at all in
-// a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a disassembly).
-ALWAYS_INLINE void bring_l1(const uint8_t *w, size_t ahead, size_t bytes)
+// Asks for what lies at an address, perhaps behind W's end. The hardware's prefetchers start anew at every page, and
+// hardly at all in a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a
+// disassembly).
+ALWAYS_INLINE void bring_l1(uintptr_t at, size_t bytes)
 {
 #pragma GCC unroll 16
     for (size_t line = 0; line < bytes; line += VECTOR)
-        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 3);
+        __builtin_prefetch((const void *)(at + line), 0, 3);
 }
 
-ALWAYS_INLINE void bring_l2(const uint8_t *w, size_t ahead, size_t bytes)
+ALWAYS_INLINE void bring_l2(uintptr_t at, size_t bytes)
 {
 #pragma GCC unroll 16
     for (size_t line = 0; line < bytes; line += VECTOR)
-        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
+        __builtin_prefetch((const void *)(at + line), 0, 2);
 }
 
 // The last n weights of a row, less than a step, with zeros behind them.
@@ -256,44 +256,49 @@ struct piece {
     bool first; // of the rows: sums begin here
 };
 
-ALWAYS_INLINE struct step_sums step_dots(enum dtype t, int M, int R, const uint8_t *w0,
-                                         const uint8_t *w1, const struct rows *x)
+ALWAYS_INLINE struct products step_products(enum dtype t, int M, int R, const uint8_t *const w[2],
+                                            const struct rows *x)
 {
-    struct step_sums s;
+    struct products s;
 #pragma GCC unroll 8
     for (int r = 0; r < M; r++)
         s.d[0][r] = s.d[1][r] =
             dots_by_parts(t) ? _mm512_setzero_si512() : _mm512_load_si512(half_of(x, r)->base);
-    struct dwords l = levels_of(t, w0, false), k = R > 1 ? levels_of(t, w1, false) : l;
-    dots_add4(&s, M, R, &l, &k, x, 0);
+    struct dwords l[2];
+    l[0] = levels_of(t, w[0], false), l[1] = R > 1 ? levels_of(t, w[1], false) : l[0];
+    dots_add4(&s, M, R, l, x, 0);
     if (dots_by_parts(t)) {
-        l = levels_of(t, w0, true), k = R > 1 ? levels_of(t, w1, true) : l;
-        dots_add4(&s, M, R, &l, &k, x, 4 * VECTOR);
+        l[0] = levels_of(t, w[0], true), l[1] = R > 1 ? levels_of(t, w[1], true) : l[0];
+        dots_add4(&s, M, R, l, x, 4 * VECTOR);
     }
     return s;
 }
 
-// sum = from + the products of a step; if they are not held, those of row of x r are in sum[r] and from[r] and, of the
-// second row of W, in sum[8 + r] and from[8 + r].
-ALWAYS_INLINE void step(struct sums *held, float (*sum)[LANES], const float (*from)[LANES],
-                        enum dtype t, int M, int R, const uint8_t *w0, const uint8_t *w1,
-                        const struct rows *x)
+// Sums of rows of x with a row of W, and behind KERNEL_FEW_ROWS with the next one: what is there and where it goes.
+struct totals {
+    const float (*from)[LANES];
+    float (*to)[LANES];
+    __m512 *held; // instead, of one row of each
+};
+
+// Adds the products of a step.
+ALWAYS_INLINE void step(const struct totals *sum, enum dtype t, int M, int R,
+                        const uint8_t *const w[2], const struct rows *x)
 {
-    // their moves have time during the products
-    const struct scales l = scales_of(t, w0), k = R > 1 ? scales_of(t, w1) : l;
-    const struct step_sums s = step_dots(t, M, R, w0, w1, x);
+    struct scales l[2]; // in front of the products, beside which their moves take no time
+    l[0] = scales_of(t, w[0]), l[1] = R > 1 ? scales_of(t, w[1]) : l[0];
+    const struct products s = step_products(t, M, R, w, x);
 #pragma GCC unroll 8
     for (int r = 0; r < M; r++)
 #pragma GCC unroll 2
         for (int c = 0; c < R; c++) {
-            const struct scales *a = c ? &k : &l;
-            __m512 v = held ? held->v[c][r] : _mm512_load_ps(from[KERNEL_FEW_ROWS * c + r]);
-            v = dots_by_parts(t) ? add_part(v, a, s.d[c][r], part_of(x, r))
-                                 : add_half(v, a, s.d[c][r], half_of(x, r));
-            if (held)
-                held->v[c][r] = v;
+            __m512 v = sum->held ? *sum->held : _mm512_load_ps(sum->from[KERNEL_FEW_ROWS * c + r]);
+            v = dots_by_parts(t) ? add_part(v, &l[c], s.d[c][r], part_of(x, r))
+                                 : add_half(v, &l[c], s.d[c][r], half_of(x, r));
+            if (sum->held)
+                *sum->held = v;
             else
-                _mm512_store_ps(sum[KERNEL_FEW_ROWS * c + r], v);
+                _mm512_store_ps(sum->to[KERNEL_FEW_ROWS * c + r], v);
         }
 }
 
@@ -305,49 +310,40 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
     const size_t bytes = step_bytes(t), inputs = step_inputs(t), x_row = p->x_row;
     const size_t x_step = dots_by_parts(t) ? sizeof(struct dots_part) : sizeof(struct dots_half);
     const size_t n_step = div_up(p->n, inputs), whole = p->n / inputs;
-    const bool hold =
-        M == 1; // sums in registers; beside those of more rows there is no room for levels
     uint8_t last[2][MAX_STEP];
     for (size_t r = 0; whole < n_step && r < (size_t)R; r++)
         rest_of(last[r], t, p->w + r * p->w_row + whole * bytes, p->n % inputs);
-    const uint8_t *w = p->w, *near = p->w;
-    uintptr_t far = p->far;
+    const uint8_t *w[2] = {p->w, R > 1 ? p->w + p->w_row : p->w};
+    uintptr_t near = (uintptr_t)p->w + 2 * p->w_row, far = p->far;
     struct rows x = {{p->x, M > 3 ? p->x + 3 * x_row : p->x, M > 6 ? p->x + 6 * x_row : p->x},
                      x_row};
-    size_t w_row = p->w_row;
-    const float(*from)[LANES] = p->first ? zero : (const float(*)[LANES])sum;
-    struct sums held;
-    for (int i = 0; hold && i < R * M; i++)
-        held.v[i / M][i % M] = _mm512_load_ps(from[KERNEL_FEW_ROWS * (i / M) + i % M]);
+    __m512 held = _mm512_setzero_ps();
+    struct totals s = {p->first ? zero : (const float(*)[LANES])sum, sum, M == 1 ? &held : NULL};
     for (size_t i = 0; i < n_step; i++) {
-        if (M == 1) { // one row reads W from end to end
-            bring_l1(w, ask_l2 ? AHEAD_NEAR : AHEAD_L1, bytes);
+        if (M == 1) { // one row reads W from end to end, in one piece
+            bring_l1((uintptr_t)w[0] + (ask_l2 ? AHEAD_NEAR : AHEAD_L1), bytes);
             if (ask_l2)
-                bring_l2(w, AHEAD_L2, bytes);
+                bring_l2((uintptr_t)w[0] + AHEAD_L2, bytes);
             if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
-                bring_l2(w, FAR, 1);
+                bring_l2((uintptr_t)w[0] + FAR, 1);
         }
-        if (i == whole) {
-            w = last[0];
-            w_row = sizeof last[0];
-        }
-        step(hold ? &held : NULL, sum, from, t, M, R, w, R > 1 ? w + w_row : w, &x);
+        if (i == whole)
+            w[0] = last[0], w[1] = last[R - 1];
+        step(&s, t, M, R, w, &x);
         if (M > 1) { // what the next group needs, and the next rows of W
-            bring_l2((const uint8_t *)far, 0, (size_t)R * bytes);
+            bring_l2(far, (size_t)R * bytes);
             far += (size_t)R * bytes;
-            bring_l1(near, 2 * p->w_row, bytes);
-            bring_l1(near + p->w_row, 2 * p->w_row, bytes);
+            bring_l1(near, bytes);
+            bring_l1(near + p->w_row, bytes);
             near += bytes;
         }
         __asm__ volatile("" ::: "memory"); // or gcc stores each sum on the stack as well
-        from = (const float(*)[LANES])sum;
-        w += bytes;
-        x.at[0] += x_step;
-        x.at[1] += x_step;
-        x.at[2] += x_step;
+        s.from = (const float(*)[LANES])sum;
+        w[0] += bytes, w[1] += bytes;
+        x.at[0] += x_step, x.at[1] += x_step, x.at[2] += x_step;
     }
-    for (int i = 0; hold && i < R * M; i++)
-        _mm512_store_ps(sum[KERNEL_FEW_ROWS * (i / M) + i % M], held.v[i / M][i % M]);
+    if (M == 1)
+        _mm512_store_ps(sum[0], held);
 }
 
 // The sums of each of sixteen vectors' lanes, which lie `apart` floats apart. Each is that of _mm512_reduce_add_ps.
@@ -387,7 +383,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
     struct piece p = {.x_row = x_row};
     p.far = (uintptr_t)j->w + (o + n) * row_bytes; // the next group, in order
     const size_t none = j->k > 0 ? n : 0;          // from here on nothing is added
-    memset(sum[none], 0, (div_up(n, EACH) * EACH - none) * sizeof sum[0]);
+    memset(sum + none, 0, (round_up(n, EACH) - none) * sizeof sum[0]);
     for (size_t i = 0; i < j->k; i += stretch) {
         const uint8_t *x = j->x;
         p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
@@ -421,7 +417,7 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
     const size_t rows = GROUP * row_bytes <= GROUP_BYTES ? GROUP : GROUP / 2;
     // what nobody has asked for yet
     for (size_t o = 0; M > 1 && o < min_size(rows, j->n); o++)
-        bring_l2((const uint8_t *)j->w, o * row_bytes, dtype_span(t, j->k));
+        bring_l2((uintptr_t)j->w + o * row_bytes, dtype_span(t, j->k));
     for (size_t o = 0; o < j->n; o += rows)
         group(t, M, ask_l2, j, product_x_stride(p, j->k), o, min_size(rows, j->n - o));
 }
@@ -457,9 +453,6 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, enum dtype t, int M
             of[j->m - 1](p, j);                                                                    \
     }
 #else
-#ifndef __clang__ // gcc does not see there that there is no second row of W
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 #define TYPE(type)                                                                                 \
     static __attribute__((noinline)) void few_##type(const struct product_kernels *p,              \
                                                      const struct product_job *j)                  \

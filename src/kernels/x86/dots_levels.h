@@ -2,8 +2,10 @@
 // Weights in blocks as unsigned bytes for vpdpbusd, in the order of the inputs of dots_parts.h. A lane's weights share a
 // scale, so scales are one vector for all.
 //
-//   w = scale * level - base              types of 4 and 5 bits: 512 at a time, a part, in eight vectors
-//   w = scale * (level - 128)             Q6_K, Q8_0: 256, a half, in four vectors
+//   w = scale * level - base              types of 4 and 5 bits: 512, a part; of each lane the lower or the upper 16
+//   w = scale * (level - 128)             Q6_K, Q8_0: 256, a half; 16 in each lane
+//
+// So levels come in four vectors.
 //
 // Q4_K leaves the nibble of a byte's high half where it is: it counts 16 times as much, which its lane's scale takes back.
 //
@@ -50,7 +52,7 @@ ALWAYS_INLINE size_t block_bytes(enum dtype t)
                           : sizeof(struct block_q6_k);
 }
 
-// Weights that are unpacked together, and their bytes.
+// Weights that share a vector of scales, and their bytes.
 ALWAYS_INLINE size_t step_inputs(enum dtype t)
 {
     return dots_by_parts(t) ? DOTS_PART : DOTS_HALF;
