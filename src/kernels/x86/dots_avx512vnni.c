@@ -389,6 +389,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
         p.w = (const uint8_t *)j->w + o * row_bytes + dtype_span(t, i);
         p.n = min_size(stretch, j->k - i);
         p.first = i == 0;
+        const size_t bytes = dtype_span(t, p.n);
         p.x = dots_by_parts(t)
                   ? x + i / DOTS_PART * sizeof(struct dots_part)
                   : x + dots_halves_at(j->k) + i / DOTS_HALF * sizeof(struct dots_half);
@@ -396,7 +397,7 @@ ALWAYS_INLINE void group(enum dtype t, int M, bool ask_l2, const struct product_
             p.w_row = c + (size_t)R <= n ? row_bytes : 0; // an odd row is its own neighbour
             dots(sum[c], t, M, R, ask_l2, &p);
             p.w += (size_t)R * row_bytes;
-            p.far += (size_t)R * dtype_span(t, p.n);
+            p.far += (size_t)R * bytes;
         }
     }
     for (size_t h = 0; h < n; h += EACH) {
