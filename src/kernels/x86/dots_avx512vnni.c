@@ -12,7 +12,7 @@
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle (on Zen 4 one),
 // while sums and conversions have units of their own. So a lane of 32 inputs has one step. Stores and moves between
-// lanes are not free either: on Zen 4 each takes about half as long as a product.
+// lanes are not free either: on Zen 4 a store takes about half as long as a product, a move a quarter to a half.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
