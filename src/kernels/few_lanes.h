@@ -9,7 +9,9 @@
 // Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up
 // (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do not, as
 // keys of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1 if
-// that has room.
+// that has room. Where L1 is small (ask_l2) the hardware reads ahead best by itself once it has been shown where
+// each page begins, but only beside an x that leaves most of L1 to W; beside a longer one four rows at once, asked
+// for twice, are faster.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 
@@ -17,11 +19,16 @@
 
 enum {
     DOTS_INPUTS = LANES * CELL_INPUTS,
-    DOTS_LINE = 64,       // bytes of a cache line
-    DOTS_AHEAD = 6 << 10, // bytes asked for ahead of one row of x, which stays in L1 with them ...
-    DOTS_AHEAD_L2 = 8 << 10, // ... and where L1 has no room for them
-    DOTS_ROWS_AHEAD = 4,     // rows of W asked for ahead of several ...
-    DOTS_APART_AHEAD = 16,   // ... and where they lie apart
+    DOTS_LINE = 64,        // bytes of a cache line
+    DOTS_AHEAD = 6 << 10,  // bytes asked for ahead of one row of x, which stays in L1 with them
+    DOTS_ROWS_AHEAD = 4,   // rows of W asked for ahead of several ...
+    DOTS_APART_AHEAD = 16, // ... and where they lie apart
+    // where L1 is small
+    DOTS_PAGE = 4096,
+    DOTS_PAGE_AHEAD = 3 * DOTS_PAGE, // the page whose first lines are asked for ...
+    DOTS_PAGE_LINES = 2,             // ... so many
+    DOTS_SMALL_X = 8 << 10, // bytes of x beside which the hardware asks for the others by itself
+    DOTS_NEAR = 512,        // bytes asked for ahead into L1, of what L2 has
     DOTS_IN_ORDER = CELL_INPUTS > 1 && LANES * 4 >= DOTS_LINE,
 };
 
@@ -32,6 +39,7 @@ struct dots {
     size_t k;
     size_t ahead; // bytes from a weight row to one that is asked for; 0 = no prefetch
     bool into_l1; // it goes there, not into L2
+    bool near;    // into L1 what is DOTS_NEAR away, which L2 has by then
 };
 
 // Into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
@@ -89,6 +97,12 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
             dots_prefetch(w2, a->ahead);
             dots_prefetch(w3, a->ahead);
         }
+        if (a->near) {
+            dots_prefetch_l1(w0, DOTS_NEAR);
+            dots_prefetch_l1(w1, DOTS_NEAR);
+            dots_prefetch_l1(w2, DOTS_NEAR);
+            dots_prefetch_l1(w3, DOTS_NEAR);
+        }
         w0 += step;
         w1 += step;
         w2 += step;
@@ -117,6 +131,14 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
         lanes_sum4(y + 3 * y_stride, a30, a31, a32, a33, n);
 }
 
+// The first lines of a page ahead of w, into L2.
+ALWAYS_INLINE void ask_page(const uint8_t *w)
+{
+    uintptr_t page = ((uintptr_t)w + DOTS_PAGE_AHEAD) & ~(uintptr_t)(DOTS_PAGE - 1);
+    for (size_t line = 0; line < DOTS_PAGE_LINES; line++)
+        dots_prefetch((const uint8_t *)page, line * DOTS_LINE);
+}
+
 // sums[i] of one row of x and row i of W, i < n <= 4, one after the other.
 ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum dtype t, bool round,
                                  bool ask_l2)
@@ -124,16 +146,19 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
     lanes sum[4] = {lanes_zero(), lanes_zero(), lanes_zero(), lanes_zero()};
     size_t step = DOTS_INPUTS * (t == DT_F32 ? 4 : 2);
     size_t tail = a->k % DOTS_INPUTS, full = a->k - tail;
+    size_t piece = ask_l2 ? DOTS_PAGE / step * DOTS_INPUTS : full;
     for (size_t r = 0; r < n; r++) {
         const uint8_t *w = a->w[r], *x = a->x;
         lanes s = lanes_zero();
-        for (size_t i = 0; i < full; i += DOTS_INPUTS, w += step, x += LANES * sizeof(float)) {
-            s = cells_fma(s, lanes_load(x), cells_weights(w, t, round));
-            for (size_t line = 0; line < step; line += DOTS_LINE)
-                if (ask_l2)
-                    dots_prefetch(w, DOTS_AHEAD_L2 + line);
-                else
+        for (size_t i = 0; i < full;) {
+            size_t end = min_size(i + piece, full);
+            if (ask_l2)
+                ask_page(w);
+            for (; i < end; i += DOTS_INPUTS, w += step, x += LANES * sizeof(float)) {
+                s = cells_fma(s, lanes_load(x), cells_weights(w, t, round));
+                for (size_t line = 0; !ask_l2 && line < step; line += DOTS_LINE)
                     dots_prefetch_l1(w, DOTS_AHEAD + line);
+            }
         }
         if (tail != 0)
             s = cells_fma(s, lanes_load(x), cells_weights_n(w, t, round, tail));
@@ -169,10 +194,12 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
     size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
     struct dots a = {.x = j->x, .x_stride = product_x_stride(p, j->k), .k = j->k};
     bool apart = j->w_stride != j->k; // rows do not lie one behind the other
-    bool in_order = DOTS_IN_ORDER && j->m == 1 && !apart;
+    bool small_x = j->k / CELL_INPUTS * sizeof(float) <= DOTS_SMALL_X;
+    bool in_order = DOTS_IN_ORDER && j->m == 1 && !apart && (small_x || !p->ask_l2);
     bool as_is = !j->bias && !j->add;
     size_t y_stride = as_is ? j->y_stride : 4;
     a.into_l1 = apart && !p->ask_l2;
+    a.near = p->ask_l2 && !apart;
     size_t ahead = (apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
     // what is asked for stays inside W: of a group's four rows the last is three behind the first
     size_t asking = apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
