@@ -6,12 +6,14 @@
 // ...) and one tree at its end, so that a row's result is the same beside seven others as alone. Four
 // weight rows are read at once; behind the last row the last one is read again and its sums dropped.
 //
-// Memory is read faster in order than four rows at once. One row of x takes W row by row where the tier's sums keep up
-// (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do not, as
-// keys of one head among those of all, no hardware sees what comes next, and what is asked for early goes into L1 if
-// that has room. Where L1 is small (ask_l2) the hardware reads ahead best by itself once it has been shown where
-// each page begins, but only beside an x that leaves most of L1 to W; beside a longer one four rows at once, asked
-// for twice, are faster.
+// Memory is mostly read faster in order than four rows at once. One row of x takes W row by row where the tier's sums
+// keep up (a line of pairs of bf16 in the time of one addition) and W's rows lie one behind the other. Where they do
+// not, as keys of one head among those of all, no hardware sees what comes next, and what is asked for early goes into
+// L1 if that has room.
+//
+// Where L1 is small (ask_l2; measured on Zen 4) one row asks only for the first lines of a page to come, and the
+// hardware reads the rest of it: faster than asking for every line. Beside an x of more than DOTS_SMALL_X it does not,
+// and four rows at once are faster, asked for four rows ahead into L2 and a little ahead into L1.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 
@@ -24,11 +26,11 @@ enum {
     DOTS_ROWS_AHEAD = 4,   // rows of W asked for ahead of several ...
     DOTS_APART_AHEAD = 16, // ... and where they lie apart
     // where L1 is small
-    DOTS_PAGE = 4096,
-    DOTS_PAGE_AHEAD = 3 * DOTS_PAGE, // the page whose first lines are asked for ...
-    DOTS_PAGE_LINES = 2,             // ... so many
-    DOTS_SMALL_X = 8 << 10, // bytes of x beside which the hardware asks for the others by itself
-    DOTS_NEAR = 512,        // bytes asked for ahead into L1, of what L2 has
+    DOTS_PAGE = 4096,                // bytes; hardware reads no farther by itself
+    DOTS_PAGE_AHEAD = 3 * DOTS_PAGE, // bytes: of the page there ...
+    DOTS_PAGE_LINES = 2,             // ... so many first lines are asked for
+    DOTS_SMALL_X = 8 << 10, // most bytes of x beside which W is read in order (12 KiB: too many)
+    DOTS_NEAR = 512,        // bytes asked for ahead of each of four rows into L1, too
     DOTS_IN_ORDER = CELL_INPUTS > 1 && LANES * 4 >= DOTS_LINE,
 };
 
@@ -37,20 +39,22 @@ struct dots {
     size_t x_stride;  // bytes
     const uint8_t *w[4];
     size_t k;
-    size_t ahead; // bytes from a weight row to one that is asked for; 0 = no prefetch
+    size_t ahead; // bytes from a weight row to one that is asked for; 0 = none
     bool into_l1; // it goes there, not into L2
-    bool near;    // into L1 what is DOTS_NEAR away, which L2 has by then
+    bool near;    // what is DOTS_NEAR ahead is asked for into L1, too
 };
 
-// Into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
-ALWAYS_INLINE void dots_prefetch(const uint8_t *w, size_t ahead)
+// Bytes `ahead` of w, into L2: the hardware's prefetchers start anew at every page, and a row is a page or two.
+ALWAYS_INLINE void dots_prefetch(const uint8_t *w, size_t ahead, size_t bytes)
 {
-    __builtin_prefetch((const void *)((uintptr_t)w + ahead), 0, 2);
+    for (size_t line = 0; line < bytes; line += DOTS_LINE)
+        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 2);
 }
 
-ALWAYS_INLINE void dots_prefetch_l1(const uint8_t *w, size_t ahead)
+ALWAYS_INLINE void dots_prefetch_l1(const uint8_t *w, size_t ahead, size_t bytes)
 {
-    __builtin_prefetch((const void *)((uintptr_t)w + ahead), 0, 3);
+    for (size_t line = 0; line < bytes; line += DOTS_LINE)
+        __builtin_prefetch((const void *)((uintptr_t)w + ahead + line), 0, 3);
 }
 
 // sums[row of x][row of w] of M <= 4 rows of x and 4 of w.
@@ -87,21 +91,21 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
         DOTS_STEP(cells_weights(w0, t, round), cells_weights(w1, t, round),
                   cells_weights(w2, t, round), cells_weights(w3, t, round));
         if (a->ahead != 0 && a->into_l1) {
-            dots_prefetch_l1(w0, a->ahead);
-            dots_prefetch_l1(w1, a->ahead);
-            dots_prefetch_l1(w2, a->ahead);
-            dots_prefetch_l1(w3, a->ahead);
+            dots_prefetch_l1(w0, a->ahead, step);
+            dots_prefetch_l1(w1, a->ahead, step);
+            dots_prefetch_l1(w2, a->ahead, step);
+            dots_prefetch_l1(w3, a->ahead, step);
         } else if (a->ahead != 0) {
-            dots_prefetch(w0, a->ahead);
-            dots_prefetch(w1, a->ahead);
-            dots_prefetch(w2, a->ahead);
-            dots_prefetch(w3, a->ahead);
+            dots_prefetch(w0, a->ahead, step);
+            dots_prefetch(w1, a->ahead, step);
+            dots_prefetch(w2, a->ahead, step);
+            dots_prefetch(w3, a->ahead, step);
         }
         if (a->near) {
-            dots_prefetch_l1(w0, DOTS_NEAR);
-            dots_prefetch_l1(w1, DOTS_NEAR);
-            dots_prefetch_l1(w2, DOTS_NEAR);
-            dots_prefetch_l1(w3, DOTS_NEAR);
+            dots_prefetch_l1(w0, DOTS_NEAR, step);
+            dots_prefetch_l1(w1, DOTS_NEAR, step);
+            dots_prefetch_l1(w2, DOTS_NEAR, step);
+            dots_prefetch_l1(w3, DOTS_NEAR, step);
         }
         w0 += step;
         w1 += step;
@@ -131,12 +135,11 @@ ALWAYS_INLINE void dots_body(const struct dots *a, float *y, size_t y_stride, si
         lanes_sum4(y + 3 * y_stride, a30, a31, a32, a33, n);
 }
 
-// The first lines of a page ahead of w, into L2.
+// The first lines of the page that is DOTS_PAGE_AHEAD behind w's, into L2.
 ALWAYS_INLINE void ask_page(const uint8_t *w)
 {
-    uintptr_t page = ((uintptr_t)w + DOTS_PAGE_AHEAD) & ~(uintptr_t)(DOTS_PAGE - 1);
-    for (size_t line = 0; line < DOTS_PAGE_LINES; line++)
-        dots_prefetch((const uint8_t *)page, line * DOTS_LINE);
+    size_t into_page = (uintptr_t)w % DOTS_PAGE;
+    dots_prefetch(w, DOTS_PAGE_AHEAD - into_page, DOTS_PAGE_LINES * DOTS_LINE);
 }
 
 // sums[i] of one row of x and row i of W, i < n <= 4, one after the other.
@@ -146,7 +149,7 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
     lanes sum[4] = {lanes_zero(), lanes_zero(), lanes_zero(), lanes_zero()};
     size_t step = DOTS_INPUTS * (t == DT_F32 ? 4 : 2);
     size_t tail = a->k % DOTS_INPUTS, full = a->k - tail;
-    size_t piece = ask_l2 ? DOTS_PAGE / step * DOTS_INPUTS : full;
+    size_t piece = ask_l2 ? DOTS_PAGE / step * DOTS_INPUTS : full; // inputs
     for (size_t r = 0; r < n; r++) {
         const uint8_t *w = a->w[r], *x = a->x;
         lanes s = lanes_zero();
@@ -156,8 +159,8 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
                 ask_page(w);
             for (; i < end; i += DOTS_INPUTS, w += step, x += LANES * sizeof(float)) {
                 s = cells_fma(s, lanes_load(x), cells_weights(w, t, round));
-                for (size_t line = 0; !ask_l2 && line < step; line += DOTS_LINE)
-                    dots_prefetch_l1(w, DOTS_AHEAD + line);
+                if (!ask_l2)
+                    dots_prefetch_l1(w, DOTS_AHEAD, step);
             }
         }
         if (tail != 0)
@@ -171,8 +174,7 @@ ALWAYS_INLINE void dots_in_order(const struct dots *a, float *y, size_t n, enum 
 ALWAYS_INLINE void ask_rows(const struct ask *a, size_t from)
 {
     for (size_t i = from; i < min_size(from + 4, a->n); i++)
-        for (size_t at = 0; at < a->bytes; at += DOTS_LINE)
-            dots_prefetch((const uint8_t *)a->at + i * a->row, at);
+        dots_prefetch((const uint8_t *)a->at + i * a->row, 0, a->bytes);
 }
 
 // y of one group of up to four outputs, from the sums.
@@ -194,14 +196,15 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
     size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
     struct dots a = {.x = j->x, .x_stride = product_x_stride(p, j->k), .k = j->k};
     bool apart = j->w_stride != j->k; // rows do not lie one behind the other
-    bool small_x = j->k / CELL_INPUTS * sizeof(float) <= DOTS_SMALL_X;
+    bool small_x = j->k * p->x_elem <= DOTS_SMALL_X;
     bool in_order = DOTS_IN_ORDER && j->m == 1 && !apart && (small_x || !p->ask_l2);
     bool as_is = !j->bias && !j->add;
     size_t y_stride = as_is ? j->y_stride : 4;
     a.into_l1 = apart && !p->ask_l2;
-    a.near = p->ask_l2 && !apart;
+    a.near = DOTS_IN_ORDER && p->ask_l2 && !apart; // other tiers have not been measured
     size_t ahead = (apart ? DOTS_APART_AHEAD : DOTS_ROWS_AHEAD) * row_bytes;
-    // what is asked for stays inside W: of a group's four rows the last is three behind the first
+    // rows apart: what is asked for stays inside W (of a group's four the last is three behind the first); else it runs
+    // on into what is read next
     size_t asking = apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
     for (size_t o = 0; o < j->n; o += 4) {
         size_t n = min_size(4, j->n - o);

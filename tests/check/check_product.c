@@ -290,30 +290,37 @@ static void same_bits(void **state)
     }
 }
 
-// A NaN in a row of x reaches that row of y only; in a row of w that column only.
-// One row, weights one row behind the other or apart, asked for in L1 or in L2.
+// Weights one row behind the other or apart, asked for in L1 or in L2, beside an x of two whole pages, a shorter and a
+// longer one: one row has the bits of seven.
 static void asked_for(void **state)
 {
     (void)state;
     struct rng r = {16};
-    for (size_t i = 0; i < 12; i++) {
+    static const size_t inputs[] = {1201, 4096, 4801};
+    for (size_t i = 0; i < 36; i++) {
         bool round = i % 2 == 1;
-        struct task t = task_new(&r, (struct shape){1, 37, 1201}, types[i / 4], round, DATA_RANDOM);
-        if (i % 4 < 2)
-            t.w_stride = t.s.k;
+        struct shape s = {7, 37, inputs[i / 12]};
+        struct task t = task_new(&r, s, types[i % 12 / 4], round, DATA_RANDOM), u = t;
+        if (i % 4 < 2) { // and W ends where its memory does
+            u.w_stride = s.k;
+            u.w.data = (uint8_t *)t.w.data + t.w.bytes - s.n * s.k * dtype_bytes(t.type);
+        }
         for (size_t q = 1; q < all.n; q++) {
             struct product_kernels p = round ? all.k[q].bf16 : all.k[q].f32;
             struct answer whole;
             p.ask_l2 = false;
-            run(&p, &t, true, true, false, &whole);
+            run(&p, &u, true, true, false, &whole);
+            check_part(&p, &u, true, &whole, s.m - 1, 1, 0, s.n);
             p.ask_l2 = true;
-            check_part(&p, &t, true, &whole, 0, 1, 0, t.s.n);
+            check_part(&p, &u, true, &whole, s.m - 1, 1, 0, s.n);
+            check_part(&p, &u, true, &whole, 0, s.m, 0, s.n);
             answer_free(&whole);
         }
         task_free(&t);
     }
 }
 
+// A NaN in a row of x reaches that row of y only; in a row of w that column only.
 static void nan_stays(void **state)
 {
     (void)state;
