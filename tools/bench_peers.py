@@ -217,13 +217,14 @@ def same_file(args, path, *more, peaks=False):
         args, "llama.cpp", "llm", "llamacpp", "--gguf", path, *sessions), Ik(args, "ik", path)]
 
 
-def release(args, *more, peaks=False, repeats=1):
-    """Ours with the release's weights, and peers in BF16."""
+def release(args, *more, peaks=False, repeats=1, repacked=False):
+    """Ours with the release's weights, and peers in BF16; of ik the weights in its own order as well, if asked for."""
     path = file_of(args, "BF16.gguf")
     again = ["--sessions", str(args.sessions), "--repeats", str(repeats)]
+    ik = {"short": True, "repeats": max(3, repeats)}
     return [Ours(args, "ivchat bf16 with LoRA", args.model, *more, peaks=peaks), Worker(
-        args, "llama.cpp BF16", "llm", "llamacpp", "--gguf", path, *again), Ik(
-        args, "ik BF16", path, short=True, repeats=max(3, repeats))]
+        args, "llama.cpp BF16", "llm", "llamacpp", "--gguf", path, *again), Ik(args, "ik BF16", path, **ik)] + [
+        Ik(args, "ik BF16 repacked", path, repack=True, **ik)] * repacked
 
 
 def prefill(args):
@@ -238,7 +239,8 @@ def prefill(args):
 
 def decode(args):
     if args.model:
-        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(args, peaks=True, repeats=as_long(args)))
+        yield Work(title_of("decode", args.model), ["decode"], "read_gbs", release(
+            args, peaks=True, repeats=as_long(args), repacked=True))
     for path in args.gguf or []:
         yield Work(title_of("decode", path), ["decode"], "read_gbs", same_file(args, path, peaks=True), fresh=False)
 

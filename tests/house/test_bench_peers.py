@@ -149,9 +149,10 @@ def as_long(report, folder):
                "model": folder, "gguf": None, "ivchat": "ivchat", "ours": ""}
     args = argparse.Namespace(**options)
     for work, times in ((bench_peers.decode, 16), (bench_peers.sessions, 1)):
-        _, llamacpp, ik = next(work(args)).everybody
-        told = llamacpp.command[llamacpp.command.index("--repeats") + 1]
-        report.ok((told, ik.repeats) == (str(times), max(3, times)), "%s: runs of a peer of two layers" % work.__name__, (told, ik.repeats))
+        _, llamacpp, *ik = next(work(args)).everybody
+        told = [llamacpp.command[llamacpp.command.index("--repeats") + 1], *((i.repack, i.repeats) for i in ik)]
+        want = [str(times), (False, max(3, times)), (True, max(3, times))]
+        report.ok(told == want[:2 + (work == bench_peers.decode)], "%s: runs of peers of two layers" % work.__name__, told)
     peer = CountedSteps(argparse.Namespace(repeats=3, context=32, new=4))
     report.ok(peer.once(["decode"]) == {"decode": 20} and peer.took == [4] * 3, "llama.cpp decodes again, the median is told", peer.took)
 
