@@ -449,9 +449,10 @@ def no_space():
         p = subprocess.Popen([program.IVCHAT, "pull", full, "--connections", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              env=program.environment(hub.environment(small)))
         wait_for(lambda: leftovers(small))
-        with open(os.path.join(small, "other"), "wb") as f:
+        with open(os.path.join(small, "other"), "wb", buffering=0) as f:  # or closing it would fail with what did not fit
             try:
-                f.write(bytes(8 * MIB))
+                while f.write(bytes(MIB)):
+                    pass
             except OSError:
                 pass
         out, err = p.communicate(timeout=30)
