@@ -12,8 +12,9 @@
 // L1 if that has room.
 //
 // Where L1 is small (ask_l2; measured on Zen 4) one row asks only for the first lines of a page to come, and the
-// hardware reads the rest of it: faster than asking for every line. Beside an x of more than DOTS_SMALL_X it does not,
-// and four rows at once are faster, asked for four rows ahead into L2 and a little ahead into L1.
+// hardware reads the rest of it: faster than asking for every line where memory is slow, no slower by the median where
+// it is fast. Beside an x of more than DOTS_SMALL_X it does not, and four rows at once are faster, asked for four rows
+// ahead into L2 and a little ahead into L1.
 #ifndef IV_KERNELS_FEW_LANES_H
 #define IV_KERNELS_FEW_LANES_H
 

@@ -149,7 +149,7 @@ struct product_kernels {
     bool steps;           // int8
     bool repacks;         // `many` lays out x too at each call: few and square jobs
     bool for_blocks;      // int8, dots: weights in blocks are faster this way than in bf16
-    // L1 is small: few and mix ask for what they read next into L2, and into L1 only just before its turn.
+    // L1 is small: what few and mix read next is asked for in L2; of several rows of weights, what is near in L1, too.
     bool ask_l2;
 
     // dst = x [m, k] in the form that few and many read: row r at byte r * product_x_stride(p, k),
