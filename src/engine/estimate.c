@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "engine/engine.h"
+#include "engine/frame_batch.h"
 #include "engine/runner.h"
 
 // Code, libraries, threads; an entry of a vocabulary with its look-up; a decoder's code and buffers, and what of
@@ -130,7 +131,7 @@ static int plan_media(const iv_engine *g, const struct iv_media_options *o, size
     // one copy of rows; the cache keeps those of segments one by one beside it
     cached = p->n_part > 1 ? cache_limit(g->cache) : 0;
     made = 4 * p->n_visual * c->qformer.d_model + rows + (cached < rows ? cached : rows);
-    p->decode = p->clips.frame_bytes + p->clips.pixel_bytes + p->clips.work_bytes;
+    p->decode = p->clips.frame_bytes + p->clips.pixel_bytes + frame_batch_bytes(&p->clips, g->pool);
     p->encode = p->clips.pixel_bytes + vit + made;
     p->kept = p->n_part > 1 ? made : p->encode;
     if (p->n_part > 1)
@@ -140,13 +141,14 @@ fail:
 }
 
 // The most at one moment of what a turn takes beside weights and process. The decoder of a video in segments stays
-// open; scratch of vision is given back before the KV cache is made.
+// open, and the scratch of vision is there while the next segment is decoded; it is given back before the KV cache is
+// made.
 static uint64_t peak_of(const struct media_plan *m, bool media, uint64_t vision, uint64_t text)
 {
     uint64_t decoder = media ? DECODER_BYTES : 0;
     uint64_t stays = m->n_part > 1 || !media ? decoder : DECODED_BYTES;
-    uint64_t peak = m->decode + decoder, encode = m->encode + stays + vision;
-    uint64_t turn = m->kept + stays + text;
+    uint64_t peak = m->decode + decoder + (m->n_part > 1 ? vision : 0);
+    uint64_t encode = m->encode + stays + vision, turn = m->kept + stays + text;
     peak = encode > peak ? encode : peak;
     return turn > peak ? turn : peak;
 }

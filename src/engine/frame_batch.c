@@ -12,16 +12,31 @@
 
 static const size_t GATHER_BYTES = (size_t)64 << 20; // of frames and scratch
 
+static size_t lane_bytes(const struct clips_plan *p)
+{
+    return p->frame_bytes + p->work_bytes;
+}
+
+static size_t lanes(const struct clips_plan *p, const struct pool *pool)
+{
+    size_t n = min_size(min_size(pool_threads(pool), FRAME_BATCH_MAX), p->n_frame);
+    return min_size(n, GATHER_BYTES / max_size(lane_bytes(p), 1));
+}
+
+size_t frame_batch_bytes(const struct clips_plan *p, const struct pool *pool)
+{
+    size_t n = lanes(p, pool);
+    return n < 2 ? p->work_bytes : n * lane_bytes(p);
+}
+
 int frame_batch_open(struct frame_batch *b, struct clips *clips, struct pool *pool, struct err *e)
 {
     const struct clips_plan *p = &clips->plan;
-    size_t one = p->frame_bytes + p->work_bytes;
     int rc = 0;
     memset(b, 0, sizeof *b);
     b->clips = clips;
     b->pool = pool;
-    b->cap = min_size(min_size(pool_threads(pool), FRAME_BATCH_MAX), p->n_frame);
-    b->cap = min_size(b->cap, GATHER_BYTES / max_size(one, 1));
+    b->cap = lanes(p, pool);
     if (b->cap < 2)
         return 0;
     b->rgb = mem_calloc(b->cap, p->frame_bytes);

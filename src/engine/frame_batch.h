@@ -19,6 +19,8 @@ struct frame_batch {
     double ms; // spent on pixels
 };
 
+// Bytes that frames and scratch take on the way, those of clips->work with them: it is touched where nothing is gathered.
+size_t frame_batch_bytes(const struct clips_plan *p, const struct pool *pool);
 // clips is made (clips_init). One thread is enough for one frame at a time: then nothing is gathered.
 int frame_batch_open(struct frame_batch *b, struct clips *clips, struct pool *pool, struct err *e);
 void frame_batch_close(struct frame_batch *b); // also of a zeroed one

@@ -26,6 +26,7 @@ struct clips_work {
     struct resize_axis global_x, global_y; // canvas -> global view
     float *canvas;                         // f32 [3, canvas_height, canvas_width]
     float *scratch;
+    size_t canvas_bytes, scratch_bytes;
 };
 
 struct clips_options clips_options_default(void)
@@ -213,8 +214,8 @@ static void work_free(struct clips_work *w)
     resize_axis_free(&w->y);
     resize_axis_free(&w->global_x);
     resize_axis_free(&w->global_y);
-    mem_free(w->canvas);
-    mem_free(w->scratch);
+    mem_free_big(w->canvas, w->canvas_bytes);
+    mem_free_big(w->scratch, w->scratch_bytes);
     mem_free(w);
 }
 
@@ -229,8 +230,11 @@ static int work_make(struct clips_work **out, const struct clips_plan *p, struct
     TRY(resize_axis_init(&w->y, k, p->height, p->resized_height, p->crop_top, canvas_lines(p), e));
     TRY(resize_axis_init(&w->global_x, RESIZE_CUBIC, p->canvas_width, TILE, 0, TILE, e));
     TRY(resize_axis_init(&w->global_y, RESIZE_CUBIC, p->canvas_height, TILE, 0, TILE, e));
-    w->canvas = mem_calloc(3 * p->canvas_width * p->canvas_height, sizeof *w->canvas);
-    w->scratch = mem_calloc(scratch_floats(p), sizeof *w->scratch);
+    // big blocks: the heap would keep twice their size between the segments of a video
+    w->canvas_bytes = 3 * p->canvas_width * p->canvas_height * sizeof *w->canvas;
+    w->scratch_bytes = scratch_floats(p) * sizeof *w->scratch;
+    w->canvas = mem_alloc_big(w->canvas_bytes);
+    w->scratch = mem_alloc_big(w->scratch_bytes);
     if (!w->canvas || !w->scratch) {
         rc = err_set(e, ERR_LIMIT, "preprocessing: out of memory for %zu bytes", p->work_bytes);
         goto fail;
