@@ -1,25 +1,42 @@
 // SPDX-License-Identifier: MIT
-// Folders below TMPDIR or /tmp, made with mkdtemp and removed depth first without following links.
+// Folders below TMPDIR or /tmp, or in memory, made with mkdtemp and removed depth first without following links.
 #include "tempdir.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+static bool make_below(struct tempdir *d, const char *base)
+{
+    int n = snprintf(d->path, sizeof d->path, "%s/ivchat-test-XXXXXX", base);
+    return n > 0 && (size_t)n < sizeof d->path && mkdtemp(d->path);
+}
+
 void tempdir_make(struct tempdir *d)
 {
     const char *base = getenv("TMPDIR");
-    int n = snprintf(d->path, sizeof d->path, "%s/ivchat-test-XXXXXX", base ? base : "/tmp");
-    assert_true(n > 0 && (size_t)n < sizeof d->path);
-    assert_non_null(mkdtemp(d->path));
+    assert_true(make_below(d, base ? base : "/tmp"));
+}
+
+void tempdir_make_in_memory(struct tempdir *d)
+{
+    static const char memory[] = "/dev/shm";
+    const unsigned long long room = 32
+                                    << 20; // more than a test writes; containers often have 64 MiB
+    struct statvfs v;
+    bool is_room = statvfs(memory, &v) == 0 && (unsigned long long)v.f_bavail * v.f_frsize >= room;
+    if (!is_room || !make_below(d, memory))
+        tempdir_make(d);
 }
 
 static void tree_remove(const char *path)

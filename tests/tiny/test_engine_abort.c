@@ -336,7 +336,8 @@ static void own_model(void **state)
 static int setup(void **state)
 {
     (void)state;
-    tempdir_make(&dir);
+    tempdir_make_in_memory(
+        &dir); // what the disk takes for a saved conversation is not the library's
     snprintf(path, sizeof path, "%s", tempdir_path(&dir, "talk"));
     return 0;
 }
