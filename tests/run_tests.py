@@ -220,7 +220,7 @@ def run_programs(phase, build_dir, tests, prefix=(), extra=(), slower=1):
 
 
 # what a program is told where everything is slow (emulators, sanitizers): fewer sizes, every path
-SLOW_CPU = {"check_attention": "--short", "check_product": "--short"}
+SLOW_CPU = dict.fromkeys(["check_attention", "check_blocks", "check_dots", "check_int8", "check_product"], "--short")
 SLOW_GPU = {"check_gpu_attention": "--short", "check_linear": "--quick"}
 
 

@@ -214,7 +214,7 @@ static void model_sizes(void **state)
                                    .first_pos = 273};
         check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 130; // row blocks that end inside a key block, at many places of a panel
-        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += short_run ? 68 : 17)
+        for (j.first_pos = 90; j.first_pos < 192; j.first_pos += short_run ? 100 : 17)
             check_job(&r, j, round, DATA_RANDOM);
         j.n_q = 1;
         j.first_pos = 321;
@@ -238,7 +238,7 @@ static void hostile_data(void **state)
     for (int d = 0; d < DATA_N; d++)
         for (int round = 0; round < 2; round++)
             for (int few = 0; few < 2; few++) {
-                struct attention_job j = job_of(&r, 7, 333, 3, 64);
+                struct attention_job j = job_of(&r, short_run ? 3 : 7, 333, short_run ? 2 : 3, 64);
                 j.few = few;
                 if (d == DATA_HUGE) // beyond f16, which is the step of a block too
                     j.k_type = j.v_type = few ? DT_BF16 : DT_F32;
@@ -286,7 +286,7 @@ static void same_bits(void **state)
             bool few = which == 1;
             // short: still a block of rows and a rest, many keys for one head instead of three
             size_t rows = few ? 8 : short_run ? 59 : 110, keys = which == 2 ? 2400 : 600;
-            struct attention_job j = job_of(&r, rows, keys, short_run && which == 2 ? 1 : 3, 88);
+            struct attention_job j = job_of(&r, rows, keys, short_run && !few ? 1 : 3, 88);
             j.causal = which < 3;
             if (!j.causal)
                 j.k_type = j.v_type = DT_F32;
@@ -297,7 +297,7 @@ static void same_bits(void **state)
             for (size_t q = 1; q < all.n; q++) {
                 struct product_kernels p = round ? all.k[q].bf16 : all.k[q].f32;
                 struct guarded whole = attention_task_run(&p, &t.j, t.y_elems);
-                for (int i = 0; i < (short_run ? 6 : 10); i++) {
+                for (int i = 0; i < (short_run ? 4 : 10); i++) {
                     struct attention_job part = t.j;
                     part.n_q = 1 + rng_next(&r) % min_size(j.n_q, 20);
                     size_t first = rng_next(&r) % (j.n_q - part.n_q + 1);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Checks products with weights in blocks, of every type and tier, against sums in double over the plain
 // reader's values: `few` with the stored values as they are, `many` with them rounded in bf16; against guard
-// pages; and that a row's bits depend neither on the other rows nor on the cut. `--bench` measures `few`.
+// pages; and that a row's bits depend neither on the other rows nor on the cut. `--bench` measures
+// `few`; `--short` is for emulators and sanitizers: fewer rows of the model's sizes.
 //
 // The gate is that of check_product.c, with each weight counted as large as its block's largest: a block's
 // levels and minimum are summed apart.
@@ -21,6 +22,7 @@
 #include "tensor/blocks.h"
 
 static struct tiers all;
+static bool short_run;
 
 struct task {
     size_t m, n, k;
@@ -170,7 +172,8 @@ static void model_sizes(void **state)
     (void)state;
     struct rng r = {12};
     for (enum dtype t = DT_Q4_0; t < DT_N; t++) {
-        struct task a = task_new(&r, 1, 6, 14336, t), b = task_new(&r, 17, 66, 4352, t);
+        struct task a = task_new(&r, 1, 6, 14336, t),
+                    b = task_new(&r, short_run ? 5 : 17, 66, 4352, t);
         for (size_t i = 0; i < all.n; i++)
             for (int bf16 = 0; bf16 < 2; bf16++) {
                 check_task(&all.k[i], bf16, true, &a);
@@ -306,6 +309,7 @@ int main(int argc, char **argv)
     all = tiers_all();
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench();
+    short_run = argc > 1 && strcmp(argv[1], "--short") == 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type),
         cmocka_unit_test(model_sizes),

@@ -2,7 +2,8 @@
 // Checks products of few rows with weights in blocks: prepared rows are the plain tier's to the bit, for every
 // length and kind of data; results are sums in double over those levels and the stored weights, within the rounding
 // of f32 sums, and as near to the product of the values themselves as rounding to levels allows; a row's bits depend
-// neither on the other rows nor on the cut; everything against guard pages. `--bench` measures instead.
+// neither on the other rows nor on the cut; everything against guard pages. `--bench` measures instead; `--short` is for
+// emulators and sanitizers: fewer outputs and rows of the model's sizes.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,6 +21,7 @@
 #include "tensor/blocks.h"
 
 static struct tiers all;
+static bool short_run;
 
 // Whether tier i has kernels that the one below has not.
 static bool is_new(size_t i)
@@ -323,8 +325,9 @@ static void model_sizes(void **state)
     struct rng r = {34};
     for (enum dtype t = DT_Q4_0; t < DT_N; t++)
         for (size_t m = 1; m <= KERNEL_FEW_ROWS; m++) { // most have stretches of their own
-            struct task a = task_new(&r, m, m == 1 || m == KERNEL_FEW_ROWS ? 21 : 3, 14336, t),
-                        b = task_new(&r, m, 35, 4096, t);
+            size_t n = short_run || (m > 1 && m < KERNEL_FEW_ROWS) ? 3 : 21;
+            struct task a = task_new(&r, m, n, 14336, t),
+                        b = task_new(&r, m, short_run ? 5 : 35, 4096, t);
             check_task(&a);
             check_task(&b);
             task_free(&a);
@@ -480,6 +483,7 @@ int main(int argc, char **argv)
     all = tiers_all();
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench();
+    short_run = argc > 1 && strcmp(argv[1], "--short") == 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prepared_rows), cmocka_unit_test(levels_are_near),
         cmocka_unit_test(every_length),  cmocka_unit_test(model_sizes),

@@ -126,7 +126,7 @@ static void each_tier(void (*check)(struct fixture *f), unsigned threads)
 {
     enum cpu_tier tier[CPU_TIER_N];
     size_t n = fixture_tiers(tier);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = FIRST_TIER(n); i < n; i++)
         for (int c = 0; c < 2; c++) {
             struct fixture f;
             fixture_open(&f, tier[i], threads, c ? COMPUTE_BF16 : COMPUTE_F32, NULL);
@@ -211,7 +211,7 @@ static void threads_do_not_show(void **state)
     size_t n_tier = fixture_tiers(tier);
     static const unsigned threads[] = {2, 3, 5};
     static const size_t from[] = {0, 31, 59}, n[] = {60, 8, 1};
-    for (size_t i = 0; i < n_tier; i++)
+    for (size_t i = FIRST_TIER(n_tier); i < n_tier; i++)
         for (int c = 0; c < 2; c++) {
             struct fixture one, more;
             fixture_open(&one, tier[i], 1, c ? COMPUTE_BF16 : COMPUTE_F32, NULL);
@@ -248,7 +248,7 @@ static void levels_are_near_and_threads_do_not_show(void **state)
     (void)state;
     enum cpu_tier tier[CPU_TIER_N];
     size_t n_tier = fixture_tiers(tier);
-    for (size_t i = 0; i < n_tier; i++) {
+    for (size_t i = FIRST_TIER(n_tier); i < n_tier; i++) {
         struct fixture one, more;
         fixture_open(&one, tier[i], 1, COMPUTE_INT8, NULL);
         const bool has = one.kernels.int8.attention != NULL;
