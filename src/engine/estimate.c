@@ -134,8 +134,11 @@ static int plan_media(const iv_engine *g, const struct iv_media_options *o, size
     p->decode = p->clips.frame_bytes + p->clips.pixel_bytes + frame_batch_bytes(&p->clips, g->pool);
     p->encode = p->clips.pixel_bytes + vit + made;
     p->kept = p->n_part > 1 ? made : p->encode;
-    if (p->n_part > 1)
+    if (p->n_part > 1) { // the video stays open, and its last frame with it
         p->decode += made;
+        p->encode += p->clips.frame_bytes;
+        p->kept += p->clips.frame_bytes;
+    }
 fail:
     return rc;
 }

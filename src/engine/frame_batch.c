@@ -39,7 +39,7 @@ int frame_batch_open(struct frame_batch *b, struct clips *clips, struct pool *po
     b->cap = lanes(p, pool);
     if (b->cap < 2)
         return 0;
-    b->rgb = mem_calloc(b->cap, p->frame_bytes);
+    b->rgb = mem_alloc_big(b->cap * p->frame_bytes);
     if (!b->rgb)
         return err_set(e, ERR_LIMIT, "preprocessing: out of memory for %zu frames", b->cap);
     for (size_t i = 0; i < b->cap; i++) {
@@ -56,7 +56,8 @@ void frame_batch_close(struct frame_batch *b)
 {
     for (size_t i = 0; i < b->n_lane; i++)
         clips_done(&b->lane[i]);
-    mem_free(b->rgb);
+    if (b->rgb)
+        mem_free_big(b->rgb, b->cap * b->clips->plan.frame_bytes);
     memset(b, 0, sizeof *b);
 }
 

@@ -19,7 +19,8 @@ struct frame_batch {
     double ms; // spent on pixels
 };
 
-// Bytes that frames and scratch take on the way, those of clips->work with them: it is touched where nothing is gathered.
+// Bytes that are touched between the decoder's frame and the pixels: gathered frames and the scratch of each, at most
+// 64 MiB, or that of clips->work where nothing is gathered.
 size_t frame_batch_bytes(const struct clips_plan *p, const struct pool *pool);
 // clips is made (clips_init). One thread is enough for one frame at a time: then nothing is gathered.
 int frame_batch_open(struct frame_batch *b, struct clips *clips, struct pool *pool, struct err *e);

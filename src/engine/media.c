@@ -47,7 +47,8 @@ int media_clips_plan(const iv_engine *g, const struct iv_media_options *o, size_
     if (rc != 0)
         return rc;
     struct clips_options c = media_clip_options(g, o);
-    // an unknown size only matters to the transforms that keep the shape: a usual one stands for it
+    // an unknown size matters to the transforms that keep the shape, and to the memory of frames while they become
+    // pixels: a usual one stands for it
     return clips_plan(out, &c, n_frame, width ? width : 1280, height ? height : 720, e);
 }
 

@@ -26,7 +26,7 @@ struct clips_work {
     struct resize_axis global_x, global_y; // canvas -> global view
     float *canvas;                         // f32 [3, canvas_height, canvas_width]
     float *scratch;
-    size_t canvas_bytes, scratch_bytes;
+    size_t canvas_bytes, scratch_bytes; // as planned
 };
 
 struct clips_options clips_options_default(void)
@@ -141,7 +141,7 @@ static size_t scratch_floats(const struct clips_plan *p)
 static int plan_bytes(struct clips_plan *p, struct err *e)
 {
     enum resize_kernel k = kernel_of(&p->options);
-    size_t canvas, floats, axes;
+    size_t canvas, axes;
     bool fits = mul_size(p->width, p->height, &p->frame_bytes) &&
                 mul_size(p->frame_bytes, 3, &p->frame_bytes) &&
                 mul_size(p->n_clip, p->n_frame, &p->pixel_floats) &&
@@ -155,8 +155,9 @@ static int plan_bytes(struct clips_plan *p, struct err *e)
            resize_axis_bytes(k, p->height, p->resized_height, canvas_lines(p)) +
            resize_axis_bytes(RESIZE_CUBIC, p->canvas_width, TILE, TILE) +
            resize_axis_bytes(RESIZE_CUBIC, p->canvas_height, TILE, TILE);
-    if (!add_size(canvas, scratch_floats(p), &floats) ||
-        !mul_size(floats, sizeof(float), &p->work_bytes) ||
+    if (!mul_size(canvas, sizeof(float), &p->canvas_bytes) ||
+        !mul_size(scratch_floats(p), sizeof(float), &p->scratch_bytes) ||
+        !add_size(p->canvas_bytes, p->scratch_bytes, &p->work_bytes) ||
         !add_size(p->work_bytes, axes, &p->work_bytes))
         return err_set(e, ERR_LIMIT, "%zux%zu: size overflow", p->width, p->height);
     return 0;
@@ -231,8 +232,8 @@ static int work_make(struct clips_work **out, const struct clips_plan *p, struct
     TRY(resize_axis_init(&w->global_x, RESIZE_CUBIC, p->canvas_width, TILE, 0, TILE, e));
     TRY(resize_axis_init(&w->global_y, RESIZE_CUBIC, p->canvas_height, TILE, 0, TILE, e));
     // big blocks: the heap would keep twice their size between the segments of a video
-    w->canvas_bytes = 3 * p->canvas_width * p->canvas_height * sizeof *w->canvas;
-    w->scratch_bytes = scratch_floats(p) * sizeof *w->scratch;
+    w->canvas_bytes = p->canvas_bytes;
+    w->scratch_bytes = p->scratch_bytes;
     w->canvas = mem_alloc_big(w->canvas_bytes);
     w->scratch = mem_alloc_big(w->scratch_bytes);
     if (!w->canvas || !w->scratch) {

@@ -44,7 +44,8 @@ struct clips_plan {
     bool turned;                          // padding: portrait, resized upside down and turned back
     size_t frame_bytes;                   // one RGB frame, width * height * 3
     size_t pixel_floats, pixel_bytes;     // the tensor
-    size_t work_bytes;                    // scratch while frames are put
+    size_t canvas_bytes, scratch_bytes;   // of one writer, while frames are put
+    size_t work_bytes;                    // both, and the weights of resizing
 };
 // ERR_USAGE: options or n_frame out of range; ERR_MEDIA: empty frame or no row left; ERR_LIMIT:
 // overflow. *p is zeroed on failure. Any thread.

@@ -173,7 +173,7 @@ static void model_sizes(void **state)
     struct rng r = {12};
     for (enum dtype t = DT_Q4_0; t < DT_N; t++) {
         struct task a = task_new(&r, 1, 6, 14336, t),
-                    b = task_new(&r, short_run ? 5 : 17, 66, 4352, t);
+                    b = task_new(&r, short_run ? 12 : 17, 66, 4352, t);
         for (size_t i = 0; i < all.n; i++)
             for (int bf16 = 0; bf16 < 2; bf16++) {
                 check_task(&all.k[i], bf16, true, &a);

@@ -30,9 +30,12 @@ void fixture_open(struct fixture *f, enum cpu_tier tier, unsigned threads, enum 
 void fixture_close(struct fixture *f);
 // Tiers of this processor that have kernels of their own, weakest first; returns how many.
 size_t fixture_tiers(enum cpu_tier out[CPU_TIER_N]);
-// The first of those n to check: of a program that is built with BEST_TIER_ONLY, where everything is slow, the last.
+// The first of those n to check: of a program that is built with BEST_TIER_ONLY, where everything is slow, the last;
+// with OWN_TIER_ONLY, under an emulator, not the plain one.
 #ifdef BEST_TIER_ONLY
 #define FIRST_TIER(n) ((n)-1)
+#elif defined(OWN_TIER_ONLY)
+#define FIRST_TIER(n) ((n) > 1 ? 1 : 0)
 #else
 #define FIRST_TIER(n) 0
 #endif

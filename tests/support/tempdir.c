@@ -31,11 +31,11 @@ void tempdir_make(struct tempdir *d)
 void tempdir_make_in_memory(struct tempdir *d)
 {
     static const char memory[] = "/dev/shm";
-    const unsigned long long room = 32
-                                    << 20; // more than a test writes; containers often have 64 MiB
+    // more than a test writes; containers often have 64 MiB
+    const unsigned long long room = 32 << 20;
     struct statvfs v;
     bool is_room = statvfs(memory, &v) == 0 && (unsigned long long)v.f_bavail * v.f_frsize >= room;
-    if (!is_room || !make_below(d, memory))
+    if (getenv("TMPDIR") || !is_room || !make_below(d, memory))
         tempdir_make(d);
 }
 

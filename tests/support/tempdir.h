@@ -10,7 +10,8 @@ struct tempdir {
 };
 
 void tempdir_make(struct tempdir *d);
-// In memory where the system has room for it there, so that no disk is waited for; else as tempdir_make.
+// In memory where the system has room for it there, so that no disk is waited for; else, and with TMPDIR, as
+// tempdir_make.
 void tempdir_make_in_memory(struct tempdir *d);
 // Removes it with all it holds.
 void tempdir_remove(struct tempdir *d);

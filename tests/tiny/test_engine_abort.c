@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Stopping at random moments (N_MOMENT) between opening a video and having loaded the saved conversation, of whole videos,
-// of segments and with beams, with a cache folder: every call returns within 200 ms, and the session answers
-// afterwards as if never stopped.
+// of segments and with beams, with a cache folder: every call returns within 200 ms (in memory, where there is
+// room: what a disk takes to save comes on top), and the session answers afterwards as if never stopped.
 #include <dirent.h>
 #include <math.h>
 #include <pthread.h>
@@ -336,8 +336,7 @@ static void own_model(void **state)
 static int setup(void **state)
 {
     (void)state;
-    tempdir_make_in_memory(
-        &dir); // what the disk takes for a saved conversation is not the library's
+    tempdir_make_in_memory(&dir);
     snprintf(path, sizeof path, "%s", tempdir_path(&dir, "talk"));
     return 0;
 }

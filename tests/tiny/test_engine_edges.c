@@ -270,16 +270,16 @@ static void questions_go_on_while_a_matrix_is_saved(void **state)
 
 // ThreadSanitizer watches each access to what is read: five seconds a time.
 #if defined(__SANITIZE_THREAD__)
-enum { FEWEST = 3 };
+enum { FIRST_THREADS = 3 };
 #else
-enum { FEWEST = 0 }; // as many as there are
+enum { FIRST_THREADS = 0 }; // as many as there are
 #endif
 
 // Reading is told in bytes a second of any number of threads, again and again; what is wrong is named.
 static void reading_is_told(void **state)
 {
     (void)state;
-    for (int threads = FEWEST; threads <= 3; threads += 3) {
+    for (int threads = FIRST_THREADS; threads <= 3; threads += 3) {
         struct iv_error e;
         iv_read_probe *r;
         assert_int_equal(iv_read_probe_open("ref", threads, &r, &e), IV_OK);

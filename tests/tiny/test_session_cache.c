@@ -25,9 +25,9 @@
 #include "engine_fixture.h"
 #include "tempdir.h"
 
-// fewer where each access is watched: still more than the cache holds
+// fewer where each access is watched: still more rows than the cache holds
 #if defined(__SANITIZE_THREAD__)
-enum { N_VIDEO = 26 };
+enum { N_VIDEO = 42 };
 #else
 enum { N_VIDEO = 50 };
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Attention against the definition in double: grouped heads, causal offsets, f32 and bf16 keys, views
-// with gaps; and that neither threads nor the other query rows show in a row.
+// with gaps; and that neither threads nor the other query rows show in a row. On every tier (see FIRST_TIER).
 #include <math.h>
 #include <string.h>
 
