@@ -66,9 +66,8 @@ struct iv_callbacks {
     /* `done` of `total` units (0 = unknown) of "read" (bytes of standard input or a pipe), "decode", "vision",
      * "qformer", "prefill", "generate", "verify" or "quantize" */
     void (*progress)(void *user, const char *stage, uint64_t done, uint64_t total);
-    bool (*abort)(
-        void *
-            user); /* true = stop; the call returns IV_ERR_ABORT within 200 ms, and what the disk takes */
+    /* true = stop; the call returns IV_ERR_ABORT within 200 ms, and what the disk takes */
+    bool (*abort)(void *user);
     /* every stage's output by name: "frame_indices", "pixels", "vit_patch" (class token and patches, before
      * positions), "vit_block_<i>", "vit", "qformer", "projected", "input_ids" (0 at visual positions),
      * "logits" (of the prompt's last position). dtype "f32", or "i32" for
@@ -489,8 +488,8 @@ struct iv_plan {
     uint64_t
         work_bytes; /* most of the work buffers at one time; on a GPU they and kv_bytes lie there */
     uint64_t kv_bytes;
-    uint64_t
-        media_bytes; /* frames and their scratch (of some at once: the more threads, the more), pixels, visual rows */
+    /* frames and their scratch (of some at once: the more threads, the more), pixels, visual rows */
+    uint64_t media_bytes;
     /* estimate of the process's peak resident memory: this turn, also as a later one of its conversation.
      * What the engine's cache holds of other conversations and media, cache_mib at most, comes on top */
     uint64_t peak_bytes;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Attention that continues cached sequences against the same made of single ops (rotary positions, copies, attention):
-// to the bit, results and caches, on every tier (see FIRST_TIER), with few rows of each sequence and with many, for any number of
-// threads, key heads and types of cache; and planned with the bytes it takes.
+// to the bit, results and caches, on every tier (see FIRST_TIER), with few rows of each sequence and with many, for any
+// number of threads, key heads and types of cache; and planned with the bytes it takes.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
