@@ -40,7 +40,7 @@ ROOMS = {
 }
 # foreign header (regex on the name in <>) -> the only files that may include it (regexes)
 DOORS = [
-    (r"lib(av|sw)\w+/.*", [r"src/media/decode\.c"]),
+    (r"lib(av|sw)\w+/.*", [r"src/media/libav\.h"]),
     (r"jansson\.h", [r"src/base/json\.c", r"apps/\w*json\w*\.c", r"tests/.*"]),
     (r"histedit\.h", [r"apps/editor\.c"]),
     (r"utf8proc\.h", [r"src/text/unicode\.c"]),

@@ -12,10 +12,11 @@
 #include "engine/frame_batch.h"
 #include "engine/runner.h"
 
-// Code, libraries, threads; an entry of a vocabulary with its look-up; a decoder's code and buffers, and what of
-// them stays when it is closed: measured on the tiny models.
-static const uint64_t PROCESS_BYTES = (uint64_t)10 << 20, PIECE_BYTES = 170,
-                      DECODER_BYTES = (uint64_t)16 << 20, DECODED_BYTES = (uint64_t)8 << 20;
+// Code, libraries, threads; FFmpeg's, which the first medium opens; an entry of a vocabulary with its look-up; a
+// decoder's code and buffers, and what of them stays when it is closed: measured on the tiny models.
+static const uint64_t PROCESS_BYTES = (uint64_t)10 << 20, FFMPEG_BYTES = (uint64_t)15 << 20,
+                      PIECE_BYTES = 170, DECODER_BYTES = (uint64_t)16 << 20,
+                      DECODED_BYTES = (uint64_t)8 << 20;
 
 enum {
     PROBE_OUT = 8192, // 64 MiB of bf16 weights: past every cache
@@ -156,9 +157,9 @@ static uint64_t peak_of(const struct media_plan *m, bool media, uint64_t vision,
     return turn > peak ? turn : peak;
 }
 
-static uint64_t process_bytes(const iv_engine *g)
+static uint64_t process_bytes(const iv_engine *g, bool media)
 {
-    return PROCESS_BYTES +
+    return PROCESS_BYTES + (media ? FFMPEG_BYTES : 0) +
            PIECE_BYTES * (tokenizer_size(g->tokenizer) + wordpiece_size(g->wordpiece));
 }
 
@@ -247,14 +248,15 @@ int iv_plan(const iv_engine *g, const struct iv_media_options *mo, size_t width,
     size_t growth = kv_growth_bytes(&g->config.llm, g->kv_types, n_pos);
     out->media_bytes = max_size(m.decode, m.encode);
     out->work_bytes = max_size(vision_bytes, text_bytes);
-    out->peak_bytes = out->weight_bytes + process_bytes(g) +
+    out->peak_bytes = out->weight_bytes + process_bytes(g, mo != NULL) +
                       peak_of(&m, mo != NULL, vision_bytes, text_bytes + out->kv_bytes + growth);
     struct device_turn turn = {.n_clip = m.clips.n_clip,
                                .n_frame = m.n_frame,
                                .n_prompt = n_prompt,
                                .n_pos = n_pos,
                                .n_beam = n_beam};
-    TRY(plan_gpu(g, &turn, out->weight_bytes + process_bytes(g) + peak_of(&m, mo != NULL, 0, 0),
+    TRY(plan_gpu(g, &turn,
+                 out->weight_bytes + process_bytes(g, mo != NULL) + peak_of(&m, mo != NULL, 0, 0),
                  out, &e));
     out->n_clip = m.n_clip;
     out->visual_tokens = m.n_visual;

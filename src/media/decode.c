@@ -17,14 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
-#include <libavutil/avstring.h>
-#include <libavutil/display.h>
-#include <libswscale/swscale.h>
-
 #include "base/mem.h"
 #include "base/size.h"
+#include "media/libav.h"
 #include "media/nal.h"
 #include "media/rotate.h"
 
@@ -60,6 +55,7 @@ struct kind {
 };
 
 struct decode {
+    struct libav av;
     struct decode_options o;
     struct decode_info info;
 
@@ -137,10 +133,10 @@ static int failed(struct decode *d, int code, const char *what, struct err *e)
 
 static void demux_close(struct decode *d)
 {
-    avformat_close_input(&d->format);
+    d->av.avformat_close_input(&d->format);
     if (d->io)
-        av_freep(&d->io->buffer);
-    avio_context_free(&d->io);
+        d->av.av_freep(&d->io->buffer);
+    d->av.avio_context_free(&d->io);
 }
 
 static int demux_probe(struct decode *d, const AVInputFormat **found, struct err *e)
@@ -148,13 +144,13 @@ static int demux_probe(struct decode *d, const AVInputFormat **found, struct err
     const AVInputFormat *f = NULL;
     *found = NULL;
     // No name: only the content decides, so an extension can promise nothing
-    int k = av_probe_input_buffer2(d->io, &f, "", NULL, 0, 0);
+    int k = d->av.av_probe_input_buffer2(d->io, &f, "", NULL, 0, 0);
     if (k < 0 || !f)
         return failed(d, ERR_MEDIA, "not a video or image that is known here", e);
-    if (av_match_list(f->name, REFERENCES, ','))
+    if (d->av.av_match_list(f->name, REFERENCES, ','))
         return err_set(e, ERR_MEDIA, "%s: '%s' refers to other files and is refused", d->o.name,
                        f->name);
-    if (!av_match_list(f->name, FORMATS, ','))
+    if (!d->av.av_match_list(f->name, FORMATS, ','))
         return err_set(e, ERR_MEDIA, "%s: format '%s' is not accepted", d->o.name, f->name);
     *found = f;
     return 0;
@@ -179,10 +175,10 @@ static int find_streams(struct decode *d, struct err *e)
     if (!each)
         return err_set(e, ERR_LIMIT, "%s: out of memory for %u streams", d->o.name, n);
     for (unsigned i = 0; i < n; i++)
-        av_dict_set(&each[i], "max_pixels", limit, 0);
-    int k = avformat_find_stream_info(d->format, each);
+        d->av.av_dict_set(&each[i], "max_pixels", limit, 0);
+    int k = d->av.avformat_find_stream_info(d->format, each);
     for (unsigned i = 0; i < n; i++)
-        av_dict_free(&each[i]);
+        d->av.av_dict_free(&each[i]);
     mem_free(each);
     return k < 0 ? failed(d, ERR_MEDIA, "damaged: no stream can be understood", e) : 0;
 }
@@ -192,15 +188,16 @@ static int demux_open(struct decode *d, struct err *e)
     int rc;
     const AVInputFormat *input;
     AVDictionary *options = NULL;
-    uint8_t *buffer = av_malloc(IO_BYTES);
+    uint8_t *buffer = d->av.av_malloc(IO_BYTES);
     d->io_at = 0;
-    d->io = buffer ? avio_alloc_context(buffer, IO_BYTES, 0, d, io_read, NULL, io_seek) : NULL;
-    d->format = avformat_alloc_context();
-    if (!d->io || !d->format || av_dict_set(&options, "format_whitelist", FORMATS, 0) < 0 ||
-        av_dict_set(&options, "codec_whitelist", CODECS, 0) < 0 ||
-        av_dict_set(&options, "protocol_whitelist", "none", 0) < 0) {
+    if (buffer)
+        d->io = d->av.avio_alloc_context(buffer, IO_BYTES, 0, d, io_read, NULL, io_seek);
+    d->format = d->av.avformat_alloc_context();
+    if (!d->io || !d->format || d->av.av_dict_set(&options, "format_whitelist", FORMATS, 0) < 0 ||
+        d->av.av_dict_set(&options, "codec_whitelist", CODECS, 0) < 0 ||
+        d->av.av_dict_set(&options, "protocol_whitelist", "none", 0) < 0) {
         if (!d->io)
-            av_free(buffer);
+            d->av.av_free(buffer);
         rc = err_set(e, ERR_LIMIT, "%s: out of memory", d->o.name);
         goto fail;
     }
@@ -209,23 +206,24 @@ static int demux_open(struct decode *d, struct err *e)
     d->format->flags |= AVFMT_FLAG_CUSTOM_IO;
     d->format->io_open = io_refuse;
     d->format->interrupt_callback = (AVIOInterruptCB){io_interrupt, d};
-    if (avformat_open_input(&d->format, "", input, &options) < 0) { // frees d->format on failure
+    // frees d->format on failure
+    if (d->av.avformat_open_input(&d->format, "", input, &options) < 0) {
         rc = failed(d, ERR_MEDIA, "damaged: the container's header cannot be read", e);
         goto fail;
     }
     TRY(find_streams(d, e));
     d->stream =
-        av_find_best_stream(d->format, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0); // as decord does
+        d->av.av_find_best_stream(d->format, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0); // as decord does
     if (d->stream < 0) {
         rc = failed(d, ERR_MEDIA, d->format->nb_streams ? "no video stream" : "no streams", e);
         goto fail;
     }
     for (unsigned i = 0; i < d->format->nb_streams; i++)
         d->format->streams[i]->discard = (int)i == d->stream ? AVDISCARD_DEFAULT : AVDISCARD_ALL;
-    av_dict_free(&options);
+    d->av.av_dict_free(&options);
     return 0;
 fail:
-    av_dict_free(&options);
+    d->av.av_dict_free(&options);
     demux_close(d);
     return rc;
 }
@@ -248,8 +246,8 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
 {
     memset(p, 0, sizeof *p);
     for (;;) {
-        av_packet_unref(d->packet);
-        int k = av_read_frame(d->format, d->packet);
+        d->av.av_packet_unref(d->packet);
+        int k = d->av.av_read_frame(d->format, d->packet);
         int rc = deadline_check(d->o.deadline, d->o.hooks, d->o.name, e);
         if (rc != 0)
             return rc;
@@ -263,7 +261,7 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
             break;
     }
     const AVPacket *a = d->packet;
-    if (av_packet_get_side_data(a, AV_PKT_DATA_ENCRYPTION_INFO, NULL))
+    if (d->av.av_packet_get_side_data(a, AV_PKT_DATA_ENCRYPTION_INFO, NULL))
         return err_set(e, ERR_MEDIA, "%s: the video is encrypted", d->o.name);
     *p = (struct packet){.pts = a->pts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->pts,
                          .dts = a->dts == AV_NOPTS_VALUE ? PACKET_NO_TIME : a->dts,
@@ -275,7 +273,7 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
 
 bool decode_seek(struct decode *d, int64_t dts)
 {
-    return d->format && av_seek_frame(d->format, d->stream, dts, AVSEEK_FLAG_BACKWARD) >= 0;
+    return d->format && d->av.av_seek_frame(d->format, d->stream, dts, AVSEEK_FLAG_BACKWARD) >= 0;
 }
 
 // ---- what the headers tell
@@ -290,15 +288,15 @@ static int quarter_turn(double degrees)
     return turn == 90 || turn == 180 || turn == 270 ? turn : 0;
 }
 
-static int stream_rotation(const AVStream *s)
+static int stream_rotation(const struct decode *d, const AVStream *s)
 {
-    const AVDictionaryEntry *tag = av_dict_get(s->metadata, "rotate", NULL, 0);
+    const AVDictionaryEntry *tag = d->av.av_dict_get(s->metadata, "rotate", NULL, 0);
     double degrees = tag ? (double)strtol(tag->value, NULL, 10) : 0;
     if (degrees == 0) {
         size_t n = 0;
-        const uint8_t *m = av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
+        const uint8_t *m = d->av.av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
         if (m && n >= 9 * sizeof(int32_t))
-            degrees = -av_display_rotation_get((const int32_t *)(const void *)m);
+            degrees = -d->av.av_display_rotation_get((const int32_t *)(const void *)m);
     }
     return quarter_turn(degrees);
 }
@@ -313,12 +311,12 @@ static int fill_info(struct decode *d, struct err *e)
 {
     const AVStream *s = d->format->streams[d->stream];
     struct decode_info *t = &d->info;
-    const AVCodecDescriptor *codec = avcodec_descriptor_get(s->codecpar->codec_id);
+    const AVCodecDescriptor *codec = d->av.avcodec_descriptor_get(s->codecpar->codec_id);
     int w = s->codecpar->width, h = s->codecpar->height;
 
     t->time_base = ratio(s->time_base);
     t->format = d->format->iformat->name;
-    t->broadcast = av_match_list(t->format, "mpegts,mpeg", ',') > 0;
+    t->broadcast = d->av.av_match_list(t->format, "mpegts,mpeg", ',') > 0;
     t->codec = codec ? codec->name : "unknown";
     if (w <= 0 || h <= 0)
         return err_set(e, ERR_MEDIA,
@@ -328,7 +326,7 @@ static int fill_info(struct decode *d, struct err *e)
         (size_t)w * (size_t)h > d->o.max_pixels)
         return err_set(e, ERR_LIMIT, "%s: pictures of %dx%d, at most %zu a side and %zu in all",
                        d->o.name, w, h, d->o.max_side, d->o.max_pixels);
-    t->rotation = stream_rotation(s);
+    t->rotation = stream_rotation(d, s);
     t->width = (size_t)(t->rotation % 180 ? h : w);
     t->height = (size_t)(t->rotation % 180 ? w : h);
     return 0;
@@ -352,26 +350,26 @@ const struct decode_info *decode_info(struct decode *d)
 int decode_restart(struct decode *d, struct err *e)
 {
     const AVCodecParameters *par = d->format->streams[d->stream]->codecpar;
-    const AVCodec *codec = avcodec_find_decoder(par->codec_id);
+    const AVCodec *codec = d->av.avcodec_find_decoder(par->codec_id);
     AVDictionary *options = NULL;
-    avcodec_free_context(&d->decoder);
-    if (!codec || !av_match_list(codec->name, CODECS, ','))
+    d->av.avcodec_free_context(&d->decoder);
+    if (!codec || !d->av.av_match_list(codec->name, CODECS, ','))
         return err_set(e, ERR_MEDIA, "%s: video codec '%s' is not accepted", d->o.name,
                        d->info.codec);
-    d->decoder = avcodec_alloc_context3(codec);
-    if (!d->decoder || avcodec_parameters_to_context(d->decoder, par) < 0)
+    d->decoder = d->av.avcodec_alloc_context3(codec);
+    if (!d->decoder || d->av.avcodec_parameters_to_context(d->decoder, par) < 0)
         return err_set(e, ERR_LIMIT, "%s: out of memory for the %s decoder", d->o.name,
                        d->info.codec);
     d->decoder->thread_count = (int)d->o.n_thread;
     d->decoder->max_pixels = (int64_t)buffer_pixels(&d->o);
-    int k = avcodec_open2(d->decoder, codec, &options);
-    av_dict_free(&options);
+    int k = d->av.avcodec_open2(d->decoder, codec, &options);
+    d->av.av_dict_free(&options);
     return k < 0 ? failed(d, ERR_MEDIA, "damaged: the video decoder cannot start", e) : 0;
 }
 
 void decode_flush(struct decode *d)
 {
-    avcodec_flush_buffers(d->decoder);
+    d->av.avcodec_flush_buffers(d->decoder);
 }
 
 // What avcodec said, where only running out of memory is our caller's concern.
@@ -387,12 +385,12 @@ int decode_send(struct decode *d, int64_t rank, struct err *e)
     d->packet->pts = rank;
     d->packet->dts = AV_NOPTS_VALUE;
     d->packet->flags &= ~AV_PKT_FLAG_DISCARD; // the packet counts, so its picture does
-    return said(d, avcodec_send_packet(d->decoder, d->packet), e);
+    return said(d, d->av.avcodec_send_packet(d->decoder, d->packet), e);
 }
 
 int decode_send_end(struct decode *d, struct err *e)
 {
-    return said(d, avcodec_send_packet(d->decoder, NULL), e);
+    return said(d, d->av.avcodec_send_packet(d->decoder, NULL), e);
 }
 
 int decode_picture(struct decode *d, int64_t *rank, struct err *e)
@@ -401,7 +399,7 @@ int decode_picture(struct decode *d, int64_t *rank, struct err *e)
     *rank = -1;
     // damage in one packet is told here, too, and good pictures of other threads may follow
     for (unsigned n_error = 0; n_error <= ERRORS_MAX; n_error++) {
-        k = avcodec_receive_frame(d->decoder, d->frame);
+        k = d->av.avcodec_receive_frame(d->decoder, d->frame);
         if (k >= 0) {
             *rank = d->frame->pts == AV_NOPTS_VALUE ? -1 : d->frame->pts;
             return 1;
@@ -427,20 +425,20 @@ static int converter_make(struct decode *d, const AVFrame *f, struct err *e)
 {
     if (d->sws && same_kind(f, &d->kind))
         return 0;
-    sws_freeContext(d->sws);
-    d->sws = sws_getContext(f->width, f->height, f->format, d->rgb->width, d->rgb->height,
-                            AV_PIX_FMT_RGB24, SWS_BILINEAR, NULL, NULL, NULL);
+    d->av.sws_freeContext(d->sws);
+    d->sws = d->av.sws_getContext(f->width, f->height, f->format, d->rgb->width, d->rgb->height,
+                                  AV_PIX_FMT_RGB24, SWS_BILINEAR, NULL, NULL, NULL);
     if (!d->sws)
         return err_set(e, ERR_MEDIA, "%s: pictures of %dx%d, pixel format %d, cannot be converted",
                        d->o.name, f->width, f->height, f->format);
     int *in, *out, full, out_full, brightness, contrast, saturation;
-    if (sws_getColorspaceDetails(d->sws, &in, &full, &out, &out_full, &brightness, &contrast,
-                                 &saturation) >= 0) {
-        const int *matrix = sws_getCoefficients((int)f->colorspace); // unknown = BT.601
+    if (d->av.sws_getColorspaceDetails(d->sws, &in, &full, &out, &out_full, &brightness, &contrast,
+                                       &saturation) >= 0) {
+        const int *matrix = d->av.sws_getCoefficients((int)f->colorspace); // unknown = BT.601
         if (f->color_range != AVCOL_RANGE_UNSPECIFIED)
             full = f->color_range == AVCOL_RANGE_JPEG;
-        sws_setColorspaceDetails(d->sws, matrix, full, matrix, out_full, brightness, contrast,
-                                 saturation);
+        d->av.sws_setColorspaceDetails(d->sws, matrix, full, matrix, out_full, brightness, contrast,
+                                       saturation);
     }
     d->kind =
         (struct kind){f->width, f->height, f->format, (int)f->colorspace, (int)f->color_range};
@@ -452,26 +450,27 @@ static int rgb_frame(struct decode *d, struct err *e)
     bool turned = d->info.rotation % 180 != 0;
     if (d->rgb)
         return 0;
-    d->rgb = av_frame_alloc();
+    d->rgb = d->av.av_frame_alloc();
     if (d->rgb) {
         d->rgb->format = AV_PIX_FMT_RGB24;
         d->rgb->width = (int)(turned ? d->info.height : d->info.width);
         d->rgb->height = (int)(turned ? d->info.width : d->info.height);
     }
-    if (d->rgb && av_frame_get_buffer(d->rgb, 0) >= 0)
+    if (d->rgb && d->av.av_frame_get_buffer(d->rgb, 0) >= 0)
         return 0;
-    av_frame_free(&d->rgb);
+    d->av.av_frame_free(&d->rgb);
     return err_set(e, ERR_LIMIT, "%s: out of memory for a picture of %zux%zu", d->o.name,
                    d->info.width, d->info.height);
 }
 
 static void image_rotation(struct decode *d)
 {
-    const AVFrameSideData *side = av_frame_get_side_data(d->frame, AV_FRAME_DATA_DISPLAYMATRIX);
+    const AVFrameSideData *side =
+        d->av.av_frame_get_side_data(d->frame, AV_FRAME_DATA_DISPLAYMATRIX);
     if (d->info.rotation != 0 || !side || side->size < 9 * sizeof(int32_t))
         return;
     d->info.rotation =
-        quarter_turn(-av_display_rotation_get((const int32_t *)(const void *)side->data));
+        quarter_turn(-d->av.av_display_rotation_get((const int32_t *)(const void *)side->data));
     d->info.width = (size_t)(d->info.rotation % 180 ? d->rgb->height : d->rgb->width);
     d->info.height = (size_t)(d->info.rotation % 180 ? d->rgb->width : d->rgb->height);
 }
@@ -482,8 +481,8 @@ int decode_rgb(struct decode *d, uint8_t *rgb, struct err *e)
     const AVFrame *f = d->frame;
     TRY(rgb_frame(d, e));
     TRY(converter_make(d, f, e));
-    if (sws_scale(d->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height, d->rgb->data,
-                  d->rgb->linesize) != d->rgb->height)
+    if (d->av.sws_scale(d->sws, (const uint8_t *const *)f->data, f->linesize, 0, f->height,
+                        d->rgb->data, d->rgb->linesize) != d->rgb->height)
         return err_set(e, ERR_MEDIA, "%s: a picture of %dx%d cannot be converted", d->o.name,
                        f->width, f->height);
     if (d->o.image)
@@ -500,14 +499,19 @@ int decode_open(struct decode **out, const struct decode_options *o, struct err 
 {
     int rc;
     *out = NULL;
-    if (av_log_get_level() == AV_LOG_INFO) // as it comes: nobody asked for FFmpeg's own messages
-        av_log_set_level(AV_LOG_QUIET);
     struct decode *d = mem_calloc(1, sizeof *d);
     if (!d)
         return err_set(e, ERR_LIMIT, "%s: out of memory", o->name);
     d->o = *o;
-    d->packet = av_packet_alloc();
-    d->frame = av_frame_alloc();
+    rc = libav_open(&d->av, e);
+    if (rc != 0) {
+        mem_free(d);
+        return rc;
+    }
+    if (d->av.av_log_get_level() == AV_LOG_INFO) // as it comes: nobody wants FFmpeg's own messages
+        d->av.av_log_set_level(AV_LOG_QUIET);
+    d->packet = d->av.av_packet_alloc();
+    d->frame = d->av.av_frame_alloc();
     if (!d->packet || !d->frame) {
         rc = err_set(e, ERR_LIMIT, "%s: out of memory", o->name);
         goto fail;
@@ -532,18 +536,24 @@ void decode_close(struct decode *d)
 {
     if (!d)
         return;
-    avcodec_free_context(&d->decoder);
+    d->av.avcodec_free_context(&d->decoder);
     demux_close(d);
-    av_packet_free(&d->packet);
-    av_frame_free(&d->frame);
-    av_frame_free(&d->rgb);
-    sws_freeContext(d->sws);
+    d->av.av_packet_free(&d->packet);
+    d->av.av_frame_free(&d->frame);
+    d->av.av_frame_free(&d->rgb);
+    d->av.sws_freeContext(d->sws);
     mem_free(d);
 }
 
 void decode_describe(char *out, size_t cap)
 {
-    unsigned f = avformat_version(), c = avcodec_version(), s = swscale_version();
+    struct err e;
+    struct libav av;
+    if (libav_open(&av, &e) != 0) {
+        snprintf(out, cap, "none (%s)", e.msg);
+        return;
+    }
+    unsigned f = av.avformat_version(), c = av.avcodec_version(), s = av.swscale_version();
     snprintf(out, cap, "libavformat %u.%u.%u, libavcodec %u.%u.%u, libswscale %u.%u.%u", f >> 16,
              f >> 8 & 255, f & 255, c >> 16, c >> 8 & 255, c & 255, s >> 16, s >> 8 & 255, s & 255);
 }

@@ -40,7 +40,8 @@ struct decode_info {
 struct decode; // one thread at a time
 
 // Opens the source, chooses the stream (cover art only when there is nothing else) and a decoder for it.
-// *out is NULL on failure, else the caller's (decode_close). ERR_MEDIA, ERR_LIMIT, ERR_ABORT.
+// *out is NULL on failure, else the caller's (decode_close). ERR_MEDIA, ERR_LIMIT, ERR_ABORT; ERR_FAIL when FFmpeg's
+// libraries cannot be loaded (libav.h).
 int decode_open(struct decode **out, const struct decode_options *o, struct err *e);
 void decode_close(struct decode *d); // NULL is allowed
 // Starts demuxing at the first packet again, as if just opened.
@@ -69,7 +70,7 @@ int decode_picture(struct decode *d, int64_t *rank, struct err *e);
 // stream's is scaled to it.
 int decode_rgb(struct decode *d, uint8_t *rgb, struct err *e);
 
-// One line on the libraries in use, zero-terminated, cut to cap bytes. Any thread.
+// One line on the libraries, which it loads, zero-terminated, cut to cap bytes. Any thread.
 void decode_describe(char *out, size_t cap);
 
 #endif

@@ -33,7 +33,7 @@ CLEAN = {
     "src/base/mem.c": c_file("void *mem_take(void)\n{\n    return malloc(1);\n}\n", "#include <stdlib.h>\n"),
     "src/ops/ops.h": header("IV_OPS_OPS_H"),
     "src/engine/open.c": c_file('int opened;\n', '#include <ivchat.h>\n\n#include "ops/ops.h"\n'),
-    "src/media/decode.c": c_file("", "#include <libavformat/avformat.h>\n"),
+    "src/media/libav.h": header("IV_MEDIA_LIBAV_H", "#include <libavformat/avformat.h>\n"),
     "src/model/vit.c": c_file("", '#include "ops/ops.h"\n'),
     "tests/gpu/emulate/cublasLt.h": header("CUBLASLT_H", "typedef struct lt *cublasLtHandle_t;\n"),
     "apps/main.c": c_file("", "#include <ivchat.h>\n#include <stdio.h>\n"),
