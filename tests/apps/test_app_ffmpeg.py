@@ -14,16 +14,16 @@ NAMES = ("libavutil", "libavcodec", "libavformat", "libswscale")
 clip = make_video()
 
 
-def opened(*args):
+def opened(*args, stdin=""):
     """Those of NAMES that the dynamic linker opens during a command, and how that ended."""
-    r = run(*args, env={"LD_DEBUG": "files"})
+    r = run(*args, stdin=stdin, env={"LD_DEBUG": "files"})
     found = re.findall(r"file=(lib\w+)\.so\S* \[\d+\];  generating link map", r.err)
     return {n for n in NAMES if n in found}, r
 
 
-for what, args in (("help", ["chat", "--help"]), ("tokens of a text", ["tokenize", *BASE, "x"]),
-                   ("what a model is", ["info", *BASE]), ("a question in text", ASK)):
-    names, r = opened(*args)
+for what, args, stdin in (("help", ["chat", "--help"], ""), ("tokens of a text", ["tokenize", *BASE], '"x"\n'),
+                          ("what a model is", ["info", *BASE], ""), ("a question in text", ASK, "")):
+    names, r = opened(*args, stdin=stdin)
     tap.ok(r.code == 0 and not names, what + " without FFmpeg", "exit %d, %s" % (r.code, sorted(names)))
 names, r = opened(*ASK, "--video", clip)
 tap.ok(r.code == 0 and names == set(NAMES), "a video with all of it", "exit %d, %s" % (r.code, sorted(names)))
