@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Weights that are read once for each token, in order, are read faster where a page is 2 MiB: every smaller one is
-// looked up anew, under virtual machines in two tables (docs/SPEED.md). Of a mapped file that is in the page cache in
-// small pieces, nothing but a copy in the process's own memory has them.
+// looked up anew, under virtual machines in two tables (docs/SPEED_DECODING.md). Of a mapped file that is in the page
+// cache in small pieces, nothing but a copy in the process's own memory has them.
 #ifndef IV_BASE_LARGE_PAGES_H
 #define IV_BASE_LARGE_PAGES_H
 
