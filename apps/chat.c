@@ -365,6 +365,7 @@ int chat_run(const struct verb *verb, const struct settings *s, struct console *
         .terminal = reads_input(s) && isatty(STDIN_FILENO) == 1,
     };
     c.lines.user = &c;
+    c.work.later = c.terminal; // by /video and /image
 
     int rc = check(&c);
     if (rc == IV_OK)

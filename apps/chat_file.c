@@ -66,14 +66,14 @@ static int check_segments(struct work *w)
 
 int chat_check_file(struct work *w)
 {
-    static const char *const of_prompt[] = {"instruction", "msg", "time-text", "allow-special"};
+    static const char *const of_prompt[] = {"instruction", "allow-special"}; // more: work_check
     const struct settings *s = w->s;
     if (s->each_segment && check_segments(w) != IV_OK)
         return w->error.code;
     if (s->load && (s->video || s->image.n > 0))
         return app_error(&w->error, IV_ERR_USAGE,
                          "--load: the file brings its media; --video and --image exclude it");
-    for (size_t i = 0; s->load && i < sizeof of_prompt / sizeof *of_prompt; i++)
+    for (size_t i = 0; s->load && !w->later && i < sizeof of_prompt / sizeof *of_prompt; i++)
         if (given(w, of_prompt[i]))
             console_warn(w->con, "--%s has no effect with --load", of_prompt[i]);
     if (s->save && check_target(s->save, &w->error) != IV_OK)

@@ -202,7 +202,7 @@ static void tell_json(struct json_writer *j, const struct iv_plan *p, double tot
     jw_count(j, "kv_bytes", p->kv_bytes);
     jw_count(j, "media_bytes", p->media_bytes);
     jw_count(j, "peak_bytes", p->peak_bytes);
-    jw_real(j, "machine_bytes", machine_bytes());
+    jw_count(j, "machine_bytes", (uint64_t)machine_bytes());
     jw_real(j, "vision_flop", p->vision_flop);
     jw_real(j, "prefill_flop", p->prefill_flop);
     jw_real(j, "decode_bytes_per_token", p->decode_bytes_per_token);

@@ -151,7 +151,9 @@ int main(int argc, char **argv)
         return print_man(&con, argc > 2 ? argv[2] : NULL);
     if (strcmp(wish, "--completion") == 0)
         return print_completion(&con, argc > 2 ? argv[2] : NULL);
-    if (strcmp(wish, "help") == 0 && (argc == 2 || verb_find(argv[2])))
+    if (strcmp(wish, "help") == 0 && argc > 2 && !verb_find(argv[2]))
+        return unknown_verb(&con, argv[2]);
+    if (strcmp(wish, "help") == 0)
         return print_help(&con, argc > 2 ? verb_find(argv[2]) : NULL);
     if (argc < 2) {
         usage_program(stderr);

@@ -8,7 +8,7 @@
 //
 // Easy to get wrong: "8b|hd" holds the words of a choice and is none itself; a number too large
 // for a double becomes infinity and not an error of strtod's; a quoted value is cut between
-// characters.
+// characters; the name "" is a script's unset variable, and no system call's error tells which.
 
 #include "option_value.h"
 
@@ -192,11 +192,25 @@ static int set_grid(const struct option_sink *p, const struct option *o, const c
     return option_refuse(p, who, expected, value);
 }
 
+// FILE, DIR|GGUF|..., LIST, SRC, DST: what is named lies on a disk.
+static bool names_file(const struct option *o)
+{
+    static const char *const kinds[] = {"FILE", "DIR", "LIST", "SRC", "DST"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t n = strlen(kinds[i]);
+        if (strncmp(o->value, kinds[i], n) == 0 && (!o->value[n] || o->value[n] == '|'))
+            return true;
+    }
+    return false;
+}
+
 // Texts that the model reads must be UTF-8; paths are bytes and have no range.
 static int check_text(const struct option_sink *p, const struct option *o, const char *who,
                       const char *value)
 {
     size_t n = strlen(value), good = o->range ? wellformed_length(value, n) : n;
+    if (n == 0 && names_file(o))
+        return option_refuse(p, who, "a name", value);
     if (good == n)
         return 0;
     (void)snprintf(p->message, OPTION_MESSAGE, "%s: byte %zu of the text is not UTF-8", who,

@@ -43,7 +43,9 @@ enum value_kind option_value_kind(const struct option *o, char *out, size_t cap)
         return VALUE_FREE;
     while (*text) {
         size_t len = strcspn(text, "|");
-        if (strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len && n < cap)
+        bool whole = o->type == OPTION_CHOICE ||
+                     strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+        if (whole && n < cap)
             n += (size_t)snprintf(out + n, cap - n, "%s%.*s", n ? " " : "", (int)len, text);
         text += len + (text[len] == '|');
     }

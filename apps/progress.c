@@ -12,7 +12,7 @@
 //
 // Easy to get wrong: the bar must be erased before anything else is written to the terminal,
 // standard output included, or it ends up inside an answer; a stage may begin again (the next
-// turn) with the same name and a smaller count.
+// turn) with the same name and a smaller count, and may report its end more than once.
 
 #include "progress.h"
 
@@ -137,6 +137,8 @@ void progress_feed(struct progress *p, const char *stage, uint64_t done, uint64_
     double now = clock_seconds();
     bool begins = strcmp(p->stage, stage) != 0 || done < p->last;
     bool ends = total > 0 && done >= total;
+    if (ends && !begins && done == p->last)
+        return;
     if (begins) {
         (void)snprintf(p->stage, sizeof p->stage, "%s", stage);
         p->begun = now;

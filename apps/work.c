@@ -88,13 +88,15 @@ static void warn_of_media(const struct work *w)
                                               {"msg", "msg"}};
     const struct settings *s = w->s;
     bool media = s->video || s->image.n > 0 || s->plan;
-    for (size_t i = 0; i < 5 && !s->video && !s->plan; i++) {
+    for (size_t i = 0; i < 5 && !s->video && !s->plan && !w->later; i++) {
         if (given(w, of_video[i]))
-            console_warn(w->con, "--%s has no effect without --video", of_video[i]);
+            console_warn(w->con, "--%s has no effect %s", of_video[i],
+                         s->load ? "with --load" : "without --video");
     }
-    for (size_t i = 0; i < 5 && !media; i++) {
+    for (size_t i = 0; i < 5 && !media && !w->later; i++) {
         if (given(w, of_media[i][0]))
-            console_warn(w->con, "--%s has no effect without --video or --image", of_media[i][1]);
+            console_warn(w->con, "--%s has no effect %s", of_media[i][1],
+                         s->load ? "with --load" : "without --video or --image");
     }
     if (media && given(w, "hd-num") && !s->padding && s->fix_ratio.cols > 0)
         console_warn(w->con, "--hd-num has no effect without --padding or --fix-ratio auto");

@@ -17,6 +17,7 @@ struct work {
     struct dump dump;
     bool plan_only; // set before work_open: the engine is for iv_plan only
     bool lasting;   // the same: there will be many answers
+    bool later;     // media may be named later: no option is without effect for want of them
     iv_engine *engine;
     iv_media *media; // NULL = no --video and no --image
     double media_ms; // wall time of opening the media

@@ -100,6 +100,10 @@ tap.ok(all(None not in row and float(row["min_ms"]) <= float(row["median_ms"]) <
            for row in rows) and rows[1]["bound"] in ("memory", "compute") and rows[0]["bound"] == "", "--csv: the numbers", rows)
 r = run("bench", "--stage", "peaks", env={"IVCHAT_MODELS_DIR": path("absent")})
 tap.ok(r.code == 0 and r.out.startswith("peaks ") and r.out.count("\n") == 1, "peaks alone need no model", r)
+r = run("bench", "--stage", "peaks", "--csv", env={"IVCHAT_MODELS_DIR": path("absent")})
+rows = list(csv.DictReader(io.StringIO(r.out, newline="")))
+tap.ok(r.code == 0 and [row["stage"] for row in rows] == ["peaks"] and None not in rows[0] and rows[0]["median_ms"] == rows[0]["bound"] == "" and
+       float(rows[0]["read_gbs"]) > 0 and float(rows[0]["f32_gflops"]) > 0, "--csv: peaks alone are a row", r)
 r = run("bench", "--stage", "peaks", "--cpu", "ref", "-t", "1", "--json", env={"IVCHAT_MODELS_DIR": path("absent")})
 ref = json.loads(r.out)["peaks"] if r.code == 0 else {}
 tap.ok(ref.get("cpu") == "ref" and ref["bf16_gflops"] == ref["int8_gops"] == 0 and ref["threads"] == 1, "--cpu and -t", r)

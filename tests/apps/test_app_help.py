@@ -44,6 +44,9 @@ for wrong, hint in (("caht", "did you mean chat?"), ("tokenise", "did you mean t
     good = r.code == 2 and r.out == "" and len(r.lines) == 1 and "unknown verb" in r.err and "--help" in r.err
     tap.ok(good and (hint in r.err if hint else "did you mean" not in r.err), "unknown verb " + wrong, r)
 
+r = run("help", "caht")
+tap.ok(r.code == 2 and r.out == "" and 'unknown verb "caht", did you mean chat?' in r.err, "help of an unknown verb names it", r)
+
 with open(os.path.join(ROOT, "docs", "COMMANDS.md"), encoding="utf-8") as f:
     docs = f.read()
 sections = dict(re.findall(r"^## ivchat (\w+)\n(.*?)(?=^## |\Z)", docs, re.MULTILINE | re.DOTALL))

@@ -90,6 +90,7 @@ tap.ok(r.code == 0 and plan["clips"] == 3 and plan["visual_tokens"] == 288 and p
 tap.ok(plan["peak_bytes"] >= plan["weight_bytes"] > 0 and plan["kv_bytes"] > 0 and plan["vision_s"] > 0 and
        abs(plan["total_s"] - plan["vision_s"] - plan["prefill_s"] - 50 * plan["decode_s_per_token"]) < 1e-6,
        "--plan: memory and time", plan)
+tap.ok(all(isinstance(plan[key], int) for key in plan if key.endswith("_bytes")), "--plan: bytes are whole numbers", plan)
 more = json.loads(run("info", "-m", model, "--plan", "--json", "--num-frames", "16").out)["plan"]
 tap.ok(more["vision_flop"] > 1.9 * plan["vision_flop"], "--plan: twice the frames, twice the work", more)
 tap.ok("gpu" not in json.loads(run("info", "-m", model, "--plan", "--json", "--device", "cpu").out)["plan"],

@@ -43,7 +43,10 @@ tap.ok(r.code == 0, "a file saved over itself can be loaded, options given win",
 r = run(*BASE, "--load", FILE, "--msg", "x", "-p", "x")
 tap.ok(r.code == 0, "--msg with --load is only a warning", r)
 r = run("chat", "-m", model, "--load", FILE, "--msg", "x", "-p", "x", "-n", "2")
-tap.ok("--msg has no effect with --load" in r.err, "... that is told", r)
+tap.ok("--msg has no effect with --load" in r.err and r.err.count("--msg") == 1, "... that is told, once", r)
+r = run("chat", "-m", model, "--load", FILE, "--num-frames", "4", "--padding", "-p", "x", "-n", "2")
+tap.ok("--num-frames has no effect with --load" in r.err and "--padding has no effect with --load" in r.err and "without" not in r.err,
+       "... and that --video would not help", r)
 
 # ---- what is refused
 r = run(*VIDEO, "--load", FILE, *ASK[0])

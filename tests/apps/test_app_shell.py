@@ -80,6 +80,8 @@ if shutil.which("bash"):
     words = re.search(r"--variant .*?: ([a-z0-9|]+)", words, re.DOTALL).group(1).split("|")
     tap.ok(bash("chat", "--variant", "") == words and bash("chat", "--variant", "=", words[0][:1])[0] == words[0] and
            bash("chat", "--variant", "=") == words, "bash: words, also behind =", bash("chat", "--variant", "="))
+    tap.ok("Q4_K_M" in bash("quantize", "--type", "") and bash("chat", "--cache-type-k", "q") == ["q8_0"],
+           "bash: words with capitals and underscores", bash("quantize", "--type", ""))
     tap.ok("clip one.mp4" in bash("chat", "--video", "cl") and "a folder" in bash("chat", "-m", "a") and
            bash("chat", "-m", "cl") == [] and bash("chat", "--temp", "") == [], "bash: files, folders, nothing for numbers",
            bash("chat", "--video", "cl"))

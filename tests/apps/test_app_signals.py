@@ -193,6 +193,10 @@ with start("chat", "-m", model, "--json", "--ignore-eos", "-n", "30000", "-p", "
 r = run("chat", "-m", model, "-n", "3", "--video", clip, "-p", "x", "--progress", "always")
 tap.ok(re.search(r"^vision +\d+/(\d+) .*%", r.err, re.MULTILINE) and "\x1b" not in r.err and "\r" not in r.err,
        "--progress always into a file: plain lines", r)
+r = run("chat", "-m", model, "-n", "3", "--video", os.path.join(program.ROOT, "examples", "videos", "demo.mp4"), "-p", "x",
+        "--progress", "always")  # its decoder hands frames out behind the last packet
+reports = re.findall(r"^(\w+ +\d+/\d+) ", r.err, re.MULTILINE)
+tap.ok(len(set(reports)) == len(reports) > 4, "... and none twice", reports)
 r = run("chat", "-m", model, "-n", "3", "--video", clip, "-p", "x", "--progress", "always", "--log-json", "-v")
 events = [json.loads(line) for line in r.lines]
 stages = {e["stage"] for e in events if e.get("event") == "progress"}

@@ -225,6 +225,13 @@ good = t.ask("When?")["token_ids"] == ids("When?", media=["--video", clip, "--ti
 good = good and t.tell("/image " + picture, "1 image") and t.ask("One?")["token_ids"] == ids("One?", media=["--image", picture])[0]
 tap.ok(good and t.end() == 0, "--time-text counts for a video named later, an image has none", t.shown())
 
+t = Talk("--no-quiet", "--num-frames", "3", "--padding", "--msg", "x")
+good = t.prompt()
+t.tell("/video " + clip, "video: 3 of 20 frames")
+seen = t.ask("What?").get("video") or {}
+tap.ok(good and "no effect" not in t.text and len(seen.get("frame_indices", "")) == 3 and seen["tiles"] == [2, 2] and t.end() == 0,
+       "media options count for a video named later, and nothing says they have no effect", t.shown())
+
 # ---- what stands before the question is prefilled while it is typed
 def until_idle(pid):
     """Waits until no thread of the program has run for a while."""
