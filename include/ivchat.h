@@ -234,7 +234,7 @@ struct iv_frames {              /* of a video */
 struct iv_frame {
     size_t slot; /* < n_frame: each comes once, in any order; images: 0, 1, 2 ... */
     const uint8_t *
-        rgb; /* [height,width,3]; NULL = undecodable: the picture of slot - 1, which was there, again */
+        rgb; /* [height,width,3]; NULL = undecodable, in a video only: the picture of slot - 1, which was there, again */
     size_t width, height; /* of images each its own */
     const char *sha256;   /* of the bytes of an image's file; NULL for frames of a video */
 };
