@@ -241,4 +241,16 @@ taken = socket.create_server(("127.0.0.1", 0))
 r = run("serve", "-m", model, "--port", str(taken.getsockname()[1]))
 tap.ok(r.code == 1 and "cannot listen" in r.err, "a port that is taken", r)
 taken.close()
+with Server(wait=True) as s:
+    r = run("serve", "-m", model, "--port", str(s.port))
+    tap.ok(r.code == 1 and "cannot listen" in r.err, "a port at which another server listens", r)
+    kept = s.connect()
+    kept.request("GET", "/health")
+    kept.getresponse().read()
+    port = s.port
+    tap.ok(s.stop() == 143, "the first one ends, a connection open")
+    with Server("--port", str(port)) as again:
+        tap.ok(again.port == port and again.get("/health").status == 200, "and another takes its place at once", again.log)
+    kept.close()
+
 tap.done()
