@@ -29,6 +29,10 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* a function and a struct of one name */
+#endif
 extern "C" {
 #endif
 
@@ -683,5 +687,8 @@ IV_API int iv_hub_remove(const char *name, bool dry_run, uint64_t *freed, struct
 
 #ifdef __cplusplus
 }
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 #endif
 #endif

@@ -95,7 +95,7 @@ def main():
         strict = ["-Wall", "-Wextra", "-Werror"]
         builds("pkg-config shared", ["cc", *strict], "ivchat")
         if shutil.which("g++"):
-            builds("pkg-config shared, C++", ["g++", *strict, "-x", "c++"], "ivchat")
+            builds("pkg-config shared, C++", ["g++", *strict, "-Wpedantic", "-Wshadow", "-x", "c++"], "ivchat")
         else:
             report.skip("pkg-config shared, C++", "g++ is not installed")
         exe = builds("pkg-config static", ["cc", *strict], "ivchat-static")
