@@ -88,6 +88,8 @@ static void warn_of_media(const struct work *w)
                                               {"msg", "msg"}};
     const struct settings *s = w->s;
     bool media = s->video || s->image.n > 0 || s->plan;
+    if (w->of_others)
+        return;
     for (size_t i = 0; i < 5 && !s->video && !s->plan; i++) {
         if (given(w, of_video[i]))
             console_warn(w->con, "--%s has no effect without --video", of_video[i]);

@@ -17,6 +17,8 @@ struct work {
     struct dump dump;
     bool plan_only; // set before work_open: the engine is for iv_plan only
     bool lasting;   // the same: there will be many answers
+    bool
+        of_others; // set before work_check: media come with requests, options say what these leave open
     iv_engine *engine;
     iv_media *media; // NULL = no --video and no --image
     double media_ms; // wall time of opening the media

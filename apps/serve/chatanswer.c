@@ -224,14 +224,12 @@ static int check_room(struct chat *c)
     const struct server *s = c->m->server;
     struct iv_error e = {0};
     int32_t *ids;
-    size_t n, most = (size_t)iv_engine_info(s->engine)->llm_n_ctx_max;
+    size_t n, most = server_positions(s);
     int rc = iv_session_prompt_ids(c->talk->session, q->turn[q->n_turn - 1].question,
                                    q->answer_prefix, &ids, &n, &e);
     iv_free(ids);
     if (rc != IV_OK)
         return modeljob_failed(c->m, rc, &e);
-    if (s->s->ctx > 0 && s->s->ctx < most)
-        most = (size_t)s->s->ctx;
     if (n > most)
         return refuse(&c->m->refusal, 400, "context_length_exceeded", "messages",
                       "the prompt has %zu tokens, the context holds %zu", n, most);

@@ -334,7 +334,7 @@ static enum MHD_Result preflight(struct call *c)
         return MHD_NO;
     add_headers(c, &p, r);
     add_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE");
-    add_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
+    add_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, *");
     add_header(r, "Access-Control-Max-Age", "600");
     enum MHD_Result rc = MHD_queue_response(c->connection, 204, r);
     MHD_destroy_response(r);

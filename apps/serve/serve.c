@@ -46,6 +46,11 @@ void server_note(struct server *s, const char *format, ...)
     funlockfile(stderr);
 }
 
+size_t server_positions(const struct server *s)
+{
+    return s->s->ctx ? (size_t)s->s->ctx : (size_t)iv_engine_info(s->engine)->llm_n_ctx_max;
+}
+
 static bool is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 ||
@@ -60,6 +65,9 @@ static int check(struct work *w, struct server *s)
         rc = apikeys_read(&s->keys, o->api_key, o->api_key == getenv("IVCHAT_API_KEY"), &w->error);
     if (rc != IV_OK)
         return rc;
+    if (o->num_frames > o->max_frames)
+        return app_error(&w->error, IV_ERR_USAGE, "--num-frames: %d, --max-frames is %d",
+                         o->num_frames, o->max_frames);
     s->files.fd = -1;
     if (o->media_path && mediapath_open(&s->files, o->media_path) != 0)
         return app_error(&w->error, IV_ERR_USAGE, "--media-path: \"%.200s\" is no folder to read",
@@ -131,12 +139,26 @@ static void drain(struct work *w, struct server *s, struct httpd *h)
     }
 }
 
+// --ctx may ask for more than the model has, which only a session knows.
+static int check_positions(struct work *w, const struct server *s)
+{
+    struct iv_session_options o = iv_session_options_default();
+    iv_session *session;
+    o.n_ctx = server_positions(s);
+    int rc = iv_session_open(s->engine, NULL, &o, &session, &w->error);
+    iv_session_close(session);
+    return rc;
+}
+
 static int load(struct work *w, struct server *s, struct httpd *h)
 {
     int rc = work_open(w, false);
     if (rc != IV_OK)
         return rc;
     s->engine = w->engine;
+    rc = check_positions(w, s);
+    if (rc != IV_OK)
+        return rc;
     atomic_store(&s->ready, true);
     console_say(w->con, "ready: %s with %s", httpd_address(h), iv_engine_info(w->engine)->name);
     return IV_OK;
@@ -167,7 +189,7 @@ static int serve(struct work *w, struct server *s)
 
 int serve_run(const struct verb *verb, const struct settings *s, struct console *con)
 {
-    struct work w = {.verb = verb, .s = s, .con = con, .lasting = true};
+    struct work w = {.verb = verb, .s = s, .con = con, .lasting = true, .of_others = true};
     struct server server = {.s = s, .con = con, .files = {.fd = -1}};
     (void)signals_wake_fd(); // before any other thread
     int rc = serve(&w, &server);
