@@ -35,6 +35,8 @@ int main(void)
 PROJECT = """
 cmake_minimum_required(VERSION 3.25)
 project(embedder C)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavutil) # the embedder's own, of which it needs less
 find_package(ivchat %s REQUIRED)
 add_executable(by_shared main.c)
 target_link_libraries(by_shared PRIVATE ivchat::ivchat)
