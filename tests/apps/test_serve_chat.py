@@ -143,6 +143,7 @@ with Server("--media-path", MEDIA, "--metrics") as s:
     # ---- options of the answer
     r = s.chat(video(url), ASK, temperature=1.0, seed=7, n=3)
     texts = [c["message"]["content"] for c in r.json["choices"]]
+    ids_seed7 = [c["token_ids"] for c in r.json["choices"]]
     again = s.chat(video(url), ASK, temperature=1.0, seed=7, n=3)
     tap.ok([c["index"] for c in r.json["choices"]] == [0, 1, 2] and len(set(texts)) > 1 and
            again.json["choices"] == r.json["choices"], "n answers, the same for the same seed", r)
@@ -194,6 +195,9 @@ with Server("--media-path", MEDIA, "--metrics") as s:
         for c in e["choices"]:
             two[c["index"]] += c["delta"].get("content", "")
     tap.ok(two == texts[:2], "two answers in a stream", r)
+    ids = {c["index"]: c["token_ids"] for e in r.events[:-1] for c in e["choices"] if c["finish_reason"]}
+    tap.ok([ids[0], ids[1]] == ids_seed7[:2] and all("token_ids" not in c for e in r.events[:-1] for c in e["choices"]
+                                                     if not c["finish_reason"]), "their ids with the last chunk of each", r)
     with Server(model=program.model()) as slow:
         for many in (8, 16, 32):  # until vision takes long enough for a comment
             r = slow.chat(video(data_url(SECOND)), ASK, stream=True, media_io_kwargs={"video": {"num_frames": many}})
