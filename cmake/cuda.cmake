@@ -32,6 +32,7 @@ if(IV_CUDA STREQUAL "EMULATE")
   list(APPEND IV_CUDA_SRC ${c_files})
   set(IV_CUDA_INCLUDES ${emulate})
   set(IV_CUDA_LIBS stdc++)
+  set(IV_CUDA_PC " -lstdc++") # for ivchat-static.pc
   return()
 endif()
 
@@ -52,6 +53,9 @@ else()
   set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 endif()
 set(IV_CUDA_LIBS CUDA::cudart_static rt dl)
+# who links libivchat.a brings the runtime along: for ivchat-static.pc and ivchat-config.cmake
+set(IV_CUDA_PC " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -lrt -ldl")
+set(IV_CUDA_PACKAGE "find_package(CUDAToolkit QUIET)")
 set(IV_CUDA_INCLUDES ${CUDAToolkit_INCLUDE_DIRS})
 file(GLOB IV_CUDA_SRC CONFIGURE_DEPENDS src/gpu/cuda/*.c src/gpu/cuda/*.cu)
 if(IV_CUDA STREQUAL "CHECK") # warpgroups, and the two instructions of overlap.cuh: nothing else differs

@@ -10,13 +10,15 @@
  *
  * Conventions. A function that can fail returns IV_OK or a negative iv_status and, if `e` is not NULL,
  * fills *e with one line that names the file, tensor or value and the numbers. Output pointers are set to
- * NULL (or zeroed) first and stay so on failure. Strings are UTF-8; paths are bytes. Options are made by the
+ * NULL (or zeroed) first and stay so on failure; what they hold on success is the caller's, to the iv_*_close or
+ * iv_*_free of its type, unless the description says otherwise, and what was passed in stays the caller's. Any thread may
+ * call any function, but of one session and of one read probe one thread at a time. Strings are UTF-8; paths are bytes. Options are made by the
  * *_default() functions and then changed by name. Pointers inside options are read during the call only,
  * except callbacks, which must stay valid as long as the object they were given to. Callbacks run inside
  * the call that was made: they must not call back into the same media or session, nor ask, warm, encode or
- * prefill anything else with the same engine. Pointer arguments are
- * required unless their description says that NULL is allowed. In C++ write "struct iv_plan" in full: some
- * structs share their name with a function.
+ * prefill anything else with the same engine. Pointer arguments are required unless their description says that
+ * NULL is allowed; every iv_*_close and iv_*_free takes NULL. In C++ write "struct iv_plan" in full: some structs
+ * share their name with a function.
  *
  * Structs of this header may gain members in each minor version; the SONAME (libivchat.so.MAJOR.MINOR)
  * changes with them, so a program runs with the library it was compiled for.
@@ -29,6 +31,10 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wshadow" /* a function and a struct of one name */
+#endif
 extern "C" {
 #endif
 
@@ -138,7 +144,7 @@ struct iv_engine_options {
 IV_API struct iv_engine_options iv_engine_options_default(void);
 /* Any thread. *out is the caller's, to iv_engine_close. */
 IV_API int iv_engine_open(const struct iv_engine_options *o, iv_engine **out, struct iv_error *e);
-/* NULL is allowed. No media, session or call may still use it. */
+/* No media, session or call may still use it. */
 IV_API void iv_engine_close(iv_engine *engine);
 
 struct iv_engine_info {
@@ -165,8 +171,8 @@ struct iv_engine_info {
 /* Owned by the engine. Any thread. */
 IV_API const struct iv_engine_info *iv_engine_info(const iv_engine *engine);
 
-/* Reads every weight once: NaN or infinity, and the SHA-256 of each file. `report` gets one line per file
- * and per finding. IV_ERR_MODEL when a value is not finite. Any thread. */
+/* Reads every weight once: NaN or infinity, and the SHA-256 of each file. `report` (NULL = none) gets one line
+ * per file and per finding. IV_ERR_MODEL when a value is not finite. Any thread. */
 IV_API int iv_engine_verify(const iv_engine *engine, void (*report)(void *user, const char *line),
                             void *user, struct iv_error *e);
 
@@ -234,7 +240,7 @@ struct iv_frames {              /* of a video */
 struct iv_frame {
     size_t slot; /* < n_frame: each comes once, in any order; images: 0, 1, 2 ... */
     const uint8_t *
-        rgb; /* [height,width,3]; NULL = undecodable: the picture of slot - 1, which was there, again */
+        rgb; /* [height,width,3]; NULL = undecodable, in a video only: the picture of slot - 1, which was there, again */
     size_t width, height; /* of images each its own */
     const char *sha256;   /* of the bytes of an image's file; NULL for frames of a video */
 };
@@ -531,7 +537,7 @@ IV_API int iv_read_probe_open(const char *cpu, int n_threads, iv_read_probe **ou
 /* Bytes a second, the median of three passes over that memory (together 30 ms at 50 GB/s), which leave nothing else in
  * the caches. One thread at a time. */
 IV_API double iv_read_probe_rate(iv_read_probe *r);
-IV_API void iv_read_probe_close(iv_read_probe *r); /* NULL is allowed */
+IV_API void iv_read_probe_close(iv_read_probe *r);
 
 enum iv_tokenizer { IV_TOKENIZER_LM, IV_TOKENIZER_BERT };
 /* Ids of one text piece with the special tokens the model adds (BOS; [CLS] [SEP]). *ids is the caller's
@@ -542,7 +548,7 @@ IV_API int iv_tokenize(const iv_engine *engine, enum iv_tokenizer kind, const ch
 IV_API int iv_detokenize(const iv_engine *engine, enum iv_tokenizer kind, const int32_t *ids,
                          size_t n_id, char **text, size_t *n, struct iv_error *e);
 
-/* Releases what a function handed over. NULL is allowed. */
+/* Releases what a function handed over. */
 IV_API void iv_free(void *p);
 
 /* ---------------------------------------------------------------- quantising */
@@ -683,5 +689,8 @@ IV_API int iv_hub_remove(const char *name, bool dry_run, uint64_t *freed, struct
 
 #ifdef __cplusplus
 }
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
 #endif
 #endif

@@ -131,7 +131,7 @@ static int tokenize(const struct server *s, const struct token_wish *wish, struc
         jw_int(w, NULL, ids[i]);
     jw_end(w);
     jw_count(w, "count", to - from);
-    jw_count(w, "max_model_len", iv_engine_info(s->engine)->llm_n_ctx_max);
+    jw_count(w, "max_model_len", server_positions(s));
     iv_free(ids);
     return 0;
 }

@@ -58,8 +58,17 @@ static void send_event(struct chat *c, struct json_writer *w)
     textbuf_free(&b);
 }
 
-// One chunk; text NULL = none, role: it says who speaks.
-static void send_chunk(struct chat *c, bool role, const char *text, size_t n, const char *reason)
+static void token_ids(const struct iv_answer *a, struct json_writer *w)
+{
+    jw_array(w, "token_ids");
+    for (size_t i = 0; i < a->n_token; i++)
+        jw_int(w, NULL, a->token_ids[i]);
+    jw_end(w);
+}
+
+// One chunk; text NULL = none, role: it says who speaks, ended: the answer that this chunk ends.
+static void send_chunk(struct chat *c, bool role, const char *text, size_t n,
+                       const struct iv_answer *ended)
 {
     struct json_writer w;
     begin(c, &w, "chat.completion.chunk");
@@ -76,7 +85,9 @@ static void send_chunk(struct chat *c, bool role, const char *text, size_t n, co
         jw_null(&w, "logprobs");
     else
         tokennotes_json(&c->notes, c->m->server->engine, &w);
-    jw_text(&w, "finish_reason", reason);
+    jw_text(&w, "finish_reason", ended ? ended->finish_reason : NULL);
+    if (ended)
+        token_ids(ended, &w);
     jw_end(&w);
     jw_end(&w);
     send_event(c, &w);
@@ -172,10 +183,7 @@ static void add_choice(struct chat *c, const struct iv_answer *a)
     jw_end(w);
     tokennotes_json(&c->notes, c->m->server->engine, w);
     jw_text(w, "finish_reason", a->finish_reason);
-    jw_array(w, "token_ids");
-    for (size_t i = 0; i < a->n_token; i++)
-        jw_int(w, NULL, a->token_ids[i]);
-    jw_end(w);
+    token_ids(a, w);
     jw_end(w);
 }
 
@@ -208,7 +216,7 @@ static int one_answer(struct chat *c)
     }
     c->generated += a.n_token;
     if (q->stream)
-        send_chunk(c, false, NULL, 0, a.finish_reason);
+        send_chunk(c, false, NULL, 0, &a);
     else
         add_choice(c, &a);
     bool lost = c->notes.failed;
@@ -224,14 +232,12 @@ static int check_room(struct chat *c)
     const struct server *s = c->m->server;
     struct iv_error e = {0};
     int32_t *ids;
-    size_t n, most = (size_t)iv_engine_info(s->engine)->llm_n_ctx_max;
+    size_t n, most = server_positions(s);
     int rc = iv_session_prompt_ids(c->talk->session, q->turn[q->n_turn - 1].question,
                                    q->answer_prefix, &ids, &n, &e);
     iv_free(ids);
     if (rc != IV_OK)
         return modeljob_failed(c->m, rc, &e);
-    if (s->s->ctx > 0 && s->s->ctx < most)
-        most = (size_t)s->s->ctx;
     if (n > most)
         return refuse(&c->m->refusal, 400, "context_length_exceeded", "messages",
                       "the prompt has %zu tokens, the context holds %zu", n, most);

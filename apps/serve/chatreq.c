@@ -10,6 +10,7 @@
 
 #include "chatreq.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -234,11 +235,13 @@ int chatreq_processing(struct chatreq *q, const struct json_t *in, struct refusa
 static int read_seed(struct chatreq *q, const struct json_t *in, struct refusal *r)
 {
     const struct json_t *v = jt_member(in, "seed");
+    double real = jt_kind_of(v) == JT_REAL ? jt_number(v) : 0;
     if (jt_kind_of(v) == JT_NONE)
         return 0;
-    if (jt_kind_of(v) != JT_INT)
+    if ((jt_kind_of(v) != JT_INT && jt_kind_of(v) != JT_REAL) || real != rint(real) ||
+        fabs(real) > 9007199254740992.0) // 2^53: from there on not every number is there
         return refuse(r, 400, "invalid_type", "seed", "seed: expected a whole number");
-    q->seed = (uint64_t)jt_int(v);
+    q->seed = (uint64_t)(jt_kind_of(v) == JT_INT ? jt_int(v) : (int64_t)real);
     q->seed_given = true;
     return 0;
 }
@@ -294,10 +297,22 @@ static int read_refused(const struct json_t *in, struct refusal *r)
         "tools",       "functions",        "tool_choice",       "function_call",
         "logit_bias",  "presence_penalty", "frequency_penalty", "audio",
         "guided_json", "guided_regex",     "guided_choice",     "web_search_options"};
+    static const char *const other[] = {
+        // that other servers understand
+        "min_p",    "use_beam_search", "stop_token_ids",  "bad_words",
+        "mirostat", "dry_multiplier",  "xtc_probability", "allowed_token_ids",
+        "grammar",  "guided_grammar",  "json_schema",     "structured_outputs"};
+    static const char *const ones[] = {"typical_p", "repeat_penalty", "best_of"}; // 1 = nothing
     const char *format = jt_text(jt_member(jt_member(in, "response_format"), "type"), NULL);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (strcmp(jt_text(jt_member(in, keys[i]), NULL), "auto") != 0)
             CHECK(field_unsupported(in, keys[i], r));
+    }
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        CHECK(field_unsupported(in, other[i], r));
+    for (size_t i = 0; i < sizeof ones / sizeof *ones; i++) {
+        if (jt_number(jt_member(in, ones[i])) != 1)
+            CHECK(field_unsupported(in, ones[i], r));
     }
     if (*format && strcmp(format, "text") != 0)
         return refuse(r, 400, "unsupported_parameter", "response_format",

@@ -25,14 +25,7 @@
 #include "heap.h"
 #include "jobs.h"
 
-enum {
-    NUMBERS = 9,
-    NUMBER = 32,
-    POLL_MS = 50,
-    FRAMES_MAX = 4096,
-    ENVIRONMENT_MAX = 256,
-    GRACE_S = 5
-};
+enum { NUMBERS = 9, NUMBER = 32, POLL_MS = 50, ENVIRONMENT_MAX = 256, GRACE_S = 5 };
 
 extern char **environ;
 
@@ -131,8 +124,8 @@ static int take(struct decoder *d, void *to, size_t n)
 static int take_video(struct decoder *d)
 {
     const struct decode_msg *m = &d->msg;
-    if (d->index || m->count < 1 || m->count > FRAMES_MAX)
-        return IV_ERR_MEDIA;
+    if (d->index || m->count < 1 || m->count > (uint64_t)d->order.n_frame)
+        return IV_ERR_MEDIA; // never more than were ordered, and memory was judged by that
     d->head = *m;
     d->index = heap_calloc((size_t)m->count, sizeof *d->index);
     return d->index ? take(d, d->index, (size_t)m->count * sizeof *d->index) : IV_ERR_LIMIT;

@@ -10,7 +10,8 @@
 // Easy to get wrong: a reply can be queued only when the head or the whole body is there, so what is too long is dropped
 // and refused afterwards, or cut when there is no end to it; a client that leaves is noticed while its job waits by
 // looking at its socket, since nobody reads from it meanwhile; the socket of a connection may be shut only as long as it is
-// in the list.
+// in the list; MHD_OPTION_LISTENING_ADDRESS_REUSE is SO_REUSEPORT, with which two servers share a port without a word (by
+// itself the library asks for SO_REUSEADDR, which is all that a restart needs).
 
 #define _GNU_SOURCE // POLLRDHUP
 #include "httpd.h"
@@ -333,7 +334,7 @@ static enum MHD_Result preflight(struct call *c)
         return MHD_NO;
     add_headers(c, &p, r);
     add_header(r, "Access-Control-Allow-Methods", "GET, POST, DELETE");
-    add_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
+    add_header(r, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key, *");
     add_header(r, "Access-Control-Max-Age", "600");
     enum MHD_Result rc = MHD_queue_response(c->connection, 204, r);
     MHD_destroy_response(r);
@@ -588,8 +589,7 @@ static int start(struct httpd *h, const struct addrinfo *at)
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HEAD_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
-        h, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE, 512u,
-        MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+        h, MHD_OPTION_LISTEN_BACKLOG_SIZE, 512u, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     return h->daemon ? 0 : -1;
 }
 

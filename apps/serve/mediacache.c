@@ -192,10 +192,11 @@ static int make_plan(struct mediacache *c, const struct sources *from, const str
     p->media.padding = q->padding || (s->s->padding && !q->fix_ratio);
     p->media.fix_cols = q->fix_ratio ? q->fix_cols : s->s->fix_ratio.cols;
     p->media.fix_rows = q->fix_ratio ? q->fix_rows : s->s->fix_ratio.rows;
+    int usual = info->default_n_frame < (uint64_t)most ? (int)info->default_n_frame : most;
     int n = q->n_frame         ? q->n_frame
             : q->rate > 0      ? most
             : s->s->num_frames ? s->s->num_frames
-                               : (int)info->default_n_frame;
+                               : usual;
     n = pieces > 0 && !q->n_frame ? (int)pieces : n;
     n = from->image ? 1 : n;
     if (n > most)
@@ -406,6 +407,9 @@ static int refused(struct stream *s, int rc, struct job *job, const char *where,
     case IV_ERR_USAGE:
         return refuse(r, 400, "invalid_media", where,
                       "the media do not fit the request: number, sizes or part");
+    case IV_ERR_MODEL:
+        return refuse(r, 400, "media_not_supported", where,
+                      "this server has only the language part of a model: it takes no media");
     case IV_ERR_FAIL:
         return refuse(r, 503, "overloaded", "", "no process for decoding could be started");
     default:

@@ -89,12 +89,14 @@ int modeljob_failed(struct modeljob *m, int status, const struct iv_error *e)
     }
 }
 
-// The last event of a stream that had begun when the work failed; else nothing.
+// The last event of a stream that had begun when the work failed, or was never begun since the server stops; else nothing.
 static char *finish(struct job *j, size_t *n)
 {
     struct modeljob *m = (struct modeljob *)(void *)j;
     struct textbuf b = {0};
     *n = 0;
+    if (m->begun_ns == 0)
+        (void)refuse(&m->refusal, 503, "stopping", "", "the server is stopping");
     if (m->refusal.status == 0)
         return NULL;
     char *text = refusal_json(&m->refusal);

@@ -2,7 +2,7 @@
 // `ivchat serve`: the life of the server.
 //
 //   check options -> listen (health says 503) -> load the model -> serve -> a signal: no new work, the rest is
-//   finished within GRACE_S -> exit 128 + signal
+//   finished within GRACE_S, else stopped, and its clients are told -> exit 128 + signal
 //
 // Easy to get wrong: handlers may look at everything in struct server, so all of it is there before the first
 // connection, and goes only when the last handler has returned: connections, then conversations, then media, then the
@@ -27,6 +27,7 @@
 
 enum {
     GRACE_S = 30,
+    REPLY_S = 5, // for what is left of replies, also of answers that were stopped
     IDLE_TALKS = 32,
     SWEEP_MS = 500,
     DECODE_S = 120,
@@ -45,6 +46,11 @@ void server_note(struct server *s, const char *format, ...)
     funlockfile(stderr);
 }
 
+size_t server_positions(const struct server *s)
+{
+    return s->s->ctx ? (size_t)s->s->ctx : (size_t)iv_engine_info(s->engine)->llm_n_ctx_max;
+}
+
 static bool is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "localhost") == 0 ||
@@ -59,6 +65,9 @@ static int check(struct work *w, struct server *s)
         rc = apikeys_read(&s->keys, o->api_key, o->api_key == getenv("IVCHAT_API_KEY"), &w->error);
     if (rc != IV_OK)
         return rc;
+    if (o->num_frames > o->max_frames)
+        return app_error(&w->error, IV_ERR_USAGE, "--num-frames: %d, --max-frames is %d",
+                         o->num_frames, o->max_frames);
     s->files.fd = -1;
     if (o->media_path && mediapath_open(&s->files, o->media_path) != 0)
         return app_error(&w->error, IV_ERR_USAGE, "--media-path: \"%.200s\" is no folder to read",
@@ -120,14 +129,25 @@ static void drain(struct work *w, struct server *s, struct httpd *h)
     struct queue_load load = queue_load_of(s->queue);
     atomic_store(&s->closing, true);
     console_say(w->con, "stopping: %zu answers to finish", load.running + load.waiting);
-    int64_t until = clock_now_ns() + (int64_t)GRACE_S * 1000000000;
     httpd_quiesce(h);
     queue_drain(s->queue, GRACE_S * 1000);
     queue_stop(s->queue);
+    int64_t until = clock_now_ns() + (int64_t)REPLY_S * 1000000000;
     while (httpd_active(h) > 0 && clock_now_ns() < until) { // the ends of replies
         httpd_sweep(h);
         (void)nanosleep(&pause, NULL);
     }
+}
+
+// --ctx may ask for more than the model has, which only a session knows.
+static int check_positions(struct work *w, const struct server *s)
+{
+    struct iv_session_options o = iv_session_options_default();
+    iv_session *session;
+    o.n_ctx = server_positions(s);
+    int rc = iv_session_open(s->engine, NULL, &o, &session, &w->error);
+    iv_session_close(session);
+    return rc;
 }
 
 static int load(struct work *w, struct server *s, struct httpd *h)
@@ -136,6 +156,9 @@ static int load(struct work *w, struct server *s, struct httpd *h)
     if (rc != IV_OK)
         return rc;
     s->engine = w->engine;
+    rc = check_positions(w, s);
+    if (rc != IV_OK)
+        return rc;
     atomic_store(&s->ready, true);
     console_say(w->con, "ready: %s with %s", httpd_address(h), iv_engine_info(w->engine)->name);
     return IV_OK;
@@ -166,7 +189,7 @@ static int serve(struct work *w, struct server *s)
 
 int serve_run(const struct verb *verb, const struct settings *s, struct console *con)
 {
-    struct work w = {.verb = verb, .s = s, .con = con, .lasting = true};
+    struct work w = {.verb = verb, .s = s, .con = con, .lasting = true, .later = true};
     struct server server = {.s = s, .con = con, .files = {.fd = -1}};
     (void)signals_wake_fd(); // before any other thread
     int rc = serve(&w, &server);

@@ -40,6 +40,8 @@ struct server {
     double retry_s;           // Retry-After
 };
 
+// Positions of a conversation, of which a prompt may take all. The model is loaded.
+size_t server_positions(const struct server *s);
 // A line on standard error with -v; never what a client sent.
 void server_note(struct server *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

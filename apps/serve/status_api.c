@@ -25,7 +25,7 @@ static void model_members(const struct server *s, struct json_writer *w)
     jw_text(w, "object", "model");
     jw_int(w, "created", s->started);
     jw_text(w, "owned_by", "ivchat");
-    jw_count(w, "max_model_len", i->llm_n_ctx_max);
+    jw_count(w, "max_model_len", server_positions(s));
     jw_object(w, "meta");
     jw_text(w, "variant", i->variant);
     jw_text(w, "type", i->dtype);

@@ -4,6 +4,7 @@
 // Easy to get wrong: the frames come from the same decoding and the same cache entry as the chat's, so that what a
 // person sees is what the model saw; the body of an upload is dropped as soon as it lies in the store.
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,13 +197,13 @@ static int frames_work(struct modeljob *m)
     return ok && m->body ? 0 : modeljob_failed(m, IV_ERR_LIMIT, NULL);
 }
 
-// What is no number is put as text, and refused by its type; the same for flags.
+// What is no number is put as text, and refused by its type; the same for flags. JSON has no infinity.
 static void put_number(const struct request *q, const char *key, struct json_writer *w)
 {
     const char *text = request_query(q, key);
     char *end = NULL;
     double v = text ? strtod(text, &end) : 0;
-    if (text && *text && !*end)
+    if (text && *text && !*end && isfinite(v))
         jw_real(w, key, v);
     else if (text)
         jw_text(w, key, text);

@@ -6,8 +6,8 @@
 //   next() ... -> clips -> media                               process B: engine, no FFmpeg
 //
 // Easy to get wrong: process A may be in a stranger's hands, so that B believes nothing: each slot comes once, a
-// repeated picture needs the one in front of it, sizes go through clips_plan; the key of the caches must be the one
-// that media.c makes, or the same video would be encoded twice.
+// repeated picture needs the one in front of it, which images do not have, sizes go through clips_plan; the key of
+// the caches must be the one that media.c makes, or the same video would be encoded twice.
 #include <math.h>
 #include <string.h>
 
@@ -160,8 +160,8 @@ static int take(struct incoming *in, struct iv_frame *f, struct err *e)
         return err_set(e, ERR_ABORT, "%s: stopped", name);
     *f = (struct iv_frame){0};
     TRY(from_caller(in->next(in->user, f, &given), &given, e));
-    if (f->slot >= in->n || in->seen[f->slot] ||
-        (!f->rgb && (f->slot == 0 || !in->seen[f->slot - 1])))
+    bool again = !f->rgb && !in->media->info.image && f->slot > 0;
+    if (f->slot >= in->n || in->seen[f->slot] || (!f->rgb && !(again && in->seen[f->slot - 1])))
         TRY(err_set(e, ERR_USAGE, "frame %zu of %zu: out of turn", f->slot, in->n));
     in->seen[f->slot] = 1;
     if (f->sha256 && strlen(f->sha256) == SHA256_TEXT - 1)

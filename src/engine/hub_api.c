@@ -95,6 +95,8 @@ fail:
 
 void iv_hub_snapshot_free(struct iv_hub_snapshot *s)
 {
+    if (!s)
+        return;
     for (size_t i = 0; i < s->n_file; i++)
         mem_free((void *)(uintptr_t)s->file[i].path);
     mem_free(s->file);

@@ -281,6 +281,8 @@ fail:
 
 void iv_quantize_result_free(struct iv_quantize_result *r)
 {
+    if (!r)
+        return;
     mem_free(r->language);
     mem_free(r->vision);
     memset(r, 0, sizeof *r);

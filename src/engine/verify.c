@@ -43,6 +43,12 @@ static size_t first_bad(const struct tensor *t, const struct hooks *hooks)
     return n;
 }
 
+static void tell(void (*report)(void *user, const char *line), void *user, const char *line)
+{
+    if (report)
+        report(user, line);
+}
+
 int iv_engine_verify(const iv_engine *g, void (*report)(void *user, const char *line), void *user,
                      struct iv_error *error)
 {
@@ -60,7 +66,7 @@ int iv_engine_verify(const iv_engine *g, void (*report)(void *user, const char *
         size_t at = first_bad(t, &hooks);
         if (at < count_of(t)) {
             snprintf(line, sizeof line, "%s: element %zu is not finite", t->name, at);
-            report(user, line);
+            tell(report, user, line);
             if (n_bad++ == 0)
                 err_set(&e, ERR_MODEL, "%s", line);
         }
@@ -73,7 +79,7 @@ int iv_engine_verify(const iv_engine *g, void (*report)(void *user, const char *
         const char *path = weights_file_at(w, i, &bytes);
         TRY(sha256_file(path, ERR_MODEL, &hooks, hex, &e));
         snprintf(line, sizeof line, "%s  %s (%zu bytes)", hex, path, bytes);
-        report(user, line);
+        tell(report, user, line);
     }
     if (n_bad > 0)
         TRY(err_set(&e, ERR_MODEL, "%zu tensors hold values that are not finite, the first %s",

@@ -198,6 +198,8 @@ with Server("--api-key", keys, "--cors-origins", "https://app.example,http://127
     r = s.request("OPTIONS", "/v1/models", headers={"Origin": "https://app.example",
                                                     "Access-Control-Request-Method": "GET"})
     tap.ok(r.status == 204 and r.headers["access-control-allow-origin"] == "https://app.example", "preflight", r)
+    allowed = {x.strip().lower() for x in r.headers["access-control-allow-headers"].split(",")}
+    tap.ok({"authorization", "*"} <= allowed, "with the head lines of any client; * does not stand for the key's", r)
     r = s.get("/v1/models", headers={"Origin": "https://app.example", **good[0]})
     tap.ok(r.status == 200 and r.headers["access-control-allow-origin"] == "https://app.example" and
            r.headers["vary"] == "Origin", "an allowed origin", r)
@@ -241,4 +243,25 @@ taken = socket.create_server(("127.0.0.1", 0))
 r = run("serve", "-m", model, "--port", str(taken.getsockname()[1]))
 tap.ok(r.code == 1 and "cannot listen" in r.err, "a port that is taken", r)
 taken.close()
+with Server(wait=True) as s:
+    r = run("serve", "-m", model, "--port", str(s.port))
+    tap.ok(r.code == 1 and "cannot listen" in r.err, "a port at which another server listens", r)
+    kept = s.connect()
+    kept.request("GET", "/health")
+    kept.getresponse().read()
+    port = s.port
+    tap.ok(s.stop() == 143, "the first one ends, a connection open")
+    with Server("--port", str(port)) as again:
+        tap.ok(again.port == port and again.get("/health").status == 200, "and another takes its place at once", again.log)
+    kept.close()
+
+# ---- what requests leave open
+with Server("--num-frames", "4", "--hd-num", "4", "--fix-ratio", "1x1", "--ctx", "64") as s:
+    tap.ok("warning" not in s.log, "media come with the requests: no warning that there are none", s.log)
+    tap.ok(s.get("/v1/models").json["data"][0]["max_model_len"] == 64 and
+           s.post("/tokenize", {"content": "x"}).json["max_model_len"] == 64, "the context that is served is told")
+r = run("serve", "-m", model, "--port", "0", "--ctx", "40000")
+tap.ok(r.code == 2 and "40000 positions" in r.err, "more context than the model has", r)
+r = run("serve", "-m", model, "--port", "0", "--num-frames", "9", "--max-frames", "8")
+tap.ok(r.code == 2 and "--max-frames" in r.err, "more frames by default than may be asked for", r)
 tap.done()

@@ -143,6 +143,7 @@ with Server("--media-path", MEDIA, "--metrics") as s:
     # ---- options of the answer
     r = s.chat(video(url), ASK, temperature=1.0, seed=7, n=3)
     texts = [c["message"]["content"] for c in r.json["choices"]]
+    ids_seed7 = [c["token_ids"] for c in r.json["choices"]]
     again = s.chat(video(url), ASK, temperature=1.0, seed=7, n=3)
     tap.ok([c["index"] for c in r.json["choices"]] == [0, 1, 2] and len(set(texts)) > 1 and
            again.json["choices"] == r.json["choices"], "n answers, the same for the same seed", r)
@@ -194,6 +195,9 @@ with Server("--media-path", MEDIA, "--metrics") as s:
         for c in e["choices"]:
             two[c["index"]] += c["delta"].get("content", "")
     tap.ok(two == texts[:2], "two answers in a stream", r)
+    ids = {c["index"]: c["token_ids"] for e in r.events[:-1] for c in e["choices"] if c["finish_reason"]}
+    tap.ok([ids[0], ids[1]] == ids_seed7[:2] and all("token_ids" not in c for e in r.events[:-1] for c in e["choices"]
+                                                     if not c["finish_reason"]), "their ids with the last chunk of each", r)
     with Server(model=program.model()) as slow:
         for many in (8, 16, 32):  # until vision takes long enough for a comment
             r = slow.chat(video(data_url(SECOND)), ASK, stream=True, media_io_kwargs={"video": {"num_frames": many}})
@@ -238,7 +242,9 @@ with Server("--media-path", MEDIA, "--metrics") as s:
              ("stop", [3]), ("stop", "x" * 2000), ("logprobs", 3), ("top_logprobs", 21), ("top_logprobs", 2),
              ("num_beams", 65), ("repetition_penalty", 0), ("stream", "yes"), ("stream_options", 3),
              ("logit_bias", {"999999999": 5}), ("tools", [{}]), ("presence_penalty", 0.5), ("instruction", 5),
-             ("response_format", {"type": "json_object"}), ("messages", None), ("top_p", "a"),
+             ("response_format", {"type": "json_object"}), ("messages", None), ("top_p", "a"), ("min_p", 0.1), ("best_of", 2),
+             ("use_beam_search", True), ("stop_token_ids", [5]), ("typical_p", 0.5), ("repeat_penalty", 1.1), ("grammar", "x"),
+             ("json_schema", {"type": "object"}), ("allowed_token_ids", [5]), ("mirostat", 2),
              ("media_io_kwargs", {"video": {"num_frames": -1}}), ("media_io_kwargs", {"video": {"num_frames": 513}}),
              ("media_io_kwargs", {"video": {"fps": 0}}), ("media_io_kwargs", {"video": {"start": 5, "end": 2}}),
              ("media_io_kwargs", []), ("mm_processor_kwargs", {"hd_num": 0}),
@@ -249,6 +255,10 @@ with Server("--media-path", MEDIA, "--metrics") as s:
         body = {"messages": [{"role": "user", "content": "Hi"}], key: value}
         r = s.post("/v1/chat/completions", body)
         tap.ok(r.status == 400 and r.error["type"] == "invalid_request_error", "400: %s %s" % (key, str(value)[:30]), r)
+    r = s.chat("Hi", min_p=0, best_of=1, typical_p=1.0, repeat_penalty=1, stop_token_ids=[], tools=[], presence_penalty=0.0,
+               use_beam_search=False, tool_choice="auto", grammar="", seed=7.0, temperature=1)
+    tap.ok(r.status == 200 and r.json["choices"] == s.chat("Hi", seed=7, temperature=1).json["choices"],
+           "what changes nothing is no reason to refuse", r)
     # no number brings it down, whatever member it stands in
     numbers = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "n", "num_beams", "min_length", "min_tokens",
                "repetition_penalty", "length_penalty", "seed", "top_logprobs")
@@ -284,7 +294,9 @@ with Server("--media-path", MEDIA, "--metrics") as s:
            all(p[:2] == b"BM" and struct.unpack("<ii", p[18:26]) == (96, 64) and
                struct.unpack("<I", p[2:6])[0] == len(p) for p in pictures) and len(set(pictures)) == 4 and
            r.json["video"]["tiles"] == [2, 1], "the frames that the model sees", r)
-    tap.ok(s.get("/v1/videos/%s/frames?num_frames=x" % ident).status == 400, "frames: a number that is none")
+    for query in ("num_frames=x", "num_frames=inf", "num_frames=nan", "num_frames=1e999", "fps=nan", "end=inf", "hd_num=-inf"):
+        r = s.get("/v1/videos/%s/frames?%s" % (ident, query))
+        tap.ok(r.status == 400 and query.split("=")[0] in r.error["message"], "frames: %s is no number" % query, r)
     r = s.request("DELETE", "/v1/videos/" + ident)
     tap.ok(r.json == {"id": ident, "object": "video.deleted", "deleted": True}, "DELETE", r)
     tap.ok(s.request("DELETE", "/v1/videos/" + ident).status == 404 and s.get("/v1/videos/" + ident).status == 404 and

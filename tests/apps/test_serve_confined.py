@@ -12,7 +12,7 @@ import threading
 
 import program
 from program import Tap
-from serverrig import VIDEO, Server, data_url, video
+from serverrig import MEDIA, VIDEO, Server, data_url, image, video
 
 tap = Tap()
 model = program.TINY
@@ -51,6 +51,28 @@ for wish in ("socket", "exec", "open"):
                s.stop() == 143, "the server lives", s.log)
 with Server(env={"LD_PRELOAD": ESCAPE, "LD_IVCHAT_ESCAPE": "nothing"}) as s:
     tap.ok(s.chat(video(data_url()), ASK).status == 200, "a decoder that behaves, below a server")
+
+# ---- what it says is not believed
+TALL, WIDE = (data_url(os.path.join(MEDIA, n), "image/png") for n in ("exif6.jpg", "photo.jpg"))
+with Server(env={"LD_PRELOAD": ESCAPE, "LD_IVCHAT_ESCAPE": "blank"}) as s:
+    for turn in range(4):  # what lies in front of the memory of a picture is not always something to trip over
+        r = s.chat(image(WIDE), image(TALL), *[image(WIDE)] * turn, ASK)
+        tap.ok(r.status == 400 and r.error["code"] == "invalid_media", "a picture without pixels is refused", r)
+    tap.ok(s.chat(image(WIDE), image(WIDE), ASK).status == 200 and s.stop() == 143, "the server lives", s.log)
+
+
+def peak(process):
+    with open("/proc/%d/status" % process.pid, encoding="ascii") as status:
+        return int(re.search(r"VmPeak:\s+(\d+) kB", status.read()).group(1)) >> 10
+
+
+with Server(env={"LD_PRELOAD": ESCAPE, "LD_IVCHAT_ESCAPE": "many"}) as s:
+    s.chat("Hello?")  # every thread is there
+    before = peak(s.process)
+    r = s.chat(video(data_url()), ASK)
+    tap.ok(r.status == 415 and peak(s.process) < before + 1024, "no memory for more frames than were ordered",
+           (r.status, before, peak(s.process)))
+    tap.ok(s.chat("Hello?").status == 200 and s.stop() == 143, "the server lives", s.log)
 
 # ---- what it knows
 secrets = {"IVCHAT_TEST_SECRET": "x", "TEST_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x", "OPENAI_API_KEY": "x"}

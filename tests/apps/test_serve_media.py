@@ -8,7 +8,7 @@ import threading
 import time
 
 import program
-from program import Tap
+from program import Tap, run
 from serverrig import MEDIA, VIDEO, Server, data_url, image, read, video
 
 tap = Tap()
@@ -172,6 +172,23 @@ with Server("--media-path", ROOT, "-v", *LITTLE, dtype="bf16") as s:
 with Server() as s:
     r = s.chat(file_part(VIDEO), ASK)
     tap.ok(r.status == 400 and r.error["code"] == "files_not_allowed", "no --media-path, no files", r)
+
+# ---- fewer frames than the variant's
+with Server("--variant", "f16", "--max-frames", "8", *LITTLE) as s:
+    r = s.chat(video(data_url()), ASK)
+    tap.ok(r.status == 200 and len(r.json["video"]["frame_indices"]) == 8, "who does not ask for frames gets what may be asked for", r)
+
+# ---- a language file alone
+GGUF = program.path("alone")
+run("quantize", model, GGUF, "--type", "F32")
+for name in os.listdir(GGUF):
+    if name.startswith("mmproj-"):
+        os.remove(os.path.join(GGUF, name))
+with Server(model=os.path.join(GGUF, os.listdir(GGUF)[0])) as s:
+    tap.ok(s.chat("Hello").status == 200, "without a vision file: text", s.log)
+    for r in (s.chat(video(data_url()), ASK), s.chat(image(data_url(os.path.join(MEDIA, "photo.jpg"), "image/jpeg")), ASK),
+              s.post("/v1/embeddings", {"input": video(data_url())})):
+        tap.ok(r.status == 400 and r.error["code"] == "media_not_supported", "but no media, which are not to blame", r)
 
 # ---- addresses that stay forbidden when the host is named
 hosts = ["127.0.0.1", "0.0.0.0", "localhost", "169.254.169.254", "10.0.0.1", "192.168.1.1", "[::1]", "::1", "127.1",

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The server under several clients: parallel answers, a full queue, deadlines, clients that leave, the end of it."""
+import http.client
 import json
 import os
 import socket
@@ -169,6 +170,30 @@ with Server("--parallel", "1", "--metrics", model=model) as s:
     tap.ok(code == 143 and result and result[0].status == 200 and
            result[0].json["usage"]["completion_tokens"] == 400, "SIGTERM lets the running answer finish",
            (code, str(result[0]) if result else None))
+
+# ---- answers that take longer than the server waits
+with Server("--parallel", "2", "--metrics", model=model) as s:
+    ages = {"ignore_eos": True, "max_tokens": 10 ** 6, "n": 16}
+    threads, told = [], {}
+    for name, stream in (("running", False), ("running stream", True), ("waiting", False), ("waiting stream", True)):
+        def go(name=name, stream=stream):
+            try:
+                told[name] = s.chat("Tell me", stream=stream, **ages)
+            except (OSError, http.client.HTTPException) as error:
+                told[name] = error
+        threads.append(threading.Thread(target=go))
+        threads[-1].start()
+        until(lambda: metric(s, "ivchat_jobs_running") + metric(s, "ivchat_jobs_waiting") == len(threads))
+    time.sleep(6)  # the stream that waits has begun to tell so
+    code = s.stop()
+    for thread in threads:
+        thread.join()
+    tap.ok(code == 143, "ends after its time", (code, s.log))
+    for name, r in told.items():
+        last = getattr(r, "error", {}) if "stream" not in name else (getattr(r, "events", []) or [{}])[-2:-1]
+        error = last[0].get("error", {}) if isinstance(last, list) and last else last
+        tap.ok(error and error.get("code") in ("stopped", "stopping") and r.status == (200 if "stream" in name else 503) and
+               ("stream" not in name or r.events[-1] == "[DONE]"), "who is still there is told: " + name, r)
 
 # ---- while it loads
 with Server("--parallel", "1", wait=False, model=model) as s:

@@ -35,6 +35,8 @@ int main(void)
 PROJECT = """
 cmake_minimum_required(VERSION 3.25)
 project(embedder C)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavutil) # the embedder's own, of which it needs less
 find_package(ivchat %s REQUIRED)
 add_executable(by_shared main.c)
 target_link_libraries(by_shared PRIVATE ivchat::ivchat)
@@ -95,7 +97,7 @@ def main():
         strict = ["-Wall", "-Wextra", "-Werror"]
         builds("pkg-config shared", ["cc", *strict], "ivchat")
         if shutil.which("g++"):
-            builds("pkg-config shared, C++", ["g++", *strict, "-x", "c++"], "ivchat")
+            builds("pkg-config shared, C++", ["g++", *strict, "-Wpedantic", "-Wshadow", "-x", "c++"], "ivchat")
         else:
             report.skip("pkg-config shared, C++", "g++ is not installed")
         exe = builds("pkg-config static", ["cc", *strict], "ivchat-static")

@@ -360,6 +360,22 @@ def check_choices(report, items):
     report.ok(off < 20, "each letter is right as often as chance has it", (right, chance))
 
 
+def check_document(report, train):
+    """The numbers of docs/WORLD.md."""
+    with open(os.path.join(ROOT, "docs", "WORLD.md"), encoding="utf-8") as f:
+        text = f.read()
+    said = re.search(r"radii of ([\d.]+), ([\d.]+), ([\d.]+) of the height at 4:3", text)
+    real = [scene.RADIUS[s] / math.sqrt(3 / 4) for s in scene.SIZES]  # the frame has area 1
+    report.ok(said and all(abs(float(a) - b) < 0.002 for a, b in zip(said.groups(), real)), "WORLD.md: sizes", real)
+    near = [o.radius / scene.RADIUS[o.size] for s in train[:500] for o in s.objects]
+    report.ok(0.959 < min(near) < 0.97 and 1.03 < max(near) < 1.041, "WORLD.md: 4 % more or less", (min(near), max(near)))
+    number = int(re.search(r"of the (\d+) question wordings", text).group(1))
+    report.ok(number == len(wordings.wordings()), "WORLD.md: wordings", len(wordings.wordings()))
+    shares = [100 * sum(len(s.objects) == n for s in train) / len(train) for n in (1, 2, 3, 4)]
+    said = re.search(r"1 to 4 \((\d+), (\d+), (\d+), (\d+) %\)", text).groups()
+    report.ok(all(abs(int(a) - b) < 3 for a, b in zip(said, shares)), "WORLD.md: number of objects", shares)
+
+
 def main():
     report = tap.Report()
     if np is None:
@@ -370,6 +386,7 @@ def main():
     test = [scene.sample_scene(n, "test") for n in range(300)]
     items = [(s, i) for s in train[:360] + test[:150] for i in questions.make_questions(
         s, np.random.default_rng(s.seed), s.split, 5)]
+    check_document(report, train)
     check_held_out(report, train, test, items)
     check_wordings(report, items)
     check_scores(report, items)

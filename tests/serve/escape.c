@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Preloaded into the decoding process by tests/apps/test_serve_confined.py, as somebody who has taken it over: at its
 // first write, which comes after the confinement, it does what $LD_IVCHAT_ESCAPE says. Exit code 77: that went well;
-// 78: it was refused; a signal: the process did not outlive it.
+// 78: it was refused; a signal: the process did not outlive it. Or it goes on and lies to the server:
+//
+//   many     a video of FRAMES frames, whatever was ordered
+//   blank    a picture that is higher than wide has no pixels
 //
 // Easy to get wrong: the server loads this as well and must not notice; only variables of the linker reach the decoder.
 
@@ -20,6 +23,8 @@
 #include "decodewire.h"
 
 __attribute__((visibility("default"))) ssize_t write(int fd, const void *bytes, size_t n);
+
+enum { FRAMES = 4096 };
 
 static const char *wish;
 
@@ -74,8 +79,49 @@ static long go(const char *what)
     return -1;
 }
 
+// Whole, as the server's pipe takes it.
+static void put(int fd, const void *bytes, size_t n)
+{
+    const char *p = bytes;
+    for (long k; n > 0; p += k, n -= (size_t)k) {
+        k = syscall(SYS_write, fd, p, n);
+        if (k <= 0)
+            (void)syscall(SYS_exit_group, 78);
+    }
+}
+
+static ssize_t lie(int fd, const void *bytes, size_t n)
+{
+    static const int32_t zeros[FRAMES];
+    static bool swallow;
+    struct decode_msg m = {0};
+    if (swallow) {
+        swallow = false;
+        return (ssize_t)n;
+    }
+    if (n == sizeof m)
+        memcpy(&m, bytes, n);
+    if (m.magic == DECODE_MAGIC && m.say == DECODE_VIDEO && strcmp(wish, "many") == 0) {
+        size_t more = FRAMES - (size_t)m.count;
+        m.count = FRAMES;
+        put(fd, &m, sizeof m);
+        put(fd, zeros, more * sizeof *zeros);
+        return (ssize_t)n;
+    }
+    if (m.magic == DECODE_MAGIC && m.say == DECODE_FRAME && strcmp(wish, "blank") == 0 &&
+        m.height > m.width) {
+        m.has_pixels = 0;
+        swallow = true;
+        put(fd, &m, sizeof m);
+        return (ssize_t)n;
+    }
+    return syscall(SYS_write, fd, bytes, n);
+}
+
 ssize_t write(int fd, const void *bytes, size_t n)
 {
+    if (wish && (strcmp(wish, "many") == 0 || strcmp(wish, "blank") == 0))
+        return lie(fd, bytes, n);
     if (wish && strcmp(wish, "nothing") != 0)
         (void)syscall(SYS_exit_group, go(wish) < 0 ? 78 : 77);
     return syscall(SYS_write, fd, bytes, n);

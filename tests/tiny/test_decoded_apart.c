@@ -183,6 +183,15 @@ static void test_images(void **state)
     same_key(g, whole, apart);
     iv_media_close(whole);
     iv_media_close(apart);
+    for (size_t i = 0; i < 2; i++) { // of images none is the one in front again
+        const uint8_t *rgb = t.frame[i].rgb;
+        t.frame[i].rgb = NULL;
+        t.at = 0;
+        assert_int_equal(iv_media_from_frames(g, NULL, 2, replay, &t, &o, &apart, NULL),
+                         IV_ERR_USAGE);
+        assert_null(apart);
+        t.frame[i].rgb = rgb;
+    }
     erase(&t);
 }
 

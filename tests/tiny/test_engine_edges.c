@@ -299,6 +299,25 @@ static void reading_is_told(void **state)
     iv_read_probe_close(r);
 }
 
+// Nothing can be released, as with free(NULL), and a verdict may be all that is wanted.
+static void nothing_is_enough(void **state)
+{
+    (void)state;
+    needs_model();
+    iv_engine_close(NULL);
+    iv_media_close(NULL);
+    iv_session_close(NULL);
+    iv_answer_free(NULL);
+    iv_read_probe_close(NULL);
+    iv_quantize_result_free(NULL);
+    iv_hub_snapshot_free(NULL);
+    iv_hub_list_free(NULL, 0);
+    iv_free(NULL);
+    iv_engine *g = open_engine(NULL, NULL, 1, false);
+    assert_int_equal(iv_engine_verify(g, NULL, NULL, NULL), IV_OK);
+    iv_engine_close(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +327,7 @@ int main(void)
         cmocka_unit_test(plans_have_an_end),
         cmocka_unit_test(plans_only),
         cmocka_unit_test(no_weights_no_stage),
+        cmocka_unit_test(nothing_is_enough),
         cmocka_unit_test(waiting_can_be_stopped),
         cmocka_unit_test(questions_go_on_while_a_matrix_is_saved),
     };

@@ -2,7 +2,7 @@
 """Scenes of the procedural world: what is in a clip, where, and what happens when. Pure data, no pixels.
 
 Units: the frame has area 1, so it is sqrt(w/h) wide and sqrt(h/w) high, x to the right, y downwards. A size
-therefore covers the same share of the picture in every format; at 4:3 the radii are 0.075, 0.115 and 0.17 of the
+therefore covers the same share of the picture in every format; at 4:3 the radii are 0.09, 0.133 and 0.19 of the
 height. Time u runs from 0 (first frame) to 1 (last frame).
 
 A scene follows from (split, seed). Splits differ in seeds, and some pairs (colour, shape) and (shape, action) occur
