@@ -66,6 +66,7 @@ struct decode {
     AVFormatContext *format;
     AVIOContext *io;
     uint64_t io_at;
+    int io_errno; // of a read that failed
     int stream;
     AVPacket *packet;
 
@@ -85,8 +86,10 @@ static int io_read(void *user, uint8_t *buf, int n)
     if (deadline_check(d->o.deadline, d->o.hooks, d->o.name, NULL) != 0)
         return AVERROR_EXIT;
     ptrdiff_t k = source_read(d->o.source, d->io_at, buf, (size_t)n);
-    if (k < 0)
+    if (k < 0) {
+        d->io_errno = errno;
         return AVERROR(EIO);
+    }
     d->io_at += (uint64_t)k;
     return k == 0 ? AVERROR_EOF : (int)k;
 }
@@ -128,10 +131,21 @@ static int io_refuse(struct AVFormatContext *s, AVIOContext **pb, const char *ur
     return AVERROR(EACCES);
 }
 
-// A failure of the libraries: abort and time limit first, else the given sentence.
-static int failed(struct decode *d, int code, const char *what, struct err *e)
+// What stops reading and is no matter of the bytes: abort, time limit, a file that cannot be read. The libraries take
+// the last for the end of the file.
+static int stopped(struct decode *d, struct err *e)
 {
     int rc = deadline_check(d->o.deadline, d->o.hooks, d->o.name, e);
+    if (rc != 0 || d->io_errno == 0)
+        return rc;
+    return err_set(e, ERR_MEDIA, "%s: byte %llu: %s", d->o.name, (unsigned long long)d->io_at,
+                   strerror(d->io_errno));
+}
+
+// A failure of the libraries: what stopped them first, else the given sentence.
+static int failed(struct decode *d, int code, const char *what, struct err *e)
+{
+    int rc = stopped(d, e);
     return rc != 0 ? rc : err_set(e, code, "%s: %s", d->o.name, what);
 }
 
@@ -194,6 +208,7 @@ static int demux_open(struct decode *d, struct err *e)
     AVDictionary *options = NULL;
     uint8_t *buffer = av_malloc(IO_BYTES);
     d->io_at = 0;
+    d->io_errno = 0;
     d->io = buffer ? avio_alloc_context(buffer, IO_BYTES, 0, d, io_read, NULL, io_seek) : NULL;
     d->format = avformat_alloc_context();
     if (!d->io || !d->format || av_dict_set(&options, "format_whitelist", FORMATS, 0) < 0 ||
@@ -250,7 +265,7 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
     for (;;) {
         av_packet_unref(d->packet);
         int k = av_read_frame(d->format, d->packet);
-        int rc = deadline_check(d->o.deadline, d->o.hooks, d->o.name, e);
+        int rc = stopped(d, e);
         if (rc != 0)
             return rc;
         if (k == AVERROR(EAGAIN))
@@ -369,9 +384,12 @@ int decode_restart(struct decode *d, struct err *e)
     return k < 0 ? failed(d, ERR_MEDIA, "damaged: the video decoder cannot start", e) : 0;
 }
 
-void decode_flush(struct decode *d)
+int decode_flush(struct decode *d, struct err *e)
 {
+    if (!d->decoder || !avcodec_is_open(d->decoder))
+        return decode_restart(d, e);
     avcodec_flush_buffers(d->decoder);
+    return 0;
 }
 
 // What avcodec said, where only running out of memory is our caller's concern.
