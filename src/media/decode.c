@@ -25,6 +25,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "media/mov_tables.h"
 #include "media/nal.h"
 #include "media/rotate.h"
 
@@ -52,7 +53,8 @@ static const enum AVCodecID RANDOM_ACCESS[] = {
 
 enum {
     IO_BYTES = 64 << 10,
-    ERRORS_MAX = 64, // in a row from one decoder
+    SAMPLES_MAX = 1 << 24, // that an MP4 may claim: 400 MB of libavformat's index
+    ERRORS_MAX = 64,       // in a row from one decoder
 };
 
 struct kind {
@@ -171,6 +173,8 @@ static int demux_probe(struct decode *d, const AVInputFormat **found, struct err
     if (!av_match_list(f->name, FORMATS, ','))
         return err_set(e, ERR_MEDIA, "%s: format '%s' is not accepted", d->o.name, f->name);
     *found = f;
+    if (av_match_list(f->name, "mov", ','))
+        return mov_tables_check(d->o.source, d->o.deadline, d->o.hooks, d->o.name, SAMPLES_MAX, e);
     return 0;
 }
 
