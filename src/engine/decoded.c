@@ -214,7 +214,7 @@ static int take_images(struct incoming *in, struct err *e)
     m->info.image = true;
     for (size_t i = 0; i < in->n; i++) {
         TRY(take(in, &frame, e));
-        if (frame.slot != i)
+        if (frame.slot != i || !frame.rgb) // an image repeats no other
             TRY(err_set(e, ERR_USAGE, "image %zu of %zu: out of turn", frame.slot, in->n));
         start = clock_ms();
         TRY(clips_add_image(&clips, &m->options, frame.rgb, frame.width, frame.height, e));
