@@ -13,6 +13,7 @@
 #include "console.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,8 +192,12 @@ static bool put(struct console *c, const char *text, size_t n)
 {
     while (n > 0) {
         ssize_t done = write(STDOUT_FILENO, text, n);
-        if (done < 0 && errno == EINTR && (c->output_terminal || !signals_caught()))
+        bool later = done < 0 && (errno == EINTR || errno == EAGAIN);
+        if (later && (c->output_terminal || !signals_caught())) {
+            struct pollfd f = {.fd = STDOUT_FILENO, .events = POLLOUT};
+            (void)poll(&f, 1, errno == EAGAIN ? 100 : 0); // somebody else made it non-blocking
             continue;
+        }
         if (done < 0)
             return lose(c);
         text += done;

@@ -541,7 +541,7 @@ IV_API void iv_read_probe_close(iv_read_probe *r);
 
 enum iv_tokenizer { IV_TOKENIZER_LM, IV_TOKENIZER_BERT };
 /* Ids of one text piece with the special tokens the model adds (BOS; [CLS] [SEP]). *ids is the caller's
- * (iv_free). Any thread. */
+ * (iv_free). Any thread; polls the engine's abort. */
 IV_API int iv_tokenize(const iv_engine *engine, enum iv_tokenizer kind, const char *text, size_t n,
                        bool allow_special, int32_t **ids, size_t *n_id, struct iv_error *e);
 /* Text of ids, special tokens skipped as the reference does. *text is zero-terminated and the caller's. */

@@ -92,6 +92,9 @@ static int read_wish(const struct json_t *in, struct token_wish *wish, struct re
         (jt_kind_of(prompt) != JT_NONE && jt_kind_of(prompt) != JT_TEXT))
         return refuse(r, 400, "invalid_type", "content", "content: expected a string");
     wish->text = jt_text(text, &wish->n);
+    if (wish->n > CHATREQ_TEXT_MAX) // ids take far more memory than their text
+        return refuse(r, 400, "string_above_max_length", "content",
+                      "content: %zu bytes, at most %d are accepted", wish->n, CHATREQ_TEXT_MAX);
     wish->add_special = text == prompt;
     if (read_kind(in, &wish->kind, r) != 0 ||
         field_flag(in, "add_special", &wish->add_special, r) != 0 ||

@@ -4,8 +4,7 @@
 //   head -> httpguard, key, route, size   a refusal needs no body
 //   body -> collected, bounded            -> handler -> reply or stream of a job
 //
-// Slow clients: from the first byte of a connection (or the end of the reply before) to the end of the head
-// HEAD_S; a body at least BODY_RATE after BODY_S. The sweep shuts the socket; its thread then sees the end.
+// Slow clients (httppace_slow): the sweep shuts the socket; its thread then sees the end.
 //
 // Easy to get wrong: a reply can be queued only when the head or the whole body is there, so what is too long is dropped
 // and refused afterwards, or cut when there is no end to it; a client that leaves is noticed while its job waits by
@@ -34,10 +33,7 @@
 
 enum {
     CONNECTIONS = 2048,
-    HEAD_S = 20,
-    BODY_S = 30,
-    BODY_RATE = 4096, // bytes a second
-    IDLE_S = 60,      // without a byte in either direction
+    IDLE_S = 60, // without a byte in either direction
     HEAD_BYTES = 64 << 10,
     STACK_BYTES = 1 << 20,
     BLOCK = 32 << 10,
@@ -45,13 +41,9 @@ enum {
     PEM_MAX = 1 << 20
 };
 
-enum phase { PHASE_HEAD, PHASE_BODY, PHASE_WORK };
-
 struct conn {
     int fd;
-    enum phase phase;
-    int64_t since_ns;
-    uint64_t received;
+    struct httppace pace;
     struct conn *next, **link;
 };
 
@@ -283,14 +275,11 @@ static enum MHD_Result send_refusal(struct call *c, const struct refusal *r, con
 
 // ---- requests
 
-static void set_phase(struct call *c, enum phase phase)
+static void set_phase(struct call *c, enum httpphase phase)
 {
     (void)pthread_mutex_lock(&c->http->lock);
-    if (c->conn) {
-        c->conn->phase = phase;
-        c->conn->since_ns = clock_now_ns();
-        c->conn->received = 0;
-    }
+    if (c->conn)
+        c->conn->pace = (struct httppace){.phase = phase, .since_ns = clock_now_ns()};
     (void)pthread_mutex_unlock(&c->http->lock);
 }
 
@@ -383,7 +372,7 @@ static enum MHD_Result begin(struct call *c)
     }
     if (!c->route || check_server(c, r) != 0)
         return refuse_early(c);
-    set_phase(c, PHASE_BODY);
+    set_phase(c, HTTPPHASE_BODY);
     return MHD_YES;
 }
 
@@ -392,9 +381,10 @@ static bool take_body(struct call *c, const char *bytes, size_t n)
     struct server *s = c->http->server;
     (void)pthread_mutex_lock(&c->http->lock);
     if (c->conn)
-        c->conn->received += n;
+        c->conn->pace.received += n;
     (void)pthread_mutex_unlock(&c->http->lock);
-    if (!c->too_much) {
+    // what no handler reads is dropped: memory is for those who may ask for something
+    if (!c->too_much && c->route && strcmp(c->route->method, "POST") == 0) {
         c->counted += n;
         c->too_much = atomic_fetch_add(&s->body_bytes, n) + n > s->most_bytes;
         textbuf_add(&c->body, bytes, n);
@@ -424,7 +414,7 @@ static enum MHD_Result answer(struct call *c)
         (void)refuse(&r, 503, "overloaded", "", "too many large requests at once");
         return send_refusal(c, &r, NULL);
     }
-    set_phase(c, PHASE_WORK);
+    set_phase(c, HTTPPHASE_WORK);
     c->request.body = textbuf_take(&c->body, &c->request.n_body);
     if (!c->request.body) {
         (void)refuse(&r, 503, "out_of_memory", "", "out of memory");
@@ -488,7 +478,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
                     seconds);
     (void)atomic_fetch_sub(&h->server->body_bytes, c->counted);
     (void)atomic_fetch_sub(&h->active, 1);
-    set_phase(c, PHASE_HEAD);
+    set_phase(c, HTTPPHASE_HEAD);
     textbuf_free(&c->body);
     heap_free(c->request.body);
     heap_free(c);
@@ -509,7 +499,7 @@ static void on_connection(void *user, struct MHD_Connection *connection, void **
         if (!c)
             return;
         c->fd = i ? i->connect_fd : -1;
-        c->since_ns = clock_now_ns();
+        c->pace.since_ns = clock_now_ns();
         (void)pthread_mutex_lock(&h->lock);
         c->next = h->head;
         c->link = &h->head;
@@ -538,10 +528,7 @@ void httpd_sweep(struct httpd *h)
     int64_t now = clock_now_ns();
     (void)pthread_mutex_lock(&h->lock);
     for (struct conn *c = h->head; c; c = c->next) {
-        int64_t s = (now - c->since_ns) / 1000000000;
-        bool slow = (c->phase == PHASE_HEAD && s > HEAD_S) ||
-                    (c->phase == PHASE_BODY && s > BODY_S && c->received / (uint64_t)s < BODY_RATE);
-        if (slow && c->fd >= 0)
+        if (httppace_slow(&c->pace, now) && c->fd >= 0)
             (void)shutdown(c->fd, SHUT_RDWR);
     }
     (void)pthread_mutex_unlock(&h->lock);

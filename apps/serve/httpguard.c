@@ -7,7 +7,7 @@
 //   two Hosts       likewise; a coding of the body other than "chunked" has no end that we know     400
 //
 // Easy to get wrong: the port of Origin counts; "null" is an origin; a browser sends no Origin with a plain GET of
-// its own site.
+// its own site; the rate of a body is that of its last stretch, or who sent much at once might hold it for hours.
 
 #include "httpguard.h"
 
@@ -96,4 +96,17 @@ int httpguard_check(const struct httphead *h, const struct httprules *rules, str
                           rules->max_body);
     }
     return 0;
+}
+
+bool httppace_slow(struct httppace *p, int64_t now_ns)
+{
+    int64_t s = (now_ns - p->since_ns) / 1000000000;
+    if (p->phase == HTTPPHASE_HEAD)
+        return s > HTTPPACE_HEAD_S;
+    if (p->phase != HTTPPHASE_BODY || s <= HTTPPACE_BODY_S)
+        return false;
+    bool slow = p->received / (uint64_t)s < HTTPPACE_BODY_RATE;
+    p->since_ns = now_ns;
+    p->received = 0;
+    return slow;
 }

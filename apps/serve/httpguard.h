@@ -4,8 +4,25 @@
 #define IV_APPS_SERVE_HTTPGUARD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "refusal.h"
+
+enum {
+    HTTPPACE_HEAD_S =
+        20, // from a connection's first moment, or the end of the reply before, to the end of the head
+    HTTPPACE_BODY_S = 30,     // a stretch of a body ...
+    HTTPPACE_BODY_RATE = 4096 // ... and the bytes a second that come in each
+};
+
+enum httpphase { HTTPPHASE_HEAD, HTTPPHASE_BODY, HTTPPHASE_WORK };
+
+// How a client sends its request. Set anew with each phase.
+struct httppace {
+    enum httpphase phase;
+    int64_t since_ns;
+    uint64_t received; // bytes of the body since then
+};
 
 struct httphead {
     const char *host, *origin, *content_length, *transfer_encoding; // NULL = absent
@@ -23,5 +40,8 @@ struct httprules {
 bool httpguard_origin(const char *origins, const char *origin);
 // 0 or -1 with *r: 400, 403, 413.
 int httpguard_check(const struct httphead *h, const struct httprules *rules, struct refusal *r);
+
+// Whether it is too slow. Begins the next stretch of a body where one is over.
+bool httppace_slow(struct httppace *p, int64_t now_ns);
 
 #endif

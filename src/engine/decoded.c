@@ -160,8 +160,8 @@ static int take(struct incoming *in, struct iv_frame *f, struct err *e)
         return err_set(e, ERR_ABORT, "%s: stopped", name);
     *f = (struct iv_frame){0};
     TRY(from_caller(in->next(in->user, f, &given), &given, e));
-    bool again = !f->rgb && !in->media->info.image && f->slot > 0;
-    if (f->slot >= in->n || in->seen[f->slot] || (!f->rgb && !(again && in->seen[f->slot - 1])))
+    if (f->slot >= in->n || in->seen[f->slot] ||
+        (!f->rgb && (f->slot == 0 || !in->seen[f->slot - 1])))
         TRY(err_set(e, ERR_USAGE, "frame %zu of %zu: out of turn", f->slot, in->n));
     in->seen[f->slot] = 1;
     if (f->sha256 && strlen(f->sha256) == SHA256_TEXT - 1)
@@ -214,7 +214,7 @@ static int take_images(struct incoming *in, struct err *e)
     m->info.image = true;
     for (size_t i = 0; i < in->n; i++) {
         TRY(take(in, &frame, e));
-        if (frame.slot != i)
+        if (frame.slot != i || !frame.rgb) // an image repeats no other
             TRY(err_set(e, ERR_USAGE, "image %zu of %zu: out of turn", frame.slot, in->n));
         start = clock_ms();
         TRY(clips_add_image(&clips, &m->options, frame.rgb, frame.width, frame.height, e));

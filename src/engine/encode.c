@@ -414,6 +414,7 @@ static int instruction_ids(struct encode *x, const char *instruction, struct err
     int rc = 0;
     if (!instruction)
         return 0;
+    x->text.hooks = &x->job.hooks;
     TRY(wordpiece_encode(g->wordpiece, &span, 1, &x->text, e));
     if (x->text.n > g->config.qformer.n_pos)
         TRY(err_set(e, ERR_USAGE, "instruction: %zu tokens, the Q-Former has %zu positions",

@@ -9,7 +9,8 @@ int iv_tokenize(const iv_engine *g, enum iv_tokenizer kind, const char *text, si
                 bool allow_special, int32_t **ids, size_t *n_id, struct iv_error *error)
 {
     struct err e = {0};
-    struct ids out = {0};
+    struct hooks hooks = callback_hooks(&g->callbacks);
+    struct ids out = {.hooks = &hooks};
     struct text_span span = {text, n, allow_special};
     *ids = NULL;
     *n_id = 0;

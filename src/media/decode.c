@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "media/libav.h"
+#include "media/mov_tables.h"
 #include "media/nal.h"
 #include "media/rotate.h"
 
@@ -47,7 +48,8 @@ static const enum AVCodecID RANDOM_ACCESS[] = {
 
 enum {
     IO_BYTES = 64 << 10,
-    ERRORS_MAX = 64, // in a row from one decoder
+    SAMPLES_MAX = 1 << 24, // that an MP4 may claim: 400 MB of libavformat's index
+    ERRORS_MAX = 64,       // in a row from one decoder
 };
 
 struct kind {
@@ -62,6 +64,7 @@ struct decode {
     AVFormatContext *format;
     AVIOContext *io;
     uint64_t io_at;
+    int io_errno; // of a read that failed
     int stream;
     AVPacket *packet;
 
@@ -81,8 +84,10 @@ static int io_read(void *user, uint8_t *buf, int n)
     if (deadline_check(d->o.deadline, d->o.hooks, d->o.name, NULL) != 0)
         return AVERROR_EXIT;
     ptrdiff_t k = source_read(d->o.source, d->io_at, buf, (size_t)n);
-    if (k < 0)
+    if (k < 0) {
+        d->io_errno = errno;
         return AVERROR(EIO);
+    }
     d->io_at += (uint64_t)k;
     return k == 0 ? AVERROR_EOF : (int)k;
 }
@@ -124,10 +129,21 @@ static int io_refuse(struct AVFormatContext *s, AVIOContext **pb, const char *ur
     return AVERROR(EACCES);
 }
 
-// A failure of the libraries: abort and time limit first, else the given sentence.
-static int failed(struct decode *d, int code, const char *what, struct err *e)
+// What stops reading and is no matter of the bytes: abort, time limit, a file that cannot be read. The libraries take
+// the last for the end of the file.
+static int stopped(struct decode *d, struct err *e)
 {
     int rc = deadline_check(d->o.deadline, d->o.hooks, d->o.name, e);
+    if (rc != 0 || d->io_errno == 0)
+        return rc;
+    return err_set(e, ERR_MEDIA, "%s: byte %llu: %s", d->o.name, (unsigned long long)d->io_at,
+                   strerror(d->io_errno));
+}
+
+// A failure of the libraries: what stopped them first, else the given sentence.
+static int failed(struct decode *d, int code, const char *what, struct err *e)
+{
+    int rc = stopped(d, e);
     return rc != 0 ? rc : err_set(e, code, "%s: %s", d->o.name, what);
 }
 
@@ -153,6 +169,8 @@ static int demux_probe(struct decode *d, const AVInputFormat **found, struct err
     if (!d->av.av_match_list(f->name, FORMATS, ','))
         return err_set(e, ERR_MEDIA, "%s: format '%s' is not accepted", d->o.name, f->name);
     *found = f;
+    if (d->av.av_match_list(f->name, "mov", ','))
+        return mov_tables_check(d->o.source, d->o.deadline, d->o.hooks, d->o.name, SAMPLES_MAX, e);
     return 0;
 }
 
@@ -190,6 +208,7 @@ static int demux_open(struct decode *d, struct err *e)
     AVDictionary *options = NULL;
     uint8_t *buffer = d->av.av_malloc(IO_BYTES);
     d->io_at = 0;
+    d->io_errno = 0;
     if (buffer)
         d->io = d->av.avio_alloc_context(buffer, IO_BYTES, 0, d, io_read, NULL, io_seek);
     d->format = d->av.avformat_alloc_context();
@@ -248,7 +267,7 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e)
     for (;;) {
         d->av.av_packet_unref(d->packet);
         int k = d->av.av_read_frame(d->format, d->packet);
-        int rc = deadline_check(d->o.deadline, d->o.hooks, d->o.name, e);
+        int rc = stopped(d, e);
         if (rc != 0)
             return rc;
         if (k == AVERROR(EAGAIN))
@@ -367,9 +386,12 @@ int decode_restart(struct decode *d, struct err *e)
     return k < 0 ? failed(d, ERR_MEDIA, "damaged: the video decoder cannot start", e) : 0;
 }
 
-void decode_flush(struct decode *d)
+int decode_flush(struct decode *d, struct err *e)
 {
+    if (!d->decoder || !d->av.avcodec_is_open(d->decoder))
+        return decode_restart(d, e);
     d->av.avcodec_flush_buffers(d->decoder);
+    return 0;
 }
 
 // What avcodec said, where only running out of memory is our caller's concern.

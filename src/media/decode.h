@@ -57,9 +57,10 @@ int decode_packet(struct decode *d, struct packet *p, struct err *e);
 // After false the position is undefined: decode_rewind.
 bool decode_seek(struct decode *d, int64_t dts);
 
-// A decoder that remembers nothing: anew as after decode_open, or merely emptied.
+// A decoder that remembers nothing: anew as after decode_open, or merely emptied if there is one (not so when the
+// last decode_restart failed).
 int decode_restart(struct decode *d, struct err *e);
-void decode_flush(struct decode *d);
+int decode_flush(struct decode *d, struct err *e);
 // Decodes the kept packet under a rank that comes back with its picture. Damaged packets are no error.
 int decode_send(struct decode *d, int64_t rank, struct err *e);
 // No more packets: the rest comes out. Then restart or flush.

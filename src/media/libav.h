@@ -40,6 +40,7 @@
     X(avcodec_find_decoder)                                                                        \
     X(avcodec_flush_buffers)                                                                       \
     X(avcodec_free_context)                                                                        \
+    X(avcodec_is_open)                                                                             \
     X(avcodec_open2)                                                                               \
     X(avcodec_parameters_to_context)                                                               \
     X(avcodec_receive_frame)                                                                       \

@@ -203,10 +203,7 @@ static int run_from(struct video *v, size_t to, struct err *e)
     }
     if (v->next < to)
         return err_set(e, ERR_MEDIA, "%s: had %zu frames, now %zu", v->name, v->packets.n, v->next);
-    if (to == 0)
-        TRY(decode_restart(v->decode, e));
-    else
-        decode_flush(v->decode);
+    TRY(to == 0 ? decode_restart(v->decode, e) : decode_flush(v->decode, e));
     v->run = to;
     v->running = true;
     return 0;

@@ -233,11 +233,12 @@ fail:
 
 static int encode_text(struct encoder *c, const struct joined *x, struct err *e)
 {
-    size_t cursor = 0;
+    size_t cursor = 0, step = 0;
     int rc = 0;
     for (size_t i = 0, used; i < x->n; i += used) {
         int32_t id;
         uint32_t cp, lower[2];
+        TRY(ids_poll(c->out, step++, e));
         size_t left = joined_special_left(x, i, &cursor);
         used = left ? trie_match(&c->w->special_trie, x->p + i, left, &id) : 0;
         if (used) {

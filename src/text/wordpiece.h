@@ -26,7 +26,8 @@ void wordpiece_close(struct wordpiece *w); // NULL is fine
 
 // Appends [CLS], the tokens of the text, [SEP]: 2 to WORDPIECE_IDS_MAX ids; of a longer text the end is
 // kept. "[CLS]", "[DEC]" and the like become their ids only where all their bytes lie in spans with
-// special = true. Bytes that are not valid UTF-8 are dropped. On failure (ERR_LIMIT) out is as before.
+// special = true. Bytes that are not valid UTF-8 are dropped. On failure (ERR_LIMIT; ERR_ABORT by out->hooks)
+// out is as before.
 int wordpiece_encode(const struct wordpiece *w, const struct text_span *span, size_t n_span,
                      struct ids *out, struct err *e);
 // Appends the text of ids: special tokens left out, "##" pieces joined to the one before, the others parted

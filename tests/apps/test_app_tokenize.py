@@ -4,7 +4,9 @@
 import json
 import os
 import select
+import signal
 import subprocess
+import time
 
 import program
 from program import IVCHAT, NO_MODEL, SHARED, Tap, environment, run
@@ -67,6 +69,29 @@ with subprocess.Popen([IVCHAT, *BASE], stdin=subprocess.PIPE, stdout=subprocess.
         answers.append(p.stdout.readline() if ready else b"held back")
     p.stdin.close()
     tap.ok(p.wait(30) == 0 and all(a.startswith(b"[1,") for a in answers), "answers before the next line comes", answers)
+
+# standard output that somebody made non-blocking
+text = json.dumps("ab cd, " * 60000) + "\n"
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+with subprocess.Popen([IVCHAT, *BASE], stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE, env=environment()) as p:
+    os.close(writer)
+    p.stdin.write(text.encode())
+    p.stdin.close()
+    time.sleep(1)  # the pipe is full
+    with os.fdopen(reader, "rb") as f:
+        out = f.read()
+    tap.ok(p.wait(60) == 0 and out.decode() == run(*BASE, stdin=text).out, "a pipe that does not block loses nothing", (len(out), p.stderr.read()))
+
+# a long line
+with subprocess.Popen([IVCHAT, *BASE, "--kind", "bert"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                      env=environment()) as p:
+    p.stdin.write(b'"' + b"ab cd, " * (6 << 20) + b'"\n')
+    p.stdin.flush()
+    time.sleep(1)  # it has been read and is being worked on
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    tap.ok(p.returncode == 130 and out == b"", "Ctrl-C in a long line", (p.returncode, out[:80], err))
 
 for case, name, args in (("mistral_encode", "tiny-hd", ["--allow-special"]), ("mistral_decode", "tiny-hd", ["--decode"]),
                          ("internlm2_encode", "tiny-internlm", ["--allow-special"]),

@@ -318,6 +318,11 @@ with Server("--media-path", MEDIA, "--metrics") as s:
     bert = run("tokenize", "-m", model, "--kind", "bert", stdin=json.dumps("Hello world") + "\n").out
     tap.ok(s.post("/tokenize", {"content": "Hello world", "kind": "bert", "add_special": True}).json["tokens"] ==
            json.loads(bert), "/tokenize kind bert")
+    most = 1 << 20
+    r = s.post("/tokenize", {"content": "a" * most})
+    long = s.post("/tokenize", {"content": "a" * most + "a"})
+    tap.ok(r.status == 200 and long.status == 400 and long.error["code"] == "string_above_max_length",
+           "/tokenize takes texts as long as a chat's", long)
     for path, body in (("/tokenize", {}), ("/tokenize", {"content": 3}), ("/tokenize", {"content": "x", "kind": "y"}),
                        ("/detokenize", {}), ("/detokenize", {"tokens": [-1]}), ("/detokenize", {"tokens": [2 ** 40]}),
                        ("/detokenize", {"tokens": [10 ** 6]}), ("/detokenize", {"tokens": ["x"]})):

@@ -246,6 +246,18 @@ static void test_distrust(void **state)
     t.head.width = SIZE_MAX / 2;
     assert_int_equal(from(g, &t), IV_ERR_LIMIT);
     t.head.width = 96;
+    // an image without pixels repeats no other
+    struct iv_media_options o = iv_media_options_default();
+    iv_media *m;
+    for (size_t i = 0; i < 2; i++) {
+        t.frame[i].width = 96;
+        t.frame[i].height = 64;
+    }
+    rgb = t.frame[1].rgb;
+    t.frame[1].rgb = NULL;
+    assert_int_equal(iv_media_from_frames(g, NULL, 2, replay, &t, &o, &m, NULL), IV_ERR_USAGE);
+    t.frame[1].rgb = rgb;
+    t.at = 0;
     size_t n = t.n;
     t.n = 2; // ends early
     assert_int_equal(from(g, &t), IV_ERR_MEDIA);

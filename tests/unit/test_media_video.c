@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Pictures of whole videos: as decord reads them, the same however they are reached and wherever the
 // bytes come from.
+#define _GNU_SOURCE // memmem
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +20,7 @@
 #include "base/filemap.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "media/decode.h"
 #include "media/frames.h"
 #include "media/rotate.h"
 #include "media_fixture.h"
@@ -536,6 +540,85 @@ static void test_stopped_and_read_again(void **state)
     frames_free(&whole);
 }
 
+// Decodes nothing: the packets there are, or the code of what went wrong.
+static int count_packets(const struct source *s, size_t *n, struct err *e)
+{
+    const struct deadline never = {0};
+    const struct decode_options o = {.name = "input",
+                                     .source = s,
+                                     .deadline = &never,
+                                     .n_thread = 1,
+                                     .max_side = 1000,
+                                     .max_pixels = 1 << 20};
+    struct decode *d;
+    struct packet p;
+    *n = 0;
+    int k = decode_open(&d, &o, e);
+    if (k != 0)
+        return k;
+    while ((k = decode_packet(d, &p, e)) > 0)
+        ++*n;
+    decode_close(d);
+    return k;
+}
+
+// A disk that fails in the middle: no shorter video.
+static void test_unreadable(void **state)
+{
+    static const char *const names[] = {"bframes.ts", "start.mp4", "bframes.mkv", "mpeg4.avi"};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), room = 1 << 20;
+    int fd = open("/proc/self/mem", O_RDONLY);
+    (void)state;
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *bytes;
+        size_t n, n_whole, n_packet;
+        struct err e = {0};
+        assert_int_equal(file_read(media_fixture(names[i]), room, ERR_FAIL, &bytes, &n, NULL), 0);
+        char *map = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(map != MAP_FAILED);
+        memcpy(map, bytes, n);
+        // reading where nothing is mapped is an I/O error
+        struct source s = {.fd = fd, .base = (uintptr_t)map, .size = n};
+        assert_int_equal(count_packets(&s, &n_whole, &e), 0);
+        size_t there = n / page * page;
+        assert_true(n_whole > 10 && there < n && munmap(map + there, room - there) == 0);
+        int rc = count_packets(&s, &n_packet, &e);
+        if (rc != ERR_MEDIA || !strstr(e.msg, "Input/output error"))
+            fail_msg("%s: code %d, %zu of %zu packets, %s", names[i], rc, n_packet, n_whole, e.msg);
+        munmap(map, there);
+        mem_free(bytes);
+    }
+    close(fd);
+}
+
+// Bytes that are another codec's for a while: errors, and no crash afterwards.
+static void test_codec_changes(void **state)
+{
+    struct video_options o = {.n_thread = 1};
+    struct video *v;
+    struct err e = {0};
+    char *bytes;
+    size_t n;
+    (void)state;
+    assert_int_equal(file_read(media_fixture("bframes.mkv"), 1 << 20, ERR_FAIL, &bytes, &n, NULL),
+                     0);
+    assert_int_equal(video_open_memory(&v, bytes, n, "input", &o, &e), 0);
+    const struct video_stats *s = video_stats(v);
+    uint8_t *rgb = mem_calloc(s->width * s->height, 3);
+    int32_t first = 0, last = (int32_t)s->n_frame - 1;
+    char *codec = memmem(bytes, n, "V_MPEG4/ISO/AVC", 15);
+    assert_true(rgb && codec);
+    codec[14] = 'X';
+    assert_int_equal(video_read_rgb(v, &first, 1, rgb, &e), ERR_MEDIA);
+    assert_non_null(strstr(e.msg, "is not accepted"));
+    codec[14] = 'C';
+    assert_int_equal(video_read_rgb(v, &last, 1, rgb, &e), ERR_MEDIA);
+    video_close(v);
+    mem_free(rgb);
+    mem_free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +639,8 @@ int main(void)
         cmocka_unit_test(test_edit_list),
         cmocka_unit_test(test_stopped_and_read_again),
         cmocka_unit_test(test_size_change),
+        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_codec_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

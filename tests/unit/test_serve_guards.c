@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <netinet/in.h>
 
+#include "httpguard.h"
 #include "mediaref.h"
 #include "multipart.h"
 #include "urlguard.h"
@@ -188,12 +189,35 @@ static void test_forms(void **state)
     assert_false(multipart_read(&f, "multipart/form-data; boundary=C", plain, sizeof plain - 1));
 }
 
+static const int64_t S = 1000000000;
+
+static void test_pace(void **state)
+{
+    struct httppace head = {.phase = HTTPPHASE_HEAD, .since_ns = 7 * S}, p;
+    (void)state;
+    assert_false(httppace_slow(&head, (7 + HTTPPACE_HEAD_S) * S));
+    assert_true(httppace_slow(&head, (8 + HTTPPACE_HEAD_S) * S));
+    p = (struct httppace){.phase = HTTPPHASE_WORK};
+    assert_false(httppace_slow(&p, 100000 * S));
+    p = (struct httppace){.phase = HTTPPHASE_BODY, .received = 256 << 20};
+    for (int64_t at = 0; at <= HTTPPACE_BODY_S; at++)
+        assert_false(httppace_slow(&p, at * S));
+    assert_false(httppace_slow(&p, (HTTPPACE_BODY_S + 1) * S)); // much in the first stretch
+    p.received += 10;
+    assert_false(httppace_slow(&p, (2 * HTTPPACE_BODY_S + 1) * S));
+    assert_true(httppace_slow(&p, (2 * HTTPPACE_BODY_S + 2) * S)); // nearly nothing in the next one
+    p = (struct httppace){.phase = HTTPPHASE_BODY};
+    for (int64_t at = 0; at < 1000; at++) {
+        p.received += HTTPPACE_BODY_RATE + 1;
+        assert_false(httppace_slow(&p, at * S));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_urls),
-        cmocka_unit_test(test_base64),
+        cmocka_unit_test(test_pace),  cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_urls),  cmocka_unit_test(test_base64),
         cmocka_unit_test(test_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,6 +298,28 @@ static void damaged(void **state)
     buf_free(&b);
 }
 
+static bool third_time(void *user)
+{
+    int *n = user;
+    return ++*n >= 3;
+}
+
+static void stopped(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20 };
+    static char text[N];
+    struct err e;
+    int asked = 0;
+    const struct hooks hooks = {.user = &asked, .abort = third_time};
+    struct ids out = {.hooks = &hooks};
+    memset(text, 'z', N);
+    assert_int_equal(wordpiece_encode(bert, &(struct text_span){text, N, false}, 1, &out, &e),
+                     ERR_ABORT);
+    assert_true(asked == 3 && out.n == 0);
+    ids_free(&out);
+}
+
 static void directory(void **state)
 {
     (void)state;
@@ -351,7 +373,7 @@ int main(void)
         cmocka_unit_test(specials),       cmocka_unit_test(long_words_and_texts),
         cmocka_unit_test(decode),         cmocka_unit_test(own_vocabulary),
         cmocka_unit_test(directory),      cmocka_unit_test(damaged),
-        cmocka_unit_test(failing_memory),
+        cmocka_unit_test(failing_memory), cmocka_unit_test(stopped),
     };
     return cmocka_run_group_tests(test, open_built_in, close_built_in);
 }
