@@ -276,6 +276,19 @@ with Server(wait=True) as s:
         tap.ok(again.port == port and again.get("/health").status == 200, "and another takes its place at once", again.log)
     kept.close()
 
+# ---- bodies that are too long, of clients that send all before they read
+with Server("--max-body", "6000000") as s:
+    r = [s.post("/v1/videos", b"x" * 11000000).status for _ in range(3)]
+    tap.ok(r == [413] * 3, "a client that does not listen while it sends hears 413", r)
+    start = time.monotonic()
+    answer = s.raw(b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11000000\r\nExpect: 100-continue\r\n\r\n")
+    tap.ok(b" 413 " in answer.split(b"\r\n")[0] and time.monotonic() - start < 5, "one that asks first hears it at once", answer)
+    answer = s.raw(b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13000000\r\n\r\n")
+    tap.ok(b" 413 " in answer.split(b"\r\n")[0], "and so does one that has more than twice as much", answer)
+with Server("--max-body", "6000000", "--api-key", keys) as s:
+    answer = s.raw(b"POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11000000\r\n\r\n")
+    tap.ok(b" 413 " in answer.split(b"\r\n")[0], "and one without a key", answer)
+
 # ---- what requests leave open
 with Server("--num-frames", "4", "--hd-num", "4", "--fix-ratio", "1x1", "--ctx", "64") as s:
     tap.ok("warning" not in s.log, "media come with the requests: no warning that there are none", s.log)
