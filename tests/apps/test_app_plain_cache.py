@@ -44,4 +44,15 @@ half = json.loads(run("list", "--json", env=ENV).out)["models"][0]["bytes"]
 tap.ok(half == disk(os.path.join(repo("plain"), "snapshots")) == size // 2, "half is left", (size, half))
 r = run("rm", "org/plain", env=ENV)
 tap.ok(r.code == 0 and ": 0 B" not in r.err and not os.path.exists(repo("plain")), "rm of all", r)
+
+# a repository of GGUF pairs has no config.json, and pull would not make one
+os.makedirs(os.path.join(repo("pair"), "refs"))
+os.makedirs(os.path.join(repo("pair"), "snapshots", COMMIT))
+with open(os.path.join(repo("pair"), "refs", "main"), "w", encoding="utf-8") as f:
+    f.write(COMMIT)
+for name in ("NAME-Q8_0.gguf", "mmproj-NAME-F16.gguf"):
+    with open(os.path.join(repo("pair"), "snapshots", COMMIT, name), "w", encoding="utf-8") as f:
+        f.write("GGUF")
+r = run("chat", "-m", "org/pair", "-p", "x", env=ENV)
+tap.ok(r.code == 3 and len(r.lines) == 1 and "org/pair:Q8_0" in r.err and "pull" not in r.err, "-m of GGUF files without a type names one", r)
 tap.done()
