@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "heap.h"
 #include "wellformed.h"
@@ -145,19 +146,35 @@ static int set_real(const struct option_sink *p, const struct option *o, const c
     return 0;
 }
 
-static int set_choice(const struct option_sink *p, const struct option *o, const char *who,
-                      const char *value, const char **field)
+static bool has_word(const char *range, const char *value)
 {
     size_t n = strlen(value);
-    for (const char *word = o->range; n > 0;) {
+    for (const char *word = range; n > 0;) {
         size_t len = strcspn(word, "|");
-        if (len == n && memcmp(word, value, n) == 0) {
-            *field = value;
-            return 0;
-        }
+        if (len == n && memcmp(word, value, n) == 0)
+            return true;
         if (!word[len])
             break;
         word += len + 1;
+    }
+    return false;
+}
+
+static int set_choice(const struct option_sink *p, const struct option *o, const char *who,
+                      const char *value, const char **field)
+{
+    // number formats, which other programs write in either case; of a range one is a word
+    static const char *const types[] = {"Q4_K_M", "Q4_0", "Q6_K", "Q8_0", "BF16",
+                                        "F16",    "F32",  "bf16", "f16",  "f32",
+                                        "q8_0",   "q6_k", "q4_0", "int8", "q4_k_m"};
+    bool good = has_word(o->range, value);
+    for (size_t i = 0; !good && i < sizeof types / sizeof *types; i++) {
+        good = strcasecmp(types[i], value) == 0 && has_word(o->range, types[i]);
+        value = good ? types[i] : value;
+    }
+    if (good) {
+        *field = value;
+        return 0;
     }
     char expected[96];
     (void)snprintf(expected, sizeof expected, "one of %s", o->range);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Reading the cache: repositories, their snapshots and refs, and what they take on disk.
 // Easy to get wrong: two snapshots share blobs, so sizes are counted from blobs/ and not by following links; a
-// blob may itself be a link into the client's store that repositories share, which lstat counts as nothing.
+// blob may itself be a link into the client's store that repositories share, which lstat counts as nothing; where
+// links cannot be made the client keeps the files themselves in the snapshot.
 #include "hub/inventory.h"
 
 #include <dirent.h>
@@ -34,14 +35,17 @@ static int add_blob(void *user, const struct walk_name *n, struct err *e)
     return 0;
 }
 
+// To the last revision.
 static int add_file(void *user, const struct walk_name *n, struct err *e)
 {
-    struct inventory_revision *v = user;
+    struct inventory_repo *r = user;
+    struct inventory_revision *v = &r->revision[r->n_revision - 1];
     uint64_t size;
     (void)e;
     if (!n->is_folder && path_is_file(n->path, &size)) {
         v->bytes += size;
         v->n_file++;
+        r->bytes += path_disk_bytes(n->path); // of a link nothing
     }
     return 0;
 }
@@ -82,7 +86,7 @@ static int add_revision(struct inventory_repo *r, const char *commit, struct err
     memcpy(v->commit, commit, 41);
     int rc = path_make(&folder, e, "%s/snapshots/%s", r->folder, commit);
     if (rc == 0)
-        rc = walk(folder, true, add_file, v, e);
+        rc = walk(folder, true, add_file, r, e);
     if (rc == 0) {
         snapshot_missing(folder, true, missing, sizeof missing);
         v->usable = !*missing;

@@ -91,6 +91,19 @@ static int remove_any(void *user, const struct walk_name *n, struct err *e)
     return err_set(e, ERR_FAIL, "%s: cannot be removed: %s", n->path, strerror(errno));
 }
 
+// Of a snapshot: a link, or the file itself where links could not be made.
+static int remove_file(void *user, const struct walk_name *n, struct err *e)
+{
+    struct removal *r = user;
+    struct stat st;
+    bool plain = !n->is_folder && fstatat(n->dir, n->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                 S_ISREG(st.st_mode) && st.st_nlink == 1;
+    int rc = remove_any(r, n, e);
+    if (rc == 0 && plain)
+        r->freed += (uint64_t)st.st_blocks * 512;
+    return rc;
+}
+
 static int remove_ref(void *user, const struct walk_name *n, struct err *e)
 {
     struct removal *r = user;
@@ -209,7 +222,7 @@ static int remove_snapshot(struct removal *r, struct err *e)
     struct walk_name n = {.dir = AT_FDCWD, .name = path, .path = path};
     n.is_folder = lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
     if (n.is_folder)
-        TRY(part(r, name, remove_any, e));
+        TRY(part(r, name, remove_file, e));
     TRY(remove_any(r, &n, e));
 fail:
     mem_free(path);
@@ -228,7 +241,7 @@ static int remove_locked(struct removal *r, struct err *e)
     if (r->commit)
         TRY(remove_snapshot(r, e));
     else
-        TRY(part(r, "snapshots", remove_any, e));
+        TRY(part(r, "snapshots", remove_file, e));
     TRY(part(r, "blobs", remove_blob, e));
     if (!r->commit) {
         // refs/ with its folders, trees/ and whatever else the client keeps about it

@@ -90,15 +90,33 @@ fail:
     return rc;
 }
 
+// "TYPE" of a "NAME-TYPE.gguf" in the folder; "" = there is none.
+static void a_type(const char *folder, char *out, size_t cap)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *d;
+    out[0] = 0;
+    while (dir && !*out && (d = readdir(dir)) != NULL) {
+        const char *dash = strrchr(d->d_name, '-'), *end = dash ? strrchr(dash, '.') : NULL;
+        if (end && strcasecmp(end, ".gguf") == 0 && strncmp(d->d_name, "mmproj-", 7) != 0)
+            snprintf(out, cap, "%.*s", (int)(end - dash - 1), dash + 1);
+    }
+    if (dir)
+        closedir(dir);
+}
+
 int snapshot_find(const char *text, const char *given, bool weights, char **folder, struct err *e)
 {
     struct repo_name name;
-    char missing[300], command[400], *path = NULL;
+    char missing[300], command[400], type[32], *path = NULL;
     int rc;
     *folder = NULL;
     TRY(repo_name_parse(text, &name, e));
     TRY(locate(text, &name, given, command, sizeof command, &path, e));
     snapshot_missing(path, weights, missing, sizeof missing);
+    a_type(path, type, sizeof type);
+    if (*type && !strcmp(missing, "config.json"))
+        TRY(err_set(e, ERR_MODEL, "%s: GGUF files; say of which type: %s:%s", text, text, type));
     if (*missing)
         TRY(err_set(e, ERR_MODEL,
                     "%s: only partly downloaded, %s is missing in %s; `%s` finishes it", text,

@@ -46,6 +46,7 @@ WRONG = [
     (["chat", "--start", "-1"], {}, "--start: expected a number in [0,1e9]"),
     (["chat", "--variant", "9b"], {}, '--variant: expected one of 8b|hd|f16|internlm, got "9b"'),
     (["chat", "--variant", "8b|hd"], {}, 'got "8b|hd"'),
+    (["chat", "--dtype", "F16"], {}, '--dtype: expected one of f32|bf16|int8, got "F16"'),
     (["chat", "--dtype", "fp64"], {}, '--dtype: expected one of f32|bf16|int8, got "fp64"'),
     (["chat", "--progress", "sometimes"], {}, "--progress: expected one of auto|never|always"),
     (["chat", "-t", "2000"], {}, "-t: expected a whole number in [0,1024]"),
@@ -117,6 +118,8 @@ ACCEPTED = [
     (["chat", "-p", "x"], {"IVCHAT_MODELS_DIR": MODEL[1], "IVCHAT_MODEL": ""}),
     (["chat", *MODEL], {"IVCHAT_PROMPT": "x", "IVCHAT_NO_ANTIALIAS": "yes", "IVCHAT_JSON": "off"}),
     (["chat", *MODEL, "-p", "x", "--device", "auto", "--dtype", "f32", "--cpu", "ref"], {}),
+    (["chat", *MODEL, "-p", "x", "--dtype", "BF16", "--cache-type-k", "Q8_0", "--gpu-weights", "Q4_K_M"], {}),
+    (["quantize", MODEL[1], program.path("out"), "--type", "q4_k_m", "--vision-type", "f16"], {}),
 ]
 
 for args, env, text in WRONG:
