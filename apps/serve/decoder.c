@@ -25,14 +25,7 @@
 #include "heap.h"
 #include "jobs.h"
 
-enum {
-    NUMBERS = 9,
-    NUMBER = 32,
-    POLL_MS = 50,
-    FRAMES_MAX = 4096,
-    ENVIRONMENT_MAX = 256,
-    GRACE_S = 5
-};
+enum { NUMBERS = 9, NUMBER = 32, POLL_MS = 50, ENVIRONMENT_MAX = 256, GRACE_S = 5 };
 
 extern char **environ;
 
@@ -131,7 +124,7 @@ static int take(struct decoder *d, void *to, size_t n)
 static int take_video(struct decoder *d)
 {
     const struct decode_msg *m = &d->msg;
-    if (d->index || m->count < 1 || m->count > FRAMES_MAX)
+    if (d->index || m->count < 1 || m->count > (uint64_t)d->order.n_frame)
         return IV_ERR_MEDIA;
     d->head = *m;
     d->index = heap_calloc((size_t)m->count, sizeof *d->index);
