@@ -4,7 +4,9 @@
 // Easy to get wrong: everything that can be refused without the model is refused before the request takes a place in the
 // queue; llama.cpp's clients say "content" and expect no BOS, vLLM's say "prompt" and expect it.
 
+#include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "chatanswer.h"
 #include "heap.h"
@@ -115,6 +117,18 @@ static int failed(const struct server *s, int rc, const struct iv_error *e, stru
     return refuse(r, 500, "internal_error", "", "the request failed");
 }
 
+// In turns, like work of the queue.
+static int lock_tokens(struct request *q, struct refusal *r)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    while (pthread_mutex_trylock(&q->server->tokens) != 0) {
+        if (atomic_load(&q->server->closing) || request_gone(q))
+            return refuse(r, 503, "stopping", "", "the server is stopping");
+        (void)nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
 static int tokenize(const struct server *s, const struct token_wish *wish, struct json_writer *w,
                     struct refusal *r)
 {
@@ -146,11 +160,13 @@ void tokenize_handle(struct request *q, struct reply *p)
     struct json_writer w;
     struct json_t *in = body_of(q, &r);
     int rc = in ? read_wish(in, &wish, &r) : -1;
-    if (rc == 0)
+    if (rc == 0 && (rc = lock_tokens(q, &r)) == 0) {
         rc = tokenize(q->server, &wish, &w, &r);
-    if (rc == 0)
-        reply_json(p, 200, &w);
-    else
+        if (rc == 0)
+            reply_json(p, 200, &w);
+        (void)pthread_mutex_unlock(&q->server->tokens);
+    }
+    if (rc != 0)
         reply_refusal(p, &r, q->server);
     jt_drop(in);
 }

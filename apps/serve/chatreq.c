@@ -34,6 +34,7 @@ struct gather {
     struct chatreq *q;
     struct textbuf user; // text of the turn that is being read
     bool open;           // a user message has come
+    size_t n_byte;       // of all texts
     struct refusal *r;
 };
 
@@ -59,6 +60,10 @@ static int add_text(struct gather *g, struct textbuf *to, const struct json_t *v
     const char *text = jt_text(v, &n);
     if (jt_kind_of(v) != JT_TEXT)
         return refuse(g->r, 400, "invalid_type", where, "%s: expected text", where);
+    if (n > CHATREQ_TEXTS_MAX - g->n_byte)
+        return refuse(g->r, 400, "string_above_max_length", "messages",
+                      "messages: more than %d bytes of text in all", CHATREQ_TEXTS_MAX);
+    g->n_byte += n;
     if (!first)
         textbuf_add(to, "\n", 1);
     textbuf_add(to, text, n);

@@ -13,7 +13,8 @@ enum {
     CHATREQ_STOP_BYTES = 1024,
     CHATREQ_CHOICES_MAX = 16,
     CHATREQ_TOP_MAX = 20,
-    CHATREQ_TEXT_MAX = 1 << 20 // bytes of one text
+    CHATREQ_TEXT_MAX = 1 << 20, // bytes of one text
+    CHATREQ_TEXTS_MAX = 8 << 20 // of all messages: their ids take forty times as much for a while
 };
 
 struct chatreq_turn {

@@ -45,8 +45,7 @@ struct mediacache {
 struct mediacache *mediacache_open(struct server *s, uint64_t max_bytes)
 {
     struct mediacache *c = heap_calloc(1, sizeof *c);
-    if (!c || pthread_mutex_init(&c->lock, NULL) != 0 ||
-        pthread_cond_init(&c->changed, NULL) != 0) {
+    if (!c || pthread_mutex_init(&c->lock, NULL) != 0 || tick_open(&c->changed) != 0) {
         heap_free(c);
         return NULL;
     }
@@ -247,11 +246,12 @@ struct stream {
     const struct sources *from;
     struct plan *plan;
     struct decoder decoder;
-    size_t n, at;         // images: which one
-    int status;           // of the decoder
-    bool list;            // frames of a data URL
-    size_t *pick;         // [n] which pictures of a list are frames
-    size_t width, height; // of its first one
+    size_t n, at;           // images: which one
+    int status;             // of the decoder
+    bool list;              // frames of a data URL
+    size_t *pick;           // [n] which pictures of a list are frames
+    char name[DIGEST_TEXT]; // of a list: of its bytes and where they are cut
+    size_t width, height;   // of its first one
 };
 
 static bool job_stop(void *user)
@@ -307,6 +307,9 @@ static int next_image(struct stream *s, struct iv_frame *f, struct iv_error *e)
     if (s->at > 0 && open_decoder(s, s->at) != IV_OK)
         return s->status;
     s->status = decoder_next(&s->decoder, f, e);
+    // others' features are kept under such names
+    if (s->status == IV_OK && (!f->sha256 || strcmp(f->sha256, s->from->item[s->at]->sha256) != 0))
+        s->status = IV_ERR_MEDIA; // the file changed, or the process was taken over
     f->slot = s->at++;
     return s->status;
 }
@@ -315,7 +318,7 @@ static int next_image(struct stream *s, struct iv_frame *f, struct iv_error *e)
 static int next_of_list(struct stream *s, struct iv_frame *f, struct iv_error *e)
 {
     if (s->at > 0 && s->pick[s->at] == s->pick[s->at - 1]) { // a short list repeats its pictures
-        *f = (struct iv_frame){.slot = s->at++, .sha256 = s->decoder.msg.sha256};
+        *f = (struct iv_frame){.slot = s->at++};
         return IV_OK;
     }
     do {
@@ -325,6 +328,7 @@ static int next_of_list(struct stream *s, struct iv_frame *f, struct iv_error *e
         s->status = IV_ERR_MEDIA;
     if (s->status == IV_OK && (f->width != s->width || f->height != s->height))
         s->status = IV_ERR_USAGE;
+    f->sha256 = NULL;
     f->slot = s->at++;
     return s->status;
 }
@@ -338,6 +342,20 @@ static int on_next(void *user, struct iv_frame *f, struct iv_error *e)
     if (rc == IV_OK)
         thumb(s->entry, f->slot, f);
     return rc;
+}
+
+static bool name_list(const struct item *item, char name[DIGEST_TEXT])
+{
+    struct textbuf b = {0};
+    uint8_t digest[DIGEST_BYTES];
+    textbuf_printf(&b, "list %s", item->sha256);
+    for (size_t i = 0; i < item->n_piece; i++)
+        textbuf_printf(&b, ",%llu", (unsigned long long)item->piece[i].n);
+    bool ok = !b.failed && digest_bytes(b.data, b.len, digest);
+    textbuf_free(&b);
+    if (ok)
+        digest_text(digest, name);
+    return ok;
 }
 
 // Which of n pictures are looked at when s are wanted (SPEC 3.1).
@@ -373,7 +391,7 @@ static int make_media(struct stream *s, struct iv_error *error)
     if (s->list) {
         s->n = (size_t)s->plan->order.n_frame;
         s->pick = choose(item->n_piece, s->n);
-        if (!s->pick)
+        if (!s->pick || !name_list(item, s->name))
             return IV_ERR_LIMIT;
         s->width = (size_t)s->decoder.msg.width;
         s->height = (size_t)s->decoder.msg.height;
@@ -381,7 +399,8 @@ static int make_media(struct stream *s, struct iv_error *error)
                                     .width = s->width,
                                     .height = s->height,
                                     .frame_count = item->n_piece,
-                                    .fps = s->plan->order.rate};
+                                    .fps = s->plan->order.rate,
+                                    .sha256 = s->name};
     } else if (!s->from->image && (!s->decoder.index || strcmp(m->sha256, item->sha256) != 0)) {
         return IV_ERR_MEDIA; // the file changed, or the process was taken over
     }
@@ -464,14 +483,8 @@ static struct media_entry *find(const struct mediacache *c, const char *key)
 static struct media_entry *await(struct mediacache *c, const char *key, struct job *job)
 {
     struct media_entry *e;
-    while ((e = find(c, key)) && e->state == ENTRY_MAKING && !job_stopped(job)) {
-        struct timespec until;
-        (void)clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 50 * 1000 * 1000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        (void)pthread_cond_timedwait(&c->changed, &c->lock, &until);
-    }
+    while ((e = find(c, key)) && e->state == ENTRY_MAKING && !job_stopped(job))
+        tick_wait(&c->changed, &c->lock, 50);
     return e;
 }
 

@@ -97,7 +97,8 @@ static int make(struct work *w, struct server *s)
     s->media = mediacache_open(s, (uint64_t)1 << 30);
     s->talks = talks_open(s, o->cache_mib > 0 ? IDLE_TALKS : 0);
     s->queue = queue_open((size_t)o->parallel, (size_t)o->queue);
-    if (!s->store || !s->media || !s->talks || !s->queue || counters_init(&s->counters) != 0)
+    if (!s->store || !s->media || !s->talks || !s->queue || counters_init(&s->counters) != 0 ||
+        pthread_mutex_init(&s->tokens, NULL) != 0)
         return app_error(&w->error, IV_ERR_LIMIT, "out of memory or threads");
     return IV_OK;
 }

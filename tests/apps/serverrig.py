@@ -74,7 +74,7 @@ class Server:
         if stdin:
             self.process.stdin.write(stdin.encode())
         self.process.stdin.close()
-        self.host, self.port, self.tls = "127.0.0.1", 0, False
+        self.host, self.port, self.tls, self.before = "127.0.0.1", 0, False, 0
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.seen = threading.Condition()
         self.reader.start()
@@ -149,6 +149,20 @@ class Server:
             parts = [p for p in parts if p["type"] == "text"]
         messages.append({"role": "user", "content": parts})
         return self.post("/v1/chat/completions", {"messages": messages, "max_tokens": 6, **options}, headers=headers)
+
+    def status(self, name):
+        """Bytes of a line of /proc's status, such as VmRSS."""
+        with open("/proc/%d/status" % self.process.pid, encoding="ascii") as f:
+            return 1024 * int(re.search(r"%s:\s*(\d+)" % name, f.read()).group(1))
+
+    def reset_peak(self):
+        with open("/proc/%d/clear_refs" % self.process.pid, "w", encoding="ascii") as f:
+            f.write("5")
+        self.before = self.status("VmRSS")
+
+    def peak(self):
+        """The most memory since reset_peak, beyond what was held then."""
+        return self.status("VmHWM") - self.before
 
     def raw(self, data, timeout=10, wait=True):
         """Sends bytes, returns what comes until the other side closes."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import program
 from program import Tap, run
@@ -323,6 +324,13 @@ with Server("--media-path", MEDIA, "--metrics") as s:
     long = s.post("/tokenize", {"content": "a" * most + "a"})
     tap.ok(r.status == 200 and long.status == 400 and long.error["code"] == "string_above_max_length",
            "/tokenize takes texts as long as a chat's", long)
+    if program.sanitized():
+        tap.skip("memory of many texts at once", "a sanitizer keeps what was freed")
+    else:
+        s.reset_peak()
+        with ThreadPoolExecutor(24) as pool:
+            each = list(pool.map(lambda _: s.post("/tokenize", {"content": "ab cd, " * 149000}).status, range(24)))
+        tap.ok(each == [200] * 24 and s.peak() < 500 << 20, "many texts at once take the memory of few", (each, s.peak()))
     for path, body in (("/tokenize", {}), ("/tokenize", {"content": 3}), ("/tokenize", {"content": "x", "kind": "y"}),
                        ("/detokenize", {}), ("/detokenize", {"tokens": [-1]}), ("/detokenize", {"tokens": [2 ** 40]}),
                        ("/detokenize", {"tokens": [10 ** 6]}), ("/detokenize", {"tokens": ["x"]})):

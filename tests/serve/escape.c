@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Preloaded into the decoding process by tests/apps/test_serve_confined.py, as somebody who has taken it over: at its
 // first write, which comes after the confinement, it does what $LD_IVCHAT_ESCAPE says. Exit code 77: that went well;
-// 78: it was refused; a signal: the process did not outlive it. Or it goes on and lies to the server:
+// 78: it was refused; a signal: the process did not outlive it. Others are lies:
 //
-//   many     a video of FRAMES frames, whatever was ordered
-//   blank    a picture that is higher than wide has no pixels
+//   blind:WIDTH          pictures of that width have no pixels
+//   name:WIDTH:SHA256    they are another one
+//   more:0               a video has one frame more than was asked for
 //
 // Easy to get wrong: the server loads this as well and must not notice; only variables of the linker reach the decoder.
 
@@ -23,8 +24,6 @@
 #include "decodewire.h"
 
 __attribute__((visibility("default"))) ssize_t write(int fd, const void *bytes, size_t n);
-
-enum { FRAMES = 4096 };
 
 static const char *wish;
 
@@ -79,50 +78,70 @@ static long go(const char *what)
     return -1;
 }
 
-// Whole, as the server's pipe takes it.
-static void put(int fd, const void *bytes, size_t n)
+static ssize_t send(int fd, const void *bytes, size_t n)
 {
-    const char *p = bytes;
-    for (long k; n > 0; p += k, n -= (size_t)k) {
-        k = syscall(SYS_write, fd, p, n);
-        if (k <= 0)
-            (void)syscall(SYS_exit_group, 78);
+    return syscall(SYS_write, fd, bytes, n);
+}
+
+// What is sent in place of a message; *left bytes behind it are not sent.
+static struct decode_msg lie(struct decode_msg m, size_t *left)
+{
+    char *end;
+    bool blind = strncmp(wish, "blind:", 6) == 0;
+    if (m.say != DECODE_FRAME || m.width != strtoul(strchr(wish, ':') + 1, &end, 10))
+        return m;
+    if (blind) {
+        *left = (size_t)(m.width * m.height) * 3;
+        m.has_pixels = 0;
+    } else {
+        (void)snprintf(m.sha256, sizeof m.sha256, "%s", end + 1);
+    }
+    return m;
+}
+
+// One frame more: of the number, of the list of indices behind it, of the frames.
+static void lie_more(int fd, struct decode_msg *m, bool *index)
+{
+    static uint64_t count;
+    if (m->say == DECODE_VIDEO) {
+        count = m->count++;
+        *index = true;
+    } else if (m->say == DECODE_END) {
+        struct decode_msg again = {.magic = DECODE_MAGIC, .say = DECODE_FRAME, .slot = count};
+        (void)send(fd, &again, sizeof again);
     }
 }
 
-static ssize_t lie(int fd, const void *bytes, size_t n)
+static ssize_t lie_instead(int fd, const void *bytes, size_t n)
 {
-    static const int32_t zeros[FRAMES];
-    static bool swallow;
+    static size_t left;
+    static bool index;
     struct decode_msg m = {0};
-    if (swallow) {
-        swallow = false;
+    if (left > 0) {
+        left -= n < left ? n : left;
         return (ssize_t)n;
     }
     if (n == sizeof m)
-        memcpy(&m, bytes, n);
-    if (m.magic == DECODE_MAGIC && m.say == DECODE_VIDEO && strcmp(wish, "many") == 0) {
-        size_t more = FRAMES - (size_t)m.count;
-        m.count = FRAMES;
-        put(fd, &m, sizeof m);
-        put(fd, zeros, more * sizeof *zeros);
+        memcpy(&m, bytes, sizeof m);
+    if (m.magic == DECODE_MAGIC && wish[0] == 'm') {
+        lie_more(fd, &m, &index);
+    } else if (m.magic == DECODE_MAGIC) {
+        m = lie(m, &left);
+    } else {
+        (void)send(fd, bytes, n);
+        if (index)
+            (void)send(fd, (const char *)bytes + n - sizeof(int32_t), sizeof(int32_t));
+        index = false;
         return (ssize_t)n;
     }
-    if (m.magic == DECODE_MAGIC && m.say == DECODE_FRAME && strcmp(wish, "blank") == 0 &&
-        m.height > m.width) {
-        m.has_pixels = 0;
-        swallow = true;
-        put(fd, &m, sizeof m);
-        return (ssize_t)n;
-    }
-    return syscall(SYS_write, fd, bytes, n);
+    return send(fd, &m, sizeof m);
 }
 
 ssize_t write(int fd, const void *bytes, size_t n)
 {
-    if (wish && (strcmp(wish, "many") == 0 || strcmp(wish, "blank") == 0))
-        return lie(fd, bytes, n);
+    if (wish && strchr(wish, ':'))
+        return lie_instead(fd, bytes, n);
     if (wish && strcmp(wish, "nothing") != 0)
         (void)syscall(SYS_exit_group, go(wish) < 0 ? 78 : 77);
-    return syscall(SYS_write, fd, bytes, n);
+    return send(fd, bytes, n);
 }

@@ -11,9 +11,12 @@
 #include <cmocka.h>
 #include <netinet/in.h>
 
+#include "chatreq.h"
+#include "heap.h"
 #include "httpguard.h"
 #include "mediaref.h"
 #include "multipart.h"
+#include "textbuf.h"
 #include "urlguard.h"
 
 static bool is_public(const char *text)
@@ -189,6 +192,44 @@ static void test_forms(void **state)
     assert_false(multipart_read(&f, "multipart/form-data; boundary=C", plain, sizeof plain - 1));
 }
 
+// Two of a mebibyte a turn, then one of `last` bytes.
+static int read_chat(size_t n_turn, size_t last, struct refusal *r)
+{
+    struct textbuf b = {0};
+    struct chatreq q;
+    char *text = heap_calloc(CHATREQ_TEXT_MAX + 1, 1);
+    assert_non_null(text);
+    memset(text, 'x', CHATREQ_TEXT_MAX + 1);
+    textbuf_str(&b, "{\"messages\":[");
+    for (size_t i = 0; i <= 2 * n_turn; i++) {
+        textbuf_printf(&b, "%s{\"role\":\"%s\",\"content\":\"", i ? "," : "",
+                       i % 2 ? "assistant" : "user");
+        textbuf_add(&b, text, i < 2 * n_turn ? CHATREQ_TEXT_MAX : last);
+        textbuf_str(&b, "\"}");
+    }
+    textbuf_str(&b, "]}");
+    assert_false(b.failed);
+    int rc = chatreq_read(&q, b.data, b.len, r);
+    if (rc == 0)
+        chatreq_free(&q);
+    textbuf_free(&b);
+    heap_free(text);
+    return rc;
+}
+
+static void test_texts(void **state)
+{
+    struct refusal r = {0};
+    (void)state;
+    assert_int_equal(read_chat(4, 0, &r), 0);
+    assert_int_equal(read_chat(3, CHATREQ_TEXT_MAX, &r), 0);
+    assert_int_equal(read_chat(4, 1, &r), -1);
+    assert_true(r.status == 400 && strcmp(r.code, "string_above_max_length") == 0);
+    assert_string_equal(r.message, "messages: more than 8388608 bytes of text in all");
+    assert_int_equal(read_chat(0, CHATREQ_TEXT_MAX + 1, &r), -1);
+    assert_non_null(strstr(r.message, "more than 1048576 bytes of text"));
+}
+
 static const int64_t S = 1000000000;
 
 static void test_pace(void **state)
@@ -216,9 +257,9 @@ static void test_pace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pace),  cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_urls),  cmocka_unit_test(test_base64),
-        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_pace),      cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_addresses), cmocka_unit_test(test_urls),
+        cmocka_unit_test(test_base64),    cmocka_unit_test(test_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
