@@ -67,7 +67,7 @@ struct settings {
         *ssl_key_file;
     int port, parallel, queue, max_frames;
     uint64_t max_body, store_mib;
-    double timeout, max_duration;
+    double timeout, grace, max_duration;
     bool metrics;
     // bench
     struct text_list bench_stage;

@@ -281,6 +281,8 @@ static const struct option serve_rows[] = {
      "requests that may wait behind them; more get 429"},
     {"timeout", NULL, 0, OPTION_REAL, FIELD(timeout), "SECONDS", "[0,1e6]", "600", "600; 0 = none",
      "longest life of a request, waiting included"},
+    {"grace", NULL, 0, OPTION_REAL, FIELD(grace), "SECONDS", "[0,3600]", "30", NULL,
+     "time for answers to end after SIGTERM or SIGINT; then they are stopped, and their clients told"},
     {"metrics", NULL, 0, OPTION_FLAG, FIELD(metrics), NULL, NULL, NULL, NULL,
      "answer GET /metrics with counters for Prometheus"},
 };

@@ -371,7 +371,7 @@ static enum MHD_Result begin(struct call *c)
     struct server *s = c->http->server;
     struct refusal *r = &c->refusal;
     if (check_head(c, r) != 0 && let_pass(c)) {
-        set_phase(c, PHASE_BODY);
+        set_phase(c, HTTPPHASE_BODY);
         return MHD_YES;
     }
     if (r->status)

@@ -2,7 +2,7 @@
 // `ivchat serve`: the life of the server.
 //
 //   check options -> listen (health says 503) -> load the model -> serve -> a signal: no new work, the rest is
-//   finished within GRACE_S, else stopped, and its clients are told -> exit 128 + signal
+//   finished within --grace, else stopped, and its clients are told -> exit 128 + signal
 //
 // Easy to get wrong: handlers may look at everything in struct server, so all of it is there before the first
 // connection, and goes only when the last handler has returned: connections, then conversations, then media, then the
@@ -26,7 +26,6 @@
 #include "work.h"
 
 enum {
-    GRACE_S = 30,
     REPLY_S = 5, // for what is left of replies, also of answers that were stopped
     IDLE_TALKS = 32,
     SWEEP_MS = 500,
@@ -131,7 +130,7 @@ static void drain(struct work *w, struct server *s, struct httpd *h)
     atomic_store(&s->closing, true);
     console_say(w->con, "stopping: %zu answers to finish", load.running + load.waiting);
     httpd_quiesce(h);
-    queue_drain(s->queue, GRACE_S * 1000);
+    queue_drain(s->queue, (int)(s->s->grace * 1000));
     queue_stop(s->queue);
     int64_t until = clock_now_ns() + (int64_t)REPLY_S * 1000000000;
     while (httpd_active(h) > 0 && clock_now_ns() < until) { // the ends of replies

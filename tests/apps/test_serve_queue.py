@@ -172,7 +172,7 @@ with Server("--parallel", "1", "--metrics", model=model) as s:
            (code, str(result[0]) if result else None))
 
 # ---- answers that take longer than the server waits
-with Server("--parallel", "2", "--metrics", model=model) as s:
+with Server("--parallel", "2", "--metrics", "--grace", "0.5", model=model) as s:
     ages = {"ignore_eos": True, "max_tokens": 10 ** 6, "n": 16}
     threads, told = [], {}
     for name, stream in (("running", False), ("running stream", True), ("waiting", False), ("waiting stream", True)):
