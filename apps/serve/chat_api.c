@@ -117,11 +117,15 @@ static int failed(const struct server *s, int rc, const struct iv_error *e, stru
     return refuse(r, 500, "internal_error", "", "the request failed");
 }
 
-// In turns, like work of the queue.
+// One at a time, in no order.
 static int lock_tokens(struct request *q, struct refusal *r)
 {
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    const double timeout = q->server->s->timeout;
+    const int64_t start = clock_now_ns();
     while (pthread_mutex_trylock(&q->server->tokens) != 0) {
+        if (timeout > 0 && (double)(clock_now_ns() - start) > timeout * 1e9)
+            return refuse(r, 503, "timeout", "", "the request took too long");
         if (atomic_load(&q->server->closing) || request_gone(q))
             return refuse(r, 503, "stopping", "", "the server is stopping");
         (void)nanosleep(&pause, NULL);

@@ -401,7 +401,7 @@ static bool take_body(struct call *c, const char *bytes, size_t n)
         c->conn->pace.received += n;
     (void)pthread_mutex_unlock(&c->http->lock);
     if (c->refusal.status)
-        return true;
+        return true; // let pass, and dropped
     // what no handler reads is dropped: memory is for those who may ask for something
     if (!c->too_much && c->route && strcmp(c->route->method, "POST") == 0) {
         c->counted += n;

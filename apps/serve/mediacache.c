@@ -430,6 +430,9 @@ static int refused(struct stream *s, int rc, struct job *job, const char *where,
         return refuse(r, 400, "media_not_supported", where,
                       "this server has only the language part of a model: it takes no media");
     case IV_ERR_FAIL:
+        server_note(s->entry->cache->server,
+                    "no decoding: a process could not be started, or FFmpeg's "
+                    "libraries are missing (`ivchat --version` tells)");
         return refuse(r, 503, "overloaded", "", "no process for decoding could be started");
     default:
         return refuse(r, 415, "not_a_video", where, "the bytes are not %s that can be decoded",

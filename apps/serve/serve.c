@@ -130,9 +130,16 @@ static void drain(struct work *w, struct server *s, struct httpd *h)
     atomic_store(&s->closing, true);
     console_say(w->con, "stopping: %zu answers to finish", load.running + load.waiting);
     httpd_quiesce(h);
-    queue_drain(s->queue, (int)(s->s->grace * 1000));
+    int64_t until = clock_now_ns() + (int64_t)(s->s->grace * 1e9);
+    do {
+        int64_t left = until - clock_now_ns();
+        queue_drain(s->queue,
+                    left < (int64_t)SWEEP_MS * 1000000 ? (int)(left / 1000000) : SWEEP_MS);
+        load = queue_load_of(s->queue);
+        httpd_sweep(h);
+    } while (load.running + load.waiting > 0 && clock_now_ns() < until);
     queue_stop(s->queue);
-    int64_t until = clock_now_ns() + (int64_t)REPLY_S * 1000000000;
+    until = clock_now_ns() + (int64_t)REPLY_S * 1000000000;
     while (httpd_active(h) > 0 && clock_now_ns() < until) { // the ends of replies
         httpd_sweep(h);
         (void)nanosleep(&pause, NULL);

@@ -98,7 +98,8 @@ static void a_type(const char *folder, char *out, size_t cap)
     out[0] = 0;
     while (dir && !*out && (d = readdir(dir)) != NULL) {
         const char *dash = strrchr(d->d_name, '-'), *end = dash ? strrchr(dash, '.') : NULL;
-        if (end && strcasecmp(end, ".gguf") == 0 && strncmp(d->d_name, "mmproj-", 7) != 0)
+        if (end && strcasecmp(end, ".gguf") == 0 && strncmp(d->d_name, "mmproj-", 7) != 0 &&
+            !strstr(d->d_name, "-of-"))
             snprintf(out, cap, "%.*s", (int)(end - dash - 1), dash + 1);
     }
     if (dir)

@@ -64,7 +64,8 @@ struct decode {
     AVFormatContext *format;
     AVIOContext *io;
     uint64_t io_at;
-    int io_errno; // of a read that failed
+    int io_errno;    // of a read that failed
+    bool is_checked; // the tables, once
     int stream;
     AVPacket *packet;
 
@@ -169,9 +170,11 @@ static int demux_probe(struct decode *d, const AVInputFormat **found, struct err
     if (!d->av.av_match_list(f->name, FORMATS, ','))
         return err_set(e, ERR_MEDIA, "%s: format '%s' is not accepted", d->o.name, f->name);
     *found = f;
-    if (d->av.av_match_list(f->name, "mov", ','))
-        return mov_tables_check(d->o.source, d->o.deadline, d->o.hooks, d->o.name, SAMPLES_MAX, e);
-    return 0;
+    if (d->is_checked || !d->av.av_match_list(f->name, "mov", ','))
+        return 0;
+    int rc = mov_tables_check(d->o.source, d->o.deadline, d->o.hooks, d->o.name, SAMPLES_MAX, e);
+    d->is_checked = rc == 0;
+    return rc;
 }
 
 // The limit as decoders apply it: to buffers with aligned sides.
@@ -307,13 +310,26 @@ static int quarter_turn(double degrees)
     return turn == 90 || turn == 180 || turn == 270 ? turn : 0;
 }
 
+static const uint8_t *stream_side_data(const struct decode *d, const AVStream *s,
+                                       enum AVPacketSideDataType type, size_t *n)
+{
+#if LIBAV_CODED_SIDE_DATA
+    const AVPacketSideData *found = d->av.av_packet_side_data_get(
+        s->codecpar->coded_side_data, s->codecpar->nb_coded_side_data, type);
+    *n = found ? found->size : 0;
+    return found ? found->data : NULL;
+#else
+    return d->av.av_stream_get_side_data(s, type, n);
+#endif
+}
+
 static int stream_rotation(const struct decode *d, const AVStream *s)
 {
     const AVDictionaryEntry *tag = d->av.av_dict_get(s->metadata, "rotate", NULL, 0);
     double degrees = tag ? (double)strtol(tag->value, NULL, 10) : 0;
     if (degrees == 0) {
         size_t n = 0;
-        const uint8_t *m = d->av.av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &n);
+        const uint8_t *m = stream_side_data(d, s, AV_PKT_DATA_DISPLAYMATRIX, &n);
         if (m && n >= 9 * sizeof(int32_t))
             degrees = -d->av.av_display_rotation_get((const int32_t *)(const void *)m);
     }

@@ -14,6 +14,16 @@
 
 #include "base/err.h"
 
+// Side data of a stream: with its codec's parameters since FFmpeg 7.
+#define LIBAV_CODED_SIDE_DATA (LIBAVFORMAT_VERSION_MAJOR >= 61)
+#if LIBAV_CODED_SIDE_DATA
+#define LIBAV_STREAM_SIDE_DATA(X)
+#define LIBAV_PACKET_SIDE_DATA(X) X(av_packet_side_data_get)
+#else
+#define LIBAV_STREAM_SIDE_DATA(X) X(av_stream_get_side_data)
+#define LIBAV_PACKET_SIDE_DATA(X)
+#endif
+
 // X(function), by the library that has it.
 #define LIBAV_UTIL(X)                                                                              \
     X(av_dict_free)                                                                                \
@@ -34,6 +44,7 @@
     X(av_packet_alloc)                                                                             \
     X(av_packet_free)                                                                              \
     X(av_packet_get_side_data)                                                                     \
+    LIBAV_PACKET_SIDE_DATA(X)                                                                      \
     X(av_packet_unref)                                                                             \
     X(avcodec_alloc_context3)                                                                      \
     X(avcodec_descriptor_get)                                                                      \
@@ -51,7 +62,7 @@
     X(av_probe_input_buffer2)                                                                      \
     X(av_read_frame)                                                                               \
     X(av_seek_frame)                                                                               \
-    X(av_stream_get_side_data)                                                                     \
+    LIBAV_STREAM_SIDE_DATA(X)                                                                      \
     X(avformat_alloc_context)                                                                      \
     X(avformat_close_input)                                                                        \
     X(avformat_find_stream_info)                                                                   \

@@ -5,12 +5,14 @@
 //   stsz  u32 flags | u32 size of every sample, 0 = a table follows | u32 samples
 //   trun  u32 flags | u32 samples; flags & 0xf00 tell what a sample has in the table, perhaps nothing
 //   stsc  u32 flags | u32 n | n times (u32 first chunk | u32 samples a chunk | u32 description); stco, co64: their number
+//   elst  u32 flags | u32 n | n edits, each of which may take all samples once more
 //
-// Sound whose samples are single ones (stts: one row, duration 1) is cut in pieces of about 1024 from chunk to chunk, and
+// Sound whose samples are single ones (stts: one row, duration 1) is cut in pieces of 160 and more from chunk to chunk, and
 // its stsz means nothing then. Everything else is counted by stsz.
 //
 // Easy to get wrong: sizes are cut to those of the box around, as demuxers do; descriptions (stsd) hold boxes behind
-// fields whose length depends on the codec, so they are searched.
+// fields whose length depends on the codec, so they are searched, and what says there that the rule for sound does not
+// hold is believed; compressed headers (cmov) hold all of this unseen, and are refused.
 #include "media/mov_tables.h"
 
 #include <stdbool.h>
@@ -20,8 +22,8 @@
 
 enum {
     DEPTH_MAX = 10,       // libavformat's own limit
-    SEARCH_MAX = 1 << 16, // bytes of descriptions
-    PIECE_SAMPLES = 512,  // at least, of sound
+    SEARCH_MAX = 1 << 20, // bytes of descriptions
+    PIECE_SAMPLES = 160,  // at least, of sound
     ROWS = 256,
 };
 
@@ -33,7 +35,8 @@ struct tables {
     uint64_t max, sum;
     struct track {
         bool is_sound, is_single;
-        uint64_t n_sample, n_chunk, chunk_samples;
+        bool is_doubtful; // a description may say otherwise
+        uint64_t n_sample, n_chunk, chunk_samples, n_edit;
     } track; // at hand
 };
 
@@ -105,21 +108,53 @@ static int chunks(struct tables *t, uint64_t at, uint64_t end, struct err *e)
     return rc;
 }
 
+static void edits(struct tables *t, uint64_t at)
+{
+    uint8_t b[8];
+    get(t, at, b, sizeof b);
+    t->track.n_edit += get_u32(b + 4);
+}
+
+static int refuse_compressed(const struct tables *t, struct err *e)
+{
+    return err_set(e, ERR_MEDIA, "%s: an MP4 with a compressed header is not accepted", t->name);
+}
+
 // Boxes among the bytes of a description.
 static int search(struct tables *t, uint64_t at, uint64_t end, struct err *e)
 {
-    uint8_t b[4096 + 4];
+    uint8_t b[4096 + 3];
     int rc = 0;
-    end = end - at > SEARCH_MAX ? at + SEARCH_MAX : end;
+    if (end - at > SEARCH_MAX)
+        return err_set(e, ERR_LIMIT, "%s: a description of %llu bytes, at most %d are accepted",
+                       t->name, (unsigned long long)(end - at), (int)SEARCH_MAX);
     for (; at < end && rc == 0; at += 4096) {
-        size_t have = get(t, at, b, sizeof b);
-        for (size_t i = 0; i + 4 <= have && i < 4096 && rc == 0; i++) {
-            uint32_t type = get_u32(b + i);
-            if (type == TYPE('s', 't', 's', 'z'))
+        size_t have = get(t, at, b, (size_t)(end - at < sizeof b ? end - at : sizeof b));
+        for (size_t i = 0; i + 4 <= have && rc == 0; i++) {
+            switch (get_u32(b + i)) {
+            case TYPE('s', 't', 's', 'z'):
                 sizes(t, at + i + 4);
-            else if (type == TYPE('t', 'r', 'u', 'n'))
+                break;
+            case TYPE('t', 'r', 'u', 'n'):
                 rc = fragment(t, at + i + 4, e);
+                break;
+            case TYPE('e', 'l', 's', 't'):
+                edits(t, at + i + 4);
+                break;
+            case TYPE('c', 'm', 'o', 'v'):
+                rc = refuse_compressed(t, e);
+                break;
+            case TYPE('h', 'd', 'l', 'r'):
+            case TYPE('s', 't', 't', 's'):
+            case TYPE('s', 't', 's', 'c'):
+            case TYPE('s', 't', 'c', 'o'):
+            case TYPE('c', 'o', '6', '4'):
+                t->track.is_doubtful = true;
+                break;
+            }
         }
+        if (rc == 0)
+            rc = deadline_check(t->deadline, t->hooks, t->name, e);
     }
     return rc;
 }
@@ -128,7 +163,7 @@ static bool holds_boxes(uint32_t type)
 {
     static const char types[] =
         "moovtrakmdiaminfstbledtsdinfmvexmooftraftrefudtasinfschiwavemetailsthoov"
-        "freermrarmda";
+        "freermrarmdaedts";
     for (size_t i = 0; i + 4 < sizeof types; i += 4)
         if (type == get_u32((const uint8_t *)types + i))
             return true;
@@ -143,8 +178,11 @@ static int track(struct tables *t, uint64_t at, uint64_t end, unsigned depth, st
     const struct track around = t->track, *k = &t->track;
     t->track = (struct track){0};
     TRY(boxes(t, at, end, depth, e));
-    bool pieces = k->is_sound && k->is_single;
-    TRY(add(t, pieces ? k->n_chunk * div_up(k->chunk_samples, PIECE_SAMPLES) : k->n_sample, e));
+    bool pieces = k->is_sound && k->is_single && !k->is_doubtful;
+    uint64_t n = pieces ? k->n_chunk * div_up(k->chunk_samples, PIECE_SAMPLES) : k->n_sample;
+    if (k->n_edit > 1)
+        n = n > t->max / k->n_edit ? t->max + 1 : n * k->n_edit;
+    TRY(add(t, n, e));
     t->track = around;
 fail:
     return rc;
@@ -190,6 +228,11 @@ static int box(struct tables *t, uint32_t type, uint64_t at, uint64_t end, unsig
         return fragment(t, at, e);
     case TYPE('s', 't', 's', 'd'):
         return search(t, at, end, e);
+    case TYPE('e', 'l', 's', 't'):
+        edits(t, at);
+        return 0;
+    case TYPE('c', 'm', 'o', 'v'):
+        return refuse_compressed(t, e);
     default:
         // the first four bytes of a "meta" are flags in one of the two formats
         if (type == TYPE('m', 'e', 't', 'a') && get(t, at, b, 12) == 12 &&

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "media/source.h"
 
-// ERR_LIMIT when more than max samples of all tracks together take no byte of the tables. Damage is the demuxer's to tell;
+// ERR_LIMIT when more than max samples of all tracks together take no byte of the tables, ERR_MEDIA for a compressed header. Damage is the demuxer's to tell;
 // ERR_ABORT and the time limit as for all reading. name starts the message.
 int mov_tables_check(const struct source *s, const struct deadline *deadline,
                      const struct hooks *hooks, const char *name, size_t max, struct err *e);

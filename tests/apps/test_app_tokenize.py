@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """`ivchat tokenize`: round trips, bad lines, conversation line by line, the golden strings."""
+import fcntl
 import json
 import os
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import program
@@ -70,6 +73,11 @@ with subprocess.Popen([IVCHAT, *BASE], stdin=subprocess.PIPE, stdout=subprocess.
     p.stdin.close()
     tap.ok(p.wait(30) == 0 and all(a.startswith(b"[1,") for a in answers), "answers before the next line comes", answers)
 
+def waiting(pipe):
+    """Bytes that can be read from it."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+
+
 # standard output that somebody made non-blocking
 text = json.dumps("ab cd, " * 60000) + "\n"
 reader, writer = os.pipe()
@@ -78,7 +86,9 @@ with subprocess.Popen([IVCHAT, *BASE], stdin=subprocess.PIPE, stdout=writer, std
     os.close(writer)
     p.stdin.write(text.encode())
     p.stdin.close()
-    time.sleep(1)  # the pipe is full
+    full = -1
+    while full != (full := waiting(reader)):  # until the pipe is full
+        time.sleep(1)
     with os.fdopen(reader, "rb") as f:
         out = f.read()
     tap.ok(p.wait(60) == 0 and out.decode() == run(*BASE, stdin=text).out, "a pipe that does not block loses nothing", (len(out), p.stderr.read()))

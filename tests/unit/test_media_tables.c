@@ -65,17 +65,33 @@ static void handler(struct bytes *f, const char *type)
 }
 
 struct lie {
-    const char *kinds[2];   // of handlers
+    const char *kinds[2]; // of handlers
+    const char *word;     // type of a box in the description, of zeros
+    uint32_t filling;     // bytes in front of it
+    uint32_t edits;
     uint32_t n, duration;   // samples of one byte
     uint32_t chunk, chunks; // samples a chunk, chunks
 };
 
 static void track(struct bytes *f, const struct lie *x, bool open)
 {
-    size_t trak = begin(f, "trak"), mdia = begin(f, "mdia");
+    size_t trak = begin(f, "trak");
+    if (x->edits) {
+        size_t edts = begin(f, "edts");
+        BOX(f, "elst", 0, x->edits);
+        end(f, edts);
+    }
+    size_t mdia = begin(f, "mdia");
     for (int i = 0; i < 2 && x->kinds[i]; i++)
         handler(f, x->kinds[i]);
     size_t minf = begin(f, "minf"), stbl = begin(f, "stbl");
+    if (x->word) {
+        size_t stsd = begin(f, "stsd");
+        memset(f->b + f->n, 0, x->filling);
+        f->n += x->filling;
+        BOX(f, x->word, 0, 0, 0, 0);
+        end(f, stsd);
+    }
     BOX(f, "stts", 0, 1, x->n, x->duration);
     BOX(f, "stsc", 0, 2, 1, x->chunk / 2, 1, 2, x->chunk, 1);
     BOX(f, "stsz", 0, 1, x->n);
@@ -231,6 +247,72 @@ static void test_honest_files(void **state)
     }
 }
 
+// What counts, also where a description says so.
+static void test_sound_in_doubt(void **state)
+{
+    static const char *const words[] = {"hdlr", "stts", "stsc", "stco", "co64"};
+    static struct bytes f;
+    struct lie x = {.kinds = {"soun"}, .n = 80000000, .duration = 1, .chunk = 1, .chunks = 1};
+    (void)state;
+    x.word = "esds";
+    movie(&f, &x, 1);
+    PASSES(&f);
+    for (size_t i = 0; i < 5 * 3; i++) { // around the end of a piece that is read at once
+        x.word = words[i / 3];
+        x.filling = i % 3 == 0 ? 4 : i % 3 == 1 ? 4090 : 4096;
+        movie(&f, &x, 1);
+        REFUSED(&f);
+    }
+}
+
+static void test_edits(void **state)
+{
+    static struct bytes f;
+    struct lie x = {.kinds = {"vide"}, .n = MOST / 64, .duration = 1, .edits = 64};
+    (void)state;
+    movie(&f, &x, 1);
+    PASSES(&f);
+    x.edits++;
+    movie(&f, &x, 1);
+    REFUSED(&f);
+    x.edits = UINT32_MAX;
+    movie(&f, &x, 1);
+    REFUSED(&f);
+}
+
+// What nobody can look into; and nothing behind a description's end.
+static void test_descriptions(void **state)
+{
+    static struct bytes f;
+    struct err e = {0};
+    struct lie x = {.kinds = {"vide"}, .n = 10, .duration = 1, .word = "cmov", .filling = 20};
+    (void)state;
+    movie(&f, &x, 1);
+    assert_int_equal(check(&f, &e), ERR_MEDIA);
+    assert_non_null(strstr(e.msg, "compressed header"));
+    f = (struct bytes){.n = 0};
+    size_t moov = begin(&f, "moov");
+    BOX(&f, "cmov", 0);
+    end(&f, moov);
+    assert_int_equal(check(&f, &e), ERR_MEDIA);
+    f = (struct bytes){.n = 0};
+    moov = begin(&f, "moov");
+    size_t trak = begin(&f, "trak");
+    BOX(&f, "stsd", 0);
+    BOX(&f, "free", 0x7374737a, 0, 1, 80000000);
+    end(&f, trak);
+    end(&f, moov);
+    PASSES(&f);
+    // one that says it is longer than may be searched, and is
+    static uint8_t long_one[(1 << 20) + 64] = {0, 0x20, 0, 0, 't', 'r', 'a', 'k',
+                                               0, 0x20, 0, 0, 's', 't', 's', 'd'};
+    const struct deadline never = {0};
+    struct source s;
+    source_open_memory(&s, long_one, sizeof long_one);
+    assert_int_equal(mov_tables_check(&s, &never, NULL, "input", MOST, &e), ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "a description of 1048624 bytes"));
+}
+
 // Nobody makes an index of them.
 static void test_opening(void **state)
 {
@@ -269,9 +351,11 @@ static void test_stopped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples), cmocka_unit_test(test_sound),
-        cmocka_unit_test(test_places),  cmocka_unit_test(test_honest_files),
-        cmocka_unit_test(test_opening), cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_samples),        cmocka_unit_test(test_sound),
+        cmocka_unit_test(test_places),         cmocka_unit_test(test_honest_files),
+        cmocka_unit_test(test_opening),        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_sound_in_doubt), cmocka_unit_test(test_edits),
+        cmocka_unit_test(test_descriptions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
