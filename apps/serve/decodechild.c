@@ -7,8 +7,9 @@
 // no file can be opened, no process or thread started, nothing sent: seccomp ends it at the first other system call. It has no
 // other descriptors and no secrets in its environment (decoder.c sees to that). It dies with its parent.
 //
-// Easy to get wrong: FFmpeg's libraries must be open before (iv_build_info opens them); libraries that look for a configuration file when they are first used must be told "no such
-// file", not be killed; sanitizers need system calls and address space of their own.
+// Easy to get wrong: FFmpeg's libraries must be open before (iv_build_info opens them); libraries that look for a
+// configuration file when they are first used must be told "no such file", not be killed; sanitizers need system calls
+// and address space of their own.
 
 #include "decodewire.h"
 
@@ -216,8 +217,8 @@ int decodechild_main(int argc, char *const *argv)
     o.user = &w;
     o.begin = say_video;
     o.frame = say_frame;
-    (void)
-        iv_build_info(); // looks at the processor and opens FFmpeg's libraries, which later it may not
+    // looks at the processor and opens FFmpeg's libraries, which later it may not
+    (void)iv_build_info();
     if (fstat(STDIN_FILENO, &st) != 0 || st.st_size <= 0)
         return 2;
     const uint8_t *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, STDIN_FILENO, 0);

@@ -9,8 +9,8 @@
 #include "refusal.h"
 
 enum {
-    HTTPPACE_HEAD_S =
-        20, // from a connection's first moment, or the end of the reply before, to the end of the head
+    // from a connection's first moment, or the end of the reply before, to the end of the head
+    HTTPPACE_HEAD_S = 20,
     HTTPPACE_BODY_S = 30,     // a stretch of a body ...
     HTTPPACE_BODY_RATE = 4096 // ... and the bytes a second that come in each
 };

@@ -34,8 +34,8 @@ struct server {
     struct talks *talks;
     struct queue *queue;
     struct counters counters;
-    pthread_mutex_t
-        tokens; // one text at a time becomes ids outside of the queue: they take forty times its memory
+    // one text at a time becomes ids outside of the queue: they take forty times its memory
+    pthread_mutex_t tokens;
     struct decoder_limits limits;
     uint64_t max_media_bytes; // pixels of one request's media
     int64_t started;          // Unix time

@@ -90,8 +90,8 @@ fail:
     return rc;
 }
 
-// "TYPE" of a "NAME-TYPE.gguf" in the folder; "" = there is none.
-static void a_type(const char *folder, char *out, size_t cap)
+// "TYPE" of a "NAME-TYPE.gguf" in the folder; false = there is none.
+static bool a_type(const char *folder, char *out, size_t cap)
 {
     DIR *dir = opendir(folder);
     struct dirent *d;
@@ -104,6 +104,7 @@ static void a_type(const char *folder, char *out, size_t cap)
     }
     if (dir)
         closedir(dir);
+    return *out;
 }
 
 int snapshot_find(const char *text, const char *given, bool weights, char **folder, struct err *e)
@@ -115,8 +116,7 @@ int snapshot_find(const char *text, const char *given, bool weights, char **fold
     TRY(repo_name_parse(text, &name, e));
     TRY(locate(text, &name, given, command, sizeof command, &path, e));
     snapshot_missing(path, weights, missing, sizeof missing);
-    a_type(path, type, sizeof type);
-    if (*type && !strcmp(missing, "config.json"))
+    if (strcmp(missing, "config.json") == 0 && a_type(path, type, sizeof type))
         TRY(err_set(e, ERR_MODEL, "%s: GGUF files; say of which type: %s:%s", text, text, type));
     if (*missing)
         TRY(err_set(e, ERR_MODEL,

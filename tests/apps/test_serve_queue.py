@@ -183,7 +183,7 @@ with Server("--parallel", "2", "--metrics", "--grace", "0.5", model=model) as s:
                 told[name] = error
         threads.append(threading.Thread(target=go))
         threads[-1].start()
-        until(lambda: metric(s, "ivchat_jobs_running") + metric(s, "ivchat_jobs_waiting") == len(threads))
+        tap.ok(until(lambda: metric(s, "ivchat_jobs_running") + metric(s, "ivchat_jobs_waiting") == len(threads)), "asked: " + name)
     time.sleep(6)  # the stream that waits has begun to tell so
     code = s.stop()
     for thread in threads:
