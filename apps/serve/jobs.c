@@ -35,7 +35,7 @@ int64_t clock_now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-int cond_open(pthread_cond_t *c)
+int tick_open(pthread_cond_t *c)
 {
     pthread_condattr_t a;
     int rc = pthread_condattr_init(&a);
@@ -53,7 +53,7 @@ static struct timespec moment(int64_t ns)
                              .tv_nsec = (long)(ns % 1000000000)};
 }
 
-void cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *lock, int ms)
+void tick_wait(pthread_cond_t *c, pthread_mutex_t *lock, int ms)
 {
     struct timespec until = moment(clock_now_ns() + (int64_t)ms * 1000000);
     (void)pthread_cond_timedwait(c, lock, &until);
@@ -68,7 +68,7 @@ int job_init(struct job *j, void (*run)(struct job *), void (*drop)(struct job *
     atomic_init(&j->cancelled, false);
     if (pthread_mutex_init(&j->lock, NULL) != 0)
         return -1;
-    if (cond_open(&j->changed) == 0)
+    if (tick_open(&j->changed) == 0)
         return 0;
     (void)pthread_mutex_destroy(&j->lock);
     return -1;
@@ -250,7 +250,7 @@ struct queue *queue_open(size_t n_worker, size_t n_wait)
     q->current = heap_calloc(n_worker, sizeof *q->current);
     if (!q->thread || !q->current || pthread_mutex_init(&q->lock, NULL) != 0)
         goto fail;
-    if (cond_open(&q->work) != 0 || cond_open(&q->idle) != 0)
+    if (tick_open(&q->work) != 0 || tick_open(&q->idle) != 0)
         goto fail; // so early in the program's life that a mutex may be left behind
     for (size_t i = 0; i < n_worker; i++) {
         if (!start_worker(q)) {

@@ -37,8 +37,9 @@ struct job {
 
 int64_t clock_now_ns(void); // monotonic
 // A condition on that clock, and a wait of at most ms for it.
-int cond_open(pthread_cond_t *c);
-void cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *lock, int ms);
+// (Not cond_*: the library has functions of these names, which builds with sanitizers link side by side.)
+int tick_open(pthread_cond_t *c);
+void tick_wait(pthread_cond_t *c, pthread_mutex_t *lock, int ms);
 
 // Before submit. 0, or -1 when there is no memory; drop is then not called.
 int job_init(struct job *j, void (*run)(struct job *), void (*drop)(struct job *));

@@ -45,7 +45,7 @@ struct mediacache {
 struct mediacache *mediacache_open(struct server *s, uint64_t max_bytes)
 {
     struct mediacache *c = heap_calloc(1, sizeof *c);
-    if (!c || pthread_mutex_init(&c->lock, NULL) != 0 || cond_open(&c->changed) != 0) {
+    if (!c || pthread_mutex_init(&c->lock, NULL) != 0 || tick_open(&c->changed) != 0) {
         heap_free(c);
         return NULL;
     }
@@ -487,7 +487,7 @@ static struct media_entry *await(struct mediacache *c, const char *key, struct j
 {
     struct media_entry *e;
     while ((e = find(c, key)) && e->state == ENTRY_MAKING && !job_stopped(job))
-        cond_wait_ms(&c->changed, &c->lock, 50);
+        tick_wait(&c->changed, &c->lock, 50);
     return e;
 }
 
