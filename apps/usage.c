@@ -52,24 +52,42 @@ static void wrapped(FILE *out, const char *text, size_t at)
     fputc('\n', out);
 }
 
+// Prints a list of values from column `at`, broken behind a '|' at WIDTH, continued at `begin`; returns its end's column.
+static size_t values(FILE *out, const char *text, size_t at, size_t begin)
+{
+    while (*text) {
+        size_t n = strcspn(text, "|");
+        n += text[n] == '|';
+        if (at > begin && at + n > WIDTH) {
+            fprintf(out, "\n%*s", (int)begin, "");
+            at = begin;
+        }
+        fprintf(out, "%.*s", (int)n, text);
+        at += n;
+        text += n;
+    }
+    return at;
+}
+
 static void option_line(FILE *out, const struct option *o)
 {
-    char left[96], right[400];
+    char right[400];
     char letter[8] = "    ";
 
     if (o->letter)
         (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    int n = snprintf(left, sizeof left, "  %s--%s%s%s%s", letter, option_negation(o), o->name,
-                     o->value ? " " : "", o->value ? o->value : "");
-    if (o->type == OPTION_OPERAND)
-        n = snprintf(left, sizeof left, "  %s", o->value);
+    int n = o->type == OPTION_OPERAND ? fprintf(out, "  ")
+                                      : fprintf(out, "  %s--%s%s%s", letter, option_negation(o),
+                                                o->name, o->value ? " " : "");
+    size_t at = n > 0 ? (size_t)n : 0;
+    if (o->value)
+        at = values(out, o->value, at, at);
 
     option_text(o, right, sizeof right);
-    fputs(left, out);
-    if (n >= COLUMN - 1)
+    if (at >= COLUMN - 1)
         fprintf(out, "\n%*s", COLUMN, "");
     else
-        fprintf(out, "%*s", COLUMN - n, "");
+        fprintf(out, "%*s", (int)(COLUMN - at), "");
     wrapped(out, right, COLUMN);
 }
 

@@ -8,9 +8,9 @@ import shlex
 import program
 from program import ROOT, Tap, run
 
-VERBS = ("chat", "embed", "tokenize", "info", "bench", "serve", "pull", "list", "rm")
+VERBS = ("chat", "embed", "tokenize", "info", "quantize", "bench", "serve", "pull", "list", "rm")
 # what an example ends with when there is no model, no cache and no network
-EXIT = {"bench": (0, 3), "pull": (6,), "list": (0,), "serve": (1, 2, 3)}  # serve: its port may be taken, its files are not there
+EXIT = {"quantize": (1, 3), "bench": (0, 3), "pull": (6,), "list": (0,), "serve": (1, 2, 3)}  # quantize, serve: the files named are not there, the port may be taken
 OFFLINE = {"IVCHAT_MODELS_DIR": program.path("absent"), "HF_HUB_OFFLINE": "1", "HF_HOME": "/nonexistent", "HF_TOKEN": ""}
 tap = Tap()
 
@@ -70,6 +70,13 @@ for verb in VERBS:
         told |= set(re.findall(r"^\| `(?:-\w`, `)?--([a-z][a-z0-9-]*)", shared.get(title, ""), re.MULTILINE))
     tap.ok(told == names, "docs/COMMANDS.md lists the options of " + verb,
            "only in the help: %s\nonly in the docs: %s" % (sorted(names - told), sorted(told - names)))
+
+for verb in VERBS:
+    manual = run("--man", verb).out.replace("\\-", "-")
+    values = re.findall(r"^\\fB--[^ ]+\\fR \\fI(.*\|.*)\\fR$", manual, re.MULTILINE)
+    text = re.sub(r"\|\n +", "|", run(verb, "--help").out)
+    tap.ok(values or verb != "bench", "lists of values are found in the manual page of %s" % verb, manual)
+    tap.ok(all(re.search(" %s\\s" % re.escape(v), text) for v in values), "--help of %s tells them whole" % verb, values)
 
 for words in commands(docs):
     if words[0] in VERBS:
