@@ -28,10 +28,10 @@ enum {
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
-    AHEAD_L1 = 10 << 10,     // bytes of W asked for into L1 ahead of one row of x ...
-    AHEAD_L2 = 12 << 10,     // ... into L2 where L1 is too small ...
-    AHEAD_NEAR = 2 << 10,    // ... and so many of them into L1
-    FAR = 32 << 10, // a byte in each page (FAR_STEP inputs are less than one) farther ahead
+    AHEAD_L2 =
+        12 << 10, // bytes of W asked for into L2 ahead of one row of x where L1 is too small ...
+    AHEAD_NEAR = 2 << 10, // ... and so many of them into L1
+    FAR = 32 << 10,       // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
     MAX_STEP = 16 * sizeof(struct block_q5_0), // of all types
 };
@@ -221,6 +221,12 @@ ALWAYS_INLINE __m512 add_half(__m512 sum, const struct scales *l, __m512i d,
     return _mm512_fmadd_ps(l->scale, t, sum);
 }
 
+// How many bytes of W are asked for into L1 ahead of one row of x, measured for each type (docs/SPEED_DECODING.md).
+ALWAYS_INLINE size_t ahead_l1(enum dtype t)
+{
+    return t == DT_Q8_0 ? 7 << 10 : t == DT_Q5_K || t == DT_Q6_K ? 18 << 10 : 10 << 10;
+}
+
 // Asks for what lies at an address, perhaps behind W's end. The hardware's prefetchers start anew at every page, and
 // hardly at all in a stretch of a row. No branches here: gcc 12 jumps over what only prefetches (look for it in a
 // disassembly).
@@ -321,7 +327,7 @@ ALWAYS_INLINE void dots(float (*sum)[LANES], enum dtype t, int M, int R, bool as
     struct totals s = {p->first ? zero : (const float(*)[LANES])sum, sum, M == 1 ? &held : NULL};
     for (size_t i = 0; i < n_step; i++) {
         if (M == 1) { // one row reads W from end to end, in one piece
-            bring_l1((uintptr_t)w[0] + (ask_l2 ? AHEAD_NEAR : AHEAD_L1), bytes);
+            bring_l1((uintptr_t)w[0] + (ask_l2 ? AHEAD_NEAR : ahead_l1(t)), bytes);
             if (ask_l2)
                 bring_l2((uintptr_t)w[0] + AHEAD_L2, bytes);
             if (i % (FAR_STEP / inputs) == 0) // whose page nobody has looked up yet
