@@ -29,7 +29,7 @@ struct option {
     size_t offset;       // of the field in struct settings
     const char *value;   // what the help calls the value; NULL for flags
     const char *range;   // numbers: "[1,512]", "(0,1]"; choices: "lm|bert"; texts: "utf-8";
-                         // NULL = anything
+                         // NULL = any text
     const char *initial; // the default, parsed like a value; NULL = zero
     const char *shown;   // what the help says instead of `initial`; NULL = the same
     const char *help;

@@ -169,23 +169,38 @@ static int listen_on(struct decoder *d)
     }
 }
 
-int decoder_open(struct decoder *d, const struct decoder_order *order)
+static void begin(struct decoder *d, const struct decoder_order *order, int from)
 {
-    int pipe_of[2], rc;
-    *d = (struct decoder){.order = *order, .from = -1};
-    if (pipe2(pipe_of, O_CLOEXEC) != 0)
-        return IV_ERR_FAIL;
-    d->from = pipe_of[0];
+    *d = (struct decoder){.order = *order, .from = from};
     d->deadline_ns = clock_now_ns() + (int64_t)(order->limits.seconds + GRACE_S) * 1000000000;
-    bool ok = spawn(d, pipe_of[1]);
-    (void)close(pipe_of[1]);
-    if (!ok)
-        return IV_ERR_FAIL;
+}
+
+static int first_frame(struct decoder *d)
+{
+    int rc;
     do {
         rc = listen_on(d);
     } while (rc == IV_OK && d->msg.say != DECODE_FRAME);
     d->ahead = rc == IV_OK;
     return rc;
+}
+
+int decoder_open(struct decoder *d, const struct decoder_order *order)
+{
+    int pipe_of[2];
+    *d = (struct decoder){.from = -1};
+    if (pipe2(pipe_of, O_CLOEXEC) != 0)
+        return IV_ERR_FAIL;
+    begin(d, order, pipe_of[0]);
+    bool ok = spawn(d, pipe_of[1]);
+    (void)close(pipe_of[1]);
+    return ok ? first_frame(d) : IV_ERR_FAIL;
+}
+
+int decoder_listen(struct decoder *d, const struct decoder_order *order, int from)
+{
+    begin(d, order, from);
+    return first_frame(d);
 }
 
 int decoder_next(void *user, struct iv_frame *f, struct iv_error *e)
