@@ -44,7 +44,7 @@ struct decoder {
 // Starts it and reads up to the first frame: of a video head and index are known then. IV_OK, else what the
 // decoder said (IV_ERR_MEDIA for a crash too); decoder_close in any case.
 int decoder_open(struct decoder *d, const struct decoder_order *order);
-// The same without a process: what it would say comes from a descriptor, which decoder_close closes.
+// For tests: the same without a process. What it would say comes from a descriptor, the decoder's from here on.
 int decoder_listen(struct decoder *d, const struct decoder_order *order, int from);
 // The next frame. For iv_media_from_frames, user being the decoder.
 int decoder_next(void *user, struct iv_frame *f, struct iv_error *e);

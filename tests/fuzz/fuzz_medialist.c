@@ -39,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     require(write(fd, data, n) == (ssize_t)n);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    require(access(path, R_OK) == 0);
     read_list(path, &none);
     read_list(path, &two);
     (void)close(fd);

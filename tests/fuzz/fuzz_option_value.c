@@ -8,6 +8,7 @@
 #include "heap.h"
 #include "option_value.h"
 #include "settings.h"
+#include "wellformed.h"
 
 #define FIELD(f) offsetof(struct settings, f)
 
@@ -45,6 +46,11 @@ static void require(int yes)
         abort();
 }
 
+static bool is_utf8(const char *text)
+{
+    return wellformed_length(text, strlen(text)) == strlen(text);
+}
+
 static void require_range(const struct option *o, const struct settings *s)
 {
     if (o->offset == FIELD(threads))
@@ -59,10 +65,12 @@ static void require_range(const struct option *o, const struct settings *s)
         require(s->size.cols >= 1 && s->size.cols <= 65536 && s->size.rows >= 1 &&
                 s->size.rows <= 65536);
     else if (o->offset == FIELD(fix_ratio))
-        require(s->fix_ratio.cols <= 64 && s->fix_ratio.rows <= 64 &&
-                !s->fix_ratio.cols == !s->fix_ratio.rows);
+        require(s->fix_ratio.cols >= 0 && s->fix_ratio.cols <= 64 && s->fix_ratio.rows >= 0 &&
+                s->fix_ratio.rows <= 64 && !s->fix_ratio.cols == !s->fix_ratio.rows);
     else if (o->offset == FIELD(stop))
-        require(s->stop.n == 1);
+        require(s->stop.n == 1 && is_utf8(s->stop.item[0]));
+    else if (o->offset == FIELD(msg))
+        require(is_utf8(s->msg));
     else if (o->offset == FIELD(save))
         require(s->save[0] != 0);
     else if (o->offset == FIELD(dtype))
@@ -89,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct option_sink to = {.s = &s, .list_max = 1, .message = message};
     const struct option_sink second = {.s = &t, .list_max = 1, .message = message};
     if (option_value_set(&to, o, "--it", value) != 0) {
-        require(message[0] && strlen(message) < OPTION_MESSAGE);
+        require(message[0]);
     } else {
         require_range(o, &s);
         option_value_text(o, &s, text, sizeof text);

@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         require(d.head.count >= 1 && d.head.count <= FRAMES);
     while (rc == IV_OK && (rc = decoder_next(&d, &f, &e)) == IV_OK)
         look_at(&d, &f);
-    require(rc < 0 && rc >= IV_ERR_ABORT);
+    require(rc < 0 && rc >= IV_ERR_ABORT && d.cap <= PIXELS * 3);
     decoder_close(&d);
     return 0;
 }
