@@ -11,16 +11,11 @@
 
 #include "base/checkedfile.h"
 #include "engine/saved.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { SUMMED = 1056, HEADER = 1088 };
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static const char *input_file(const uint8_t *data, size_t n)
 {

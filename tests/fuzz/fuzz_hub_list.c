@@ -2,18 +2,12 @@
 // The hub's JSON: first byte 'i' = the answer on a revision, 'c' = config.json, else a page of the list of
 // files, twice. What is accepted must be safe to make paths of.
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hub/listing.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void page(const char *text, size_t n)
 {

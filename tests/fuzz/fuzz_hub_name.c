@@ -2,21 +2,15 @@
 // Names from a command line, a hub or a cache folder. What is accepted stays below the folder it is for.
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "hub/choose.h"
 #include "hub/http.h"
 #include "hub/hubcache.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void stays_below(const char *path)
 {

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The head of an HTTP response, line by line.
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hub/http_reply.h"
 #include "hub/repo_name.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

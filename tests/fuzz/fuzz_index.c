@@ -4,24 +4,18 @@
 #define _GNU_SOURCE // memfd_create
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "weights/weights.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static const char index_name[] = "model.safetensors.index.json";
 static char dir[64];
 static int index_fd; // the index is a link to memory
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void put_file(const char *name, const void *data, size_t n)
 {

@@ -3,20 +3,14 @@
 #define _GNU_SOURCE // memfd_create
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "medialist.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int yes)
-{
-    if (!yes)
-        abort();
-}
 
 static void read_list(const char *path, const struct text_list *prompts)
 {
@@ -35,8 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct text_list none = {0}, two = {question, 2};
     char path[64];
     int fd = memfd_create("list", MFD_CLOEXEC);
-    if (fd < 0)
-        return 0;
+    require(fd >= 0);
     require(write(fd, data, n) == (ssize_t)n);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     require(access(path, R_OK) == 0);

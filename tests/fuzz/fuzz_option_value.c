@@ -7,6 +7,7 @@
 
 #include "heap.h"
 #include "option_value.h"
+#include "require.h"
 #include "settings.h"
 #include "wellformed.h"
 
@@ -39,12 +40,6 @@ static const struct option option[] = {
 enum { OPTIONS = sizeof option / sizeof *option, LONGEST = 256 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int yes)
-{
-    if (!yes)
-        abort();
-}
 
 static bool is_utf8(const char *text)
 {

@@ -5,22 +5,16 @@
 // zero bytes: instruction, msg, question, answer prefix, then questions and answers of past turns.
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "chat/prompt.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { N_CONTROL = 8, MAX_TURN = 8, MAX_TEXT = 4 + 2 * MAX_TURN, N_QUERY = 3, N_CLIP = 2 };
 
 static struct tokenizer *mistral, *internlm2;
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void make(void)
 {

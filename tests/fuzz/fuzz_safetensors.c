@@ -4,22 +4,16 @@
 #define _GNU_SOURCE // memfd_create
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "weights/safetensors.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static volatile uint8_t sink; // so that reads are not optimised away
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 // The input as a file without touching a disk.
 static const char *input_file(const uint8_t *data, size_t n)

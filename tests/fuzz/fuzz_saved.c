@@ -2,19 +2,13 @@
 // The sections of a saved conversation, as a stranger may write them behind checksums that fit: decoded or
 // refused; what is decoded is written again as the same bytes.
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "engine/saved.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static volatile uint8_t sink;
 

@@ -2,22 +2,16 @@
 // What a decoding process says: whatever it is, no more memory than was ordered, and frames of the size that was told.
 #define _GNU_SOURCE // memfd_create
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "decoder.h"
+#include "require.h"
 
 enum { FRAMES = 4, PIXELS = 4096 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int yes)
-{
-    if (!yes)
-        abort();
-}
 
 // All bytes of a frame, so that a sanitizer sees those that are not there.
 static void look_at(const struct decoder *d, const struct iv_frame *f)
@@ -41,8 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct iv_frame f;
     struct iv_error e = {0};
     int from = memfd_create("decoder", MFD_CLOEXEC);
-    if (from < 0)
-        return 0;
+    require(from >= 0);
     require(write(from, data, n) == (ssize_t)n && lseek(from, 0, SEEK_SET) == 0);
     int rc = decoder_listen(&d, &order, from);
     if (rc == IV_OK && d.index)

@@ -7,16 +7,11 @@
 #include <string.h>
 
 #include "chat/stop.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 enum { MAX_STOP = 3 };
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static int holds_stop(const struct buf *b, const char *const *stop, size_t n_stop)
 {

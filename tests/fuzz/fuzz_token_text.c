@@ -4,21 +4,15 @@
 // bytes as ids: the stream is whole characters.
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "text/detok.h"
 #include "text/tokenizer.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static struct tokenizer *mistral, *internlm2;
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void make(void)
 {

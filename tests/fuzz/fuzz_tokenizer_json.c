@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: MIT
 // tokenizer.json from anywhere. Refused with a message, or a tokenizer that encodes and decodes.
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "text/detok.h"
 #include "text/tokenizer.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

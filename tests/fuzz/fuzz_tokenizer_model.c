@@ -2,19 +2,13 @@
 // tokenizer.model from anywhere, as either kind, with and without a configuration. The first byte says which
 // and, for a configuration, how many bytes of the rest (in units of 16) it has.
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "text/detok.h"
 #include "text/tokenizer.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {

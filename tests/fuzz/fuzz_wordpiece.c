@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Any text through WordPiece with the built-in vocabulary, and the same bytes as a vocab.txt.
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "text/unicode.h"
 #include "text/wordpiece.h"
+#include "require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static struct wordpiece *bert;
-
-static void require(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void check_text(const struct wordpiece *w, const char *p, size_t n)
 {

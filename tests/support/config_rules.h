@@ -10,16 +10,7 @@
 
 #include "model/config.h"
 #include "ops/ops.h"
-
-#define require(holds) require_named(holds, #holds, __func__)
-
-static inline void require_named(int holds, const char *rule, const char *where)
-{
-    if (holds)
-        return;
-    fprintf(stderr, "%s: broken: %s\n", where, rule);
-    abort();
-}
+#include "require.h"
 
 static inline void require_head(size_t d_head, size_t least)
 {

@@ -28,8 +28,8 @@ enum {
     GROUP_BYTES = 160 << 10, // ... or half as many: L2 holds them, the next ones and x
     EACH = 16,               // of those whose sums are stored together
     VECTOR = 64,             // bytes
-    AHEAD_L2 =
-        12 << 10, // bytes of W asked for into L2 ahead of one row of x where L1 is too small ...
+    // bytes of W asked for ahead of one row of x where L1 is too small:
+    AHEAD_L2 = 12 << 10,  // into L2 ...
     AHEAD_NEAR = 2 << 10, // ... and so many of them into L1
     FAR = 32 << 10,       // a byte in each page (FAR_STEP inputs are less than one) farther ahead
     FAR_STEP = 1024,
