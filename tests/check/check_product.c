@@ -320,6 +320,32 @@ static void asked_for(void **state)
     }
 }
 
+// Several rows beside weights one behind the other, more inputs than stay in L1 and more outputs than share them: each row
+// has the bits that it has alone.
+static void in_stretches(void **state)
+{
+    (void)state;
+    struct rng r = {17};
+    static const size_t inputs[] = {7, 1024, 2753, 4109}, outputs[] = {1, 50, 101};
+    for (size_t i = 0; i < 24; i++) {
+        bool round = i % 8 != 0; // pairs of bf16 above all
+        struct shape s = {3 + i % 6, outputs[(i + i / 6) % 3], inputs[i / 6]};
+        struct task t = task_new(&r, s, round ? DT_BF16 : types[i % 3], round, DATA_RANDOM), u = t;
+        u.w_stride = s.k; // and W ends where its memory does
+        u.w.data = (uint8_t *)t.w.data + t.w.bytes - s.n * s.k * dtype_bytes(t.type);
+        for (size_t q = 1; q < all.n; q++) {
+            struct product_kernels p = round ? all.k[q].bf16 : all.k[q].f32;
+            struct answer whole;
+            p.ask_l2 = false;
+            run(&p, &u, true, true, false, &whole);
+            for (size_t one = 0; one < s.m; one += short_run ? s.m - 1 : 1)
+                check_part(&p, &u, true, &whole, one, 1, 0, s.n);
+            answer_free(&whole);
+        }
+        task_free(&t);
+    }
+}
+
 // A NaN in a row of x reaches that row of y only; in a row of w that column only.
 static void nan_stays(void **state)
 {
@@ -470,8 +496,10 @@ int main(int argc, char **argv)
         return bench();
     short_run = argc > 1 && strcmp(argv[1], "--short") == 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_size), cmocka_unit_test(hostile_data), cmocka_unit_test(model_sizes),
-        cmocka_unit_test(same_bits),  cmocka_unit_test(asked_for),    cmocka_unit_test(nan_stays),
+        cmocka_unit_test(every_size),  cmocka_unit_test(hostile_data),
+        cmocka_unit_test(model_sizes), cmocka_unit_test(same_bits),
+        cmocka_unit_test(asked_for),   cmocka_unit_test(in_stretches),
+        cmocka_unit_test(nan_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

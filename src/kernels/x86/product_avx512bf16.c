@@ -18,6 +18,8 @@ static void few_bf16(const struct product_kernels *p, const struct product_job *
 {
     if (j->w_type == DT_Q8_0)
         few_q8_0_avx512bf16(p, j);
+    else if (j->w_type == DT_BF16 && j->m >= FEW_STRETCHED && j->w_stride == j->k && !p->ask_l2)
+        few_rows_avx512bf16(p, j);
     else
         few_lanes(p, j, true);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Kernels of the x86 tiers that lie in files of their own: weights in blocks, attention.
+// Kernels of the x86 tiers that lie in files of their own: several rows, weights in blocks, attention.
 #ifndef IV_KERNELS_X86_TIERS_BLOCKS_H
 #define IV_KERNELS_X86_TIERS_BLOCKS_H
 
@@ -7,6 +7,9 @@
 
 // `few` on rows prepared in bf16 and weights in Q8_0.
 void few_q8_0_avx512bf16(const struct product_kernels *p, const struct product_job *j);
+enum { FEW_STRETCHED = 3 };
+// `few` with weights in BF16 whose rows lie one behind the other, from FEW_STRETCHED rows of x on.
+void few_rows_avx512bf16(const struct product_kernels *p, const struct product_job *j);
 // The kernels for few rows and weights in blocks.
 void dots_set_avx512vnni(struct product_kernels *p);
 // As `levels` of struct product_kernels, of every type of blocks.
