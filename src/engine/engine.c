@@ -83,6 +83,12 @@ static int check_cache_types(const iv_engine *g, struct err *e)
                    g->config.llm.d_head, block);
 }
 
+size_t engine_lora_bytes(const iv_engine *g)
+{
+    bool rounds = !g->tokenizer_only && !g->gpu && g->compute != COMPUTE_F32;
+    return rounds ? lora_bf16_bytes(&g->model.llm) : 0;
+}
+
 int engine_check_computes(const iv_engine *g, struct err *e)
 {
     if (g->tokenizer_only)
@@ -369,6 +375,8 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
         TRY(open_observer(g, &e));
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
+    if (!g->plan_only && engine_lora_bytes(g) > 0)
+        lora_bf16_open(&g->model.llm, &g->kernels, g->pool, &g->lora);
     if (copied)
         TRY(weights_copy(g, &e));
     if (opt->profile && g->gpu)
@@ -408,6 +416,7 @@ void iv_engine_close(iv_engine *g)
     identity_close(g->identity);
     observer_close(g->observer);
     model_close(&g->model);
+    lora_bf16_close(&g->lora);
     tokenizer_close(g->tokenizer);
     wordpiece_close(g->wordpiece);
     pool_close(g->pool);

@@ -9,6 +9,7 @@
 #include "chat/template.h"
 #include "engine/cache.h"
 #include "engine/frame_batch.h"
+#include "engine/lora_bf16.h"
 #include "engine/prefetch.h"
 #include "engine/shared_rows.h"
 #include "engine/status.h"
@@ -29,6 +30,7 @@ struct prefixes;
 struct iv_engine {
     bool tokenizer_only, plan_only;
     struct model model;         // empty when tokenizer_only
+    struct lora_bf16 lora;      // of model, on a CPU that computes in bf16 or int8
     struct model_config config; // with the caller's variant
     struct tokenizer *tokenizer;
     struct wordpiece *wordpiece;
@@ -81,6 +83,8 @@ int engine_place_weights(iv_engine *engine, struct err *e);
 bool engine_in_blocks(const iv_engine *engine);
 // The forward passes as a stream that places weights sees them: shapes without memory.
 int engine_name_weights(const iv_engine *engine, struct ops *o, struct err *e);
+// Bytes of LoRA pairs that an engine for plans would copy as bf16; of an open one, those that it has not copied.
+size_t engine_lora_bytes(const iv_engine *engine);
 // ERR_USAGE when the engine was opened for less than computing.
 int engine_check_computes(const iv_engine *engine, struct err *e);
 

@@ -159,7 +159,7 @@ static uint64_t peak_of(const struct media_plan *m, bool media, uint64_t vision,
 
 static uint64_t process_bytes(const iv_engine *g, bool media)
 {
-    return PROCESS_BYTES + (media ? FFMPEG_BYTES : 0) +
+    return PROCESS_BYTES + (media ? FFMPEG_BYTES : 0) + g->lora.bytes + engine_lora_bytes(g) +
            PIECE_BYTES * (tokenizer_size(g->tokenizer) + wordpiece_size(g->wordpiece));
 }
 

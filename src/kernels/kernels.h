@@ -144,6 +144,7 @@ struct product_kernels {
     size_t panel;         // `many` works on this many outputs at once: cut n at multiples of it
     size_t block;         // scratch of `many` holds this many outputs ...
     size_t depth;         // ... times this many inputs
+    size_t few_group;     // `few` with several rows on this many: cut n at multiples; 0 = any
     size_t scratch_bytes; // of `many`; may be 0
     bool round;           // both factors are rounded to bf16
     bool steps;           // int8

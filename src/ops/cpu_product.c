@@ -51,14 +51,15 @@ static size_t clamp(size_t v, size_t low, size_t high)
 static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
-    size_t most = z.m == 1          ? (size_t)FEW_WEIGHTS_MAX
-                  : z.p->for_blocks ? 2 * SOME_WEIGHTS_MAX
-                                    : SOME_WEIGHTS_MAX;
+    size_t group = z.m == 1 ? 0 : z.p->few_group;
+    size_t most = z.m == 1 || group > 0 ? (size_t)FEW_WEIGHTS_MAX
+                  : z.p->for_blocks     ? 2 * SOME_WEIGHTS_MAX
+                                        : SOME_WEIGHTS_MAX;
     size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, most);
     if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
-    c->cols = round_up(max_size(weights / k, 1), FEW_COLS);
+    c->cols = round_up(max_size(weights / k, 1), max_size(group, FEW_COLS));
 }
 
 // Where x is laid out at each call as the weights are, a task's share of both is least in a square.

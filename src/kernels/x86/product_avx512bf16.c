@@ -44,6 +44,7 @@ void kernels_set_avx512bf16(struct kernels *k)
     panel_set_lanes(p);
     p->prepare = prepare_bf16;
     p->few = few_bf16;
+    p->few_group = 48;
     p->pack = pack_rounded;
     p->pack_t = pack_t_rounded;
     p->soft_step = soft_step_bf16;
