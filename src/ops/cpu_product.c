@@ -27,11 +27,13 @@
 
 enum {
     TASKS_PER_THREAD = 8,
-    INLINE_MACS = 1 << 16,      // less is not worth waking a thread
-    FEW_WEIGHTS_MIN = 1 << 15,  // weights of a `few` task
-    FEW_WEIGHTS_MAX = 1 << 18,  // one row
-    SOME_WEIGHTS_MAX = 1 << 20, // several, twice that on blocks
-    FEW_COLS = 16,              // columns of tasks are a multiple
+    INLINE_MACS = 1 << 16,        // less is not worth waking a thread
+    FEW_WEIGHTS_MIN = 1 << 15,    // weights of a `few` task
+    FEW_WEIGHTS_MAX = 1 << 18,    // one row
+    SOME_WEIGHTS_MAX = 1 << 20,   // several, twice that on blocks
+    GROUPS_WEIGHTS_MAX = 3 << 18, // several, in groups
+    FEW_COLS = 8,                 // columns of tasks are a multiple: LoRA's 16 are two tasks
+    BLOCKS_COLS = 16,             // on blocks
     STRETCHES_MAX = 64,
     FEW_PIECE = 1 << 18, // bytes of weights that stay in the cache while rows go by
     SQUARES_PER_THREAD = 4,
@@ -52,14 +54,16 @@ static void cut_few(struct product_cut *c, struct product_size z, size_t threads
 {
     size_t k = max_size(z.k, 1);
     size_t group = z.m == 1 ? 0 : z.p->few_group;
-    size_t most = z.m == 1 || group > 0 ? (size_t)FEW_WEIGHTS_MAX
-                  : z.p->for_blocks     ? 2 * SOME_WEIGHTS_MAX
-                                        : SOME_WEIGHTS_MAX;
+    size_t most = z.m == 1          ? (size_t)FEW_WEIGHTS_MAX
+                  : group > 0       ? (size_t)GROUPS_WEIGHTS_MAX
+                  : z.p->for_blocks ? 2 * SOME_WEIGHTS_MAX
+                                    : SOME_WEIGHTS_MAX;
     size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, most);
     if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
-    c->cols = round_up(max_size(weights / k, 1), max_size(group, FEW_COLS));
+    size_t cols = group > 0 ? group : z.p->for_blocks ? BLOCKS_COLS : FEW_COLS;
+    c->cols = round_up(max_size(weights / k, 1), cols);
 }
 
 // Where x is laid out at each call as the weights are, a task's share of both is least in a square.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Dot products of several rows with weights in BF16 in AVX512-BF16.
 //
-// The cores' reading of memory and their products take about as long with eight rows of x, so neither may wait for the
-// other: what comes from memory must be asked for early, and nothing else may miss L1. Eight rows of x are larger than
-// that. So a group of rows of W goes through a stretch of x that stays in L1, before the next stretch; sums wait in
-// between, whole vectors of them, so that each is what few_lanes.h gives, to the bit.
+// Reading the weights takes about as long as multiplying them with eight rows of x, so neither may wait for the other,
+// and the hardware must see that the weights are read in order. It does not beside eight rows of x, each a stream of its
+// own and together larger than L1. So x is first laid out step by step, all rows side by side: one stream. A group of
+// rows of W goes through a stretch of x that stays in L1, before the next stretch; sums wait in between, whole vectors
+// of them, so that each is what few_lanes.h gives, to the bit.
 //
 // A tile is a few rows of W by all rows of x, up to 24 sums in registers. It asks for the weights of the next tile.
+//
+// Easy to get wrong: the last tile of a chunk may lack rows of W: it has the last one several times, and sums behind it.
 #include "kernels/x86/cells_avx512bf16.h"
 
 #include "base/size.h"
@@ -15,16 +18,20 @@
 #include "kernels/x86/tiers_blocks.h"
 
 enum {
-    STRETCH = 1 << 13, // inputs of all rows that stay in L1, beside sums and what W brings
-    GROUP = 48,        // outputs that share a stretch: whole tiles
-    TILE = 4,          // most rows of W in a tile
-    STEP = 32,         // inputs
+    STEP = 32, // inputs
     STEP_BYTES = 2 * STEP,
+    PIECE = 1 << 15,                  // inputs of all rows that are laid out at once: in L2
+    STRETCH = 1 << 13,                // of those that stay in L1, beside sums and what W brings
+    GROUP = FEW_GROUP_AVX512BF16,     // outputs that share a stretch: whole tiles
+    CHUNK = 2 * FEW_GROUP_AVX512BF16, // whose sums are kept
+    TILE = 4,                         // most rows of W in a tile
 };
-
 _Static_assert(GROUP % 3 == 0 && GROUP % TILE == 0, "a group is whole tiles of each height");
 
-typedef float group_sums[GROUP][KERNEL_FEW_ROWS][LANES];
+struct piece {
+    _Alignas(64) uint8_t x[2 * PIECE];
+    _Alignas(64) float sum[CHUNK][KERNEL_FEW_ROWS][LANES];
+};
 
 // In assembly, since gcc 12 copies the accumulator of the intrinsic.
 ALWAYS_INLINE lanes dot_add(lanes sum, lanes x, lanes w)
@@ -33,18 +40,28 @@ ALWAYS_INLINE lanes dot_add(lanes sum, lanes x, lanes w)
     return sum;
 }
 
-// Rows of W, behind the last one that one again, and a stretch of x.
+// M rows of x from input `from` on, n of them, step by step.
+ALWAYS_INLINE void lay_out(uint8_t *to, int M, const struct product_job *j, size_t x_row,
+                           size_t from, size_t n)
+{
+    const uint8_t *x = (const uint8_t *)j->x + 2 * from;
+    for (size_t i = 0; i < n; i += STEP, x += STEP_BYTES)
+        for (size_t r = 0; r < (size_t)M; r++, to += STEP_BYTES)
+            lanes_store(to, lanes_load(x + r * x_row));
+}
+
+// Some rows of W with a stretch of x.
 struct tile {
     const uint8_t *w[TILE];
     uintptr_t
-        next;   // a row of the next tile, perhaps behind W's end: asked for meanwhile, with those
-    size_t row; // that follow, so many bytes from one to the next
-    const uint8_t *x; // rows x_row bytes apart
-    size_t x_row, n;  // n inputs
-    bool first;       // of the rows: sums begin here
+        next; // a row of the next tile, perhaps behind W's end, and `row` bytes on the one that follows
+    size_t row;
+    const uint8_t *x; // laid out
+    size_t n_step;
+    bool first; // sums begin here
 };
 
-// sum[row of W][row of x] of R and M rows, or += if it is not the first stretch, over whole steps.
+// sum[row of W][row of x] of R and M rows, or += if it is not the first stretch.
 ALWAYS_INLINE void dots(float (*sum)[KERNEL_FEW_ROWS][LANES], int M, int R, const struct tile *t)
 {
     lanes a[TILE][KERNEL_FEW_ROWS];
@@ -53,19 +70,16 @@ ALWAYS_INLINE void dots(float (*sum)[KERNEL_FEW_ROWS][LANES], int M, int R, cons
 #pragma GCC unroll 8
         for (int r = 0; r < M; r++)
             a[c][r] = t->first ? lanes_zero() : lanes_load(sum[c][r]);
-    const uint8_t *w[TILE] = {t->w[0], t->w[1], t->w[2], t->w[3]};
-    // rows 0, 3 and 6 of x, those between them a row or two behind: few registers
-    const uint8_t *x[3] = {t->x, t->x + (M > 3 ? 3 : 0) * t->x_row,
-                           t->x + (M > 6 ? 6 : 0) * t->x_row};
+    const uint8_t *w[TILE] = {t->w[0], t->w[1], t->w[2], t->w[3]}, *x = t->x;
     uintptr_t next = t->next;
-    for (size_t i = 0; i < t->n / STEP; i++) {
+    for (size_t i = 0; i < t->n_step; i++) {
         lanes v[TILE];
 #pragma GCC unroll 4
         for (int c = 0; c < R; c++)
             v[c] = lanes_load(w[c]);
 #pragma GCC unroll 8
         for (int r = 0; r < M; r++) {
-            lanes u = lanes_load(x[r / 3] + (size_t)(r % 3) * t->x_row);
+            lanes u = lanes_load(x + r * STEP_BYTES);
 #pragma GCC unroll 4
             for (int c = 0; c < R; c++)
                 a[c][r] = dot_add(a[c][r], u, v[c]);
@@ -76,7 +90,7 @@ ALWAYS_INLINE void dots(float (*sum)[KERNEL_FEW_ROWS][LANES], int M, int R, cons
             w[c] += STEP_BYTES;
         }
         next += STEP_BYTES;
-        x[0] += STEP_BYTES, x[1] += STEP_BYTES, x[2] += STEP_BYTES;
+        x += M * STEP_BYTES;
     }
 #pragma GCC unroll 4
     for (int c = 0; c < R; c++)
@@ -85,73 +99,84 @@ ALWAYS_INLINE void dots(float (*sum)[KERNEL_FEW_ROWS][LANES], int M, int R, cons
             lanes_store(sum[c][r], a[c][r]);
 }
 
-// What is left of n rows of W behind their last whole step: `rest` inputs, from w and x on.
-static void add_rest(group_sums sum, size_t M, const uint8_t *w, size_t n, size_t row,
-                     const uint8_t *x, size_t x_row, size_t rest)
+// n outputs from o on of a piece of x, `inputs` from `from` on. What is read next comes after it: `after`.
+ALWAYS_INLINE void group(struct piece *p, int M, int R, const struct product_job *j, size_t chunk,
+                         size_t o, size_t n, size_t from, size_t inputs, uintptr_t after)
 {
-    for (size_t c = 0; c < n; c++)
-        for (size_t r = 0; r < M; r++) {
-            lanes v = cells_weights_n(w + c * row, DT_BF16, true, rest);
-            v = cells_fma(lanes_load(sum[c][r]), lanes_load(x + r * x_row), v);
-            lanes_store(sum[c][r], v);
+    const size_t stretch = STRETCH / (size_t)M / STEP * STEP, tile = (size_t)R;
+    struct tile t = {.row = 2 * j->w_stride};
+    size_t i = 0;
+    do {
+        const uint8_t *w = (const uint8_t *)j->w + o * t.row + 2 * (from + i);
+        t.x = p->x + 2 * i * (size_t)M;
+        t.n_step = min_size(stretch, inputs - i) / STEP;
+        t.first = from + i == 0;
+        for (size_t c = 0; c < n; c += tile) {
+            for (size_t a = 0; a < TILE; a++)
+                t.w[a] = w + min_size(c + a, n - 1) * t.row;
+            t.next = c + tile < n           ? (uintptr_t)w + (c + tile) * t.row
+                     : i + stretch < inputs ? (uintptr_t)w + 2 * stretch
+                                            : after;
+            dots(p->sum + (o - chunk) + c, M, R, &t);
         }
+    } while ((i += stretch) < inputs);
 }
 
-// Outputs [o, o + n) of the job from their sums.
-ALWAYS_INLINE void finish(const struct product_job *j, group_sums sum, int M, size_t o, size_t n)
+// What is left of n outputs from o on behind the last whole step.
+static void add_rest(struct piece *p, size_t M, const struct product_job *j, size_t x_row, size_t o,
+                     size_t n)
 {
-    for (size_t c = 0; c < n; c += 4) {
-        const size_t last = n - 1;
-        float(*s1)[LANES] = sum[min_size(c + 1, last)], (*s2)[LANES] = sum[min_size(c + 2, last)],
-        (*s3)[LANES] = sum[min_size(c + 3, last)];
-        float y[KERNEL_FEW_ROWS][4];
-        for (size_t r = 0; r < (size_t)M; r++)
-            lanes_sum4(y[r], lanes_load(sum[c][r]), lanes_load(s1[r]), lanes_load(s2[r]),
-                       lanes_load(s3[r]), 4);
-        few_finish(j, (const float(*)[4])y, o + c, min_size(4, n - c));
+    const size_t rest = j->k % STEP, at = 2 * (j->k - rest);
+    for (size_t c = 0; rest > 0 && c < n; c++) {
+        const uint8_t *w = (const uint8_t *)j->w + (o + c) * 2 * j->w_stride + at;
+        const lanes v = cells_weights_n(w, DT_BF16, true, rest);
+        for (size_t r = 0; r < M; r++) {
+            lanes x = lanes_load((const uint8_t *)j->x + r * x_row + at);
+            lanes_store(p->sum[c][r], cells_fma(lanes_load(p->sum[c][r]), x, v));
+        }
     }
 }
 
-// The sums of n rows of W from w on.
-ALWAYS_INLINE void group(group_sums sum, int M, int R, const struct product_job *j, size_t x_row,
-                         const uint8_t *w, size_t n)
+// Outputs [o, o + n) of the job from their sums.
+ALWAYS_INLINE void finish(struct piece *p, int M, const struct product_job *j, size_t o, size_t n)
 {
-    const size_t row = j->w_stride * 2, tile = (size_t)R;
-    const size_t stretch = STRETCH / (size_t)M / STEP * STEP;
-    size_t i = 0;
-    do {
-        struct tile t = {.row = row,
-                         .x = (const uint8_t *)j->x + 2 * i,
-                         .x_row = x_row,
-                         .n = min_size(stretch, j->k - i),
-                         .first = i == 0};
-        for (size_t c = 0; c < n; c += tile) {
-            for (size_t a = 0; a < TILE; a++)
-                t.w[a] = w + min_size(c + a, n - 1) * row + 2 * i;
-            // behind the last tile comes the next stretch, behind the last stretch the next group
-            bool more = c + tile < n, stretches = i + stretch < j->k;
-            size_t next_row = more ? c + tile : stretches ? 0 : n;
-            size_t next_input = more ? i : stretches ? i + stretch : 0;
-            t.next = (uintptr_t)w + next_row * row + 2 * next_input;
-            dots(sum + c, M, R, &t);
-        }
-    } while ((i += stretch) < j->k);
-    size_t rest = j->k % STEP, whole = 2 * (j->k - rest);
-    if (rest != 0)
-        add_rest(sum, (size_t)M, w + whole, n, row, (const uint8_t *)j->x + whole, x_row, rest);
+    for (size_t c = 0; c < n; c += 4) {
+        float y[KERNEL_FEW_ROWS][4];
+        lanes s[KERNEL_FEW_ROWS][4];
+        int r = 0;
+        for (int i = 0; i < 4 * M; i++)
+            s[i / 4][i % 4] = lanes_load(p->sum[min_size(c + (size_t)(i % 4), n - 1)][i / 4]);
+        for (; r + 4 <= M; r += 4)
+            lanes_sum16(y[r], 4, s[r], s[r + 1], s[r + 2], s[r + 3], 4);
+        for (; r < M; r++)
+            lanes_sum4(y[r], s[r][0], s[r][1], s[r][2], s[r][3], 4);
+        few_finish(j, (const float(*)[4])y, o + c, min_size(4, n - c));
+        ask_rows(&j->ask, o + c);
+    }
 }
 
 ALWAYS_INLINE void few_rows(const struct product_kernels *p, int M, int R,
                             const struct product_job *j)
 {
-    _Alignas(64) group_sums sum;
-    for (size_t o = 0; o < j->n; o += GROUP) {
-        const size_t n = min_size(GROUP, j->n - o);
-        const uint8_t *w = (const uint8_t *)j->w + o * j->w_stride * 2;
-        group(sum, M, R, j, product_x_stride(p, j->k), w, n);
-        finish(j, sum, M, o, n);
-        for (size_t c = 0; c < n; c += 4)
-            ask_rows(&j->ask, o + c);
+    struct piece piece;
+    const size_t all = PIECE / (size_t)M / STEP * STEP, x_row = product_x_stride(p, j->k);
+    for (size_t o = 0; o < j->n; o += CHUNK) {
+        const size_t n = min_size(CHUNK, j->n - o);
+        size_t from = 0;
+        do {
+            const size_t inputs = min_size(all, j->k - from);
+            if (o == 0 || j->k > all)
+                lay_out(piece.x, M, j, x_row, from, inputs);
+            for (size_t g = 0; g < n; g += GROUP) {
+                bool groups = g + GROUP < n, pieces = from + all < j->k;
+                size_t row = groups ? o + g + GROUP : pieces ? o : o + n;
+                size_t input = groups ? from : pieces ? from + all : 0;
+                group(&piece, M, R, j, o, o + g, min_size(GROUP, n - g), from, inputs,
+                      (uintptr_t)j->w + 2 * (row * j->w_stride + input));
+            }
+        } while ((from += all) < j->k);
+        add_rest(&piece, (size_t)M, j, x_row, o, n);
+        finish(&piece, M, j, o, n);
     }
 }
 

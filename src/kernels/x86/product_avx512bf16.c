@@ -14,11 +14,18 @@ static void prepare_bf16(const struct product_kernels *p, void *dst, const float
     prepare_form(p, dst, x, x_stride, m, k, FORM_BF16);
 }
 
+// Whether the rows of W lie one behind the other and are worth laying out several of x for.
+static bool in_stretches(const struct product_kernels *p, const struct product_job *j)
+{
+    return j->w_type == DT_BF16 && j->m >= FEW_STRETCHED && j->k >= FEW_STRETCHED_INPUTS &&
+           j->w_stride == j->k && !p->ask_l2;
+}
+
 static void few_bf16(const struct product_kernels *p, const struct product_job *j)
 {
     if (j->w_type == DT_Q8_0)
         few_q8_0_avx512bf16(p, j);
-    else if (j->w_type == DT_BF16 && j->m >= FEW_STRETCHED && j->w_stride == j->k && !p->ask_l2)
+    else if (in_stretches(p, j))
         few_rows_avx512bf16(p, j);
     else
         few_lanes(p, j, true);
@@ -44,7 +51,7 @@ void kernels_set_avx512bf16(struct kernels *k)
     panel_set_lanes(p);
     p->prepare = prepare_bf16;
     p->few = few_bf16;
-    p->few_group = 48;
+    p->few_group = FEW_GROUP_AVX512BF16;
     p->pack = pack_rounded;
     p->pack_t = pack_t_rounded;
     p->soft_step = soft_step_bf16;

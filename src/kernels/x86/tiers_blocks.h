@@ -7,8 +7,9 @@
 
 // `few` on rows prepared in bf16 and weights in Q8_0.
 void few_q8_0_avx512bf16(const struct product_kernels *p, const struct product_job *j);
-enum { FEW_STRETCHED = 3 };
-// `few` with weights in BF16 whose rows lie one behind the other, from FEW_STRETCHED rows of x on.
+enum { FEW_STRETCHED = 3, FEW_STRETCHED_INPUTS = 512, FEW_GROUP_AVX512BF16 = 48 };
+// `few` with weights in BF16 whose rows lie one behind the other, from FEW_STRETCHED rows of x on; worth it with
+// FEW_STRETCHED_INPUTS, best with a multiple of FEW_GROUP_AVX512BF16 outputs.
 void few_rows_avx512bf16(const struct product_kernels *p, const struct product_job *j);
 // The kernels for few rows and weights in blocks.
 void dots_set_avx512vnni(struct product_kernels *p);
