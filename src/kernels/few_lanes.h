@@ -191,6 +191,39 @@ static inline void few_finish(const struct product_job *j, const float (*sums)[4
     }
 }
 
+#ifdef LANES_SUM16
+// Rows of W of one step at most, as LoRA's B has, one behind the other: sixteen outputs at once, whose sums end together.
+// Returns how many are done; the rest is few_type's.
+ALWAYS_INLINE size_t few_short(const struct product_kernels *p, const struct product_job *j,
+                               enum dtype t, bool round)
+{
+    const size_t row_bytes = j->w_stride * (t == DT_F32 ? 4 : 2);
+    const size_t x_stride = product_x_stride(p, j->k);
+    size_t o = 0;
+    for (; o + LANES <= j->n; o += LANES) {
+        const uint8_t *w = (const uint8_t *)j->w + o * row_bytes;
+        lanes v[LANES], s[LANES];
+#pragma GCC unroll 16
+        for (size_t i = 0; i < LANES; i++)
+            v[i] = j->k == DOTS_INPUTS ? cells_weights(w + i * row_bytes, t, round)
+                                       : cells_weights_n(w + i * row_bytes, t, round, j->k);
+        dots_prefetch_l1(w, DOTS_AHEAD, LANES * row_bytes);
+        for (size_t r = 0; r < j->m; r++) {
+            const lanes u = lanes_load((const uint8_t *)j->x + r * x_stride);
+            float *y = j->y + r * j->y_stride + o;
+#pragma GCC unroll 16
+            for (size_t i = 0; i < LANES; i++)
+                s[i] = cells_fma(lanes_zero(), u, v[i]);
+            lanes all = lanes_sums16(s, s + 4, s + 8, s + 12);
+            if (j->bias || j->add) // as few_finish
+                all = lanes_add(all, j->bias ? lanes_load(j->bias + o) : lanes_zero());
+            lanes_store(y, j->add ? lanes_add(lanes_load(y), all) : all);
+        }
+    }
+    return o;
+}
+#endif
+
 ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct product_job *j,
                             enum dtype t, bool round)
 {
@@ -207,7 +240,12 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
     // rows apart: what is asked for stays inside W (of a group's four the last is three behind the first); else it runs
     // on into what is read next
     size_t asking = apart ? j->n - min_size(j->n, DOTS_APART_AHEAD + 3) : j->n;
-    for (size_t o = 0; o < j->n; o += 4) {
+    size_t o = 0;
+#ifdef LANES_SUM16
+    if (j->k <= DOTS_INPUTS && !apart)
+        o = few_short(p, j, t, round);
+#endif
+    for (; o < j->n; o += 4) {
         size_t n = min_size(4, j->n - o);
         for (size_t i = 0; i < 4; i++)
             a.w[i] = (const uint8_t *)j->w + (o + min_size(i, n - 1)) * row_bytes;

@@ -320,13 +320,13 @@ static void asked_for(void **state)
     }
 }
 
-// Several rows beside weights one behind the other, more inputs than stay in L1 and more outputs than share them: each row
-// has the bits that it has alone.
+// Several rows beside weights one behind the other, as few inputs as LoRA's or more than stay in L1, and more outputs than
+// share them: each row has the bits that it has alone, and outputs those of a part.
 static void in_stretches(void **state)
 {
     (void)state;
     struct rng r = {17};
-    static const size_t inputs[] = {7, 1024, 2753, 4109}, outputs[] = {1, 50, 101};
+    static const size_t inputs[] = {16, 1024, 2753, 4109}, outputs[] = {1, 50, 101};
     for (size_t i = 0; i < 24; i++) {
         bool round = i % 8 != 0; // pairs of bf16 above all
         struct shape s = {3 + i % 6, outputs[(i + i / 6) % 3], inputs[i / 6]};
@@ -340,6 +340,7 @@ static void in_stretches(void **state)
             run(&p, &u, true, true, false, &whole);
             for (size_t one = 0; one < s.m; one += short_run ? s.m - 1 : 1)
                 check_part(&p, &u, true, &whole, one, 1, 0, s.n);
+            check_part(&p, &u, true, &whole, 0, s.m, s.n / 3, s.n - s.n / 3);
             answer_free(&whole);
         }
         task_free(&t);

@@ -162,10 +162,10 @@ static inline lanes lanes_fold4(lanes a, lanes b)
                          _mm512_shuffle_f32x4(a, b, _MM_SHUFFLE(3, 1, 3, 1)));
 }
 
-// Writes the n <= 4 first of a's sums to out, of b's to out + stride and so on: as four times lanes_sum4, to the bit.
+// The sums of a's four, b's, c's and d's: as four times lanes_sum4, to the bit.
 #define LANES_SUM16
-static inline void lanes_sum16(float *out, size_t stride, const lanes a[4], const lanes b[4],
-                               const lanes c[4], const lanes d[4], size_t n)
+static inline lanes lanes_sums16(const lanes a[4], const lanes b[4], const lanes c[4],
+                                 const lanes d[4])
 {
     // 128 bits of each are one vector's, folded; a[0] b[0] c[0] d[0], then a[1] b[1] ...
     lanes r0 = lanes_fold4(lanes_fold2(a[0], b[0]), lanes_fold2(c[0], d[0]));
@@ -178,7 +178,14 @@ static inline void lanes_sum16(float *out, size_t stride, const lanes a[4], cons
     lanes s1 = _mm512_shuffle_ps(t0, t1, _MM_SHUFFLE(3, 2, 3, 2));
     lanes s2 = _mm512_shuffle_ps(t2, t3, _MM_SHUFFLE(1, 0, 1, 0));
     lanes s3 = _mm512_shuffle_ps(t2, t3, _MM_SHUFFLE(3, 2, 3, 2));
-    lanes sum = _mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3));
+    return _mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3));
+}
+
+// Writes the n <= 4 first of a's sums to out, of b's to out + stride and so on.
+static inline void lanes_sum16(float *out, size_t stride, const lanes a[4], const lanes b[4],
+                               const lanes c[4], const lanes d[4], size_t n)
+{
+    const lanes sum = lanes_sums16(a, b, c, d);
     if (n == 4) {
         _mm_storeu_ps(out, _mm512_castps512_ps128(sum));
         _mm_storeu_ps(out + stride, _mm512_extractf32x4_ps(sum, 1));
