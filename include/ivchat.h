@@ -111,7 +111,7 @@ struct iv_engine_options {
     /* where a CPU reads the language model's weights: "mapped", in the files' page cache; "auto", as far as they lie
      * there in small pages, in a copy in large ones (a tenth faster to decode, 0.3 to 1.5 s a GB to open), if that
      * leaves memory for the files and 2 GiB and the system tells which pages are large (Linux 6.7; files of the same
-     * user); NULL = mapped */
+     * user); NULL = mapped. In bf16 and int8 LoRA pairs that are not bf16 are copied so in any case */
     const char *weights;
     /* how keys and values of conversations are stored: "f32", "bf16", "f16" or "q8_0" (8.5 bits a value; only
      * with heads of a multiple of 32 values); NULL = as dtype, the only choice on a GPU */

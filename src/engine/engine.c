@@ -86,7 +86,7 @@ static int check_cache_types(const iv_engine *g, struct err *e)
 size_t engine_lora_bytes(const iv_engine *g)
 {
     bool rounds = !g->tokenizer_only && !g->gpu && g->compute != COMPUTE_F32;
-    return rounds ? lora_bf16_bytes(&g->model.llm) : 0;
+    return rounds && !g->kernels.bf16.repacks ? lora_bf16_bytes(&g->model.llm) : 0;
 }
 
 int engine_check_computes(const iv_engine *g, struct err *e)
@@ -376,7 +376,7 @@ int iv_engine_open(const struct iv_engine_options *opt, iv_engine **out, struct 
     TRY(engine_open_device(g, opt->device, opt->gpu_weights, &e));
     TRY(engine_place_weights(g, &e));
     if (!g->plan_only && engine_lora_bytes(g) > 0)
-        lora_bf16_open(&g->model.llm, &g->kernels, g->pool, &g->lora);
+        TRY(lora_bf16_open(&g->model.llm, &g->kernels, g->pool, &g->hooks, &g->lora, &e));
     if (copied)
         TRY(weights_copy(g, &e));
     if (opt->profile && g->gpu)

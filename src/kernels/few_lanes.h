@@ -249,8 +249,6 @@ ALWAYS_INLINE void few_type(const struct product_kernels *p, const struct produc
         size_t n = min_size(4, j->n - o);
         for (size_t i = 0; i < 4; i++)
             a.w[i] = (const uint8_t *)j->w + (o + min_size(i, n - 1)) * row_bytes;
-        if (j->k < DOTS_INPUTS && !apart) // no step asks for anything
-            dots_prefetch_l1(a.w[0], DOTS_AHEAD, 4 * row_bytes);
         float sums[KERNEL_FEW_ROWS][4];
         float *y = as_is ? j->y + o : sums[0];
         if (in_order && p->ask_l2)

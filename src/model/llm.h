@@ -20,7 +20,7 @@ struct llm_layer {
     struct linear gate, up, down;
 };
 
-// Weights, read-only after llm_bind.
+// Weights, read-only once the engine is open, which may put others in the place of LoRA pairs (engine/lora_bf16.h).
 struct llm {
     struct llm_config c;
     struct tensor embed; // [n_vocab, d_model]

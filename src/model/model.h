@@ -9,7 +9,7 @@
 #include "model/vit.h"
 #include "weights/weights.h"
 
-// Read-only after model_open; shared by any number of threads.
+// Read-only after model_open but for what an engine puts in the place of LoRA pairs; shared by any number of threads.
 struct model {
     struct model_config config;
     struct weights *weights;

@@ -32,8 +32,8 @@ enum {
     FEW_WEIGHTS_MAX = 1 << 18,    // one row
     SOME_WEIGHTS_MAX = 1 << 20,   // several, twice that on blocks
     GROUPS_WEIGHTS_MAX = 3 << 18, // several, in groups
-    FEW_COLS = 8,                 // columns of tasks are a multiple: LoRA's 16 are two tasks
-    BLOCKS_COLS = 16,             // on blocks
+    FEW_COLS = 16,                // columns of tasks are a multiple ...
+    LEAST_COLS = 8, // ... of so many where there are no more than FEW_COLS, as LoRA's A has
     STRETCHES_MAX = 64,
     FEW_PIECE = 1 << 18, // bytes of weights that stay in the cache while rows go by
     SQUARES_PER_THREAD = 4,
@@ -50,10 +50,17 @@ static size_t clamp(size_t v, size_t low, size_t high)
     return min_size(max_size(v, low), high);
 }
 
+// Outputs that `few` would rather have several rows of, if there is that for every thread.
+static size_t group_of(struct product_size z, size_t threads)
+{
+    bool grouped = z.m > 2 && !z.p->ask_l2 && z.n / threads >= z.p->few_group;
+    return grouped ? z.p->few_group : 0;
+}
+
 static void cut_few(struct product_cut *c, struct product_size z, size_t threads)
 {
     size_t k = max_size(z.k, 1);
-    size_t group = z.m == 1 ? 0 : z.p->few_group;
+    size_t group = group_of(z, threads);
     size_t most = z.m == 1          ? (size_t)FEW_WEIGHTS_MAX
                   : group > 0       ? (size_t)GROUPS_WEIGHTS_MAX
                   : z.p->for_blocks ? 2 * SOME_WEIGHTS_MAX
@@ -62,7 +69,7 @@ static void cut_few(struct product_cut *c, struct product_size z, size_t threads
     if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
     c->rows = z.m;
-    size_t cols = group > 0 ? group : z.p->for_blocks ? BLOCKS_COLS : FEW_COLS;
+    size_t cols = group > 0 ? group : z.n <= FEW_COLS ? LEAST_COLS : FEW_COLS;
     c->cols = round_up(max_size(weights / k, 1), cols);
 }
 

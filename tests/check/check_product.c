@@ -239,7 +239,7 @@ static void model_sizes(void **state)
 }
 
 // y [m, n] of rows [i, i + m) and outputs [o, o + n) of the task equals the same part of the whole.
-static void check_part(const struct product_kernels *p, const struct task *t, bool few,
+static void check_part(const struct product_kernels *p, const struct task *t, bool few, bool bias,
                        const struct answer *whole, size_t i, size_t m, size_t o, size_t n)
 {
     struct task part = *t;
@@ -248,7 +248,7 @@ static void check_part(const struct product_kernels *p, const struct task *t, bo
     part.w.data = (uint8_t *)t->w.data + o * t->w_stride * dtype_bytes(t->type);
     part.bias.data = (float *)t->bias.data + o;
     struct answer a;
-    run(p, &part, few, true, false, &a);
+    run(p, &part, few, bias, false, &a);
     for (size_t q = 0; q < m; q++) {
         const float *got = (const float *)a.y.data + q * t->y_stride;
         const float *want = (const float *)whole->y.data + (i + q) * t->y_stride + o;
@@ -276,12 +276,12 @@ static void same_bits(void **state)
                 struct answer whole;
                 run(p, &t, few, true, false, &whole);
                 for (size_t m = 1; m <= s.m; m += short_run ? 3 : few || m < 13 ? 1 : 9)
-                    check_part(p, &t, few, &whole, rng_next(&r) % (s.m - m + 1), m, 0, s.n);
+                    check_part(p, &t, few, true, &whole, rng_next(&r) % (s.m - m + 1), m, 0, s.n);
                 static const size_t odd[] = {1, 2, 65, 129, 257}; // one output, alone or left over
                 const size_t n_any = short_run ? 3 : 12, n_odd = short_run ? 4 : 5;
                 for (size_t i = 0; i < n_any + n_odd; i++) {
                     size_t n = i < n_any ? 1 + rng_next(&r) % s.n : odd[i - n_any];
-                    check_part(p, &t, few, &whole, 0, s.m, rng_next(&r) % (s.n - n + 1), n);
+                    check_part(p, &t, few, true, &whole, 0, s.m, rng_next(&r) % (s.n - n + 1), n);
                 }
                 answer_free(&whole);
             }
@@ -310,39 +310,59 @@ static void asked_for(void **state)
             struct answer whole;
             p.ask_l2 = false;
             run(&p, &u, true, true, false, &whole);
-            check_part(&p, &u, true, &whole, s.m - 1, 1, 0, s.n);
+            check_part(&p, &u, true, true, &whole, s.m - 1, 1, 0, s.n);
             p.ask_l2 = true;
-            check_part(&p, &u, true, &whole, s.m - 1, 1, 0, s.n);
-            check_part(&p, &u, true, &whole, 0, s.m, 0, s.n);
+            check_part(&p, &u, true, true, &whole, s.m - 1, 1, 0, s.n);
+            check_part(&p, &u, true, true, &whole, 0, s.m, 0, s.n);
             answer_free(&whole);
         }
         task_free(&t);
     }
 }
 
-// Several rows beside weights one behind the other, as few inputs as LoRA's or more than stay in L1, and more outputs than
-// share them: each row has the bits that it has alone, and outputs those of a part.
+// A task whose rows of W lie one behind the other, to the end of its memory.
+static struct task task_dense(struct rng *r, struct shape s, enum dtype type, bool round)
+{
+    for (;;) {
+        struct task t = task_new(r, s, type, round, DATA_RANDOM);
+        if (t.w_stride == s.k)
+            return t;
+        task_free(&t);
+    }
+}
+
+static void check_dense(const struct product_kernels *p, enum cpu_tier tier, const struct task *t,
+                        bool bias)
+{
+    struct answer a;
+    run(p, t, true, !bias, true, &a);
+    compare(cpu_tier_name(tier), t, true, !bias, true, a.y.data);
+    answer_free(&a);
+    run(p, t, true, bias, false, &a);
+    compare(cpu_tier_name(tier), t, true, bias, false, a.y.data);
+    for (size_t one = 0; one < t->s.m; one += short_run ? t->s.m - 1 : 1)
+        check_part(p, t, true, bias, &a, one, 1, 0, t->s.n);
+    check_part(p, t, true, bias, &a, 0, t->s.m, t->s.n / 3, t->s.n - t->s.n / 3);
+    answer_free(&a);
+}
+
+// Several rows beside weights one behind the other, as few inputs as LoRA's or more than stay in L1 or L2, and more outputs
+// than share them: each row has the bits that it has alone, and outputs those of a part.
 static void in_stretches(void **state)
 {
     (void)state;
     struct rng r = {17};
-    static const size_t inputs[] = {16, 1024, 2753, 4109}, outputs[] = {1, 50, 101};
+    static const size_t inputs[] = {16, 1024, 2753, 8229}, outputs[] = {20, 50, 101};
     for (size_t i = 0; i < 24; i++) {
         bool round = i % 8 != 0; // pairs of bf16 above all
         struct shape s = {3 + i % 6, outputs[(i + i / 6) % 3], inputs[i / 6]};
-        struct task t = task_new(&r, s, round ? DT_BF16 : types[i % 3], round, DATA_RANDOM), u = t;
-        u.w_stride = s.k; // and W ends where its memory does
-        u.w.data = (uint8_t *)t.w.data + t.w.bytes - s.n * s.k * dtype_bytes(t.type);
+        struct task t = task_dense(&r, s, round ? DT_BF16 : types[i % 3], round);
         for (size_t q = 1; q < all.n; q++) {
             struct product_kernels p = round ? all.k[q].bf16 : all.k[q].f32;
-            struct answer whole;
             p.ask_l2 = false;
-            run(&p, &u, true, true, false, &whole);
-            for (size_t one = 0; one < s.m; one += short_run ? s.m - 1 : 1)
-                check_part(&p, &u, true, &whole, one, 1, 0, s.n);
-            check_part(&p, &u, true, &whole, 0, s.m, s.n / 3, s.n - s.n / 3);
-            answer_free(&whole);
+            check_dense(&p, all.k[q].tier, &t, (i + i / 6) % 2);
         }
+        assert_true(guarded_intact(&t.x) && guarded_intact(&t.w));
         task_free(&t);
     }
 }

@@ -6,7 +6,15 @@
 #include "engine/lora_bf16.h"
 #include "ops_fixture.h"
 
-enum { D_IN = 300, D_OUT = 140, RANK = 16, ROWS = 40 };
+// More inputs than products take at once, and matrices that are no whole number of 64 bytes.
+enum { D_IN = 2091, D_OUT = 139, RANK = 16, ROWS = 40 };
+static const struct hooks no_hooks;
+
+static void open_copies(struct fixture *f, struct llm *m, struct lora_bf16 *c)
+{
+    struct err e = {0};
+    assert_int_equal(lora_bf16_open(m, &f->kernels, f->pool, &no_hooks, c, &e), 0);
+}
 
 static struct linear layer_of(struct fixture *f, enum dtype lora)
 {
@@ -62,10 +70,10 @@ static void copies(void **state)
     fixture_open(&f, CPU_REF, 2, COMPUTE_BF16, NULL);
     small_llm_make(&f, &m);
     old = m;
-    // A is a whole number of 64 bytes, B too
-    size_t bytes = 4 * 2 * (RANK * D_IN + D_OUT * RANK);
+    // A takes 66912 bytes, B 4448
+    size_t bytes = 4 * (66944 + 4480);
     assert_int_equal(lora_bf16_bytes(&m.llm), bytes);
-    lora_bf16_open(&m.llm, &f.kernels, f.pool, &c);
+    open_copies(&f, &m.llm, &c);
     assert_int_equal(c.bytes, bytes);
     assert_int_equal(lora_bf16_bytes(&m.llm), 0);
     for (size_t i = 0; copied_layer(&m, i); i++) {
@@ -90,19 +98,43 @@ static void nothing_to_copy(void **state)
     struct small_llm m, old;
     struct lora_bf16 c;
     fixture_open(&f, CPU_REF, 1, COMPUTE_BF16, NULL);
-    lora_bf16_open(&none, &f.kernels, f.pool, &c);
+    open_copies(&f, &none, &c);
     assert_null(c.data);
     small_llm_make(&f, &m);
     old = m;
     for (uint64_t k = 1; k <= 2; k++) { // without memory
         mem_fail_after(k);
-        lora_bf16_open(&m.llm, &f.kernels, f.pool, &c);
+        open_copies(&f, &m.llm, &c);
         mem_fail_after(0);
         assert_null(c.data);
         assert_memory_equal(&m, &old, sizeof m);
     }
     lora_bf16_close(&c);
     fixture_close(&f);
+}
+
+// Told to stop before anything is copied, or between two slices: what is copied stays in use, and nothing is lost.
+static void stopped(void **state)
+{
+    (void)state;
+    enum { N_LAYER = 12 }; // 97 linear layers: two slices
+    for (long at = 1; at <= 2; at++) {
+        struct fixture f;
+        struct llm_layer layer[N_LAYER] = {0};
+        struct llm m = {.c.n_layer = N_LAYER, .layer = layer};
+        struct stopper stop = {.at = at};
+        const struct hooks hooks = {.user = &stop, .abort = stop_later};
+        struct lora_bf16 c;
+        struct err e = {0};
+        fixture_open(&f, CPU_REF, 2, COMPUTE_BF16, NULL);
+        layer[0].q = layer_of(&f, DT_F32);
+        layer[N_LAYER - 1].down = layer_of(&f, DT_F32);
+        assert_int_equal(lora_bf16_open(&m, &f.kernels, f.pool, &hooks, &c, &e), ERR_ABORT);
+        assert_int_equal(layer[0].q.lora_a.dtype, at == 1 ? DT_F32 : DT_BF16);
+        assert_int_equal(layer[N_LAYER - 1].down.lora_b.dtype, DT_F32);
+        lora_bf16_close(&c);
+        fixture_close(&f);
+    }
 }
 
 // Every kind of rows: one, several, many.
@@ -120,7 +152,7 @@ static void same_results(void **state)
             fixture_open(&f, tier[i], 2, compute, NULL);
             small_llm_make(&f, &m);
             old = m;
-            lora_bf16_open(&m.llm, &f.kernels, f.pool, &c);
+            open_copies(&f, &m.llm, &c);
             struct mat all = fixture_mat(&f, ROWS, D_IN, 0, NULL);
             for (size_t l = 0; copied_layer(&m, l); l++)
                 for (size_t r = 0; r < 4; r++) {
@@ -143,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies),
         cmocka_unit_test(nothing_to_copy),
+        cmocka_unit_test(stopped),
         cmocka_unit_test(same_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,7 +36,7 @@ struct piece {
 // In assembly, since gcc 12 copies the accumulator of the intrinsic.
 ALWAYS_INLINE lanes dot_add(lanes sum, lanes x, lanes w)
 {
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
     return sum;
 }
 
@@ -50,11 +50,11 @@ ALWAYS_INLINE void lay_out(uint8_t *to, int M, const struct product_job *j, size
             lanes_store(to, lanes_load(x + r * x_row));
 }
 
-// Some rows of W with a stretch of x.
+// Some rows of W with a stretch of x. What is asked for meanwhile is the next tile: a row of it, perhaps behind W's end,
+// and so many bytes on the ones that follow.
 struct tile {
     const uint8_t *w[TILE];
-    uintptr_t
-        next; // a row of the next tile, perhaps behind W's end, and `row` bytes on the one that follows
+    uintptr_t next;
     size_t row;
     const uint8_t *x; // laid out
     size_t n_step;
@@ -99,27 +99,32 @@ ALWAYS_INLINE void dots(float (*sum)[KERNEL_FEW_ROWS][LANES], int M, int R, cons
             lanes_store(sum[c][r], a[c][r]);
 }
 
-// n outputs from o on of a piece of x, `inputs` from `from` on. What is read next comes after it: `after`.
-ALWAYS_INLINE void group(struct piece *p, int M, int R, const struct product_job *j, size_t chunk,
-                         size_t o, size_t n, size_t from, size_t inputs, uintptr_t after)
+// n outputs from o on of a chunk, with inputs [from, from + inputs), which are laid out. `after` is read next.
+struct group {
+    const struct product_job *j;
+    size_t chunk, o, n, from, inputs;
+    uintptr_t after;
+};
+
+ALWAYS_INLINE void group_dots(struct piece *p, int M, int R, const struct group *g)
 {
     const size_t stretch = STRETCH / (size_t)M / STEP * STEP, tile = (size_t)R;
-    struct tile t = {.row = 2 * j->w_stride};
+    struct tile t = {.row = 2 * g->j->w_stride};
     size_t i = 0;
     do {
-        const uint8_t *w = (const uint8_t *)j->w + o * t.row + 2 * (from + i);
+        const uint8_t *w = (const uint8_t *)g->j->w + g->o * t.row + 2 * (g->from + i);
         t.x = p->x + 2 * i * (size_t)M;
-        t.n_step = min_size(stretch, inputs - i) / STEP;
-        t.first = from + i == 0;
-        for (size_t c = 0; c < n; c += tile) {
+        t.n_step = min_size(stretch, g->inputs - i) / STEP;
+        t.first = g->from + i == 0;
+        for (size_t c = 0; c < g->n; c += tile) {
             for (size_t a = 0; a < TILE; a++)
-                t.w[a] = w + min_size(c + a, n - 1) * t.row;
-            t.next = c + tile < n           ? (uintptr_t)w + (c + tile) * t.row
-                     : i + stretch < inputs ? (uintptr_t)w + 2 * stretch
-                                            : after;
-            dots(p->sum + (o - chunk) + c, M, R, &t);
+                t.w[a] = w + min_size(c + a, g->n - 1) * t.row;
+            t.next = c + tile < g->n           ? (uintptr_t)w + (c + tile) * t.row
+                     : i + stretch < g->inputs ? (uintptr_t)w + 2 * stretch
+                                               : g->after;
+            dots(p->sum + (g->o - g->chunk) + c, M, R, &t);
         }
-    } while ((i += stretch) < inputs);
+    } while ((i += stretch) < g->inputs);
 }
 
 // What is left of n outputs from o on behind the last whole step.
@@ -143,6 +148,7 @@ ALWAYS_INLINE void finish(struct piece *p, int M, const struct product_job *j, s
     for (size_t c = 0; c < n; c += 4) {
         float y[KERNEL_FEW_ROWS][4];
         lanes s[KERNEL_FEW_ROWS][4];
+        const size_t some = min_size(4, n - c);
         int r = 0;
         for (int i = 0; i < 4 * M; i++)
             s[i / 4][i % 4] = lanes_load(p->sum[min_size(c + (size_t)(i % 4), n - 1)][i / 4]);
@@ -150,8 +156,11 @@ ALWAYS_INLINE void finish(struct piece *p, int M, const struct product_job *j, s
             lanes_sum16(y[r], 4, s[r], s[r + 1], s[r + 2], s[r + 3], 4);
         for (; r < M; r++)
             lanes_sum4(y[r], s[r][0], s[r][1], s[r][2], s[r][3], 4);
-        few_finish(j, (const float(*)[4])y, o + c, min_size(4, n - c));
-        ask_rows(&j->ask, o + c);
+        if (j->bias || j->add)
+            few_finish(j, (const float(*)[4])y, o + c, some);
+        else // not + 0, which would make 0 of -0
+            for (r = 0; r < M; r++)
+                memcpy(j->y + (size_t)r * j->y_stride + o + c, y[r], some * sizeof(float));
     }
 }
 
@@ -171,8 +180,9 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, int M, int R,
                 bool groups = g + GROUP < n, pieces = from + all < j->k;
                 size_t row = groups ? o + g + GROUP : pieces ? o : o + n;
                 size_t input = groups ? from : pieces ? from + all : 0;
-                group(&piece, M, R, j, o, o + g, min_size(GROUP, n - g), from, inputs,
-                      (uintptr_t)j->w + 2 * (row * j->w_stride + input));
+                uintptr_t after = (uintptr_t)j->w + 2 * (row * j->w_stride + input);
+                size_t some = min_size(GROUP, n - g);
+                group_dots(&piece, M, R, &(struct group){j, o, o + g, some, from, inputs, after});
             }
         } while ((from += all) < j->k);
         add_rest(&piece, (size_t)M, j, x_row, o, n);
@@ -180,19 +190,23 @@ ALWAYS_INLINE void few_rows(const struct product_kernels *p, int M, int R,
     }
 }
 
-// A function for each number of rows: as many of W at once as sums fit into registers.
-#define FEW(M, R)                                                                                  \
+// Rows of W at once: as many as sums fit into registers.
+#define TILE_OF(M) ((M) > 6 ? 3 : TILE)
+
+// A function for each number of rows; under a sanitizer one for all, of the same lines.
+#ifndef IV_SANITIZED
+#define FEW(M)                                                                                     \
     static __attribute__((noinline)) void few_##M(const struct product_kernels *p,                 \
                                                   const struct product_job *j)                     \
     {                                                                                              \
-        few_rows(p, M, R, j);                                                                      \
+        few_rows(p, M, TILE_OF(M), j);                                                             \
     }
-FEW(3, 4)
-FEW(4, 4)
-FEW(5, 4)
-FEW(6, 4)
-FEW(7, 3)
-FEW(8, 3)
+FEW(3)
+FEW(4)
+FEW(5)
+FEW(6)
+FEW(7)
+FEW(8)
 #undef FEW
 
 void few_rows_avx512bf16(const struct product_kernels *p, const struct product_job *j)
@@ -201,3 +215,9 @@ void few_rows_avx512bf16(const struct product_kernels *p, const struct product_j
         few_3, few_4, few_5, few_6, few_7, few_8};
     of[j->m - FEW_STRETCHED](p, j);
 }
+#else
+void few_rows_avx512bf16(const struct product_kernels *p, const struct product_job *j)
+{
+    few_rows(p, (int)j->m, TILE_OF(j->m), j);
+}
+#endif

@@ -18,7 +18,7 @@ static void prepare_bf16(const struct product_kernels *p, void *dst, const float
 static bool in_stretches(const struct product_kernels *p, const struct product_job *j)
 {
     return j->w_type == DT_BF16 && j->m >= FEW_STRETCHED && j->k >= FEW_STRETCHED_INPUTS &&
-           j->w_stride == j->k && !p->ask_l2;
+           j->n >= FEW_GROUP_AVX512BF16 && j->w_stride == j->k && !p->ask_l2;
 }
 
 static void few_bf16(const struct product_kernels *p, const struct product_job *j)
