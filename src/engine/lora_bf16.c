@@ -125,10 +125,10 @@ int lora_bf16_open(struct llm *m, const struct kernels *k, struct pool *pool,
         job.to[n] = to;
         rc = copy_all(&job, pool, hooks, e);
     }
-    if (to)
+    if (to && rc == 0)
         log_line(hooks, LOG_INFO, "LoRA: %zu KiB as bf16 in %.0f ms", bytes >> 10,
                  clock_ms() - start);
-    else
+    if (!to)
         log_line(hooks, LOG_INFO, "LoRA: no memory for %zu KiB of it in bf16", bytes >> 10);
     mem_free(job.to);
     return rc;

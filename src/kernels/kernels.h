@@ -139,13 +139,12 @@ struct mix_job {
 // dots: weights in blocks only, with their values as they are stored; x has levels of 8 bits with a step for every 32
 // inputs (kernels/dots_parts.h). prepare and few only.
 struct product_kernels {
-    size_t x_elem;  // bytes of one element of a prepared row, or of x_block of them
-    size_t x_block; // 0 = elements
-    size_t panel;   // `many` works on this many outputs at once: cut n at multiples of it
-    size_t block;   // scratch of `many` holds this many outputs ...
-    size_t depth;   // ... times this many inputs
-    size_t
-        few_group; // `few` of 3 rows or more on this many: cut n at multiples; 0 = any, as with ask_l2
+    size_t x_elem;        // bytes of one element of a prepared row, or of x_block of them
+    size_t x_block;       // 0 = elements
+    size_t panel;         // `many` works on this many outputs at once: cut n at multiples of it
+    size_t block;         // scratch of `many` holds this many outputs ...
+    size_t depth;         // ... times this many inputs
+    size_t few_group;     // as panel, of `few` with 3 rows or more where L1 is not small; 0 = any
     size_t scratch_bytes; // of `many`; may be 0
     bool round;           // both factors are rounded to bf16
     bool steps;           // int8
