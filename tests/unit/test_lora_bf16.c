@@ -137,7 +137,7 @@ static void stopped(void **state)
     }
 }
 
-// Every kind of rows: one, several, many.
+// Every kind of rows: one, several, many. Not in tiers that lay weights out anew, for whose engines nothing is copied.
 static void same_results(void **state)
 {
     (void)state;
@@ -150,6 +150,10 @@ static void same_results(void **state)
             struct small_llm m, old;
             struct lora_bf16 c;
             fixture_open(&f, tier[i], 2, compute, NULL);
+            if (f.kernels.bf16.repacks) {
+                fixture_close(&f);
+                continue;
+            }
             small_llm_make(&f, &m);
             old = m;
             open_copies(&f, &m.llm, &c);
