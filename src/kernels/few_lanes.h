@@ -185,7 +185,7 @@ static inline void few_finish(const struct product_job *j, const float (*sums)[4
     for (size_t r = 0; r < j->m; r++) {
         float *y = j->y + r * j->y_stride + o;
         for (size_t i = 0; i < n; i++) {
-            float v = sums[r][i] + (j->bias ? j->bias[o + i] : 0.0f);
+            float v = j->bias ? sums[r][i] + j->bias[o + i] : sums[r][i];
             y[i] = j->add ? y[i] + v : v;
         }
     }
@@ -215,8 +215,8 @@ ALWAYS_INLINE size_t few_short(const struct product_kernels *p, const struct pro
             for (size_t i = 0; i < LANES; i++)
                 s[i] = cells_fma(lanes_zero(), u, v[i]);
             lanes all = lanes_sums16(s, s + 4, s + 8, s + 12);
-            if (j->bias || j->add) // as few_finish
-                all = lanes_add(all, j->bias ? lanes_load(j->bias + o) : lanes_zero());
+            if (j->bias)
+                all = lanes_add(all, lanes_load(j->bias + o));
             lanes_store(y, j->add ? lanes_add(lanes_load(y), all) : all);
         }
     }
