@@ -29,8 +29,8 @@ enum {
     TASKS_PER_THREAD = 8,
     INLINE_MACS = 1 << 16,        // less is not worth waking a thread
     FEW_WEIGHTS_MIN = 1 << 15,    // weights of a `few` task
-    FEW_WEIGHTS_MAX = 1 << 18,    // one row
-    SOME_WEIGHTS_MAX = 1 << 20,   // several, twice that on blocks
+    FEW_WEIGHTS_MAX = 1 << 19,    // one row; twice that in blocks
+    SOME_WEIGHTS_MAX = 1 << 20,   // several; twice that in blocks
     GROUPS_WEIGHTS_MAX = 3 << 18, // several, in groups
     FEW_COLS = 16,                // columns of tasks are a multiple ...
     LEAST_COLS = 8, // ... of so many where there are no more than FEW_COLS, as LoRA's A has
@@ -61,10 +61,8 @@ static void cut_few(struct product_cut *c, struct product_size z, size_t threads
 {
     size_t k = max_size(z.k, 1);
     size_t group = group_of(z, threads);
-    size_t most = z.m == 1          ? (size_t)FEW_WEIGHTS_MAX
-                  : group > 0       ? (size_t)GROUPS_WEIGHTS_MAX
-                  : z.p->for_blocks ? 2 * SOME_WEIGHTS_MAX
-                                    : SOME_WEIGHTS_MAX;
+    size_t some = z.m == 1 ? FEW_WEIGHTS_MAX : SOME_WEIGHTS_MAX;
+    size_t most = group > 0 ? GROUPS_WEIGHTS_MAX : z.p->for_blocks ? 2 * some : some;
     size_t weights = clamp(z.n * k / (TASKS_PER_THREAD * threads), FEW_WEIGHTS_MIN, most);
     if (z.p->scratch_bytes == 0 && !z.p->for_blocks)
         weights = min_size(weights, PLAIN_MACS_MAX / z.m);
