@@ -20,7 +20,7 @@
 
 #include "base/cpu_count.h"
 #include "base/mem.h"
-#include "base/thread_mask.h"
+#include "base/thread.h"
 
 static const uint64_t BATCH = (uint64_t)1 << 32;
 static const uint64_t INSIDE = ((uint64_t)1 << 32) - 1;
@@ -122,16 +122,13 @@ static void *worker_main(void *arg)
 // Returns 0 or the errno value of the first thread that cannot be had.
 static int start_workers(struct pool *p)
 {
-    sigset_t old;
     int rc = 0;
-    thread_mask_set(&old);
     for (unsigned i = 0; i + 1 < p->n_threads && rc == 0; i++) {
         p->worker[i] = (struct worker){.pool = p, .index = i + 1};
-        rc = pthread_create(&p->worker[i].thread, NULL, worker_main, &p->worker[i]);
+        rc = thread_start(&p->worker[i].thread, worker_main, &p->worker[i]);
         if (rc == 0)
             p->n_workers++;
     }
-    thread_mask_restore(&old);
     return rc;
 }
 

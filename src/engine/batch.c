@@ -29,7 +29,7 @@
 #include "base/cond.h"
 #include "base/mem.h"
 #include "base/size.h"
-#include "base/thread_mask.h"
+#include "base/thread.h"
 #include "engine/engine.h"
 #include "engine/runner.h"
 #include "ops/op_profile.h"
@@ -334,12 +334,9 @@ void batch_close(struct batch *b)
 // Whether our thread runs. Caller holds the lock.
 static bool start(struct batch *b)
 {
-    sigset_t old;
     if (b->started || b->broken)
         return b->started;
-    thread_mask_set(&old);
-    b->started = pthread_create(&b->thread, NULL, work, b) == 0;
-    thread_mask_restore(&old);
+    b->started = thread_start(&b->thread, work, b) == 0;
     b->broken = !b->started;
     return b->started;
 }

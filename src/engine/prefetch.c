@@ -11,7 +11,7 @@
 #include "base/filemap.h"
 #include "base/mem.h"
 #include "base/size.h"
-#include "base/thread_mask.h"
+#include "base/thread.h"
 
 static const size_t PIECE = (size_t)8 << 20; // bytes between two looks at `stop`
 
@@ -58,16 +58,12 @@ static bool model_fits(const struct model *m)
 struct prefetch *prefetch_open(const struct model *m)
 {
     struct prefetch *p = model_fits(m) ? mem_calloc(1, sizeof *p) : NULL;
-    sigset_t old;
     if (!p)
         return NULL;
     p->model = m;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
-    thread_mask_set(&old);
-    bool started = pthread_create(&p->thread, NULL, work, p) == 0;
-    thread_mask_restore(&old);
-    if (started)
+    if (thread_start(&p->thread, work, p) == 0)
         return p;
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);

@@ -22,6 +22,7 @@
 #include "base/cpu_count.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "base/thread.h"
 #include "hub/fetch_parts.h"
 
 enum { THREADS_MAX = 64, RUN_MAX = 64, RUN_MIN = 4, TICK_MS = 100 }; // runs in chunks
@@ -272,7 +273,7 @@ static int run(struct fetch *p, struct fetch_view *view, struct err *e)
     for (; rc == 0 && n < p->n_thread; n++)
         rc = thread_init(p, &thread[n], e);
     for (; rc == 0 && begun < p->n_thread; begun++) {
-        if (pthread_create(&thread[begun].id, NULL, thread_main, &thread[begun]) != 0)
+        if (thread_start(&thread[begun].id, thread_main, &thread[begun]) != 0)
             break;
     }
     if (rc == 0 && begun == 0)

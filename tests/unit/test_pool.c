@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The thread pool: every task once, threads told apart, several callers, sleep and wake-up, clean end;
 // and how many processors there are, from made-up cgroup trees.
+#define _GNU_SOURCE // pthread_getattr_np
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -22,6 +23,7 @@
 #include "base/cpu_count.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "base/thread.h"
 
 enum { N_TASK = 1000 };
 
@@ -220,6 +222,47 @@ static void workers_block_signals(void **state)
     pool_close(p);
 }
 
+struct room_seen {
+    _Atomic int here;
+    size_t stack[2];
+};
+
+static void look_at_room(void *ctx, size_t task, unsigned thread)
+{
+    struct room_seen *r = ctx;
+    pthread_attr_t a;
+    if (pthread_getattr_np(pthread_self(), &a) == 0) {
+        (void)pthread_attr_getstacksize(&a, &r->stack[thread]);
+        (void)pthread_attr_destroy(&a);
+    }
+    meet(&r->here, task, thread);
+}
+
+// Where the system's threads have less, as musl's.
+static void workers_have_room(void **state)
+{
+    (void)state;
+    struct pool *p;
+    struct room_seen r = {0};
+#ifdef __GLIBC__
+    pthread_attr_t old, small;
+    assert_int_equal(pthread_getattr_default_np(&old), 0);
+    assert_int_equal(pthread_getattr_default_np(&small), 0);
+    assert_int_equal(pthread_attr_setstacksize(&small, THREAD_STACK / 4), 0);
+    assert_int_equal(pthread_setattr_default_np(&small), 0);
+#endif
+    int rc = pool_open(2, &p, NULL);
+#ifdef __GLIBC__
+    (void)pthread_setattr_default_np(&old);
+    (void)pthread_attr_destroy(&small);
+    (void)pthread_attr_destroy(&old);
+#endif
+    assert_int_equal(rc, 0);
+    pool_run(p, look_at_room, &r, 2);
+    assert_true(r.stack[1] >= THREAD_STACK);
+    pool_close(p);
+}
+
 static void refuses(void **state)
 {
     (void)state;
@@ -375,6 +418,7 @@ int main(void)
         cmocka_unit_test(several_callers),
         cmocka_unit_test(a_busy_pool_keeps_nobody),
         cmocka_unit_test(workers_block_signals),
+        cmocka_unit_test(workers_have_room),
         cmocka_unit_test(refuses),
         cmocka_unit_test(count_is_within_affinity),
         cmocka_unit_test_setup_teardown(quota_of_version_2, make_scratch, drop_scratch),
