@@ -14,6 +14,7 @@
 #include "savefile.h"
 #include "signals.h"
 #include "wallclock.h"
+#include "workthread.h"
 
 struct crowd {
     struct bench *b;
@@ -100,7 +101,7 @@ static int run_crowd(struct crowd *c, struct talker *t)
     c->begun = c->ended = 0;
     for (int i = 0; i < c->n; i++) {
         t[i] = (struct talker){.crowd = c, .first = true};
-        t[i].started = pthread_create(&t[i].thread, NULL, talk, &t[i]) == 0;
+        t[i].started = workthread_start(&t[i].thread, talk, &t[i]) == 0;
         if (!t[i].started) {
             pthread_mutex_lock(&c->lock);
             c->failed = true;

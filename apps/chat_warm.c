@@ -13,6 +13,7 @@
 #include <signal.h>
 
 #include "chat.h"
+#include "workthread.h"
 
 static void *run(void *user)
 {
@@ -35,7 +36,7 @@ void chat_warm_begin(struct chat_warm *w, struct chat *c)
     for (size_t i = 0; i < sizeof sent / sizeof *sent; i++)
         (void)sigaddset(&mask, sent[i]);
     (void)pthread_sigmask(SIG_BLOCK, &mask, &before);
-    w->running = pthread_create(&w->thread, NULL, run, c) == 0;
+    w->running = workthread_start(&w->thread, run, c) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!w->running)
         atomic_store(&c->work.con->muted, false);

@@ -46,12 +46,16 @@ int main(int argc, char **argv)
     int rc = iv_engine_open(&eo, &engine, &e);
     if (rc != IV_OK)
         fprintf(stderr, "%s\n", e.message);
+    pthread_attr_t room; // ivchat.h says how much stack a thread needs; some systems give less
+    pthread_attr_init(&room);
+    pthread_attr_setstacksize(&room, (size_t)1 << 20);
     for (int i = 0; rc == IV_OK && i < N; i++) {
         talk[i] = (struct talk){engine, argc > 2 ? argv[2] : "", questions[i], {0}, {0}, 0, 0};
-        if (pthread_create(&talk[i].thread, NULL, run, &talk[i]) != 0)
+        if (pthread_create(&talk[i].thread, &room, run, &talk[i]) != 0)
             break;
         started++;
     }
+    pthread_attr_destroy(&room);
     for (int i = 0; i < started; i++) {
         pthread_join(talk[i].thread, NULL);
         printf("%s\n%s\n", questions[i],

@@ -8,17 +8,17 @@
  *               several sessions; calls on one media are serialised inside.
  *   iv_session  one conversation. One thread at a time.
  *
- * Conventions. A function that can fail returns IV_OK or a negative iv_status and, if `e` is not NULL,
- * fills *e with one line that names the file, tensor or value and the numbers. Output pointers are set to
- * NULL (or zeroed) first and stay so on failure; what they hold on success is the caller's, to the iv_*_close or
- * iv_*_free of its type, unless the description says otherwise, and what was passed in stays the caller's. Any thread may
- * call any function, but of one session and of one read probe one thread at a time. Strings are UTF-8; paths are bytes. Options are made by the
- * *_default() functions and then changed by name. Pointers inside options are read during the call only,
- * except callbacks, which must stay valid as long as the object they were given to. Callbacks run inside
- * the call that was made: they must not call back into the same media or session, nor ask, warm, encode or
- * prefill anything else with the same engine. Pointer arguments are required unless their description says that
- * NULL is allowed; every iv_*_close and iv_*_free takes NULL. In C++ write "struct iv_plan" in full: some structs
- * share their name with a function.
+ * Conventions. A function that can fail returns IV_OK or a negative iv_status and, if `e` is not NULL, fills *e
+ * with one line that names the file, tensor or value and the numbers. Output pointers are set to NULL (or zeroed)
+ * first and stay so on failure; what they hold on success is the caller's, to the iv_*_close or iv_*_free of its
+ * type, unless the description says otherwise, and what was passed in stays the caller's. Any thread that has 512
+ * KiB of stack left, and what its callbacks need, may call any function, but of one session and of one read probe
+ * one thread at a time. Strings are UTF-8; paths are bytes. Options are made by the *_default() functions and then
+ * changed by name. Pointers inside options are read during the call only, except callbacks, which must stay valid
+ * as long as the object they were given to. Callbacks run inside the call that was made: they must not call back
+ * into the same media or session, nor ask, warm, encode or prefill anything else with the same engine. Pointer
+ * arguments are required unless their description says that NULL is allowed; every iv_*_close and iv_*_free takes
+ * NULL. In C++ write "struct iv_plan" in full: some structs share their name with a function.
  *
  * Structs of this header may gain members in each minor version; the SONAME (libivchat.so.MAJOR.MINOR)
  * changes with them, so a program runs with the library it was compiled for.

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "heap.h"
+#include "workthread.h"
 
 struct queue {
     pthread_mutex_t lock;
@@ -230,7 +231,7 @@ static bool start_worker(struct queue *q)
     (void)sigdelset(&all, SIGBUS);
     (void)sigdelset(&all, SIGSEGV);
     (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    bool ok = pthread_create(&q->thread[q->n_worker], NULL, worker, place) == 0;
+    bool ok = workthread_start(&q->thread[q->n_worker], worker, place) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (ok)
         q->n_worker++;

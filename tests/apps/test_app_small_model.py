@@ -104,6 +104,16 @@ tap.ok(r.code == 0 and first(r)["video"]["image"] and first(r)["finish_reason"] 
 r = run("chat", "-q", "--json", "-n", "100", "-p", "Describe the video.")
 tap.ok(r.code == 0 and first(r)["video"] is None, "no media at all", r)
 
+# ---- on half the stack that ivchat.h asks for, the main thread and what it starts; with eight rows a step
+if program.sanitized():
+    tap.skip("a turn on 256 KiB of stack", "a sanitizer's frames are larger")
+else:
+    BEAMS = ["--num-beams", "8", "--threads", "2", "--video", DEMO]
+    wanted = first(run(*ASK, *BEAMS))["response"]
+    done = subprocess.run(["sh", "-c", 'ulimit -s 256 && exec "$0" "$@"', program.IVCHAT, *ASK, *BEAMS], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=program.environment(), check=False, timeout=120)
+    tap.ok(done.returncode == 0 and json.loads(done.stdout)["response"] == wanted, "a turn on 256 KiB of stack", done)
+
 # ---- the Q-Former reads the instruction
 features = []
 for number, instruction in enumerate(([], ["--instruction", "Answer with one word.\n"])):
