@@ -11,8 +11,9 @@
 // before the next stretch; their sums wait in between. The order of the sum is the same for one row as for eight.
 //
 // What counts with eight rows is how many instructions multiply, since two of those start in a cycle (on Zen 4 one),
-// while sums and conversions have units of their own. So a lane of 32 inputs has one step. Stores and moves between
-// lanes are not free either: on Zen 4 a store takes about half as long as a product, a move a quarter to a half.
+// while sums and conversions have units of their own. So a lane of 32 inputs has one step. Loads count nearly as much,
+// one across two lines twice, so what both rows of W or both halves of a step need is read once. Stores and moves
+// between lanes are not free either: on Zen 4 a store takes about half as long as a product, a move a quarter to a half.
 //
 // Easy to get wrong: a row's last step may lack blocks: they are read from a copy with zeros.
 #include "kernels/x86/lanes_avx512.h"
@@ -171,11 +172,6 @@ ALWAYS_INLINE const uint8_t *row_at(const struct rows *x, int r)
     return x->at[r / 3] + (size_t)(r % 3) * x->x_row;
 }
 
-ALWAYS_INLINE const struct dots_part *part_of(const struct rows *x, int r)
-{
-    return (const struct dots_part *)(const void *)row_at(x, r);
-}
-
 ALWAYS_INLINE const struct dots_half *half_of(const struct rows *x, int r)
 {
     return (const struct dots_half *)(const void *)row_at(x, r);
@@ -207,18 +203,26 @@ ALWAYS_INLINE void dots_add4(struct products *s, int M, int R, const struct dwor
     dots_add(s, M, R, l[0].v3, l[1].v3, x, from + 3 * VECTOR);
 }
 
-ALWAYS_INLINE __m512 add_part(__m512 sum, const struct scales *l, __m512i d,
-                              const struct dots_part *x)
+ALWAYS_INLINE __m512 load_once(const float *p)
 {
-    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(d), _mm512_load_ps(x->step));
-    return _mm512_fnmadd_ps(l->base, _mm512_load_ps(x->sum), _mm512_fmadd_ps(l->scale, t, sum));
+    return _mm512_castsi512_ps(once(_mm512_load_si512(p)));
 }
 
-ALWAYS_INLINE __m512 add_half(__m512 sum, const struct scales *l, __m512i d,
-                              const struct dots_half *x)
+// Of one row of x: sum[c] gains what the sums of products d[c] come to.
+ALWAYS_INLINE void add_step(__m512 sum[2], enum dtype t, int R, const struct scales scale[2],
+                            const __m512i d[2], const uint8_t *x)
 {
-    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(d), _mm512_load_ps(x->step));
-    return _mm512_fmadd_ps(l->scale, t, sum);
+    const struct dots_part *part = (const struct dots_part *)(const void *)x;
+    const struct dots_half *half = (const struct dots_half *)(const void *)x;
+    const __m512 x_step = load_once(dots_by_parts(t) ? part->step : half->step);
+    const __m512 x_sum = dots_by_parts(t) ? load_once(part->sum) : x_step;
+#pragma GCC unroll 2
+    for (int c = 0; c < R; c++) {
+        __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(d[c]), x_step);
+        sum[c] = _mm512_fmadd_ps(scale[c].scale, f, sum[c]);
+        if (dots_by_parts(t))
+            sum[c] = _mm512_fnmadd_ps(scale[c].base, x_sum, sum[c]);
+    }
 }
 
 // How many bytes of W are asked for into L1 ahead of one row of x, measured for each type (docs/SPEED_DECODING.md).
@@ -262,24 +266,6 @@ struct piece {
     bool first; // of the rows: sums begin here
 };
 
-ALWAYS_INLINE struct products step_products(enum dtype t, int M, int R, const uint8_t *const w[2],
-                                            const struct rows *x)
-{
-    struct products s;
-#pragma GCC unroll 8
-    for (int r = 0; r < M; r++)
-        s.d[0][r] = s.d[1][r] =
-            dots_by_parts(t) ? _mm512_setzero_si512() : _mm512_load_si512(half_of(x, r)->base);
-    struct dwords l[2];
-    l[0] = levels_of(t, w[0], false), l[1] = R > 1 ? levels_of(t, w[1], false) : l[0];
-    dots_add4(&s, M, R, l, x, 0);
-    if (dots_by_parts(t)) {
-        l[0] = levels_of(t, w[0], true), l[1] = R > 1 ? levels_of(t, w[1], true) : l[0];
-        dots_add4(&s, M, R, l, x, 4 * VECTOR);
-    }
-    return s;
-}
-
 // Sums of rows of x with a row of W, and behind KERNEL_FEW_ROWS with the next one: what is there and where it goes.
 struct totals {
     const float (*from)[LANES];
@@ -287,25 +273,48 @@ struct totals {
     __m512 *held; // instead, of one row of each
 };
 
+ALWAYS_INLINE void levels_of_rows(struct dwords l[2], enum dtype t, int R,
+                                  const uint8_t *const w[2], const struct k_bytes k[2], bool upper)
+{
+    l[0] = levels_of(t, w[0], &k[0], upper);
+    l[1] = R > 1 ? levels_of(t, w[1], &k[1], upper) : l[0];
+}
+
 // Adds the products of a step.
 ALWAYS_INLINE void step(const struct totals *sum, enum dtype t, int M, int R,
                         const uint8_t *const w[2], const struct rows *x)
 {
-    struct scales l[2]; // in front of the products, beside which their moves take no time
-    l[0] = scales_of(t, w[0]), l[1] = R > 1 ? scales_of(t, w[1]) : l[0];
-    const struct products s = step_products(t, M, R, w, x);
+    struct products s;
 #pragma GCC unroll 8
     for (int r = 0; r < M; r++)
+        s.d[0][r] = s.d[1][r] =
+            dots_by_parts(t) ? _mm512_setzero_si512() : _mm512_load_si512(half_of(x, r)->base);
+    struct k_bytes k[2];
+    k[0] = k_bytes_of(t, w[0]), k[1] = R > 1 ? k_bytes_of(t, w[1]) : k[0];
+    struct dwords l[2];
+    levels_of_rows(l, t, R, w, k, false);
+    dots_add4(&s, M, R, l, x, 0);
+    struct scales scale[2]; // here, where their moves take no time and registers are left
+    scale[0] = scales_of(t, w[0]), scale[1] = R > 1 ? scales_of(t, w[1]) : scale[0];
+    if (dots_by_parts(t)) {
+        levels_of_rows(l, t, R, w, k, true);
+        dots_add4(&s, M, R, l, x, 4 * VECTOR);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < M; r++) {
+        const __m512i d[2] = {s.d[0][r], s.d[1][r]};
+        __m512 v[2];
 #pragma GCC unroll 2
-        for (int c = 0; c < R; c++) {
-            __m512 v = sum->held ? *sum->held : _mm512_load_ps(sum->from[KERNEL_FEW_ROWS * c + r]);
-            v = dots_by_parts(t) ? add_part(v, &l[c], s.d[c][r], part_of(x, r))
-                                 : add_half(v, &l[c], s.d[c][r], half_of(x, r));
+        for (int c = 0; c < R; c++)
+            v[c] = sum->held ? *sum->held : _mm512_load_ps(sum->from[KERNEL_FEW_ROWS * c + r]);
+        add_step(v, t, R, scale, d, row_at(x, r));
+#pragma GCC unroll 2
+        for (int c = 0; c < R; c++)
             if (sum->held)
-                *sum->held = v;
+                *sum->held = v[c];
             else
-                _mm512_store_ps(sum->to[KERNEL_FEW_ROWS * c + r], v);
-        }
+                _mm512_store_ps(sum->to[KERNEL_FEW_ROWS * c + r], v[c]);
+    }
 }
 
 // sum[row of x] += the products of a piece, or = if it is the first; with R == 2 also sum[8 + row] of the next row of W.

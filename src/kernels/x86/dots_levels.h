@@ -123,13 +123,39 @@ ALWAYS_INLINE struct dwords paired(__m512i a, __m512i b)
 
 // ---- Q4_K, Q5_K: two blocks, i0; nibble i1 of the 32 bytes of quarter q
 
-// The nibbles' bytes, 128 of each block: of the lower or the upper 16 weights.
-ALWAYS_INLINE struct dwords k_dwords(const uint8_t *b, size_t bytes, bool upper)
+// v, of which gcc no longer knows where it came from: it would rather read and move it once more at each use.
+ALWAYS_INLINE __m512i once(__m512i v)
+{
+    __asm__("" : "+v"(v));
+    return v;
+}
+
+// The nibbles' bytes of each block, those of the lower and those of the upper 16 weights of each group.
+struct k_bytes {
+    __m512i lower[2], upper[2];
+};
+
+ALWAYS_INLINE struct k_bytes k_bytes_at(const uint8_t *b, size_t bytes)
 {
     const __m512i a0 = _mm512_loadu_si512(b), a1 = _mm512_loadu_si512(b + 64);
     const __m512i c0 = _mm512_loadu_si512(b + bytes), c1 = _mm512_loadu_si512(b + bytes + 64);
-    return upper ? paired(_mm512_shuffle_i64x2(a0, a1, 0xdd), _mm512_shuffle_i64x2(c0, c1, 0xdd))
-                 : paired(_mm512_shuffle_i64x2(a0, a1, 0x88), _mm512_shuffle_i64x2(c0, c1, 0x88));
+    return (struct k_bytes){
+        {_mm512_shuffle_i64x2(a0, a1, 0x88), _mm512_shuffle_i64x2(c0, c1, 0x88)},
+        {once(_mm512_shuffle_i64x2(a0, a1, 0xdd)), once(_mm512_shuffle_i64x2(c0, c1, 0xdd))}};
+}
+
+// Of other types nothing: their levels are made from memory.
+ALWAYS_INLINE struct k_bytes k_bytes_of(enum dtype t, const uint8_t *b)
+{
+    return t == DT_Q4_K   ? k_bytes_at(b + 16, sizeof(struct block_q4_k))
+           : t == DT_Q5_K ? k_bytes_at(b + 48, sizeof(struct block_q5_k))
+                          : (struct k_bytes){0};
+}
+
+ALWAYS_INLINE struct dwords k_dwords(const struct k_bytes *k, bool upper)
+{
+    const __m512i *v = upper ? k->upper : k->lower;
+    return paired(v[0], v[1]);
 }
 
 // Scales and minima of the 16 groups, from the first 16 bytes of each block. part: what a level counts in each lane of
@@ -164,10 +190,10 @@ ALWAYS_INLINE struct scales group_scales(const uint8_t *b, size_t bytes, __m128 
     return (struct scales){_mm512_mul_ps(scales, scale), _mm512_mul_ps(minima, minimum)};
 }
 
-ALWAYS_INLINE struct dwords q4_k_levels(const uint8_t *b, bool upper)
+ALWAYS_INLINE struct dwords q4_k_levels(const struct k_bytes *k, bool upper)
 {
     const __m512i half = by_lane(0x0f0f0f0f, 0x0f0f0f0f, (int)0xf0f0f0f0, (int)0xf0f0f0f0);
-    struct dwords d = k_dwords(b + 16, sizeof(struct block_q4_k), upper);
+    struct dwords d = k_dwords(k, upper);
     return (struct dwords){_mm512_and_si512(d.v0, half), _mm512_and_si512(d.v1, half),
                            _mm512_and_si512(d.v2, half), _mm512_and_si512(d.v3, half)};
 }
@@ -187,11 +213,11 @@ ALWAYS_INLINE __m512i q5_k_vector(__m512i v, __m512i fifths)
     return _mm512_and_si512(q, _mm512_set1_epi8(0x1f));
 }
 
-ALWAYS_INLINE struct dwords q5_k_levels(const uint8_t *b, bool upper)
+ALWAYS_INLINE struct dwords q5_k_levels(const uint8_t *b, const struct k_bytes *k, bool upper)
 {
     const size_t bytes = sizeof(struct block_q5_k);
     const uint8_t *fifths = b + 16 + (upper ? 16 : 0);
-    struct dwords d = k_dwords(b + 48, bytes, upper);
+    struct dwords d = k_dwords(k, upper);
     struct dwords bits = paired(four128(fifths), four128(fifths + bytes));
     return (struct dwords){q5_k_vector(d.v0, bits.v0), q5_k_vector(d.v1, bits.v1),
                            q5_k_vector(d.v2, bits.v2), q5_k_vector(d.v3, bits.v3)};
@@ -367,11 +393,12 @@ ALWAYS_INLINE struct scales q8_0_scales(const uint8_t *b)
     return (struct scales){_mm512_permutexvar_ps(block, scale), _mm512_setzero_ps()};
 }
 
-// Of a part the lower or the upper 16 inputs of each lane, of a half all.
-ALWAYS_INLINE struct dwords levels_of(enum dtype t, const uint8_t *b, bool upper)
+// Of a part the lower or the upper 16 inputs of each lane, of a half all. k: k_bytes_of b.
+ALWAYS_INLINE struct dwords levels_of(enum dtype t, const uint8_t *b, const struct k_bytes *k,
+                                      bool upper)
 {
-    return t == DT_Q4_K   ? q4_k_levels(b, upper)
-           : t == DT_Q5_K ? q5_k_levels(b, upper)
+    return t == DT_Q4_K   ? q4_k_levels(k, upper)
+           : t == DT_Q5_K ? q5_k_levels(b, k, upper)
            : t == DT_Q6_K ? q6_k_levels(b)
            : t == DT_Q8_0 ? q8_0_levels(b)
            : t == DT_Q5_0 ? q5_0_levels(b, upper)
