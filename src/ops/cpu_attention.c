@@ -6,10 +6,13 @@
 // whole op. Blocks of causal rows are handed out from the last, which sees most keys, to the first.
 //
 // A step (few rows of each of several cached sequences) is one batch of tasks: key heads, each rotated and stored by
-// the task that then attends to it. Only where threads outnumber them are those a batch of their own in front.
+// the task that then attends to it. It rotates copies, since what another thread has written is dear to write to. Only
+// where there are few key heads for so many threads is that a batch of its own in front, in place.
 //
 // Easy to get wrong: a block's first_pos moves with its first row.
 #include "ops/cpu_backend.h"
+
+#include <string.h>
 
 #include "base/size.h"
 
@@ -160,8 +163,9 @@ struct step_run {
     const struct ops *o;
     const struct cache_attention *a;
     struct mat y;
-    size_t n_kv, group; // key heads of a task, and query heads of each
-    size_t n_part;      // tasks of a sequence
+    size_t n_kv, group;  // key heads of a task, and query heads of each
+    size_t n_part;       // tasks of a sequence
+    size_t turned_bytes; // rotated queries and a key, in front in a thread's scratch
     struct thread_scratch scratch;
 };
 
@@ -197,17 +201,35 @@ static void store_head(const struct kernels *k, struct mat cache, size_t pos, si
     cpu_narrow(k, (char *)cache.data + at, cache.dtype, x, d);
 }
 
+// Where to rotate the query heads of a key head: a row's, [group, d], then the next's.
+struct turned {
+    float *q;
+    size_t q_stride; // floats
+    float *key;      // [d]; NULL = where it is
+};
+
+static float *moved(float *to, const float *from, size_t n)
+{
+    if (to != from)
+        memcpy(to, from, n * sizeof *to);
+    return to;
+}
+
 // Rotates a key head and the query heads that read it, and stores its key and value.
-static void turn_head(const struct step_run *r, const struct cache_span *s, size_t kv)
+static void turn_head(const struct step_run *r, const struct cache_span *s, size_t kv,
+                      const struct turned *t)
 {
     const struct cache_attention *a = r->a;
     const struct kernels *k = r->o->kernels;
+    void (*rope)(float *, size_t, size_t, const float *) = a->pairs ? k->rope_pairs : k->rope;
     size_t d = a->d_head, group = a->n_head / a->n_kv;
     for (size_t i = 0; i < s->n_row; i++) {
         size_t row = s->first_row + i;
-        float *q = row_at(a->q, row) + kv * group * d, *key = row_at(a->k, row) + kv * d;
-        (a->pairs ? k->rope_pairs : k->rope)(q, group, d, row_at(a->rope, row));
-        (a->pairs ? k->rope_pairs : k->rope)(key, 1, d, row_at(a->rope, row));
+        float *own_q = row_at(a->q, row) + kv * group * d, *own_key = row_at(a->k, row) + kv * d;
+        float *q = moved(t->q + i * t->q_stride, own_q, group * d);
+        float *key = moved(t->key ? t->key : own_key, own_key, d);
+        rope(q, group, d, row_at(a->rope, row));
+        rope(key, 1, d, row_at(a->rope, row));
         store_head(k, s->k, s->pos + i, kv, key, d);
         store_head(k, s->v, s->pos + i, kv, row_at(a->v, row) + kv * d, d);
     }
@@ -216,8 +238,13 @@ static void turn_head(const struct step_run *r, const struct cache_span *s, size
 static void turn_task(void *ctx, size_t task, unsigned thread)
 {
     const struct step_run *r = ctx;
+    const struct cache_attention *a = r->a;
+    const struct cache_span *s = &a->span[task / a->n_kv];
+    size_t kv = task % a->n_kv, group = a->n_head / a->n_kv;
     (void)thread;
-    turn_head(r, &r->a->span[task / r->a->n_kv], task % r->a->n_kv);
+    turn_head(r, s, kv,
+              &(struct turned){.q = row_at(a->q, s->first_row) + kv * group * a->d_head,
+                               .q_stride = a->q.stride});
 }
 
 // Whether a task has all query heads of its key heads, which it can then rotate and store by itself.
@@ -230,16 +257,24 @@ static void step_task(void *ctx, size_t task, unsigned thread)
 {
     const struct step_run *r = ctx;
     const struct cache_span *s = &r->a->span[task / r->n_part];
-    size_t part = task % r->n_part;
-    if (whole_groups(r))
-        for (size_t i = 0; i < r->n_kv; i++)
-            turn_head(r, s, part * r->n_kv + i);
+    size_t part = task % r->n_part, heads = r->n_kv * r->group, d = r->a->d_head;
+    char *scratch = scratch_of(&r->scratch, thread);
     struct attention_run one = {.a = span_attention(r->a, s),
                                 .y = mat_rows(r->y, s->first_row, s->n_row),
                                 .cut = span_cut(r, s)};
-    struct attention_job j = job_of(&one, part * r->n_kv * r->group, 0);
+    struct attention_job j = job_of(&one, part * heads, 0);
+    if (whole_groups(r)) {
+        float *q = (float *)(void *)scratch;
+        struct turned t = {.q_stride = heads * d, .key = q + s->n_row * heads * d};
+        for (size_t i = 0; i < r->n_kv; i++) {
+            t.q = q + i * r->group * d;
+            turn_head(r, s, part * r->n_kv + i, &t);
+        }
+        j.q = q;
+        j.q_stride = t.q_stride;
+    }
     const struct product_kernels *p = cpu_products(r->o);
-    p->attention(p, &j, scratch_of(&r->scratch, thread));
+    p->attention(p, &j, scratch + r->turned_bytes);
 }
 
 // So many key heads of the longest sequence are no more than a thread's share of all.
@@ -261,11 +296,17 @@ static struct step_run step_of(struct ops *o, const struct cache_attention *a)
     else if (a->n_kv % SIDE_BY_SIDE == 0 && is_small_task(o, a, SIDE_BY_SIDE))
         r.n_kv = SIDE_BY_SIDE;
     r.n_part = a->n_head / (r.n_kv * r.group);
-    size_t bytes = 0;
+    size_t bytes = 0, n_row = 0;
     for (const struct cache_span *s = a->span; s < a->span + a->n_span; s++) {
         struct attention one = span_attention(a, s);
         bytes = max_size(bytes, scratch_bytes(cpu_products(o), &one, span_cut(&r, s)));
+        n_row = max_size(n_row, s->n_row);
     }
+    if (whole_groups(&r)) // few rows of heads that exist: no overflow
+        r.turned_bytes = round_up((n_row * r.n_kv * r.group + 1) * a->d_head * sizeof(float),
+                                  KERNEL_SCRATCH_ALIGN);
+    if (!add_size(r.turned_bytes, bytes, &bytes))
+        bytes = SIZE_MAX;
     r.scratch = cpu_thread_scratch(o, bytes);
     return r;
 }

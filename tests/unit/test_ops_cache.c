@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Attention that continues cached sequences against the same made of single ops (rotary positions, copies, attention):
 // to the bit, results and caches, on every tier (see FIRST_TIER), with few rows of each sequence and with many, for any
-// number of threads, key heads and types of cache; and planned with the bytes it takes.
+// number of threads, key heads and types of cache; and planned with the bytes it takes, or more.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +124,7 @@ static const struct setting settings[] = {
     {4, 1, 64, DT_BF16, DT_Q8_0, true, 3, {1, 1, 2}, {5, 6, 0}},
     {16, 4, 32, DT_Q8_0, DT_Q8_0, false, 3, {1, 1, 1}, {90, 70, 80}},
     {16, 4, 64, DT_BF16, DT_BF16, false, 3, {1, 1, 1}, {600, 2, 3}},
+    {16, 8, 32, DT_BF16, DT_F16, true, 3, {1, 2, 1}, {300, 299, 301}},
     {4, 4, 20, DT_BF16, DT_F32, false, 1, {9}, {33}},
     {4, 2, 16, DT_BF16, DT_BF16, true, 3, {20, 1, 30}, {0, 80, 260}},
 };
@@ -186,7 +187,7 @@ static float *y_of(enum cpu_tier tier, unsigned threads, const struct setting *s
     return y;
 }
 
-// However heads are shared out: alone, by two, or one query head a task.
+// However heads are shared out: one query head a task, a key head or several.
 static void threads_do_not_show(void **state)
 {
     (void)state;
@@ -235,12 +236,48 @@ static void planned_as_it_runs(void **state)
         }
 }
 
+static size_t bytes_of(struct ops *o, struct step *t)
+{
+    size_t before = ops_mark(o);
+    ops_plan_reset(o);
+    at_once(o, t);
+    return ops_plan_result(o).arena_bytes - before;
+}
+
+// The engine plans steps for as many sequences, all as long as the longest may be, and runs fewer and shorter ones.
+static void planned_for_more(void **state)
+{
+    (void)state;
+    for (unsigned threads = 1; threads <= 9; threads += 2)
+        for (size_t k = 0; k < N_SETTING; k++) {
+            struct setting longest = settings[k];
+            struct fixture f;
+            fixture_open(&f, cpu_best(cpu_detect()), threads, COMPUTE_BF16, NULL);
+            for (size_t i = 0; i < longest.n_span; i++) {
+                longest.n_row[i] = 1;
+                longest.pos[i] = 600;
+            }
+            struct step more = make(&f, &longest);
+            size_t planned = bytes_of(f.ops, &more);
+            drop(&f, &more);
+            for (struct setting s = settings[k]; s.n_span > 0; s.n_span--) {
+                for (size_t i = 0; i < s.n_span; i++)
+                    s.n_row[i] = 1;
+                struct step t = make(&f, &s);
+                assert_in_range(bytes_of(f.ops, &t), 1, planned);
+                drop(&f, &t);
+            }
+            fixture_close(&f);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_single_ops),
         cmocka_unit_test(threads_do_not_show),
         cmocka_unit_test(planned_as_it_runs),
+        cmocka_unit_test(planned_for_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
