@@ -20,7 +20,8 @@ enum {
     TASKS_PER_THREAD = 8,
     EQUAL_TASKS_PER_THREAD = 2, // without a mask; K and V are packed once a task
     STEP_TASKS_PER_THREAD = 2,
-    SIDE_BY_SIDE = 2, // key heads of a step's task: cached rows are read in longer pieces
+    SIDE_BY_SIDE = 2, // key heads of a step's task: cached rows are read in longer pieces ...
+    WIDE_TASKS_PER_THREAD = 4, // ... of more, where that many tasks are left
     BLOCK_ROWS =
         128, // query rows times heads of a task, at least: packing K and V is then paid for
     MACS_MAX =
@@ -277,7 +278,7 @@ static void step_task(void *ctx, size_t task, unsigned thread)
     p->attention(p, &j, scratch + r->turned_bytes);
 }
 
-// So many key heads of the longest sequence are no more than a thread's share of all.
+// So many key heads of the longest sequence are no more than a task may be of all.
 static bool is_small_task(const struct ops *o, const struct cache_attention *a, size_t heads)
 {
     size_t all = 0, longest = 0; // positions
@@ -285,7 +286,8 @@ static bool is_small_task(const struct ops *o, const struct cache_attention *a, 
         all += s->pos + s->n_row;
         longest = max_size(longest, s->pos + s->n_row);
     }
-    return heads * longest * STEP_TASKS_PER_THREAD * pool_threads(o->pool) <= all * a->n_kv;
+    size_t tasks = heads > SIDE_BY_SIDE ? WIDE_TASKS_PER_THREAD : STEP_TASKS_PER_THREAD;
+    return heads * longest * tasks * pool_threads(o->pool) <= all * a->n_kv;
 }
 
 static struct step_run step_of(struct ops *o, const struct cache_attention *a)
@@ -293,8 +295,9 @@ static struct step_run step_of(struct ops *o, const struct cache_attention *a)
     struct step_run r = {.o = o, .a = a, .n_kv = 1, .group = a->n_head / a->n_kv};
     if (!is_small_task(o, a, 1))
         r.group = 1; // keys are read once for each head, but by more threads
-    else if (a->n_kv % SIDE_BY_SIDE == 0 && is_small_task(o, a, SIDE_BY_SIDE))
-        r.n_kv = SIDE_BY_SIDE;
+    else
+        while (a->n_kv % (2 * r.n_kv) == 0 && is_small_task(o, a, 2 * r.n_kv))
+            r.n_kv *= 2;
     r.n_part = a->n_head / (r.n_kv * r.group);
     size_t bytes = 0, n_row = 0;
     for (const struct cache_span *s = a->span; s < a->span + a->n_span; s++) {
