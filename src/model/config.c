@@ -76,6 +76,11 @@ static int vit_parse(struct vit_config *c, size_t *n_frame, const struct section
     TRY(section_num(s, "x_vis_return_idx", -(double)depth, -1, &last, e));
     if (last != floor(last))
         return section_bad(s, "x_vis_return_idx", "an integer", e);
+    if (last < -(double)depth) // where it is not given
+        return err_set(e, ERR_MODEL,
+                       "%s: %s: depth %zu leaves no block: x_vis_return_idx is %g"
+                       " unless it is given",
+                       s->file, s->path, depth, last);
     TRY(section_size(s, "num_frames", 1, CONFIG_FRAME_MAX, n_frame, e));
     TRY(section_size(s, "img_size", 224, 224, &c->image_size, e)); // what preprocessing makes
     TRY(section_size(s, "tubelet_size", 1, 1, &tubelet, e));
@@ -84,7 +89,7 @@ static int vit_parse(struct vit_config *c, size_t *n_frame, const struct section
     TRY(section_want_bool(s, "x_vis_only", true, e));
     TRY(heads_of_width(&heads, c->d_model, c->n_head, HEADS_SIZE_LEAST, &c->d_head, e));
     TRY(section_divides(s, "img_size", c->image_size, "patch_size", c->patch, e));
-    c->n_layer = (size_t)((double)depth + last + 1); // from 1: last >= -depth
+    c->n_layer = (size_t)((double)depth + last + 1); // from 1
     c->d_ffn = (size_t)((double)c->d_model * ratio);
     if (c->d_ffn < 1 || c->d_ffn > CONFIG_FFN_MAX)
         return err_set(e, ERR_MODEL,

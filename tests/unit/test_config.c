@@ -154,6 +154,8 @@ static void test_vision_keys(void **state)
     assert_int_equal(c.vit.n_layer, 3);
     parse_good(&c, MISTRAL(",\"vision_encoder\":{\"x_vis_return_idx\":-3,\"depth\":3}"), NULL);
     assert_int_equal(c.vit.n_layer, 1);
+    parse_good(&c, MISTRAL(",\"vision_encoder\":{\"x_vis_return_idx\":-1,\"depth\":1}"), NULL);
+    assert_int_equal(c.vit.n_layer, 1);
     parse_good(&c, MISTRAL(",\"vision_encoder\":{\"encoder_embed_dim\":176,\"num_heads\":2}"),
                NULL);
     assert_int_equal(c.vit.d_model, 176);
@@ -310,6 +312,7 @@ static void test_malformed(void **state)
         {"vision_encoder", "\"depth\":1025", "depth is 1025"},
         {"vision_encoder", "\"depth\":3,\"x_vis_return_idx\":-4",
          "x_vis_return_idx is -4, expected a number from -3 to -1"},
+        {"vision_encoder", "\"depth\":1", "depth 1 leaves no block: x_vis_return_idx is -2"},
         {"vision_encoder", "\"x_vis_return_idx\":0", "x_vis_return_idx is 0, expected"},
         {"vision_encoder", "\"x_vis_return_idx\":-1.5", "x_vis_return_idx is -1.5, expected an"},
         {"vision_encoder", "\"mlp_ratio\":0", "mlp_ratio is 0, expected a number"},
