@@ -3,8 +3,9 @@
 
 A cmocka program under CMOCKA_MESSAGE_OUTPUT=TAP prints a plan "1..N" per group and one "ok"/"not ok"
 line per test. Scripts may print TAP too; one without any TAP counts as one test by its exit status
-(77 = skipped). cmocka 1.1 writes a skipped test as "not ok 3 # SKIP name" and has no room for a
-reason, so a test prints a line "SKIP <reason>" before it calls skip().
+(77 = skipped, if a reason was printed: libFuzzer ends with 77 when it has found something). cmocka 1.1
+writes a skipped test as "not ok 3 # SKIP name" and has no room for a reason, so a test prints a line
+"SKIP <reason>" before it calls skip().
 
 Easy to get wrong: a program that dies has printed fewer lines than its plan, or, its buffer lost, no
 plan at all; a leak found at exit leaves every line "ok" and only the exit status bad. Both fail.
@@ -102,7 +103,7 @@ def count(result, status):
     elif not any_tap:
         if status == 0:
             result.passed += 1
-        elif status == 77:
+        elif status == 77 and reason.strip():
             result.skip(result.name, reason)
         else:
             result.fail("(%s, no test reported)" % describe(status), result.tail())

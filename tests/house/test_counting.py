@@ -34,6 +34,7 @@ CASES = [
     ("no TAP, success", "done\n", 0, (1, 0, 0)),
     ("no TAP, failure", "oops\n", 3, (0, 1, 0)),
     ("no TAP, 77", "SKIP no network\n", 77, (0, 0, 1)),
+    ("no TAP, 77 without a reason, as of libFuzzer", "==1== ERROR: libFuzzer: deadly signal\n", 77, (0, 1, 0)),
     ("a plan of nothing", "1..0 # SKIP no CUDA device\n", 77, (0, 0, 1)),
     ("prose that looks like TAP", "1..1\nok 1 - a\nokay 2\nnot okay\nok\n", 0, (1, 0, 0)),
 ]
