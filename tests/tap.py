@@ -22,7 +22,6 @@ PLAN = re.compile(r"^1\.\.(\d+)\s*$")
 TEST = re.compile(r"^(ok|not ok)\b\s*(\d*)\s*(?:-\s*)?(.*)$")
 SKIP_LINE = re.compile(r"^SKIP\b[:\s]*(.*)$")
 SKIP_MARK = re.compile(r"#\s*SKIP\b\s*(.*)$", re.IGNORECASE)
-NO_REASON = "no reason given"
 TAIL_LINES = 40
 
 
@@ -42,8 +41,12 @@ class Result:
         self.failures.append((test, text))
 
     def skip(self, test, reason):
-        self.skipped += 1
-        self.skips.append((test, reason.strip() or NO_REASON))
+        """A skip that says no reason is none: a failure, with what was printed."""
+        if reason.strip():
+            self.skipped += 1
+            self.skips.append((test, reason.strip()))
+        else:
+            self.fail(test, ("skipped, no reason given\n" + self.tail()).strip())
 
     def tail(self):
         return "\n".join(self.output.splitlines()[-TAIL_LINES:])
@@ -103,7 +106,7 @@ def count(result, status):
     elif not any_tap:
         if status == 0:
             result.passed += 1
-        elif status == 77 and reason.strip():
+        elif status == 77:
             result.skip(result.name, reason)
         else:
             result.fail("(%s, no test reported)" % describe(status), result.tail())

@@ -23,6 +23,8 @@ CASES = [
     ("one fails", "1..2\nok 1 - a\nnot ok 2 - b\n# why\n", 1, (1, 1, 0)),
     ("two groups", "1..1\nok 1 - a\n1..1\nok 1 - b\n", 0, (2, 0, 0)),
     ("cmocka skips", "1..2\nok 1 - a\nSKIP no data\nnot ok 2 # SKIP b\n", 0, (1, 0, 1)),
+    ("cmocka skips, without a reason", "1..2\nok 1 - a\nnot ok 2 # SKIP b\n", 0, (1, 1, 0)),
+    ("a script skips, without a reason", "1..2\nok 1 - a\nok 2 - b # SKIP\n", 0, (1, 1, 0)),
     ("a script skips", "ok 1 - a\nok 2 - b # SKIP no tool\n1..2\n", 0, (1, 0, 1)),
     ("dies within", "1..3\nok 1 - a\n", -11, (1, 1, 0)),
     ("dies before its output", "", -6, (0, 1, 0)),
